@@ -1,0 +1,3 @@
+"""The linear classifier, done completely."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Named datasets, their splits, and preprocessing fitted on training data only."""

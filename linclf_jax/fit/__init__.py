@@ -1,0 +1,1 @@
+"""Training one classifier, training thousands, and choosing one honestly."""
