@@ -1,3 +1,20 @@
-"""The linear classifier, done completely."""
+"""The linear classifier, done completely: ``logits = x @ W + b``.
+
+Pure functions for logits, losses and their hand-derived derivatives; an audit of the
+derivation, and of anyone's own; training of thousands of classifiers at once; and
+selection that never sees the test set.
+"""
+
+from linclf_jax import curvature, gradients, losses, params, validation
+from linclf_jax.params import Params
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Params",
+    "curvature",
+    "gradients",
+    "losses",
+    "params",
+    "validation",
+]

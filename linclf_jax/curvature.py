@@ -1,0 +1,139 @@
+"""Second derivatives of the softmax cross-entropy objective, by hand.
+
+The targets cancel in the second derivative, equation (21): the curvature depends on
+the probabilities alone. ``labels`` is an argument all the same, so that every function
+of the objective is called alike.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from linclf_jax import params as params_lib
+from linclf_jax.params import Params
+
+
+def softmax_jacobian(logits: jax.Array) -> jax.Array:
+    """Returns ``dp_j / ds_k = p_j (delta_jk - p_k)``, equation (7).
+
+    It is also the Hessian of the cross-entropy with respect to the logits, (21). The
+    diagonal is ``p_j`` times the sum of the other probabilities: ``1 - p_j`` would be 0
+    once ``p_j`` rounds to 1.
+
+    Args:
+      logits: ``(N, C)``, floating.
+
+    Returns:
+      ``(N, C, C)``, symmetric, of the dtype of ``logits``; rows sum to 0.
+    """
+    probs = jax.nn.softmax(params_lib.at_least_float32(logits), axis=-1)
+    identity = jnp.eye(probs.shape[-1], dtype=probs.dtype)
+    products = probs[..., :, None] * probs[..., None, :] * (1.0 - identity)
+    diagonal = jnp.sum(products, axis=-1)[..., None] * identity
+    return (diagonal - products).astype(logits.dtype)
+
+
+def logits_hessian_vector_product(logits: jax.Array, tangent: jax.Array) -> jax.Array:
+    """Returns ``p * (u - p.u)`` for each row, the Jacobian (7) times ``u``.
+
+    A constant added to u changes nothing, so u is measured from its entry at the most
+    likely class: there ``u - p.u`` no longer subtracts two nearly equal numbers.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      tangent: u, ``(N, C)``.
+
+    Returns:
+      ``(N, C)``, in at least float32; each row sums to 0.
+    """
+    probs = jax.nn.softmax(params_lib.at_least_float32(logits), axis=-1)
+    top = jnp.argmax(probs, axis=-1, keepdims=True)
+    tangent = tangent - jnp.take_along_axis(tangent, top, axis=-1)
+    return probs * (tangent - jnp.sum(probs * tangent, axis=-1, keepdims=True))
+
+
+def hessian_vector_product(
+    params: Params,
+    tangent: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    *,
+    l2: float | jax.Array,
+    weights: jax.Array | None = None,
+    precision: jax.lax.PrecisionLike = None,
+) -> Params:
+    """Returns the Hessian of the objective times ``tangent``, equation (23).
+
+    The objective is ``losses.objective`` with softmax cross-entropy. Two products with
+    ``x`` and one with its transpose; the Hessian is never formed.
+
+    Args:
+      params: ``W (D, C)`` and ``b (C,)``.
+      tangent: The direction, shaped as ``params``.
+      x: Features ``(N, D)``.
+      labels: ``(N,)``; the result does not depend on them.
+      l2: Strength of the penalty on W.
+      weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+      precision: Of the products.
+
+    Returns:
+      ``Params`` with the shapes and dtypes of ``params``.
+    """
+    del labels
+    product = logits_hessian_vector_product(
+        params_lib.logits(params, x, precision=precision),
+        params_lib.logits(tangent, x, precision=precision),
+    )
+    product = product * _normalized(weights, x, product.dtype)[:, None]
+    features = params_lib.at_least_float32(x)
+    W = jnp.matmul(features.T, product, precision=precision)
+    W = W + l2 * tangent.W.astype(W.dtype)
+    b = jnp.sum(product, axis=0)
+    return Params(W.astype(params.W.dtype), b.astype(params.b.dtype))
+
+
+def hessian(
+    params: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    *,
+    l2: float | jax.Array,
+    weights: jax.Array | None = None,
+    precision: jax.lax.PrecisionLike = None,
+) -> jax.Array:
+    """Returns the full Hessian of the objective, equation (22), for small problems.
+
+    Args:
+      params: ``W (D, C)`` and ``b (C,)``.
+      x: Features ``(N, D)``.
+      labels: ``(N,)``; the result does not depend on them.
+      l2: Strength of the penalty on W.
+      weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+      precision: Of the products.
+
+    Returns:
+      ``(D C + C, D C + C)``, symmetric, of the dtype of W, in the order of
+      ``jax.flatten_util.ravel_pytree(params)``: W row by row, then b.
+    """
+    del labels
+    features = params_lib.at_least_float32(x)
+    num_rows, num_features = features.shape
+    # The bias is the weight of a feature that is always one.
+    ones = jnp.ones((num_rows, 1), features.dtype)
+    features = jnp.concatenate([features, ones], axis=1)
+    jacobian = softmax_jacobian(params_lib.logits(params, x, precision=precision))
+    share = _normalized(weights, x, features.dtype)
+    blocks = jnp.einsum(
+        "n,nd,ne,nkl->dkel", share, features, features, jacobian, precision=precision
+    )
+    size = features.shape[1] * jacobian.shape[-1]
+    penalised = jnp.arange(size) < num_features * jacobian.shape[-1]
+    penalty = jnp.diag(jnp.where(penalised, l2, 0.0).astype(blocks.dtype))
+    return (blocks.reshape(size, size) + penalty).astype(params.W.dtype)
+
+
+def _normalized(weights: jax.Array | None, x: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Returns ``w_i / sum w``, ``(N,)``; equal shares where ``weights`` is None."""
+    if weights is None:
+        return jnp.full(x.shape[0], 1.0 / x.shape[0], dtype)
+    return weights.astype(dtype) / jnp.sum(weights.astype(dtype))

@@ -1,0 +1,280 @@
+"""Every first derivative of ``losses``, by hand.
+
+The gradient of any loss with respect to the logits, ``residual (N, C)``, determines all
+others: a product with ``x`` gives the gradient of W, a sum that of b, a product with W
+that of x. ``docs/derivation.md`` derives each; the numbers are its equations.
+"""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from linclf_jax import losses
+from linclf_jax import params as params_lib
+from linclf_jax.params import Params
+
+LogitsGradient = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns ``p_j - t_j``, equation (8), the true class by equation (9).
+
+    ``p_y - 1`` is 0 in floating point as soon as ``p_y`` rounds to 1; minus the sum of
+    the other probabilities is the same number with all its digits.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      labels: ``(N,)``, integers in ``0..C-1``.
+
+    Returns:
+      ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
+    """
+    exps = shifted_exp(logits)
+    true_class = losses.class_mask(labels[..., None], exps)
+    others = jnp.where(true_class, 0.0, exps)
+    numerator = jnp.where(true_class, -_class_sum(others), exps)
+    valid = (labels >= 0) & (labels < logits.shape[-1])
+    total = jnp.where(valid[..., None], _class_sum(exps), jnp.nan)
+    return (numerator / total).astype(logits.dtype)
+
+
+def softmax_cross_entropy_with_targets(
+    logits: jax.Array, targets: jax.Array
+) -> jax.Array:
+    """Returns ``p_j sum_k t_k - t_j``, equation (8), for soft targets.
+
+    Computed as ``p_j sum_{k != j} t_k - t_j sum_{k != j} p_k``, in which a target of 1
+    meets no ``p - 1``. The sums without one class take C^2 additions a row.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      targets: ``(N, C)``, not negative.
+
+    Returns:
+      ``(N, C)``, of the dtype of ``logits``.
+    """
+    exps = shifted_exp(logits)
+    targets = targets.astype(exps.dtype)
+    others = 1.0 - jnp.eye(logits.shape[-1], dtype=exps.dtype)
+    other_exps, other_targets = (
+        jnp.matmul(values, others, precision="highest") for values in (exps, targets)
+    )
+    numerator = exps * other_targets - targets * other_exps
+    return (numerator / _class_sum(exps)).astype(logits.dtype)
+
+
+def weston_watkins_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns the subgradient of equation (25): one for each class within the margin.
+
+    At the kink, where ``s_j - s_y + 1 = 0``, class j adds 0.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      labels: ``(N,)``, integers in ``0..C-1``.
+
+    Returns:
+      ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
+    """
+    margins = losses.hinge_margins(logits, labels)
+    return _against_true_class(jnp.heaviside(margins, 0.0), labels, logits.dtype)
+
+
+def crammer_singer_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns the subgradient of equation (27): the worst class against the true one.
+
+    Of several worst classes the first counts; at the kink the subgradient is 0.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      labels: ``(N,)``, integers in ``0..C-1``.
+
+    Returns:
+      ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
+    """
+    margins = losses.hinge_margins(logits, labels)
+    worst = losses.class_mask(jnp.argmax(margins, axis=-1, keepdims=True), margins)
+    violated = jnp.where(worst, jnp.heaviside(margins, 0.0), 0.0)
+    return _against_true_class(violated, labels, logits.dtype)
+
+
+LOGITS_GRADIENTS: MappingProxyType[str, LogitsGradient] = MappingProxyType(
+    {
+        "softmax_cross_entropy": softmax_cross_entropy,
+        "weston_watkins_hinge": weston_watkins_hinge,
+        "crammer_singer_hinge": crammer_singer_hinge,
+    }
+)
+
+
+def logits_gradient(logits: jax.Array, labels: jax.Array, *, loss: str) -> jax.Array:
+    """Returns ``d loss_i / d logits_i`` for each example, ``(N, C)``.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      labels: ``(N,)``, integers in ``0..C-1``.
+      loss: A name in ``losses.LOSSES``.
+    """
+    return LOGITS_GRADIENTS[losses.known(loss)](logits, labels)
+
+
+def objective_gradient(
+    params: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    *,
+    loss: str,
+    l2: float | jax.Array,
+    weights: jax.Array | None = None,
+    precision: jax.lax.PrecisionLike = None,
+) -> Params:
+    """Returns the gradient of ``losses.objective``, equations (18) and (19).
+
+    Args:
+      params: ``W (D, C)`` and ``b (C,)``.
+      x: Features ``(N, D)``.
+      labels: ``(N,)``, integers in ``0..C-1``.
+      loss: A name in ``losses.LOSSES``.
+      l2: Strength of the penalty on W.
+      weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+      precision: Of the products.
+
+    Returns:
+      ``Params`` with the shapes and dtypes of ``params``.
+    """
+    scores = params_lib.logits(params, x, precision=precision)
+    residual = _weighted_residual(scores, labels, loss=loss, weights=weights)
+    features = params_lib.at_least_float32(x)
+    W = jnp.matmul(features.T, residual, precision=precision)
+    W = W + l2 * params.W.astype(W.dtype)
+    b = jnp.sum(residual, axis=0)
+    return Params(W.astype(params.W.dtype), b.astype(params.b.dtype))
+
+
+def inputs_gradient(
+    params: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    *,
+    loss: str,
+    weights: jax.Array | None = None,
+    precision: jax.lax.PrecisionLike = None,
+) -> jax.Array:
+    """Returns the gradient of ``losses.objective`` with respect to ``x``, (20).
+
+    Args:
+      params: ``W (D, C)`` and ``b (C,)``.
+      x: Features ``(N, D)``, floating.
+      labels: ``(N,)``, integers in ``0..C-1``.
+      loss: A name in ``losses.LOSSES``.
+      weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+      precision: Of the products.
+
+    Returns:
+      ``(N, D)``, of the dtype of ``x``; row i holds the factor ``w_i / sum w``.
+    """
+    scores = params_lib.logits(params, x, precision=precision)
+    residual = _weighted_residual(scores, labels, loss=loss, weights=weights)
+    W = params_lib.at_least_float32(params.W)
+    return jnp.matmul(residual, W.T, precision=precision).astype(x.dtype)
+
+
+def per_example_gradient_norms(
+    params: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    *,
+    loss: str,
+    precision: jax.lax.PrecisionLike = None,
+) -> Params:
+    """Returns the norms of each example's own gradient, equation (16).
+
+    The gradient of one example is the outer product of its features and its residual,
+    so its norm is the product of theirs and no ``(N, D, C)`` array is formed. The norm
+    of the whole gradient of an example is ``jnp.hypot(norms.W, norms.b)``.
+
+    Args:
+      params: ``W (D, C)`` and ``b (C,)``.
+      x: Features ``(N, D)``.
+      labels: ``(N,)``, integers in ``0..C-1``.
+      loss: A name in ``losses.LOSSES``; the penalty takes no part.
+      precision: Of the product.
+
+    Returns:
+      ``Params`` whose ``W (N,)`` holds Frobenius norms and ``b (N,)`` Euclidean norms.
+    """
+    scores = params_lib.logits(params, x, precision=precision)
+    residual = logits_gradient(scores, labels, loss=loss)
+    features = params_lib.at_least_float32(x)
+    b = jnp.linalg.norm(residual, axis=-1)
+    W = jnp.linalg.norm(features, axis=-1) * b
+    return Params(W.astype(params.W.dtype), b.astype(params.b.dtype))
+
+
+def with_manual_gradient(loss: str) -> losses.Loss:
+    """Returns the named loss, whose ``jax.grad`` is the gradient written here.
+
+    Forward mode, reverse mode, ``vmap`` and ``jit`` work, and a second derivative is
+    the derivative of the hand-written first one. Lost is what a rule must fix in
+    advance: the labels take no tangent (they are integers), and derivatives with
+    respect to anything that the loss closes over cannot be asked for.
+
+    Args:
+      loss: A name in ``losses.LOSSES``.
+
+    >>> loss = with_manual_gradient("softmax_cross_entropy")
+    >>> total = lambda logits: loss(logits, jnp.array([0])).sum()
+    >>> gradient = jax.grad(total)(jnp.array([[50.0, 0.0]]))
+    >>> print(f"{gradient[0, 0]:.4e} {gradient[0, 1]:.4e}")
+    -1.9287e-22 1.9287e-22
+    """
+    value = losses.LOSSES[losses.known(loss)]
+
+    @jax.custom_jvp
+    def manual(logits, labels):
+        return value(logits, labels)
+
+    @manual.defjvp
+    def manual_jvp(primals, tangents):
+        logits, labels = primals
+        gradient = logits_gradient(logits, labels, loss=loss)
+        return manual(logits, labels), jnp.sum(gradient * tangents[0], axis=-1)
+
+    return manual
+
+
+def shifted_exp(logits: jax.Array) -> jax.Array:
+    """Returns ``exp(s_j - max_k s_k)``, the numerators of equation (3), ``(N, C)``.
+
+    Dividing them by their sum, and not ``exp(s_j - logsumexp)``, keeps the digits that
+    a large common shift would cost. In at least float32.
+    """
+    scores = params_lib.at_least_float32(logits)
+    # The shift cancels in every quotient, so its derivative is zero, not merely small.
+    top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    return jnp.exp(scores - top)
+
+
+def _weighted_residual(
+    logits: jax.Array, labels: jax.Array, *, loss: str, weights: jax.Array | None
+) -> jax.Array:
+    """Returns ``w_i R_i / sum w``, ``(N, C)``."""
+    residual = logits_gradient(logits, labels, loss=loss)
+    if weights is None:
+        return residual / residual.shape[0]
+    weights = weights.astype(residual.dtype)
+    return residual * (weights / jnp.sum(weights))[:, None]
+
+
+def _against_true_class(
+    violated: jax.Array, labels: jax.Array, dtype: DTypeLike
+) -> jax.Array:
+    """Sets the true class to minus the sum of the ``violated`` others, ``(N, C)``."""
+    true_class = losses.class_mask(labels[..., None], violated)
+    return jnp.where(true_class, -_class_sum(violated), violated).astype(dtype)
+
+
+def _class_sum(values: jax.Array) -> jax.Array:
+    return jnp.sum(values, axis=-1, keepdims=True)

@@ -1,0 +1,220 @@
+"""Losses, one value per example, and the objective that averages and penalises them.
+
+Every loss works on logits ``(N, C)`` and int32 labels ``(N,)``, computes in at least
+float32 and returns the dtype of the logits. Written plainly, so that ``jax.grad``
+differentiates them to any order; ``gradients`` holds the derivatives by hand.
+
+A label outside ``0..C-1`` gives NaN, never a plausible number; ``validation`` refuses
+such labels with a message before anything is traced.
+"""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+
+from linclf_jax import params as params_lib
+from linclf_jax.params import Params
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def log_softmax(logits: jax.Array) -> jax.Array:
+    """Returns the log-probabilities, equation (5), accurate where they vanish.
+
+    With k the first class of largest logit,
+
+      log p_j = (s_j - s_k) - log1p(sum_{l != k} exp(s_l - s_k)).
+
+    ``logsumexp`` adds the 1 of class k to terms that may be far below its last digit;
+    ``log1p`` keeps them, so that a confident, right prediction has a loss of 1e-30 and
+    not of 0. Common shifts cancel in the subtraction, exactly.
+
+    Args:
+      logits: ``(..., C)``, floating; minus infinity masks a class.
+
+    Returns:
+      Log-probabilities ``(..., C)``, of the dtype of ``logits``.
+
+    >>> print(f"{log_softmax(jnp.array([50.0, 0.0]))[0]:.4e}")
+    -1.9287e-22
+    """
+    scores = params_lib.at_least_float32(logits)
+    top = jnp.argmax(scores, axis=-1, keepdims=True)
+    # Gathered rather than jnp.max, whose derivative at a tie is split among the tied
+    # classes: right once, wrong in the second derivative.
+    shifted = scores - jnp.take_along_axis(scores, top, axis=-1)
+    others = jnp.where(class_mask(top, scores), 0.0, jnp.exp(shifted))
+    log_probs = shifted - jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
+    return log_probs.astype(logits.dtype)
+
+
+def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns ``-log p[label]``, equation (4), for each example.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      labels: ``(N,)``, integers in ``0..C-1``.
+
+    Returns:
+      ``(N,)``, at least 0, of the dtype of ``logits``.
+
+    >>> logits = jnp.log(jnp.array([[1.0, 2.0, 5.0]]))
+    >>> print(f"{softmax_cross_entropy(logits, jnp.array([1]))[0]:.6f}")  # log 4
+    1.386294
+    """
+    scores = params_lib.at_least_float32(logits)
+    # 0 - v rather than -v: a loss of zero prints as 0.0, not as -0.0.
+    return (0.0 - _at_label(log_softmax(scores), labels)).astype(logits.dtype)
+
+
+def softmax_cross_entropy_with_targets(
+    logits: jax.Array, targets: jax.Array
+) -> jax.Array:
+    """Returns ``-sum_j t_j log p_j``, equation (4), for soft targets.
+
+    A target of 0 on a class of logit minus infinity adds 0.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      targets: ``(N, C)``, not negative; rows normally sum to one.
+
+    Returns:
+      ``(N,)``, of the dtype of ``logits``.
+    """
+    scores = params_lib.at_least_float32(logits)
+    targets = targets.astype(scores.dtype)
+    used = targets != 0
+    # Both factors are masked: a bare 0 * inf would be NaN here or in the derivative.
+    terms = jnp.where(used, targets, 0.0) * jnp.where(used, log_softmax(scores), 0.0)
+    return -jnp.sum(terms, axis=-1).astype(logits.dtype)
+
+
+def smooth_labels(
+    labels: jax.Array, num_classes: int, smoothing: float | jax.Array
+) -> jax.Array:
+    """Returns targets ``(1 - a) one_hot + a / C`` for the smoothing ``a``.
+
+    Args:
+      labels: ``(N,)``, integers in ``0..C-1``.
+      num_classes: C.
+      smoothing: a, from 0 (one-hot) to 1 (uniform); may be traced.
+
+    Returns:
+      Targets ``(N, C)``, in the default float dtype.
+    """
+    one_hot = jax.nn.one_hot(labels, num_classes)
+    return (1.0 - smoothing) * one_hot + smoothing / num_classes
+
+
+def weston_watkins_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns ``sum_{j != y} max(0, s_j - s_y + 1)``, equation (24).
+
+    The multi-class SVM loss of Weston and Watkins (1999), summed over the classes.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      labels: ``(N,)``, integers in ``0..C-1``.
+
+    Returns:
+      ``(N,)``, of the dtype of ``logits``.
+    """
+    margins = hinge_margins(logits, labels)
+    return jnp.sum(jax.nn.relu(margins), axis=-1).astype(logits.dtype)
+
+
+def crammer_singer_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns ``max(0, max_{j != y} s_j - s_y + 1)``, equation (26).
+
+    The multi-class SVM loss of Crammer and Singer (2001): the worst class alone.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      labels: ``(N,)``, integers in ``0..C-1``.
+
+    Returns:
+      ``(N,)``, of the dtype of ``logits``.
+    """
+    margins = hinge_margins(logits, labels)
+    worst = jnp.argmax(margins, axis=-1)
+    return jax.nn.relu(_at_label(margins, worst)).astype(logits.dtype)
+
+
+LOSSES: MappingProxyType[str, Loss] = MappingProxyType(
+    {
+        "softmax_cross_entropy": softmax_cross_entropy,
+        "weston_watkins_hinge": weston_watkins_hinge,
+        "crammer_singer_hinge": crammer_singer_hinge,
+    }
+)
+
+
+def known(loss: str) -> str:
+    """Returns the name of a loss in ``LOSSES``, or raises ValueError with all names."""
+    if loss not in LOSSES:
+        raise ValueError(f"no loss is named {loss!r}; expected one of {list(LOSSES)}")
+    return loss
+
+
+def objective(
+    params: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    *,
+    loss: str,
+    l2: float | jax.Array,
+    weights: jax.Array | None = None,
+    precision: jax.lax.PrecisionLike = None,
+) -> jax.Array:
+    """Returns ``sum_i w_i loss_i / sum_i w_i + (l2 / 2) ||W||^2``, equation (17).
+
+    Args:
+      params: ``W (D, C)`` and ``b (C,)``; the bias is not penalised.
+      x: Features ``(N, D)``.
+      labels: ``(N,)``, integers in ``0..C-1``.
+      loss: A name in ``LOSSES``.
+      l2: Strength of the penalty, at least 0.
+      weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+      precision: Of the product.
+
+    Returns:
+      A scalar of the dtype of ``W``.
+    """
+    scores = params_lib.logits(params, x, precision=precision)
+    values = LOSSES[known(loss)](scores, labels)
+    penalty = 0.5 * l2 * jnp.sum(jnp.square(params.W.astype(values.dtype)))
+    return (weighted_mean(values, weights) + penalty).astype(params.W.dtype)
+
+
+def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """Returns ``sum_i w_i v_i / sum_i w_i`` of ``values (N,)``, a scalar."""
+    if weights is None:
+        return jnp.mean(values)
+    weights = weights.astype(values.dtype)
+    return jnp.sum(weights * values) / jnp.sum(weights)
+
+
+def class_mask(classes: jax.Array, like: jax.Array) -> jax.Array:
+    """Returns where ``like (..., C)`` belongs to ``classes (..., 1)``, boolean."""
+    return classes == jax.lax.broadcasted_iota(classes.dtype, like.shape, like.ndim - 1)
+
+
+def hinge_margins(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns ``s_j - s_y + 1``, and 0 for the true class, ``(N, C)``.
+
+    In at least float32: a margin is a difference, and what is lost in it stays lost.
+    """
+    scores = params_lib.at_least_float32(logits)
+    true_score = _at_label(scores, labels)[..., None]
+    true_class = class_mask(labels[..., None], scores)
+    # The label's own column is a constant 0, not s_y - s_y, which is NaN for inf.
+    return jnp.where(true_class, 0.0, scores - true_score + 1.0)
+
+
+def _at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns ``values[i, labels[i]]``; NaN where the label is out of range."""
+    picked = jnp.take_along_axis(values, labels[..., None], axis=-1, mode="clip")
+    valid = (labels >= 0) & (labels < values.shape[-1])
+    # A factor, so that the derivative is NaN too and not a plausible number.
+    return picked[..., 0] * jnp.where(valid, 1.0, jnp.nan).astype(values.dtype)

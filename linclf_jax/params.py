@@ -1,0 +1,97 @@
+"""The linear classifier itself: one matrix, one bias, and what they predict."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+
+class Params(NamedTuple):
+    """Weights of a linear classifier, or a gradient with respect to them.
+
+    A stack of classifiers has the lanes in front: ``W (L, D, C)``, ``b (L, C)``.
+    """
+
+    W: jax.Array  # (D, C)
+    b: jax.Array  # (C,)
+
+
+def init(
+    key: jax.Array,
+    num_features: int,
+    num_classes: int,
+    *,
+    scale: float | jax.Array = 1e-3,
+    dtype: DTypeLike = jnp.float32,
+) -> Params:
+    """Returns small random weights and a zero bias.
+
+    Args:
+      key: A key made by ``jax.random.key``; used once.
+      num_features: D.
+      num_classes: C.
+      scale: W is uniform in ``[-scale, scale)``; 0 gives W = 0. May be traced.
+      dtype: Of both arrays.
+
+    Returns:
+      ``Params`` with ``W (D, C)`` and ``b (C,)``.
+    """
+    unit = jax.random.uniform(
+        key, (num_features, num_classes), dtype, minval=-1.0, maxval=1.0
+    )
+    return Params(unit * jnp.asarray(scale, dtype), jnp.zeros(num_classes, dtype))
+
+
+def at_least_float32(array: jax.Array) -> jax.Array:
+    """Casts integers and half precision to float32; wider floats stay as they are.
+
+    Called before every product and every exponential: uint8 features overflow in a
+    product, and half-precision logits lose digits that a loss cannot recover.
+    """
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def logits(
+    params: Params, x: jax.Array, *, precision: jax.lax.PrecisionLike = None
+) -> jax.Array:
+    """Returns the class scores, equation (1): ``x @ W + b``.
+
+    Args:
+      params: ``W (D, C)`` and ``b (C,)``, floating.
+      x: Features ``(N, D)``, floating or integer.
+      precision: Of the product, as in ``jax.lax.dot``; on recent NVIDIA chips the
+        default multiplies float32 in TF32.
+
+    Returns:
+      Logits ``(N, C)``, in float32 or wider whatever the inputs.
+    """
+    W, b, x = map(at_least_float32, (params.W, params.b, x))
+    return jnp.matmul(x, W, precision=precision) + b[None, :]
+
+
+def predict(
+    params: Params, x: jax.Array, *, precision: jax.lax.PrecisionLike = None
+) -> jax.Array:
+    """Returns the most likely class of each row, int32 ``(N,)``; ties go to the first.
+
+    Args:
+      params: ``W (D, C)`` and ``b (C,)``.
+      x: Features ``(N, D)``.
+      precision: Of the product.
+    """
+    scores = logits(params, x, precision=precision)
+    return jnp.argmax(scores, axis=-1).astype(jnp.int32)
+
+
+def predict_proba(
+    params: Params, x: jax.Array, *, precision: jax.lax.PrecisionLike = None
+) -> jax.Array:
+    """Returns the softmax probabilities of each row, equation (3), ``(N, C)``.
+
+    Args:
+      params: ``W (D, C)`` and ``b (C,)``.
+      x: Features ``(N, D)``.
+      precision: Of the product.
+    """
+    return jax.nn.softmax(logits(params, x, precision=precision), axis=-1)

@@ -1,0 +1,173 @@
+"""Checks at the edge: what enters is looked at once, on the host, before any compile.
+
+Every failure is a ``ValueError`` that says what was found, where, and what was
+expected. Nothing here is meant for traced values.
+"""
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from linclf_jax.params import Params
+
+
+def validate_features(x: ArrayLike, *, name: str = "x") -> None:
+    """Checks that ``x`` is a non-empty ``(N, D)`` array of finite numbers.
+
+    Args:
+      x: Features, floating or integer.
+      name: What the message calls the array.
+
+    Raises:
+      ValueError: It has another rank, no entries, no numbers, or NaN or infinity.
+    """
+    array = np.asarray(x)
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected (N, D), one row per example"
+        )
+    if array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape} and holds no data")
+    if not (_is_float(array) or np.issubdtype(array.dtype, np.integer)):
+        raise ValueError(f"{name} has dtype {array.dtype}; expected numbers")
+    if _is_float(array):
+        _require_all(
+            np.isfinite(array), array, name, expected="finite numbers in every entry"
+        )
+
+
+def validate_labels(
+    labels: ArrayLike, num_classes: int, *, name: str = "labels"
+) -> None:
+    """Checks that ``labels`` is an ``(N,)`` array of integers in ``0..C-1``.
+
+    Args:
+      labels: Class indices.
+      num_classes: C.
+      name: What the message calls the array.
+
+    Raises:
+      ValueError: Another rank, no entries, not integers, or labels out of range.
+    """
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}; expected (N,)")
+    if array.size == 0:
+        raise ValueError(f"{name} is empty; expected at least one label")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"{name} has dtype {array.dtype}; expected integers in 0..{num_classes - 1}"
+        )
+    in_range = (array >= 0) & (array < num_classes)
+    _require_all(in_range, array, name, expected=f"integers in 0..{num_classes - 1}")
+
+
+def validate_weights(
+    weights: ArrayLike, num_rows: int, *, name: str = "weights"
+) -> None:
+    """Checks that example weights are ``(N,)``, finite, not negative, not all zero.
+
+    Args:
+      weights: One weight per example.
+      num_rows: N.
+      name: What the message calls the array.
+
+    Raises:
+      ValueError: Any of these does not hold.
+    """
+    array = np.asarray(weights)
+    if array.shape != (num_rows,):
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected ({num_rows},), one per row of x"
+        )
+    usable = np.isfinite(array) & (array >= 0)
+    _require_all(usable, array, name, expected="finite numbers, at least 0")
+    if not np.any(array > 0):
+        raise ValueError(f"{name} are all 0; expected at least one above 0")
+
+
+def validate_batch(
+    x: ArrayLike,
+    labels: ArrayLike,
+    num_classes: int,
+    *,
+    weights: ArrayLike | None = None,
+) -> None:
+    """Checks features, labels and weights, and that their lengths agree.
+
+    Args:
+      x: Features ``(N, D)``.
+      labels: ``(N,)``, integers in ``0..C-1``.
+      num_classes: C.
+      weights: Example weights ``(N,)`` or None.
+
+    Raises:
+      ValueError: With the count of bad entries, the first of them, what was found
+        and what was expected.
+    """
+    validate_features(x)
+    validate_labels(labels, num_classes)
+    rows, count = np.shape(x)[0], np.shape(labels)[0]
+    if rows != count:
+        raise ValueError(f"x has {rows} rows but labels has {count} entries")
+    if weights is not None:
+        validate_weights(weights, rows)
+
+
+def validate_params(params: Params, x: ArrayLike) -> None:
+    """Checks that ``W (D, C)`` and ``b (C,)`` fit each other and the features.
+
+    Args:
+      params: The classifier.
+      x: Features ``(N, D)``.
+
+    Raises:
+      ValueError: The shapes do not match, or W or b is not floating.
+    """
+    W, b = np.asarray(params.W), np.asarray(params.b)
+    num_features = np.shape(x)[-1]
+    if W.ndim != 2 or W.shape[0] != num_features:
+        raise ValueError(
+            f"W has shape {W.shape}; expected ({num_features}, C), since x has "
+            f"{num_features} columns"
+        )
+    if b.shape != W.shape[1:]:
+        raise ValueError(
+            f"b has shape {b.shape}; expected {W.shape[1:]}, one per column of W"
+        )
+    for name, array in (("W", W), ("b", b)):
+        if not _is_float(array):
+            raise ValueError(f"{name} has dtype {array.dtype}; expected floating")
+
+
+def validate_seed(seed: int, *, name: str = "seed") -> None:
+    """Checks that a seed fits in uint32; beyond, ``jax.random.key`` wraps silently.
+
+    Args:
+      seed: The seed.
+      name: What the message calls it.
+
+    Raises:
+      ValueError: It is not an integer in ``0..2**32 - 1``.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise ValueError(f"{name} is {seed!r}; expected an integer in 0..4294967295")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"{name} is {seed}; expected an integer in 0..4294967295")
+
+
+def _is_float(array: np.ndarray) -> bool:
+    # bfloat16 is a NumPy extension type, of kind "V" and outside np.floating.
+    return np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"
+
+
+def _require_all(
+    valid: np.ndarray, array: np.ndarray, name: str, *, expected: str
+) -> None:
+    if valid.all():
+        return
+    first = tuple(int(index) for index in np.argwhere(~valid)[0])
+    place = ", ".join(map(str, first))
+    raise ValueError(
+        f"{name}: {np.count_nonzero(~valid)} of {valid.size} entries are invalid, the "
+        f"first is {name}[{place}] = {array[first]}; expected {expected}"
+    )
