@@ -27,9 +27,11 @@ def softmax_jacobian(logits: jax.Array) -> jax.Array:
       ``(N, C, C)``, symmetric, of the dtype of ``logits``; rows sum to 0.
     """
     probs = jax.nn.softmax(params_lib.at_least_float32(logits), axis=-1)
+    products = probs[..., :, None] * probs[..., None, :]
     identity = jnp.eye(probs.shape[-1], dtype=probs.dtype)
-    products = probs[..., :, None] * probs[..., None, :] * (1.0 - identity)
-    diagonal = jnp.sum(products, axis=-1)[..., None] * identity
+    identity = jnp.broadcast_to(identity, products.shape)
+    products = products * (1.0 - identity)
+    diagonal = jnp.sum(products, axis=-1, keepdims=True) * identity
     return (diagonal - products).astype(logits.dtype)
 
 
