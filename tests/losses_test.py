@@ -1,0 +1,44 @@
+"""One contract for every loss, and the objective that averages them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from linclf_jax import losses
+
+every_loss = pytest.mark.parametrize("name", list(losses.LOSSES))
+
+
+def draw(num_rows, num_classes, *, seed=0, dtype=jnp.float64, scale=2.0):
+    """Returns random logits ``(N, C)`` and labels ``(N,)``."""
+    rng = np.random.default_rng(seed)
+    logits = scale * rng.normal(size=(num_rows, num_classes))
+    return jnp.asarray(logits, dtype), jnp.asarray(
+        rng.integers(num_classes, size=num_rows), jnp.int32
+    )
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32", "int64"])
+@pytest.mark.parametrize("num_classes", [3, 256, 300])
+def test_any_integer_dtype_serves_for_labels(name, dtype, num_classes):
+    logits, labels = draw(20, num_classes)
+    labels = jnp.minimum(labels, 127)
+    wide = losses.LOSSES[name](logits, labels)
+    narrow = losses.LOSSES[name](logits, labels.astype(dtype))
+    np.testing.assert_array_equal(narrow, wide)
+
+
+@every_loss
+def test_numpy_labels_serve_with_x64_off(name):
+    with jax.enable_x64(False):
+        values = losses.LOSSES[name](jnp.eye(3, dtype=jnp.float32), np.arange(3))
+    assert np.isfinite(values).all()
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", ["bool", "float32"])
+def test_labels_that_are_no_integers_are_refused(name, dtype):
+    with pytest.raises(TypeError, match=f"dtype {dtype}; expected integers"):
+        losses.LOSSES[name](jnp.eye(2), jnp.array([0, 1]).astype(dtype))
