@@ -96,7 +96,8 @@ def crammer_singer_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     margins = losses.hinge_margins(logits, labels)
     worst = losses.class_mask(jnp.argmax(margins, axis=-1), margins)
-    violated = jnp.where(worst, jnp.heaviside(margins, 0.0), 0.0)
+    step = jnp.heaviside(margins, 0.0)
+    violated = jnp.where(worst | jnp.isnan(step), step, 0.0)
     return _against_true_class(violated, labels, logits.dtype)
 
 

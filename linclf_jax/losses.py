@@ -207,15 +207,25 @@ def class_mask(labels: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def hinge_margins(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns ``s_j - s_y + 1``, and 0 for the true class, ``(N, C)``.
+    """Returns ``s_j - s_y + 1``, and 0 for the true class.
 
     In at least float32: a margin is a difference, and what is lost in it stays lost.
+
+    Args:
+      logits: ``(N, C)``, floating.
+      labels: ``(N,)``, integers in ``0..C-1``.
+
+    Returns:
+      ``(N, C)``; a row is NaN as a whole where a logit is, or the label out of range.
     """
     scores = params_lib.at_least_float32(logits)
     true_score = _at_label(scores, labels)[..., None]
     true_class = class_mask(labels, scores)
     # The label's own column is a constant 0, not s_y - s_y, which is NaN for inf.
-    return jnp.where(true_class, 0.0, scores - true_score + 1.0)
+    margins = jnp.where(true_class, 0.0, scores - true_score + 1.0)
+    # relu and argmax drop a NaN from the derivative; a factor carries it to all of it.
+    unknown = jnp.any(jnp.isnan(scores) | jnp.isnan(true_score), axis=-1, keepdims=True)
+    return margins * jnp.where(unknown, jnp.nan, 1.0).astype(margins.dtype)
 
 
 def _at_label(values: jax.Array, labels: jax.Array) -> jax.Array:

@@ -28,3 +28,25 @@ def test_numpy_labels_serve_with_x64_off(name):
     with jax.enable_x64(False):
         gradient = gradients.logits_gradient(logits, np.arange(3), loss=name)
     assert np.isfinite(gradient).all()
+
+
+@every_loss
+@pytest.mark.parametrize("label", [-1, 3, -3, -4, 2**31 - 1, -(2**31)])
+def test_label_out_of_range_spoils_its_row_and_no_other(name, label):
+    logits, labels = draw(3, 3)
+    good = gradients.logits_gradient(logits, labels, loss=name)
+    found = gradients.logits_gradient(logits, labels.at[1].set(label), loss=name)
+    assert np.isnan(found[1]).all()
+    np.testing.assert_array_equal(found[::2], good[::2])
+
+
+@every_loss
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_nan_among_the_logits_spoils_its_row(name, num_classes):
+    for label in range(num_classes):
+        for place in range(num_classes):
+            logits = (
+                jnp.arange(num_classes, dtype=float)[None].at[0, place].set(jnp.nan)
+            )
+            gradient = gradients.logits_gradient(logits, jnp.array([label]), loss=name)
+            assert np.isnan(gradient).all()

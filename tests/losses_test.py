@@ -19,6 +19,12 @@ def draw(num_rows, num_classes, *, seed=0, dtype=jnp.float64, scale=2.0):
     )
 
 
+def value_and_autodiff(name, logits, labels):
+    """Returns the losses ``(N,)`` and what autodiff takes for their gradient."""
+    loss = losses.LOSSES[name]
+    return loss(logits, labels), jax.grad(lambda s: loss(s, labels).sum())(logits)
+
+
 @every_loss
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32", "int64"])
 @pytest.mark.parametrize("num_classes", [3, 256, 300])
@@ -42,3 +48,32 @@ def test_numpy_labels_serve_with_x64_off(name):
 def test_labels_that_are_no_integers_are_refused(name, dtype):
     with pytest.raises(TypeError, match=f"dtype {dtype}; expected integers"):
         losses.LOSSES[name](jnp.eye(2), jnp.array([0, 1]).astype(dtype))
+
+
+@every_loss
+@pytest.mark.parametrize("label", [-1, 3, -3, -4, 2**31 - 1, -(2**31)])
+def test_label_out_of_range_spoils_its_row_and_no_other(name, label):
+    logits, labels = draw(3, 3)
+    bad = labels.at[1].set(label)
+    values, gradient = value_and_autodiff(name, logits, bad)
+    good = value_and_autodiff(name, logits, labels)
+    assert np.isnan(values[1])
+    assert np.isnan(gradient[1]).all()
+    for found, expected in zip((values, gradient), good, strict=True):
+        np.testing.assert_array_equal(found[::2], expected[::2])
+
+
+@every_loss
+@pytest.mark.parametrize("label", [0, 1, 2])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_nan_among_the_logits_is_nan(name, label, place):
+    logits = jnp.array([[3.0, 1.0, 2.0]]).at[0, place].set(jnp.nan)
+    values, gradient = value_and_autodiff(name, logits, jnp.array([label]))
+    assert np.isnan(values).all()
+    assert np.isnan(gradient).all()
+
+
+@every_loss
+def test_nan_is_nan_with_one_class(name):
+    values = losses.LOSSES[name](jnp.full((1, 1), jnp.nan), jnp.array([0]))
+    assert np.isnan(values).all()
