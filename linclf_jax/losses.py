@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
@@ -102,10 +103,12 @@ def smooth_labels(
       smoothing: a, from 0 (one-hot) to 1 (uniform); may be traced.
 
     Returns:
-      Targets ``(N, C)``, in the default float dtype.
+      Targets ``(N, C)``, in the default float dtype; NaN for a label out of range.
     """
-    one_hot = jax.nn.one_hot(labels, num_classes)
-    return (1.0 - smoothing) * one_hot + smoothing / num_classes
+    index = _index(labels)
+    one_hot = jax.nn.one_hot(index, num_classes)
+    targets = (1.0 - smoothing) * one_hot + smoothing / num_classes
+    return targets * _one_or_nan(index, num_classes, targets.dtype)[..., None]
 
 
 def weston_watkins_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -232,9 +235,14 @@ def _at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns ``values[i, labels[i]]``; NaN where the label is out of range."""
     index = _index(labels)
     picked = jnp.take_along_axis(values, index[..., None], axis=-1, mode="clip")
-    valid = (index >= 0) & (index < values.shape[-1])
     # A factor, so that the derivative is NaN too and not a plausible number.
-    return picked[..., 0] * jnp.where(valid, 1.0, jnp.nan).astype(values.dtype)
+    return picked[..., 0] * _one_or_nan(index, values.shape[-1], values.dtype)
+
+
+def _one_or_nan(index: jax.Array, num_classes: int, dtype: DTypeLike) -> jax.Array:
+    """Returns 1 for a label in ``0..C-1`` and NaN for any other."""
+    valid = (index >= 0) & (index < num_classes)
+    return jnp.where(valid, 1.0, jnp.nan).astype(dtype)
 
 
 def _index(labels: jax.Array) -> jax.Array:

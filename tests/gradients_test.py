@@ -1,4 +1,4 @@
-"""Every first derivative by hand, against autodiff, hand-written tables and 50 digits."""
+"""Every first derivative by hand, against autodiff and hand-written tables."""
 
 import jax
 import jax.numpy as jnp

@@ -77,3 +77,15 @@ def test_nan_among_the_logits_is_nan(name, label, place):
 def test_nan_is_nan_with_one_class(name):
     values = losses.LOSSES[name](jnp.full((1, 1), jnp.nan), jnp.array([0]))
     assert np.isnan(values).all()
+
+
+def test_smoothing_mixes_the_one_hot_target_with_the_uniform_one():
+    targets = losses.smooth_labels(jnp.array([2, 0]), 4, 0.2)
+    expected = [[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]]
+    np.testing.assert_allclose(targets, expected, rtol=1e-15)
+
+
+def test_smoothing_does_not_hide_a_label_out_of_range():
+    targets = losses.smooth_labels(jnp.array([-1, 0, 3], jnp.int8), 3, 0.1)
+    np.testing.assert_array_equal(np.isnan(targets).all(axis=1), [True, False, True])
+    assert np.isfinite(targets[1]).all()
