@@ -1,0 +1,211 @@
+"""Datasets: what is in them, how they are split, and what is refused at the door."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from linclf_jax.data import datasets
+
+SHAPES = {
+    "digits": (1797, 64, 10),
+    "iris": (150, 4, 3),
+    "wine": (178, 13, 3),
+    "breast_cancer": (569, 30, 2),
+    "synthetic": (1000, 16, 4),
+}
+# Seed 7 on 20 rows of two classes, and digits at seed 0: whoever changes these changes
+# every result that was ever reported.
+PINNED_INDEX = [
+    [3, 4, 6, 9, 10, 11, 12, 13, 14, 15, 17, 18],
+    [0, 2, 5, 7],
+    [1, 8, 16, 19],
+]
+PINNED_FINGERPRINT = "4b331dae2738a73fa9843afc6ba94fdbed3554b3fc7865aba3282c4de8bd9e6b"
+
+
+def splits(dataset):
+    return dataset.train, dataset.validation, dataset.test
+
+
+def source(**changes):
+    x = np.arange(60.0).reshape(20, 3)
+    rows = datasets.Source(x, np.arange(20) % 2, ("even", "odd"))
+    return rows._replace(**changes)
+
+
+@pytest.mark.parametrize("name", datasets.NAMES)
+def test_splits_partition_the_source_and_keep_the_class_shares(name):
+    dataset = datasets.load(name, split_seed=0)
+    rows, columns, classes = SHAPES[name]
+    index = np.concatenate([part.index for part in splits(dataset)])
+    np.testing.assert_array_equal(np.sort(index), np.arange(rows))
+    labels = np.concatenate([part.labels for part in splits(dataset)])
+    whole = np.bincount(labels) / rows
+    assert len(dataset.class_names) == len(whole) == classes
+    for part, share in zip(splits(dataset), (0.6, 0.2, 0.2), strict=True):
+        assert part.x.shape == (len(part.index), columns)
+        assert (part.x.dtype, part.labels.dtype) == (np.float32, np.int32)
+        assert part.index.dtype == np.int64
+        # Each class is cut at two rounded places, so it is off by one row at most.
+        counts = np.bincount(part.labels, minlength=classes)
+        assert np.all(np.abs(counts - share * whole * rows) <= 1)
+
+
+def test_rows_are_those_of_the_source():
+    sklearn_datasets = pytest.importorskip("sklearn.datasets")
+    bunch = sklearn_datasets.load_wine()
+    dataset = datasets.load("wine", split_seed=5)
+    for part in splits(dataset):
+        np.testing.assert_array_equal(part.x, bunch.data[part.index].astype(np.float32))
+        np.testing.assert_array_equal(part.labels, bunch.target[part.index])
+    assert dataset.feature_names == tuple(bunch.feature_names)
+
+
+def test_names_and_images():
+    digits = datasets.load("digits", split_seed=0)
+    assert digits.image_shape == (8, 8)
+    assert digits.class_names == tuple("0123456789")
+    iris = datasets.load("iris", split_seed=0)
+    assert iris.image_shape is None
+    assert iris.class_names == ("setosa", "versicolor", "virginica")
+    assert iris.feature_names is not None
+    assert iris.feature_names[0] == "sepal length (cm)"
+    assert datasets.load("synthetic", split_seed=0).feature_names is None
+
+
+def test_a_seed_names_the_same_split_for_ever():
+    dataset = datasets.split(source(), name="small", split_seed=7)
+    assert [part.index.tolist() for part in splits(dataset)] == PINNED_INDEX
+    digits = datasets.load("digits", split_seed=0)
+    assert datasets.fingerprint(digits) == PINNED_FINGERPRINT
+
+
+def test_another_seed_is_another_split():
+    first, second = (datasets.load("iris", split_seed=seed) for seed in (0, 1))
+    assert not np.array_equal(first.test.index, second.test.index)
+    assert datasets.fingerprint(first) != datasets.fingerprint(second)
+
+
+def test_split_does_not_depend_on_the_features():
+    plain = datasets.split(source(), name="small", split_seed=0)
+    other = datasets.split(source(x=np.ones((20, 3))), name="small", split_seed=0)
+    np.testing.assert_array_equal(plain.test.index, other.test.index)
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize("field", ["x", "labels", "index"])
+def test_fingerprint_sees_one_changed_value(part, field):
+    dataset = datasets.split(source(), name="small", split_seed=0)
+    before = datasets.fingerprint(dataset)
+    split = getattr(dataset, part)
+    array = getattr(split, field).copy()
+    array.flat[-1] += 1
+    changed = dataset._replace(**{part: split._replace(**{field: array})})
+    assert datasets.fingerprint(changed) != before
+    copied = dataset._replace(**{part: split._replace(x=np.asfortranarray(split.x))})
+    assert datasets.fingerprint(copied) == before
+
+
+def test_fingerprint_sees_dtype_and_shape():
+    dataset = datasets.split(source(), name="small", split_seed=0)
+    train = dataset.train
+    views = [train.x.view(np.int32), train.x.reshape(-1, 1)]
+    prints = {
+        datasets.fingerprint(dataset._replace(train=train._replace(x=x)))
+        for x in (train.x, *views)
+    }
+    assert len(prints) == 3
+
+
+def test_fractions():
+    dataset = datasets.load("digits", split_seed=0, fractions=(0.8, 0.1, 0.1))
+    assert abs(len(dataset.train.labels) - 0.8 * 1797) <= 10
+    assert abs(len(dataset.test.labels) - 0.1 * 1797) <= 10
+
+
+def test_mixture_sets_the_sizes_and_the_difficulty():
+    mixture = datasets.Mixture(300, 5, 3, separation=50.0, seed=3)
+    dataset = datasets.load("synthetic", split_seed=0, mixture=mixture)
+    x, labels = dataset.train.x, dataset.train.labels
+    assert x.shape == (180, 5)
+    means = np.stack([x[labels == label].mean(axis=0) for label in range(3)])
+    distances = np.linalg.norm(dataset.test.x[:, None] - means[None], axis=-1)
+    np.testing.assert_array_equal(distances.argmin(axis=1), dataset.test.labels)
+    again = datasets.load("synthetic", split_seed=0, mixture=mixture)
+    assert datasets.fingerprint(again) == datasets.fingerprint(dataset)
+
+
+def refuse(message, changes=None, **options):
+    options = {"name": "small", "split_seed": 0, **options}
+    with pytest.raises(ValueError, match=message):
+        datasets.split(source(**(changes or {})), **options)
+
+
+def test_refuses_an_unknown_name():
+    with pytest.raises(ValueError, match="'mnist', expected one of digits, iris"):
+        datasets.load("mnist", split_seed=0)
+
+
+def test_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ValueError, match=r"pip install 'linclf_jax\[experiments\]'"):
+        datasets.load("iris", split_seed=0)
+    assert datasets.load("synthetic", split_seed=0).name == "synthetic"
+
+
+def test_refuses_a_mixture_that_would_be_ignored():
+    with pytest.raises(ValueError, match="takes no mixture"):
+        datasets.load("iris", split_seed=0, mixture=datasets.Mixture())
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [
+        datasets.Mixture(num_features=0),
+        datasets.Mixture(separation=float("nan")),
+        datasets.Mixture(seed=-1),
+    ],
+)
+def test_refuses_an_impossible_mixture(mixture):
+    with pytest.raises(ValueError, match="expected"):
+        datasets.load("synthetic", split_seed=0, mixture=mixture)
+
+
+def test_refuses_features_that_are_not_finite():
+    x = np.ones((20, 3))
+    x[4, 1] = np.nan
+    refuse(r"1 of 60 .*x\[4, 1\] = nan", {"x": x})
+    x[4, 1] = 1e39  # finite in float64 alone
+    refuse(r"x in float32\[4, 1\] = inf", {"x": x})
+    refuse("dtype", {"x": np.full((20, 3), "1.5")})
+
+
+def test_refuses_labels_that_do_not_fit():
+    refuse(r"10 of 20 .*labels\[1\] = 2", {"labels": np.arange(20) % 2 * 2})
+    refuse("dtype float64", {"labels": np.zeros(20)})
+    refuse("20 rows but labels has 19", {"labels": np.zeros(19, int)})
+
+
+def test_refuses_a_class_without_rows_for_each_split():
+    lonely = np.array([1, 1, *[0] * 18])
+    refuse(r"found 2 rows of class 1 \(odd\)", {"labels": lonely})
+    refuse(r"found 0 rows of class 1 \(odd\)", {"labels": np.zeros(20, int)})
+
+
+@pytest.mark.parametrize(
+    "fractions",
+    [(0.6, 0.2, 0.1), (0.8, 0.2, 0.0), (0.6, 0.4), (1.2, -0.1, -0.1), (0.5, np.nan, 1)],
+)
+def test_refuses_fractions(fractions):
+    refuse("expected three positive ones that sum to 1", fractions=fractions)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 0.5])
+def test_refuses_seeds(seed):
+    refuse("split_seed is", split_seed=seed)
+
+
+def test_refuses_names_and_images_of_other_sizes():
+    refuse("found 2 feature names for 3 columns", {"feature_names": ("a", "b")})
+    refuse("image shape .* for 3 columns", {"image_shape": (2, 2)})
