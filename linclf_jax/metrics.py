@@ -1,0 +1,195 @@
+"""What a person wants to know of a classifier: pure functions of logits and labels.
+
+Everything works under ``jit`` and ``vmap`` and computes in at least float32. Labels are
+in ``0..C-1``; validate them before. Ties go to the first class, as in
+``params.predict``. A row with a NaN among its logits counts as wrong, so that a
+diverged run can not look good by the accident of ``argmax``.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from linclf_jax import losses, params
+
+
+class Reliability(NamedTuple):
+    """Confidence against accuracy, in equal bins of confidence over (0, 1]."""
+
+    count: jax.Array  # (bins,) int32
+    confidence: jax.Array  # (bins,) mean of the largest probability, NaN where empty
+    accuracy: jax.Array  # (bins,) share of right predictions, NaN where empty
+
+
+def accuracy(
+    logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None
+) -> jax.Array:
+    """Returns the share of examples whose largest logit is the label's.
+
+    Args:
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        weights: ``(N,)``, not negative, not all zero; None weighs all alike.
+
+    Returns:
+        A scalar, ``sum_i w_i right_i / sum_i w_i``.
+
+    >>> print(accuracy(jnp.array([[2.0, 1.0], [0.0, 3.0]]), jnp.array([0, 0])))
+    0.5
+    """
+    right = jnp.argmax(logits, axis=-1) == labels
+    return _share(right, logits, weights)
+
+
+def top_k_accuracy(logits: jax.Array, labels: jax.Array, *, k: int) -> jax.Array:
+    """Returns the share of examples whose label is among the k largest logits.
+
+    Of equal logits the class that comes first ranks higher, as in ``argmax`` and
+    ``jax.lax.top_k``; k = 1 is ``accuracy``.
+
+    Args:
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        k: How many classes count, from 1 to C.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: k is out of range.
+    """
+    num_classes = logits.shape[-1]
+    if not 1 <= k <= num_classes:
+        raise ValueError(f"found k = {k}, expected 1..{num_classes}")
+    chosen = labels[:, None]
+    at_label = jnp.take_along_axis(logits, chosen, axis=-1)
+    earlier = jnp.arange(num_classes)[None, :] < chosen
+    ahead = (logits > at_label) | ((logits == at_label) & earlier)
+    right = jnp.sum(ahead, axis=-1) < k
+    return _share(right, logits)
+
+
+def negative_log_likelihood(
+    logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None
+) -> jax.Array:
+    """Returns the mean softmax cross-entropy, without any penalty.
+
+    Args:
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        weights: ``(N,)``, not negative, not all zero; None weighs all alike.
+
+    Returns:
+        A scalar, in nats.
+    """
+    scores = params.at_least_float32(logits)
+    values = losses.softmax_cross_entropy(scores, labels)
+    return losses.weighted_mean(values, weights)
+
+
+def confusion_matrix(
+    labels: jax.Array, predictions: jax.Array, num_classes: int
+) -> jax.Array:
+    """Counts the examples of each true class by the class that was predicted.
+
+    Args:
+        labels: ``(N,)``, integers in ``0..C-1``.
+        predictions: ``(N,)``, integers in ``0..C-1``.
+        num_classes: C, static.
+
+    Returns:
+        ``(C, C)`` int32: rows are true classes, columns predicted ones. An example
+        with a class out of range is not counted.
+
+    >>> print(confusion_matrix(jnp.array([0, 0, 1]), jnp.array([0, 1, 1]), 2))
+    [[1 1]
+     [0 1]]
+    """
+    empty = jnp.zeros((num_classes, num_classes), jnp.int32)
+    cells = empty.at[labels, predictions]
+    return cells.add(1, mode="drop", wrap_negative_indices=False)
+
+
+def per_class_recall(confusion: jax.Array) -> jax.Array:
+    """Returns the share of each true class that was predicted right.
+
+    Args:
+        confusion: ``(C, C)`` counts, as from ``confusion_matrix``.
+
+    Returns:
+        ``(C,)``, NaN for a class without examples: average with ``nanmean`` for the
+        mean per-class recall.
+    """
+    totals = jnp.sum(confusion, axis=-1)
+    recall = jnp.diagonal(confusion) / jnp.maximum(totals, 1)
+    return jnp.where(totals > 0, recall, jnp.nan)
+
+
+def reliability(probs: jax.Array, labels: jax.Array, *, bins: int = 15) -> Reliability:
+    """Returns how often predictions of each confidence are right.
+
+    Bin m of M holds the confidences in ``((m - 1) / M, m / M]``, as in Guo et al.,
+    "On Calibration of Modern Neural Networks" (2017).
+
+    Args:
+        probs: ``(N, C)`` probabilities, rows summing to one.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        bins: M, at least 1.
+
+    Returns:
+        Count, mean confidence and accuracy of each bin. NaN probabilities land in the
+        first bin and make its confidence NaN.
+
+    Raises:
+        ValueError: bins is below 1.
+    """
+    if bins < 1:
+        raise ValueError(f"found {bins} bins, expected at least 1")
+    probs = params.at_least_float32(probs)
+    confidence = jnp.max(probs, axis=-1)
+    edges = (jnp.arange(1, bins) / bins).astype(probs.dtype)
+    place = jnp.sum(confidence[:, None] > edges[None, :], axis=-1)
+    # Masked sums and not a scatter: the same bits on every run, on a GPU too.
+    inside = place[:, None] == jnp.arange(bins)[None, :]
+    count = jnp.sum(inside, axis=0, dtype=jnp.int32)
+    right = jnp.argmax(probs, axis=-1) == labels
+
+    def mean(values: jax.Array) -> jax.Array:
+        total = jnp.sum(jnp.where(inside, values[:, None], 0), axis=0)
+        return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+
+    return Reliability(count, mean(confidence), mean(right.astype(probs.dtype)))
+
+
+def expected_calibration_error(
+    probs: jax.Array, labels: jax.Array, *, bins: int = 15
+) -> jax.Array:
+    """Returns ``sum_m (n_m / N) |accuracy_m - confidence_m|`` over the bins m.
+
+    Guo et al. (2017), equation (3). A sum over bins: its value depends on their number,
+    and it is biased upwards where a bin holds few examples.
+
+    Args:
+        probs: ``(N, C)`` probabilities, rows summing to one.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        bins: M, at least 1.
+
+    Returns:
+        A scalar from 0 to 1; NaN if any row of the probabilities holds a NaN.
+
+    Raises:
+        ValueError: bins is below 1.
+    """
+    table = reliability(probs, labels, bins=bins)
+    gaps = table.count * jnp.abs(table.accuracy - table.confidence)
+    return jnp.sum(jnp.where(table.count > 0, gaps, 0)) / labels.shape[0]
+
+
+def _share(
+    right: jax.Array, logits: jax.Array, weights: jax.Array | None = None
+) -> jax.Array:
+    """Returns the share of right rows, none of them with a NaN among its logits."""
+    right = right & ~jnp.any(jnp.isnan(logits), axis=-1)
+    dtype = jnp.promote_types(logits.dtype, jnp.float32)
+    return losses.weighted_mean(right.astype(dtype), weights)

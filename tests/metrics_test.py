@@ -1,0 +1,232 @@
+"""Metrics: scikit-learn's values, ties, empty classes, NaN, jit and vmap."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from linclf_jax import metrics
+
+N, C = 101, 7
+CLASSES = np.arange(C)
+
+
+def example(seed=0, dtype=np.float64):
+    generator = np.random.Generator(np.random.PCG64(seed))
+    logits = generator.standard_normal((N, C)) * 3
+    labels = generator.integers(0, C, N)
+    hit = generator.random(N) < 0.5
+    labels = np.where(hit, logits.argmax(axis=1), labels)
+    return jnp.asarray(logits, dtype), jnp.asarray(labels, jnp.int32)
+
+
+def weights_like(labels):
+    generator = np.random.Generator(np.random.PCG64(5))
+    return jnp.asarray(generator.random(labels.shape[0]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_against_scikit_learn(seed):
+    logits, labels = example(seed)
+    probs, weights = jax.nn.softmax(logits), weights_like(labels)
+    predictions = jnp.argmax(logits, axis=1)
+    pairs = [
+        (
+            metrics.accuracy(logits, labels),
+            sklearn_metrics.accuracy_score(labels, predictions),
+        ),
+        (
+            metrics.accuracy(logits, labels, weights),
+            sklearn_metrics.accuracy_score(labels, predictions, sample_weight=weights),
+        ),
+        (
+            metrics.negative_log_likelihood(logits, labels),
+            sklearn_metrics.log_loss(labels, probs, labels=CLASSES),
+        ),
+        (
+            metrics.negative_log_likelihood(logits, labels, weights),
+            sklearn_metrics.log_loss(
+                labels, probs, labels=CLASSES, sample_weight=weights
+            ),
+        ),
+    ]
+    pairs += [
+        (
+            metrics.top_k_accuracy(logits, labels, k=k),
+            sklearn_metrics.top_k_accuracy_score(labels, logits, k=k, labels=CLASSES),
+        )
+        for k in (2, 5, C - 1)
+    ]
+    confusion = metrics.confusion_matrix(labels, predictions, C)
+    pairs += [
+        (
+            confusion,
+            sklearn_metrics.confusion_matrix(labels, predictions, labels=CLASSES),
+        ),
+        (
+            metrics.per_class_recall(confusion),
+            sklearn_metrics.recall_score(labels, predictions, average=None),
+        ),
+    ]
+    for ours, theirs in pairs:
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_rows_of_the_confusion_matrix_are_true_classes():
+    labels, predictions = jnp.array([0, 0, 0, 2]), jnp.array([1, 1, 0, 0])
+    confusion = metrics.confusion_matrix(labels, predictions, 3)
+    assert confusion.tolist() == [[1, 2, 0], [0, 0, 0], [1, 0, 0]]
+    assert confusion.dtype == jnp.int32
+    recall = metrics.per_class_recall(confusion)
+    np.testing.assert_allclose(recall, [1 / 3, np.nan, 0.0])
+
+
+def test_confusion_matrix_does_not_count_what_is_out_of_range():
+    labels, predictions = jnp.array([-1, 3, 0, 1]), jnp.array([0, 0, -1, 1])
+    assert metrics.confusion_matrix(labels, predictions, 3).sum() == 1
+
+
+def test_ties_go_to_the_first_class():
+    logits = jnp.zeros((C, C))
+    labels = jnp.arange(C)
+    np.testing.assert_allclose(metrics.accuracy(logits, labels), 1 / C)
+    for k in range(1, C + 1):
+        share = metrics.top_k_accuracy(logits, labels, k=k)
+        np.testing.assert_allclose(share, k / C)
+    tied = jnp.array([[1.0, 3.0, 3.0, 0.0]])
+    first, second = jnp.array([1]), jnp.array([2])
+    assert metrics.top_k_accuracy(tied, first, k=1) == 1
+    assert metrics.top_k_accuracy(tied, second, k=1) == 0
+    assert metrics.top_k_accuracy(tied, second, k=2) == 1
+
+
+@pytest.mark.parametrize("k", range(1, C + 1))
+def test_top_k_is_that_of_jax_with_many_ties(k):
+    logits, labels = example()
+    # One zero: jax.lax.top_k may rank 0.0 above -0.0, comparisons do not.
+    logits = jnp.asarray(np.round(np.asarray(logits)) + 0.0)
+    chosen = np.asarray(jax.lax.top_k(logits, k)[1])
+    expected = np.mean(np.any(chosen == np.asarray(labels)[:, None], axis=1))
+    np.testing.assert_allclose(
+        metrics.top_k_accuracy(logits, labels, k=k), expected, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("k", [0, C + 1])
+def test_refuses_k_out_of_range(k):
+    with pytest.raises(ValueError, match=f"k = {k}, expected 1..{C}"):
+        metrics.top_k_accuracy(*example(), k=k)
+
+
+def test_nan_is_never_right():
+    """All-NaN logits have argmax 0: without care a dead run gets class 0 right."""
+    labels = jnp.zeros(4, jnp.int32)
+    dead = jnp.full((4, C), jnp.nan)
+    one = jnp.zeros((4, C)).at[0, 3].set(jnp.nan)
+    for logits, share in ((dead, 0.0), (one, 0.75)):
+        assert metrics.accuracy(logits, labels) == share
+        assert metrics.top_k_accuracy(logits, labels, k=C) == share
+        assert jnp.isnan(metrics.negative_log_likelihood(logits, labels))
+        probs = jax.nn.softmax(logits)
+        assert jnp.isnan(metrics.expected_calibration_error(probs, labels))
+
+
+def test_infinite_logits():
+    logits = jnp.array([[0.0, -jnp.inf, 1.0], [jnp.inf, 0.0, 0.0]])
+    labels = jnp.array([2, 0])
+    assert metrics.accuracy(logits, labels) == 1
+    assert metrics.top_k_accuracy(logits, jnp.array([1, 0]), k=2) == 0.5
+
+
+def calibration_by_hand(probs, labels, bins):
+    """The definition, bin by bin."""
+    confidence, right = probs.max(axis=1), probs.argmax(axis=1) == labels
+    rows, error = [], 0.0
+    for m in range(1, bins + 1):
+        inside = (confidence > (m - 1) / bins) & (confidence <= m / bins)
+        count = inside.sum()
+        means = (np.nan, np.nan)
+        if count:
+            means = (confidence[inside].mean(), right[inside].mean())
+            error += count / len(labels) * abs(means[1] - means[0])
+        rows.append((count, *means))
+    return np.array(rows).T, error
+
+
+@pytest.mark.parametrize("bins", [1, 4, 15])
+@pytest.mark.parametrize("seed", range(3))
+def test_reliability_is_its_definition(bins, seed):
+    logits, labels = example(seed)
+    probs = jax.nn.softmax(logits)
+    table, error = calibration_by_hand(np.asarray(probs), np.asarray(labels), bins)
+    found = metrics.reliability(probs, labels, bins=bins)
+    assert found.count.dtype == jnp.int32
+    for ours, expected in zip(found, table, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        metrics.expected_calibration_error(probs, labels, bins=bins), error, rtol=1e-12
+    )
+
+
+def test_calibration_of_a_known_case():
+    """Five rows at confidence 0.8, three of them right: off by 0.2 in one bin."""
+    probs = jnp.tile(jnp.array([[0.8, 0.2]]), (5, 1))
+    labels = jnp.array([0, 0, 0, 1, 1])
+    error = metrics.expected_calibration_error(probs, labels)
+    np.testing.assert_allclose(error, 0.2, rtol=1e-12)
+    # Bins are closed on the right: 0.5 of 2 bins is in the first, 1.0 in the last.
+    halves = jnp.array([[0.5, 0.5], [1.0, 0.0]])
+    table = metrics.reliability(halves, jnp.array([0, 0]), bins=2)
+    assert table.count.tolist() == [1, 1]
+    with pytest.raises(ValueError, match="found 0 bins"):
+        metrics.reliability(probs, labels, bins=0)
+
+
+def all_metrics(logits, labels, weights):
+    probs = jax.nn.softmax(logits)
+    confusion = metrics.confusion_matrix(labels, jnp.argmax(logits, axis=-1), C)
+    return (
+        metrics.accuracy(logits, labels),
+        metrics.accuracy(logits, labels, weights),
+        metrics.top_k_accuracy(logits, labels, k=3),
+        metrics.negative_log_likelihood(logits, labels, weights),
+        confusion,
+        metrics.per_class_recall(confusion),
+        metrics.reliability(probs, labels),
+        metrics.expected_calibration_error(probs, labels),
+    )
+
+
+def test_jit_and_vmap_give_what_a_loop_gives():
+    logits, labels = example()
+    weights = weights_like(labels)
+    lanes = jnp.stack([logits, -logits, logits[::-1]])
+    loop = [all_metrics(lane, labels, weights) for lane in lanes]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *loop)
+    mapped = jax.jit(jax.vmap(all_metrics, (0, None, None)))(lanes, labels, weights)
+    chex.assert_trees_all_close(mapped, stacked, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+def test_computes_in_at_least_float32(dtype):
+    logits, labels = example(dtype=dtype)
+    wide = logits.astype(jnp.float64)
+    expected = jnp.promote_types(dtype, jnp.float32)
+    for metric in (metrics.accuracy, metrics.negative_log_likelihood):
+        value = metric(logits, labels)
+        assert value.dtype == expected
+        np.testing.assert_allclose(value, metric(wide, labels), rtol=1e-6)
+    probs = jax.nn.softmax(wide).astype(dtype)
+    table = metrics.reliability(probs, labels)
+    assert table.confidence.dtype == table.accuracy.dtype == expected
+    assert table.count.sum() == N
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, C), (N, 1)])
+def test_one_row_and_one_class(shape):
+    logits, labels = jnp.ones(shape), jnp.zeros(shape[0], jnp.int32)
+    assert metrics.accuracy(logits, labels) == 1
+    assert metrics.top_k_accuracy(logits, labels, k=1) == 1
+    assert metrics.reliability(jax.nn.softmax(logits), labels).count.sum() == shape[0]
