@@ -1,0 +1,128 @@
+"""What ``config.json`` says: which run it is, and where it was made.
+
+``experiment`` (a name), ``flags`` and ``data`` (mappings, with the fingerprint of the
+data) say which run it is: equal ones promise equal results. ``environment`` says what
+produced them, for whoever looks for a difference later.
+"""
+
+import json
+import platform
+import subprocess
+from collections.abc import Collection, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import linclf_jax
+from linclf_jax.runs import formats
+
+_IDENTITY = ("experiment", "flags", "data")
+SECTIONS = (*_IDENTITY, "environment")
+_PACKAGES = ("jax", "jaxlib", "optax", "numpy")
+
+
+def checked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration as JSON will hold it.
+
+    Args:
+        config: One entry for each of ``SECTIONS``.
+
+    Raises:
+        ValueError: Other sections, or values that JSON cannot hold.
+    """
+    if set(config) != set(SECTIONS):
+        raise ValueError(
+            f"found sections {sorted(config)} in the configuration, expected "
+            f"{sorted(SECTIONS)}"
+        )
+    return formats.plain(config, "config")
+
+
+def differences(
+    there: Any, here: Mapping[str, Any], *, ignored_flags: Collection[str] = ()
+) -> list[str]:
+    """Returns in what two configurations name different runs; environments may differ.
+
+    Args:
+        there: What a ``config.json`` holds.
+        here: The configuration of this run, ``checked``.
+        ignored_flags: Flags that change no result.
+
+    Returns:
+        One text for each difference: key, value there, value here.
+
+    >>> there = {"experiment": "sweep", "flags": {"l2": 0.1}, "data": {}}
+    >>> differences(there, {**there, "flags": {"l2": 0.2}})
+    ['flags.l2 is 0.1 there and 0.2 here']
+    """
+    if not isinstance(there, Mapping):
+        return [f"the configuration there is {there!r}"]
+    skipped = {f"flags.{name}" for name in ignored_flags}
+    old, new = (
+        {key: text for key, text in _identity(config) if key not in skipped}
+        for config in (there, here)
+    )
+    return [
+        f"{key} is {old.get(key, 'absent')} there and {new.get(key, 'absent')} here"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+    ]
+
+
+def environment() -> dict[str, Any]:
+    """Returns what runs the code: versions, machine, devices, precision, commit.
+
+    Returns:
+        ``git`` is ``{"commit": ..., "dirty": ...}`` where the package lies in a git
+        checkout that tracks it, else None; dirty means a Python file is changed or new.
+    """
+    devices = jax.devices()
+    return {
+        "python": platform.python_version(),
+        "linclf_jax": linclf_jax.__version__,
+        **{name: metadata.version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "devices": {
+            "backend": jax.default_backend(),
+            "kinds": sorted({device.device_kind for device in devices}),
+            "count": len(devices),
+        },
+        "x64": jax.config.read("jax_enable_x64"),
+        "git": git_state(Path(__file__).parent),
+    }
+
+
+def _identity(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields dotted keys and values as JSON text, which tells 1 from 1.0 and true."""
+    stack = [(name, config.get(name)) for name in reversed(_IDENTITY)]
+    while stack:
+        key, value = stack.pop()
+        if isinstance(value, dict) and value:
+            stack += [(f"{key}.{name}", value[name]) for name in reversed(value)]
+        else:
+            yield key, json.dumps(value)
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Returns commit and dirtiness of the checkout that tracks a folder, or None."""
+    # An installed package may lie in somebody else's checkout, which does not track it.
+    if not _git(folder, "ls-files", "--", "*.py"):
+        return None
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    changes = _git(folder, "status", "--porcelain", "-uall", "--", ":/*.py")
+    return {"commit": commit, "dirty": changes != ""}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Returns what git prints, None where there is no git or it fails."""
+    # Without optional locks, asking never stands in the way of a commit.
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

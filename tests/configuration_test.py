@@ -1,0 +1,111 @@
+"""Configurations: what makes two runs the same run, and what the environment says."""
+
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import jax
+import pytest
+
+from linclf_jax.runs import configuration, directory
+
+CONFIG = {"experiment": "sweep", "flags": {"l2": 1}, "data": {}, "environment": {}}
+
+
+def test_sections_are_checked():
+    assert configuration.checked(CONFIG) == CONFIG
+    for config in ({"flags": {}}, {**CONFIG, "more": 1}):
+        with pytest.raises(ValueError, match=r"expected .*'data', 'environment'"):
+            configuration.checked(config)
+    with pytest.raises(ValueError, match=r"config\.flags\.l2: found set"):
+        configuration.checked({**CONFIG, "flags": {"l2": {1}}})
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "text"),
+    [
+        ({"l2": 1}, {"l2": True}, "flags.l2 is 1 there and true here"),
+        ({"l2": 1}, {"l2": 1.0}, "flags.l2 is 1 there and 1.0 here"),
+        ({"l2": 1}, {}, "flags.l2 is 1 there and absent here"),
+        ({"a": {"b": 1}}, {"a": {"b": 2}}, "flags.a.b is 1 there and 2 here"),
+        ({"l2": None}, {}, "flags.l2 is null there and absent here"),
+    ],
+)
+def test_differences(there, here, text):
+    there, here = ({**CONFIG, "flags": flags} for flags in (there, here))
+    assert text in configuration.differences(there, here)
+    assert configuration.differences(here, here) == []
+
+
+def test_order_and_environment_make_no_difference():
+    there = {**CONFIG, "flags": {"a": 1, "b": 2}}
+    here = {**CONFIG, "flags": {"b": 2, "a": 1}, "environment": {"jax": "9"}}
+    assert configuration.differences(there, here) == []
+
+
+@pytest.mark.parametrize("there", [None, [1], {}, {"flags": 3}])
+def test_a_foreign_config_is_a_difference(there):
+    assert configuration.differences(there, CONFIG)
+
+
+def test_environment(tmp_path):
+    found = configuration.environment()
+    assert found["python"] == platform.python_version()
+    assert found["jax"] == jax.__version__
+    assert found["devices"]["count"] == jax.device_count()
+    assert found["devices"]["kinds"] == [jax.devices()[0].device_kind]
+    assert found["x64"] is True
+    with jax.enable_x64(False):
+        assert configuration.environment()["x64"] is False
+    directory.write_json(tmp_path / "environment.json", found)
+    assert directory.read_json(tmp_path / "environment.json") == found
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A git checkout whose only committed file is `package/code.py`."""
+    if shutil.which("git") is None:
+        pytest.fail("these tests need git")
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "code.py").write_text("x = 1\n")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(
+        tmp_path,
+        *("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"),
+        *("commit", "--quiet", "--no-verify", "--message", "code"),
+    )
+    return tmp_path
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_commit_and_whether_the_code_was_changed(checkout):
+    package = checkout / "package"
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert configuration.git_state(package) == {"commit": commit, "dirty": False}
+    (checkout / "results.jsonl").write_text("{}")  # a run folder is no change of code
+    assert configuration.git_state(package) == {"commit": commit, "dirty": False}
+    (package / "code.py").write_text("x = 2\n")
+    assert configuration.git_state(package) == {"commit": commit, "dirty": True}
+    git(checkout, "checkout", "--quiet", ".")
+    (checkout / "experiment.py").write_text("")
+    assert configuration.git_state(package) == {"commit": commit, "dirty": True}
+
+
+def test_no_commit_outside_a_checkout_or_in_a_foreign_one(checkout, monkeypatch):
+    installed = checkout / "site-packages"
+    installed.mkdir()
+    (installed / "code.py").write_text("")
+    assert configuration.git_state(installed) is None
+    assert configuration.git_state(checkout.parent) is None
+    monkeypatch.setenv("PATH", "")
+    assert configuration.git_state(checkout / "package") is None

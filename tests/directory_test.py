@@ -1,0 +1,313 @@
+"""The run folder: whole files or none, the right folder or none, damage by name."""
+
+import errno
+import os
+import re
+
+import numpy as np
+import pytest
+
+from linclf_jax.runs import directory
+
+CONFIG = {
+    "experiment": "sweep",
+    "flags": {"l2": (0.1, 0.01), "optimizer": "sgd", "out_dir": "here"},
+    "data": {"name": "digits", "fingerprint": "abc"},
+    "environment": {"jax": "0.10.2"},
+}
+
+WRITERS = {
+    "text": (directory.write_text, "new"),
+    "json": (directory.write_json, {"new": 1}),
+    "rows": (directory.write_rows, [{"new": 1}]),
+    "arrays": (directory.write_arrays, {"new": np.ones(2)}),
+    "tensors": (directory.write_tensors, {"new": np.ones(2)}),
+}
+
+
+def with_flags(**flags):
+    return {**CONFIG, "flags": {**CONFIG["flags"], **flags}}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def finished(folder):
+    """A sealed run folder with a file of every kind, one of them in a folder below."""
+    path = directory.open_run(folder, CONFIG).path
+    directory.write_rows(path / "results.jsonl", [{"lane": 0, "val_loss": 0.5}])
+    directory.write_arrays(path / "history.npz", {"val_loss": np.ones((2, 3))})
+    directory.write_tensors(path / "selected.safetensors", {"W": np.ones((2, 3))})
+    (path / "plots").mkdir()
+    directory.write_bytes(path / "plots" / "curves.png", bytes(range(256)))
+    directory.seal(path)
+    return path
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    tmp_path = tmp_path / "a folder"
+    tmp_path.mkdir()
+    directory.write_text(tmp_path / "flags.txt", "--out_dir=é\n")
+    assert (tmp_path / "flags.txt").read_text(encoding="utf-8") == "--out_dir=é\n"
+    directory.write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert directory.read_json(tmp_path / "a.json") == {"a": None}
+    directory.write_rows(tmp_path / "a.jsonl", [{"a": 1}, {"a": 2}])
+    assert directory.read_rows(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]
+    directory.write_arrays(tmp_path / "a.npz", {"x": np.arange(3)})
+    np.testing.assert_array_equal(
+        directory.read_arrays(tmp_path / "a.npz")["x"], [0, 1, 2]
+    )
+    directory.write_tensors(tmp_path / "a.safetensors", {"W": np.eye(2)}, {"k": "v"})
+    np.testing.assert_array_equal(
+        directory.read_tensors(tmp_path / "a.safetensors")["W"], np.eye(2)
+    )
+    assert directory.read_metadata(tmp_path / "a.safetensors") == {"k": "v"}
+    assert len(names(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(
+    kind, broken, tmp_path, monkeypatch
+):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, broken, full)
+    write, value = WRITERS[kind]
+    with pytest.raises(OSError, match="No space left") as caught:
+        write(path, value)
+    assert caught.value.errno == errno.ENOSPC
+    assert names(tmp_path) == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+def test_an_interrupt_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def interrupt(handle):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        directory.write_bytes(path, b"new")
+    assert names(tmp_path) == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+def test_values_that_cannot_be_written_leave_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    directory.write_json(path, {"old": 1})
+    with pytest.raises(ValueError, match="found object"):
+        directory.write_json(path, {"new": object()})
+    assert directory.read_json(path) == {"old": 1}
+    assert names(tmp_path) == ["file"]
+
+
+def test_data_reach_the_disk_before_the_name_does(tmp_path, monkeypatch):
+    """Renaming first would leave an empty file under the final name in a power cut."""
+    path, seen = tmp_path / "file", []
+    fsync = os.fsync
+
+    def note(handle):
+        file = os.fstat(handle)
+        is_folder = file.st_ino == tmp_path.stat().st_ino
+        seen.append((is_folder, file.st_size, path.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    directory.write_bytes(path, b"12345")
+    (first, second) = seen
+    assert first == (False, 5, False)
+    assert (second[0], second[2]) == (True, True)
+
+
+def test_files_have_the_usual_permissions(tmp_path):
+    (tmp_path / "usual").write_text("")
+    directory.write_text(tmp_path / "ours", "")
+    modes = {(tmp_path / name).stat().st_mode for name in ("usual", "ours")}
+    assert len(modes) == 1
+
+
+def test_a_missing_folder_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        directory.write_text(tmp_path / "missing" / "file", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "place"),
+    [
+        ("a.json", directory.read_json, "line 1"),
+        ("a.jsonl", directory.read_rows, "line 1"),
+        ("a.npz", directory.read_arrays, "damaged"),
+        ("a.safetensors", directory.read_tensors, "damaged"),
+        ("a.safetensors", directory.read_metadata, "damaged"),
+    ],
+)
+def test_a_damaged_file_is_named(name, read, place, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(b"{damage")
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}.*{place}"):
+        read(path)
+    with pytest.raises(FileNotFoundError, match=name):
+        read(tmp_path / "missing" / name)
+
+
+def test_a_new_folder_gets_its_configuration(tmp_path):
+    path = tmp_path / "deep" / "run"
+    assert directory.open_run(path, CONFIG) == (path, False)
+    assert names(path) == ["config.json"]
+    stored = directory.read_json(path / "config.json")
+    assert stored["flags"] == {**CONFIG["flags"], "l2": [0.1, 0.01]}
+    assert list(stored) == list(CONFIG)
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    assert directory.open_run(str(tmp_path), CONFIG) == (tmp_path, False)
+
+
+def test_an_unfinished_run_is_resumed_wherever_it_goes_on(tmp_path):
+    directory.open_run(tmp_path, CONFIG)
+    directory.write_rows(tmp_path / "results.jsonl", [{"lane": 0}])
+    elsewhere = {**CONFIG, "environment": {"jax": "0.11"}}
+    assert directory.open_run(tmp_path, elsewhere) == (tmp_path, True)
+    assert directory.read_json(tmp_path / "config.json")["environment"] == {
+        "jax": "0.10.2"
+    }
+    assert directory.read_rows(tmp_path / "results.jsonl") == [{"lane": 0}]
+
+
+def test_leftovers_of_a_killed_writer_are_swept(tmp_path):
+    leftover = tmp_path / ".config.json.0a1b2c3d.tmp"
+    leftover.write_text("{")
+    assert directory.open_run(tmp_path, CONFIG) == (tmp_path, False)
+    leftover.write_text("{")
+    assert directory.open_run(tmp_path, CONFIG) == (tmp_path, True)
+    assert names(tmp_path) == ["config.json"]
+
+
+def test_another_configuration_is_refused_with_all_differences(tmp_path):
+    directory.open_run(tmp_path, CONFIG)
+    other = with_flags(optimizer="adam", seed=1)
+    other["data"] = {"name": "digits", "fingerprint": "def"}
+    with pytest.raises(ValueError, match="made by another configuration") as caught:
+        directory.open_run(tmp_path, other)
+    for difference in (
+        "differs in 3",
+        'flags.optimizer is "sgd" there and "adam" here',
+        "flags.seed is absent there and 1 here",
+        'data.fingerprint is "abc" there and "def" here',
+    ):
+        assert difference in str(caught.value)
+    assert directory.read_json(tmp_path / "config.json")["flags"]["optimizer"] == "sgd"
+
+
+def test_ignored_flags_are_written_but_not_compared(tmp_path):
+    directory.open_run(tmp_path, CONFIG)
+    moved = with_flags(out_dir="there")
+    with pytest.raises(ValueError, match=r"flags\.out_dir"):
+        directory.open_run(tmp_path, moved)
+    assert directory.open_run(tmp_path, moved, ignored_flags=("out_dir",)).resumed
+
+
+def test_a_finished_run_is_refused(tmp_path):
+    path = finished(tmp_path / "run")
+    with pytest.raises(ValueError, match="is complete"):
+        directory.open_run(path, CONFIG)
+    with pytest.raises(ValueError, match="another configuration"):
+        directory.open_run(path, with_flags(optimizer="adam"))
+    assert len(directory.verify(path)) == 5
+
+
+def test_what_is_no_run_folder_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years")
+    leftover = tmp_path / ".thesis.swap.tmp"
+    leftover.write_text("")
+    with pytest.raises(ValueError, match=r"no run folder: found thesis\.tex"):
+        directory.open_run(tmp_path, CONFIG)
+    assert leftover.exists()
+    assert names(tmp_path) == [".thesis.swap.tmp", "thesis.tex"]
+    with pytest.raises(ValueError, match="is a file"):
+        directory.open_run(tmp_path / "thesis.tex", CONFIG)
+
+
+def test_a_damaged_configuration_is_refused(tmp_path):
+    directory.open_run(tmp_path, CONFIG)
+    (tmp_path / "config.json").write_text('{"experiment": ')
+    with pytest.raises(ValueError, match=r"config.json: line 1"):
+        directory.open_run(tmp_path, CONFIG)
+
+
+def test_seal_lists_every_file_and_repeats_itself(tmp_path):
+    path = finished(tmp_path / "run")
+    sealed = (path / "manifest.json").read_bytes()
+    assert directory.verify(path) == [
+        "config.json",
+        "history.npz",
+        "plots/curves.png",
+        "results.jsonl",
+        "selected.safetensors",
+    ]
+    directory.seal(path)
+    assert (path / "manifest.json").read_bytes() == sealed
+    other = finished(tmp_path / "other")
+    assert (other / "manifest.json").read_bytes() == sealed
+    (path / "notes.txt").write_text("mine")
+    assert "notes.txt" not in directory.verify(path)
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "plots/curves.png", "history.npz"])
+def test_damage_is_found_and_named(name, tmp_path):
+    path = finished(tmp_path / "run")
+    data = (path / name).read_bytes()
+    for bit in (0, 4 * len(data), 8 * len(data) - 1):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (path / name).write_bytes(damaged)
+        with pytest.raises(ValueError, match=f": {name} has changed$"):
+            directory.verify(path)
+    for changed in (data[:-1], b"", data + b"\0"):
+        (path / name).write_bytes(changed)
+        with pytest.raises(ValueError, match=f": {name} has changed$"):
+            directory.verify(path)
+    (path / name).unlink()
+    with pytest.raises(ValueError, match=f": {name} is missing$"):
+        directory.verify(path)
+    (path / name).write_bytes(data)
+    directory.verify(path)
+
+
+def test_all_that_is_wrong_is_named_at_once(tmp_path):
+    path = finished(tmp_path / "run")
+    (path / "config.json").unlink()
+    (path / "history.npz").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"config\.json is missing, history\.npz has changed$"
+    ):
+        directory.verify(path)
+
+
+def test_every_flipped_bit_of_the_manifest_is_found(tmp_path):
+    directory.write_text(tmp_path / "a.txt", "a")
+    directory.seal(tmp_path)
+    manifest = tmp_path / "manifest.json"
+    data = manifest.read_bytes()
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        manifest.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"run|manifest|sealed"):
+            directory.verify(tmp_path)
+
+
+def test_verify_wants_a_manifest(tmp_path):
+    with pytest.raises(ValueError, match=r"has no manifest.json"):
+        directory.verify(tmp_path)
+    directory.write_json(tmp_path / "manifest.json", [])
+    with pytest.raises(ValueError, match="damaged"):
+        directory.verify(tmp_path)
