@@ -1,0 +1,157 @@
+"""Preprocessing: training statistics alone, no NaN, the same bits when read back."""
+
+import numpy as np
+import pytest
+
+from linclf_jax.data import datasets, preprocessing
+from linclf_jax.runs import directory
+
+DTYPES = [np.float32, np.float64, np.uint8]
+
+
+def integers(dtype, seed=0):
+    """Whole numbers that every dtype can hold, so that all see the same values."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return generator.integers(0, 256, size=(50, 4)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_values(dtype):
+    x = integers(dtype)
+    exact = x.astype(np.float64)
+    centred = exact - exact.mean(axis=0)
+    expected = {
+        "none": exact,
+        "standardize": centred / exact.std(axis=0),
+        "mean_range": centred / (exact.max(axis=0) - exact.min(axis=0)),
+        "l2_normalize": exact / np.linalg.norm(exact, axis=1, keepdims=True),
+    }
+    assert set(expected) == set(preprocessing.NAMES)
+    for name, values in expected.items():
+        scaled = preprocessing.apply(preprocessing.fit(name, x), x)
+        assert scaled.dtype == np.float32
+        # One rounding to float32, half an ulp; the float64 work is far below it.
+        np.testing.assert_allclose(scaled, values, rtol=6e-8, atol=1e-15, err_msg=name)
+
+
+@pytest.mark.parametrize("name", preprocessing.NAMES)
+def test_dtype_and_memory_order_change_no_bit(name):
+    x = integers(np.float64)
+    expected = preprocessing.fit(name, x)
+    for other in (*(x.astype(dtype) for dtype in DTYPES), np.asfortranarray(x)):
+        fitted = preprocessing.fit(name, other)
+        np.testing.assert_array_equal(fitted.shift, expected.shift)
+        np.testing.assert_array_equal(fitted.scale, expected.scale)
+        np.testing.assert_array_equal(
+            preprocessing.apply(fitted, other), preprocessing.apply(expected, x)
+        )
+
+
+@pytest.mark.parametrize("name", preprocessing.NAMES)
+def test_a_row_is_scaled_alike_whatever_stands_beside_it(name):
+    """The planted fault of many a script: statistics taken again on the test split."""
+    train, test = integers(np.float32), integers(np.float32, seed=1)
+    fitted = preprocessing.fit(name, train)
+    before = [statistic.copy() for statistic in fitted[1:]]
+    whole = preprocessing.apply(fitted, test)
+    alone = np.concatenate([preprocessing.apply(fitted, row[None]) for row in test])
+    np.testing.assert_array_equal(whole, alone)
+    for statistic, old in zip(fitted[1:], before, strict=True):
+        np.testing.assert_array_equal(statistic, old)
+    refitted = preprocessing.apply(preprocessing.fit(name, test), test)
+    if name in ("standardize", "mean_range"):
+        assert not np.array_equal(whole, refitted)
+
+
+@pytest.mark.parametrize("name", ["standardize", "mean_range"])
+@pytest.mark.parametrize("value", [0.0, 0.1, -3e5, 1e-40])
+def test_a_constant_column_becomes_zero(name, value):
+    # The mean of a thousand times 0.1 is not 0.1, and their deviation is not 0.
+    x = np.stack([np.full(1000, value), np.arange(1000.0)], axis=1)
+    fitted = preprocessing.fit(name, x)
+    assert fitted.scale[0] == 1.0
+    scaled = preprocessing.apply(fitted, x)
+    np.testing.assert_array_equal(scaled[:, 0], 0.0)
+    elsewhere = preprocessing.apply(fitted, x + 2.0)
+    np.testing.assert_allclose(elsewhere[:, 0], 2.0, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", preprocessing.NAMES)
+def test_digits_has_constant_columns_and_no_nan(name):
+    digits = datasets.load("digits", split_seed=0)
+    assert np.any(np.ptp(digits.train.x, axis=0) == 0)
+    fitted = preprocessing.fit(name, digits.train.x)
+    for part in (digits.train, digits.validation, digits.test):
+        assert np.all(np.isfinite(preprocessing.apply(fitted, part.x)))
+
+
+def test_differences_whose_squares_underflow():
+    x = np.array([[0.0], [1e-200]])
+    scaled = preprocessing.apply(preprocessing.fit("standardize", x), x)
+    np.testing.assert_array_equal(scaled, 0.0)
+
+
+def test_l2_normalize_of_zero_huge_and_tiny_rows():
+    x = np.array([[0.0, 0.0], [3e200, 4e200], [3e-200, -4e-200]])
+    fitted = preprocessing.fit("l2_normalize", x)
+    expected = np.float32([[0, 0], [0.6, 0.8], [0.6, -0.8]])
+    np.testing.assert_allclose(preprocessing.apply(fitted, x), expected, rtol=6e-8)
+
+
+@pytest.mark.parametrize("name", preprocessing.NAMES)
+def test_round_trip_through_a_file_keeps_every_bit(name, tmp_path):
+    x = integers(np.float32) / np.float32(7)
+    fitted = preprocessing.fit(name, x)
+    arrays, metadata = preprocessing.to_arrays(fitted)
+    path = tmp_path / "selected.safetensors"
+    tensors = {"W": np.ones((4, 2)), **arrays}
+    directory.write_tensors(path, tensors, {"loss": "hinge", **metadata})
+    back = preprocessing.from_arrays(
+        directory.read_tensors(path), directory.read_metadata(path)
+    )
+    assert back.name == name
+    assert back.shift.tobytes() == fitted.shift.tobytes()
+    assert back.scale.tobytes() == fitted.scale.tobytes()
+    np.testing.assert_array_equal(
+        preprocessing.apply(back, x), preprocessing.apply(fitted, x)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preprocessing.shift": None}, "expected preprocessing.shift"),
+        ({"preprocessing.scale": np.zeros(4)}, "expected positive"),
+        ({"preprocessing.scale": np.ones(3)}, r"scale \(3,\)"),
+        ({"preprocessing.shift": np.full(4, np.nan)}, "expected finite float64"),
+        ({"preprocessing.shift": np.ones(4, np.float32)}, "found float32"),
+    ],
+)
+def test_refuses_statistics_that_fit_could_not_return(changes, message):
+    fitted = preprocessing.fit("standardize", integers(np.float32))
+    arrays, metadata = preprocessing.to_arrays(fitted)
+    arrays = {k: v for k, v in {**arrays, **changes}.items() if v is not None}
+    with pytest.raises(ValueError, match=message):
+        preprocessing.from_arrays(arrays, metadata)
+
+
+def test_refuses_metadata_without_or_with_an_unknown_name():
+    arrays, _ = preprocessing.to_arrays(preprocessing.fit("none", np.ones((2, 2))))
+    with pytest.raises(ValueError, match="metadata 'preprocessing'"):
+        preprocessing.from_arrays(arrays, {})
+    with pytest.raises(ValueError, match="'whiten', expected one of none"):
+        preprocessing.from_arrays(arrays, {"preprocessing": "whiten"})
+
+
+def test_refuses_bad_features():
+    with pytest.raises(ValueError, match="'whiten', expected one of none"):
+        preprocessing.fit("whiten", np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"x_train\[1, 0\] = nan"):
+        preprocessing.fit("none", np.array([[1.0], [np.nan]]))
+    with pytest.raises(ValueError, match="standardize statistics"):
+        preprocessing.fit("standardize", np.array([[1e300], [-1e300]]))
+    fitted = preprocessing.fit("standardize", np.array([[0.0, 0], [1e-30, 1]]))
+    with pytest.raises(ValueError, match="found 3 columns, expected 2"):
+        preprocessing.apply(fitted, np.ones((1, 3)))
+    with pytest.raises(ValueError, match=r"after standardize\[0, 0\] = inf"):
+        preprocessing.apply(fitted, np.full((1, 2), 1e10))
