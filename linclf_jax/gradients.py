@@ -209,8 +209,8 @@ def per_example_gradient_norms(
     scores = params_lib.logits(params, x, precision=precision)
     residual = logits_gradient(scores, labels, loss=loss)
     features = params_lib.at_least_float32(x)
-    b = jnp.linalg.norm(residual, axis=-1)
-    W = jnp.linalg.norm(features, axis=-1) * b
+    b = _row_norms(residual)
+    W = _row_norms(features) * b
     return Params(W.astype(params.W.dtype), b.astype(params.b.dtype))
 
 
@@ -275,6 +275,13 @@ def _against_true_class(
     """Sets the true class to minus the sum of the ``violated`` others, ``(N, C)``."""
     true_class = losses.class_mask(labels, violated)
     return jnp.where(true_class, -_class_sum(violated), violated).astype(dtype)
+
+
+def _row_norms(rows: jax.Array) -> jax.Array:
+    """Returns Euclidean norms; the square of 1e-30 underflows, so scale comes out."""
+    largest = jnp.max(jnp.abs(rows), axis=-1)
+    scale = jnp.where(largest > 0, largest, 1.0)
+    return scale * jnp.linalg.norm(rows / scale[..., None], axis=-1)
 
 
 def _class_sum(values: jax.Array) -> jax.Array:

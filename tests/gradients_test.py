@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from linclf_jax import gradients, losses
+from linclf_jax.params import Params
 from tests.losses_test import draw
 
 every_loss = pytest.mark.parametrize("name", list(losses.LOSSES))
@@ -50,3 +51,13 @@ def test_nan_among_the_logits_spoils_its_row(name, num_classes):
             )
             gradient = gradients.logits_gradient(logits, jnp.array([label]), loss=name)
             assert np.isnan(gradient).all()
+
+
+def test_norms_keep_what_their_squares_would_lose():
+    params = Params(50.0 * jnp.eye(2, dtype=jnp.float32), jnp.zeros(2, jnp.float32))
+    x = jnp.array([[1.0, 0.0], [1e25, 1e25]], jnp.float32)
+    norms = gradients.per_example_gradient_norms(
+        params, x, jnp.array([0, 0]), loss="softmax_cross_entropy"
+    )
+    np.testing.assert_allclose(norms.b[0], 2**0.5 * 1.9287498e-22, rtol=1e-6)
+    np.testing.assert_allclose(norms.W, [norms.b[0], 1e25], rtol=1e-6)
