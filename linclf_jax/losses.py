@@ -89,7 +89,7 @@ def softmax_cross_entropy_with_targets(
     used = targets != 0
     # Both factors are masked: a bare 0 * inf would be NaN here or in the derivative.
     terms = jnp.where(used, targets, 0.0) * jnp.where(used, log_softmax(scores), 0.0)
-    return -jnp.sum(terms, axis=-1).astype(logits.dtype)
+    return (0.0 - jnp.sum(terms, axis=-1)).astype(logits.dtype)
 
 
 def smooth_labels(

@@ -89,3 +89,11 @@ def test_smoothing_does_not_hide_a_label_out_of_range():
     targets = losses.smooth_labels(jnp.array([-1, 0, 3], jnp.int8), 3, 0.1)
     np.testing.assert_array_equal(np.isnan(targets).all(axis=1), [True, False, True])
     assert np.isfinite(targets[1]).all()
+
+
+def test_a_loss_of_zero_has_no_sign():
+    one_class = jnp.zeros((1, 1))
+    for name, loss in losses.LOSSES.items():
+        assert not np.signbit(loss(one_class, jnp.array([0]))), name
+    soft = losses.softmax_cross_entropy_with_targets(one_class, jnp.ones((1, 1)))
+    assert not np.signbit(soft)
