@@ -21,13 +21,10 @@ def validate_features(x: ArrayLike, *, name: str = "x") -> None:
       ValueError: It has another rank, no entries, no numbers, or NaN or infinity.
     """
     array = np.asarray(x)
-    if array.ndim != 2:
-        raise ValueError(
-            f"{name} has shape {array.shape}; expected (N, D), one row per example"
-        )
+    _require_matrix(array, name)
     if array.size == 0:
         raise ValueError(f"{name} has shape {array.shape} and holds no data")
-    if not (_is_float(array) or np.issubdtype(array.dtype, np.integer)):
+    if not (_is_float(array) or _is_integer(array)):
         raise ValueError(f"{name} has dtype {array.dtype}; expected numbers")
     if _is_float(array):
         _require_all(
@@ -46,14 +43,17 @@ def validate_labels(
       name: What the message calls the array.
 
     Raises:
-      ValueError: Another rank, no entries, not integers, or labels out of range.
+      ValueError: Another rank, no entries, not integers, labels out of range, or
+        no class for them to be in.
     """
+    if num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}; expected at least 1")
     array = np.asarray(labels)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}; expected (N,)")
     if array.size == 0:
         raise ValueError(f"{name} is empty; expected at least one label")
-    if not np.issubdtype(array.dtype, np.integer):
+    if not _is_integer(array):
         raise ValueError(
             f"{name} has dtype {array.dtype}; expected integers in 0..{num_classes - 1}"
         )
@@ -67,7 +67,7 @@ def validate_weights(
     """Checks that example weights are ``(N,)``, finite, not negative, not all zero.
 
     Args:
-      weights: One weight per example.
+      weights: One weight per example: floating, counts, or a boolean mask.
       num_rows: N.
       name: What the message calls the array.
 
@@ -79,6 +79,8 @@ def validate_weights(
         raise ValueError(
             f"{name} has shape {array.shape}; expected ({num_rows},), one per row of x"
         )
+    if not (_is_float(array) or _is_integer(array) or array.dtype == bool):
+        raise ValueError(f"{name} has dtype {array.dtype}; expected numbers")
     usable = np.isfinite(array) & (array >= 0)
     _require_all(usable, array, name, expected="finite numbers, at least 0")
     if not np.any(array > 0):
@@ -123,6 +125,7 @@ def validate_params(params: Params, x: ArrayLike) -> None:
     Raises:
       ValueError: The shapes do not match, or W or b is not floating.
     """
+    _require_matrix(np.asarray(x), "x")
     W, b = np.asarray(params.W), np.asarray(params.b)
     num_features = np.shape(x)[-1]
     if W.ndim != 2 or W.shape[0] != num_features:
@@ -130,6 +133,8 @@ def validate_params(params: Params, x: ArrayLike) -> None:
             f"W has shape {W.shape}; expected ({num_features}, C), since x has "
             f"{num_features} columns"
         )
+    if W.shape[1] == 0:
+        raise ValueError(f"W has shape {W.shape}; expected at least one class")
     if b.shape != W.shape[1:]:
         raise ValueError(
             f"b has shape {b.shape}; expected {W.shape[1:]}, one per column of W"
@@ -158,6 +163,17 @@ def validate_seed(seed: int, *, name: str = "seed") -> None:
 def _is_float(array: np.ndarray) -> bool:
     # bfloat16 is a NumPy extension type, of kind "V" and outside np.floating.
     return np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"
+
+
+def _is_integer(array: np.ndarray) -> bool:
+    return array.dtype.kind in "iu"  # np.integer would take time differences too
+
+
+def _require_matrix(array: np.ndarray, name: str) -> None:
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected (N, D), one row per example"
+        )
 
 
 def _require_all(
