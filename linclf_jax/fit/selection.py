@@ -1,0 +1,99 @@
+"""Choosing one lane by its validation score, and saying how far to trust the choice.
+
+A row is a mapping as in ``results.jsonl``. Nothing here has ever seen the test split.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+Row = Mapping[str, Any]
+
+# name: (the better sign, what breaks a tie)
+CRITERIA = {"val_loss": (1, "val_accuracy"), "val_accuracy": (-1, "val_loss")}
+_SIGN = {name: sign for name, (sign, _) in CRITERIA.items()}
+
+
+class Choice(NamedTuple):
+    """The chosen lane and what must be said with it."""
+
+    lane: int
+    reason: str
+    ties: tuple[int, ...]  # other lanes of exactly the same two validation scores
+    warnings: tuple[str, ...]
+
+
+def validate_criterion(by: str) -> None:
+    """Raises ValueError, with the names allowed, unless ``by`` is in ``CRITERIA``."""
+    if by not in CRITERIA:
+        raise ValueError(
+            f"--select_by is {by!r}; expected one of {', '.join(CRITERIA)}"
+        )
+
+
+def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
+    """Returns the lanes that ended well, best first.
+
+    Args:
+      rows: One per lane.
+      by: ``val_loss`` or ``val_accuracy``; the other one breaks ties, then the lane
+        number does.
+    """
+    keys = (by, CRITERIA[by][1])
+    usable = [row for row in rows if row["status"] == "ok"]
+    return sorted(
+        usable, key=lambda row: (*(_SIGN[k] * row[k] for k in keys), row["lane"])
+    )
+
+
+def choose(
+    rows: Sequence[Row], *, by: str, axes: Mapping[str, Sequence[float]]
+) -> Choice:
+    """Returns the best lane on validation data, with its ties and warnings.
+
+    Args:
+      rows: One per lane.
+      by: ``val_loss`` or ``val_accuracy``.
+      axes: The values that were swept, to warn when the best lies at an edge.
+
+    Raises:
+      ValueError: An unknown criterion, or no lane ended well.
+    """
+    validate_criterion(by)
+    ranked = rank(rows, by=by)
+    if not ranked:
+        raise ValueError(
+            f"all {len(rows)} lanes diverged; lower --learning_rate and run again"
+        )
+    best = ranked[0]
+    ties = tuple(
+        row["lane"]
+        for row in ranked[1:]
+        if all(row[name] == best[name] for name in CRITERIA)
+    )
+    word = "lowest" if _SIGN[by] > 0 else "highest"
+    reason = f"the {word} {by}, {best[by]:.4f}, of {len(ranked)} lanes"
+    if len(rows) == 1:
+        reason = "the only one"
+    return Choice(best["lane"], reason, ties, _warnings(rows, best, axes))
+
+
+def _warnings(
+    rows: Sequence[Row], best: Row, axes: Mapping[str, Sequence[float]]
+) -> tuple[str, ...]:
+    diverged = sum(row["status"] != "ok" for row in rows)
+    found = [_edge_warning(name, best[name], values) for name, values in axes.items()]
+    if diverged:
+        found.append(f"{diverged} of {len(rows)} lanes diverged and were not eligible")
+    return tuple(warning for warning in found if warning)
+
+
+def _edge_warning(
+    name: str, value: float | None, values: Sequence[float]
+) -> str | None:
+    """Says that the best value is the first or last of its axis and could go on."""
+    if value is None or len(values) < 2 or min(values) < value < max(values):
+        return None
+    if value == 0:  # no l2 or warm-up is less than none
+        return None
+    end = "largest" if value == max(values) else "smallest"
+    return f"the best {name}, {value:g}, is the {end} of the grid; widen --{name}"

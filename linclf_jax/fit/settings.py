@@ -1,0 +1,106 @@
+"""What a run is told: what is compiled into it, and what is traced through it."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+
+from linclf_jax import losses
+
+SCHEDULES = ("constant", "cosine", "linear")
+GRADIENTS = ("manual", "autodiff")
+PRECISIONS = ("default", "high", "highest")
+
+
+class Hparams(NamedTuple):
+    """Numbers that a program takes as arguments: changing one compiles nothing.
+
+    Scalars for one run; arrays ``(L,)`` for a stack of lanes.
+    """
+
+    learning_rate: float | jax.Array = 0.1  # the peak of the schedule
+    l2: float | jax.Array = 0.0  # (l2 / 2) ||W||^2 in the objective
+    momentum: float | jax.Array = 0.9  # momentum, nesterov, lars
+    b1: float | jax.Array = 0.9  # decay of the first moment: adam, adamw, lion
+    b2: float | jax.Array = 0.999  # of the second: adam, adamw, lion, rmsprop
+    weight_decay: float | jax.Array = 0.0  # decoupled, of W alone: adamw, lion, lars
+    warmup: float | jax.Array = 0.0  # share of all steps with a rising learning rate
+    init_scale: float | jax.Array = 1e-3  # W starts uniform in +-init_scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """Choices that shape the program: one compile for each distinct value."""
+
+    num_classes: int
+    loss: str = "softmax_cross_entropy"
+    optimizer: str = "momentum"
+    schedule: str = "cosine"
+    batch_size: int = 128
+    epochs: int = 60
+    gradient: str = "manual"
+    precision: str = "highest"
+
+
+# name: (lowest value, whether it is allowed, first value too high)
+_BOUNDS = {
+    "learning_rate": (0.0, False, math.inf),
+    "l2": (0.0, True, math.inf),
+    "momentum": (0.0, True, 1.0),
+    "b1": (0.0, True, 1.0),
+    "b2": (0.0, True, 1.0),
+    "weight_decay": (0.0, True, math.inf),
+    "warmup": (0.0, True, 1.0),
+    "init_scale": (0.0, True, math.inf),
+}
+
+
+def validate_static(static: Static, *, num_rows: int, optimizers: Mapping) -> None:
+    """Checks every choice before anything is compiled.
+
+    Args:
+      static: The choices.
+      num_rows: Rows of the training split; a batch cannot be larger.
+      optimizers: The optimizers that exist, by name.
+
+    Raises:
+      ValueError: Naming the choice, what was found, and the values allowed.
+    """
+    allowed = {
+        "loss": losses.LOSSES,
+        "optimizer": optimizers,
+        "schedule": SCHEDULES,
+        "gradient": GRADIENTS,
+        "precision": PRECISIONS,
+    }
+    for name, values in allowed.items():
+        value = getattr(static, name)
+        if value not in values:
+            raise ValueError(
+                f"--{name} is {value!r}; expected one of {', '.join(values)}"
+            )
+    for name, highest in (("batch_size", num_rows), ("epochs", 10**6)):
+        value = getattr(static, name)
+        if not 1 <= value <= highest:
+            why = " (the rows of the training split)" if name == "batch_size" else ""
+            raise ValueError(f"--{name} is {value}; expected 1 to {highest}{why}")
+
+
+def validate_hparam(name: str, value: float) -> None:
+    """Checks one hyper-parameter.
+
+    Args:
+      name: A field of ``Hparams``.
+      value: A concrete number.
+
+    Raises:
+      ValueError: The number is not finite or not in its range.
+    """
+    low, low_allowed, too_high = _BOUNDS[name]
+    above = value >= low if low_allowed else value > low
+    if not (math.isfinite(value) and above and value < too_high):
+        lower = f"at least {low:g}" if low_allowed else f"above {low:g}"
+        upper = "finite" if too_high == math.inf else f"below {too_high:g}"
+        raise ValueError(f"--{name} holds {value:g}; expected {lower} and {upper}")

@@ -1,0 +1,225 @@
+"""One run, as a pure function: minibatches, gradient, optimizer, in one ``lax.scan``.
+
+``make_train(static)`` returns ``train(key, hparams, data)``. It is not jitted and knows
+nothing of lanes: ``vmap`` over ``hparams`` and ``jit`` go on from outside, once. With
+the key and the data left unmapped, all lanes draw the same minibatches, and their
+products with ``x`` become one matrix product.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from linclf_jax import gradients, losses, metrics
+from linclf_jax import params as params_lib
+from linclf_jax.fit import optimizers
+from linclf_jax.fit.settings import Hparams, Static
+from linclf_jax.params import Params
+
+OK, NONFINITE_LOSS, EXPLODED = 0, 1, 2
+REASONS = {NONFINITE_LOSS: "nonfinite_loss", EXPLODED: "exploded"}
+# A mean loss beyond a million belongs to no classifier that will come back.
+EXPLODED_ABOVE = 1e6
+
+
+class Data(NamedTuple):
+    """What a run may see: never the test split."""
+
+    x: jax.Array  # (N, D)
+    labels: jax.Array  # (N,)
+    val_x: jax.Array  # (M, D)
+    val_labels: jax.Array  # (M,)
+
+
+class History(NamedTuple):
+    """How a run went. Curves are NaN from the epoch in which the run diverged."""
+
+    train_loss: jax.Array  # (E,), mean minibatch loss during the epoch
+    val_loss: jax.Array  # (E,), at the end of the epoch
+    val_accuracy: jax.Array  # (E,), at the end of the epoch
+    status: jax.Array  # (), int32: OK, NONFINITE_LOSS or EXPLODED
+    steps: jax.Array  # (), int32: updates made; fewer than all if the run diverged
+
+
+class State(NamedTuple):
+    """What one step hands to the next."""
+
+    params: Params
+    optimizer_state: optax.OptState
+    status: jax.Array  # (), int32
+    steps: jax.Array  # (), int32
+
+
+Train = Callable[[jax.Array, Hparams, Data], tuple[Params, History]]
+
+
+def num_steps(num_rows: int, static: Static) -> int:
+    """Returns the steps of a whole run; the last batch of an epoch may be short."""
+    return static.epochs * -(-num_rows // static.batch_size)
+
+
+def make_train(static: Static) -> Train:
+    """Returns ``train(key, hparams, data) -> (Params, History)`` for these choices.
+
+    A run whose minibatch loss is not finite, or above ``EXPLODED_ABOVE``, keeps the
+    parameters it had and changes no more; its status and step count say so.
+
+    Args:
+      static: What is compiled in; see ``settings.validate_static``.
+
+    Returns:
+      A pure function of a key (``jax.random.key``), scalar ``Hparams`` and ``Data``.
+    """
+
+    def train(key: jax.Array, hparams: Hparams, data: Data) -> tuple[Params, History]:
+        num_rows, num_features = data.x.shape
+        dtype = params_lib.at_least_float32(data.x).dtype
+        hparams = Hparams(*(jnp.asarray(h, dtype) for h in hparams))
+        init_key, order_key = jax.random.split(key)
+        params = params_lib.init(
+            init_key,
+            num_features,
+            static.num_classes,
+            scale=hparams.init_scale,
+            dtype=dtype,
+        )
+        optimizer = optimizers.make(
+            static.optimizer, static.schedule, hparams, num_steps(num_rows, static)
+        )
+        step = make_step(static, optimizer, hparams, data)
+
+        def epoch(state: State, number: jax.Array) -> tuple[State, tuple]:
+            epoch_key = jax.random.fold_in(order_key, number)
+            minibatches = draw_minibatches(epoch_key, num_rows, static.batch_size)
+            state, summed_losses = jax.lax.scan(step, state, minibatches)
+            val_loss, val_accuracy = evaluate(
+                state.params, data.val_x, data.val_labels, static
+            )
+            # The last update of an epoch meets no further minibatch that would show it.
+            status = jnp.where(state.status == OK, diagnose(val_loss), state.status)
+            train_loss = jnp.sum(summed_losses) / num_rows
+            curves = (
+                jnp.where(status == OK, value, jnp.nan)
+                for value in (train_loss, val_loss, val_accuracy)
+            )
+            return state._replace(status=status), tuple(curves)
+
+        zero = jnp.zeros((), jnp.int32)
+        state = State(params, optimizer.init(params), status=zero, steps=zero)
+        epochs = jnp.arange(static.epochs, dtype=jnp.uint32)
+        state, curves = jax.lax.scan(epoch, state, epochs)
+        return state.params, History(*curves, state.status, state.steps)
+
+    return train
+
+
+def make_step(
+    static: Static,
+    optimizer: optax.GradientTransformation,
+    hparams: Hparams,
+    data: Data,
+) -> Callable[[State, tuple[jax.Array, jax.Array]], tuple[State, jax.Array]]:
+    """Returns ``step(state, (rows, weights)) -> (state, summed loss)`` for a scan.
+
+    Args:
+      static: Loss, gradient and precision are used.
+      optimizer: An optax chain.
+      hparams: Scalars; ``l2`` is used.
+      data: The training rows are used.
+    """
+
+    def step(
+        state: State, minibatch: tuple[jax.Array, jax.Array]
+    ) -> tuple[State, jax.Array]:
+        rows, weights = minibatch
+        x, labels = data.x[rows], data.labels[rows]
+        loss = mean_loss(state.params, x, labels, static, weights)
+        gradient = _GRADIENTS[static.gradient](
+            state.params,
+            x,
+            labels,
+            loss=static.loss,
+            l2=hparams.l2,
+            weights=weights,
+            precision=static.precision,
+        )
+        status = jnp.where(state.status == OK, diagnose(loss), state.status)
+        alive = status == OK
+        updates, optimizer_state = optimizer.update(
+            gradient, state.optimizer_state, state.params
+        )
+        params = jax.tree.map(
+            lambda old, update: jnp.where(alive, old + update.astype(old.dtype), old),
+            state.params,
+            updates,
+        )
+        steps = state.steps + alive.astype(jnp.int32)
+        return State(params, optimizer_state, status, steps), loss * jnp.sum(weights)
+
+    return step
+
+
+_GRADIENTS = {
+    "manual": gradients.objective_gradient,
+    "autodiff": jax.grad(losses.objective),
+}
+
+
+def draw_minibatches(
+    key: jax.Array, num_rows: int, batch_size: int
+) -> tuple[jax.Array, jax.Array]:
+    """Returns one epoch's rows and weights, both ``(S, B)``, in a new random order.
+
+    Every row occurs once. When B does not divide N, the last batch is filled up with
+    rows of weight 0, so that all steps have one shape and no example is dropped.
+
+    Args:
+      key: Used once.
+      num_rows: N.
+      batch_size: B, at most N.
+    """
+    steps = -(-num_rows // batch_size)
+    padding = (0, steps * batch_size - num_rows)
+    order = jnp.pad(jax.random.permutation(key, num_rows), padding)
+    weights = jnp.pad(jnp.ones(num_rows), padding)
+    return order.reshape(steps, -1), weights.reshape(steps, -1)
+
+
+def diagnose(loss: jax.Array) -> jax.Array:
+    """Returns the status that a loss amounts to, int32 of the shape of ``loss``."""
+    return jnp.select(
+        [~jnp.isfinite(loss), loss > EXPLODED_ABOVE],
+        [jnp.int32(NONFINITE_LOSS), jnp.int32(EXPLODED)],
+        jnp.int32(OK),
+    )
+
+
+def evaluate(
+    params: Params, x: jax.Array, labels: jax.Array, static: Static
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the mean loss, without the penalty, and the accuracy: two scalars.
+
+    Args:
+      params: ``W (D, C)`` and ``b (C,)``.
+      x: Features ``(N, D)``.
+      labels: ``(N,)``.
+      static: Loss and precision are used.
+    """
+    scores = params_lib.logits(params, x, precision=static.precision)
+    loss = jnp.mean(losses.LOSSES[static.loss](scores, labels))
+    return loss, metrics.accuracy(scores, labels)
+
+
+def mean_loss(
+    params: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    static: Static,
+    weights: jax.Array,
+) -> jax.Array:
+    """Returns the weighted mean loss of a minibatch, without the penalty, a scalar."""
+    scores = params_lib.logits(params, x, precision=static.precision)
+    return losses.weighted_mean(losses.LOSSES[static.loss](scores, labels), weights)
