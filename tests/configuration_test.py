@@ -97,7 +97,10 @@ def test_commit_and_whether_the_code_was_changed(checkout):
     (package / "code.py").write_text("x = 2\n")
     assert configuration.git_state(package) == {"commit": commit, "dirty": True}
     git(checkout, "checkout", "--quiet", ".")
-    (checkout / "experiment.py").write_text("")
+    # A new file counts, whatever the user wants to see of new files.
+    git(checkout, "config", "status.showUntrackedFiles", "no")
+    (checkout / "new").mkdir()
+    (checkout / "new" / "experiment.py").write_text("")
     assert configuration.git_state(package) == {"commit": commit, "dirty": True}
 
 
