@@ -52,7 +52,9 @@ class Config:
     schedule: str = _flag(
         "cosine", f"Of the learning rate: {_one_of(settings.SCHEDULES)}."
     )
-    batch_size: int = _flag(128, "Rows of a minibatch.")
+    batch_size: int | None = _flag(
+        None, "Rows of a minibatch; 128, or all where there are fewer, if unset."
+    )
     epochs: int = _flag(60, "Passes over the training split.")
     learning_rate: tuple[float, ...] = _flag((0.03,), "Peak learning rates.")
     l2: tuple[float, ...] = _flag((1e-3,), "Penalties: (l2 / 2) ||W||^2, mean loss.")
@@ -91,7 +93,7 @@ def define(defaults: Config) -> None:
             flags.DEFINE(
                 parser, field.name, _text(default), text, serializer=serializer
             )
-        elif field.type is int:
+        elif field.type in (int, int | None):
             flags.DEFINE_integer(field.name, default, text)
         else:
             flags.DEFINE_string(field.name, default, text)
@@ -108,8 +110,8 @@ def from_flags() -> Config:
 def to_flagfile(config: Config) -> str:
     """Returns the lines of a flagfile that makes ``config``, but for ``out_dir``."""
     values = dataclasses.asdict(config)
-    lines = [f"--{k}={_text(v)}" for k, v in values.items() if k not in NOT_COMPARED]
-    return "\n".join(lines) + "\n"
+    given = (k for k, v in values.items() if k not in NOT_COMPARED and v is not None)
+    return "".join(f"--{name}={_text(values[name])}\n" for name in given)
 
 
 def axes(config: Config) -> dict[str, tuple[float, ...]]:
@@ -117,13 +119,21 @@ def axes(config: Config) -> dict[str, tuple[float, ...]]:
     return {name: getattr(config, name) for name in Hparams._fields}
 
 
-def statics(config: Config, num_classes: int) -> tuple[Static, ...]:
-    """Returns the static choices, one for each optimizer."""
+def statics(config: Config, *, num_classes: int, num_rows: int) -> tuple[Static, ...]:
+    """Returns the static choices, one for each optimizer.
+
+    Args:
+      config: All flags.
+      num_classes: C.
+      num_rows: Of the training split; the default batch is no larger.
+    """
     fields = {field.name for field in dataclasses.fields(Static)}
     shared = {k: v for k, v in dataclasses.asdict(config).items() if k in fields}
+    shared["num_classes"] = num_classes
+    if config.batch_size is None:
+        shared["batch_size"] = min(Static.batch_size, num_rows)
     return tuple(
-        Static(**{**shared, "num_classes": num_classes, "optimizer": optimizer})
-        for optimizer in config.optimizer
+        Static(**{**shared, "optimizer": optimizer}) for optimizer in config.optimizer
     )
 
 
@@ -190,7 +200,7 @@ _TUPLES: Mapping[Any, tuple[flags.ArgumentParser, flags.ArgumentSerializer]] = {
 
 
 def launch(main: Callable[[], int | None]) -> None:
-    """Runs a script: bad input is one line on stderr and exit status 2.
+    """Runs a script: bad input or a full disk is one line on stderr, exit status 2.
 
     Args:
       main: Returns the exit status, None for 0.
@@ -203,7 +213,7 @@ def launch(main: Callable[[], int | None]) -> None:
             if len(argv) > 1:
                 raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
             return main()
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             if _DEBUG.value:
                 raise
             return _refuse(error)

@@ -108,12 +108,11 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
 
 def plan(config: Config, dataset: Dataset) -> tuple[Tile, ...]:
     """Returns the tiles to train, after checking every flag."""
-    statics = shared_flags.statics(config, len(dataset.class_names))
+    num_rows, num_classes = len(dataset.train.labels), len(dataset.class_names)
+    statics = shared_flags.statics(config, num_classes=num_classes, num_rows=num_rows)
     for static in statics:
         settings.validate_static(
-            static,
-            num_rows=len(dataset.train.labels),
-            optimizers=optimizers.OPTIMIZERS,
+            static, num_rows=num_rows, optimizers=optimizers.OPTIMIZERS
         )
     selection.validate_criterion(config.select_by)
     lanes = sweep.make_lanes(statics, shared_flags.axes(config), config.seeds)

@@ -1,5 +1,7 @@
 """One run: what it sees, what it computes, and how it ends when it diverges."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -24,9 +26,14 @@ def make_data(num_rows=21, dtype=np.float64, seed=0):
     )
 
 
+@functools.cache
+def program(static):
+    return jax.jit(training.make_train(static))
+
+
 def train(static=STATIC, hparams=HPARAMS, data=None, seed=0):
-    run = jax.jit(training.make_train(static))
-    return run(jax.random.key(seed), hparams, make_data() if data is None else data)
+    data = make_data() if data is None else data
+    return program(static)(jax.random.key(seed), hparams, data)
 
 
 @pytest.mark.parametrize(("num_rows", "batch"), [(21, 8), (16, 8), (5, 5), (7, 1)])
@@ -65,7 +72,7 @@ def test_rows_of_weight_zero_take_no_part():
     results = []
     for x in (data, step_data):
         optimizer = training.optimizers.make("sgd", "constant", HPARAMS, 1)
-        step = training.make_step(STATIC, optimizer, HPARAMS, x)
+        step = jax.jit(training.make_step(STATIC, optimizer, HPARAMS, x))
         state = training.State(start, optimizer.init(start), jnp.int32(0), jnp.int32(0))
         results.append(step(state, (rows, weights)))
     chex.assert_trees_all_equal(*results)

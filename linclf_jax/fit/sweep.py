@@ -76,7 +76,7 @@ def make_lanes(
       ValueError: An unknown field, an empty axis, a repeated value, a value out of
         range, a bad seed.
     """
-    _validate_axes(axes, seeds)
+    _validate_axes(statics, axes, seeds)
     points = (
         (static, seed, hparams)
         for static in statics
@@ -94,7 +94,11 @@ def _points(
         yield Hparams(**dict(zip(axes, map(float, point), strict=True)))
 
 
-def _validate_axes(axes: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> None:
+def _validate_axes(
+    statics: Sequence[Static],
+    axes: Mapping[str, Sequence[float]],
+    seeds: Sequence[int],
+) -> None:
     for name, values in axes.items():
         if name not in Hparams._fields:
             raise ValueError(
@@ -105,15 +109,21 @@ def _validate_axes(axes: Mapping[str, Sequence[float]], seeds: Sequence[int]) ->
             settings.validate_hparam(name, value)
     for seed in seeds:
         validate_seed(seed)
-    for name, values in {**axes, "seeds": seeds}.items():
+    for name, values in {**axes, "seeds": seeds, "optimizer": statics}.items():
         if len(values) == 0:
             raise ValueError(f"--{name} is empty; expected at least one value")
         if len(set(values)) < len(values):
-            raise ValueError(f"--{name} repeats a value: {list(values)}")
+            raise ValueError(f"--{name} repeats a value among its {len(values)}")
 
 
 def make_tiles(lanes: Sequence[Lane], width: int) -> tuple[Tile, ...]:
-    """Returns the lanes in tiles of at most ``width``, each of one static and seed."""
+    """Returns the lanes in tiles of at most ``width``, each of one static and seed.
+
+    Raises:
+      ValueError: The width is below 1.
+    """
+    if width < 1:
+        raise ValueError(f"--tile_width is {width}; expected at least 1")
     groups: dict[tuple[Static, int], list[Lane]] = {}
     for lane in lanes:
         groups.setdefault((lane.static, lane.seed), []).append(lane)

@@ -1,0 +1,272 @@
+"""The scripts as their users meet them: folders, replays, resumption, refusals."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import console, flags, sweep, train
+from experiments.flags import Config
+from linclf_jax.data import datasets, preprocessing
+from linclf_jax.runs import directory
+
+ROOT = Path(__file__).parents[1]
+SMALL = Config(
+    dataset="iris",
+    optimizer=("momentum", "adam"),
+    learning_rate=(0.01, 0.1, 1e30),
+    l2=(0.0, 0.01),
+    seeds=(0, 1),
+    loss="weston_watkins_hinge",
+    epochs=4,
+    tile_width=4,
+)
+FILES = {
+    *("config.json", "flags.txt", "results.jsonl", "history.npz", "selected.json"),
+    *("selected.safetensors", "report.html", "manifest.json"),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    return sweep.run(dataclasses.replace(SMALL, out_dir=str(folder)))
+
+
+def again(folder, **changes):
+    return sweep.run(dataclasses.replace(SMALL, out_dir=str(folder), **changes))
+
+
+def test_the_run_folder_is_complete_and_sealed(finished):
+    names = {path.name for path in finished.folder.iterdir()}
+    assert names >= FILES
+    assert {path.suffix for path in finished.folder.iterdir()} >= {".png"}
+    assert set(directory.verify(finished.folder)) == names - {"manifest.json"}
+
+
+def test_every_lane_has_a_row_with_the_columns_of_the_contract(finished):
+    rows = directory.read_rows(finished.folder / "results.jsonl")
+    assert [row["lane"] for row in rows] == list(range(2 * 3 * 2 * 2))
+    for row in rows:
+        assert {
+            *("lane", "optimizer", "learning_rate", "l2", "seed", "fold", "status"),
+            *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "steps"),
+        } <= set(row)
+        assert (row["status"] == "ok") == (row["learning_rate"] < 1)
+    history = directory.read_arrays(finished.folder / "history.npz")
+    assert history["val_loss"].shape == (24, 4)
+    best = finished.selected["lane"]
+    np.testing.assert_allclose(
+        history["val_loss"][best, -1], rows[best]["val_loss"], rtol=1e-6
+    )
+
+
+def test_the_same_command_gives_the_same_bytes(finished, tmp_path):
+    second = again(tmp_path / "second")
+    for name in ("results.jsonl", "history.npz", "selected.json", "flags.txt"):
+        expected = (finished.folder / name).read_bytes()
+        assert (second.folder / name).read_bytes() == expected, name
+
+
+def test_the_stored_model_gives_the_stored_test_accuracy(finished):
+    """From raw features: the statistics lie in the file with the weights."""
+    path = finished.folder / "selected.safetensors"
+    tensors, metadata = directory.read_tensors(path), directory.read_metadata(path)
+    scaling = preprocessing.from_arrays(tensors, metadata)
+    test = datasets.load("iris", split_seed=0).test
+    logits = preprocessing.apply(scaling, test.x) @ tensors["W"] + tensors["b"]
+    accuracy = np.mean(np.argmax(logits, axis=1) == test.labels)
+    assert accuracy == finished.selected["test"]["accuracy"]
+    assert json.loads(metadata["class_names"]) == ["setosa", "versicolor", "virginica"]
+
+
+def test_the_test_split_cannot_influence_the_choice(finished, tmp_path, monkeypatch):
+    load = datasets.load
+
+    def with_other_test_labels(*args, **kwargs):
+        dataset = load(*args, **kwargs)
+        shifted = (dataset.test.labels + 1) % 3
+        return dataset._replace(
+            test=dataset.test._replace(x=-dataset.test.x, labels=shifted)
+        )
+
+    monkeypatch.setattr(datasets, "load", with_other_test_labels)
+    other = again(tmp_path / "other")
+    assert other.rows == finished.rows
+    assert other.selected["lane"] == finished.selected["lane"]
+    assert other.selected["test"]["accuracy"] != finished.selected["test"]["accuracy"]
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(finished, tmp_path, monkeypatch):
+    run_tile, trained = sweep.sweep.run_tile, []
+
+    def stop_after_two(tile, *args):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(tile)
+        return run_tile(tile, *args)
+
+    folder = tmp_path / "interrupted"
+    monkeypatch.setattr(sweep.sweep, "run_tile", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        again(folder)
+    assert not (folder / "results.jsonl").exists()
+
+    monkeypatch.setattr(
+        sweep.sweep, "run_tile", lambda *args: (trained.append(0), run_tile(*args))[1]
+    )
+    resumed = again(folder)
+    assert len(trained) == 8  # two tiles before, six after: none was trained twice
+    for name in ("results.jsonl", "history.npz", "selected.json"):
+        expected = (finished.folder / name).read_bytes()
+        assert (resumed.folder / name).read_bytes() == expected, name
+    assert not (folder / "pieces").exists()
+
+
+def test_a_folder_of_another_configuration_is_refused(finished):
+    with pytest.raises(ValueError, match=r"flags.epochs is 4 there and 5 here"):
+        again(finished.folder, epochs=5)
+    with pytest.raises(ValueError, match="is complete"):
+        again(finished.folder)
+    directory.verify(finished.folder)
+
+
+def test_all_lanes_diverged_is_an_error_that_keeps_the_rows(tmp_path):
+    folder = tmp_path / "diverged"
+    with pytest.raises(ValueError, match="all 8 lanes diverged"):
+        again(folder, learning_rate=(1e30,))
+    assert len(directory.read_rows(folder / "results.jsonl")) == 8
+    assert (folder / "report.html").exists()
+
+
+def test_one_lane_trained_alone_has_the_bits_of_its_row(finished, tmp_path):
+    lane = finished.selected["lane"]
+    row = finished.rows[lane]
+    config = dataclasses.replace(
+        SMALL,
+        optimizer=(row["optimizer"],),
+        learning_rate=(row["learning_rate"],),
+        l2=(row["l2"],),
+        seeds=(row["seed"],),
+        out_dir=str(tmp_path / "alone"),
+    )
+    alone = train.run(config)
+    assert alone.rows == [{**row, "lane": 0}]
+    model = "selected.safetensors"
+    expected = (finished.folder / model).read_bytes()
+    assert (alone.folder / model).read_bytes() == expected
+    assert "epoch" in train.curves(alone)
+
+
+def test_train_refuses_several_values():
+    with pytest.raises(ValueError, match="--optimizer has 2 values; expected one"):
+        train.run(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "imagenet"}, "imagenet.*digits, iris"),
+        ({"optimizer": ("adams",)}, "--optimizer is 'adams'; expected one of sgd"),
+        ({"optimizer": ()}, "--optimizer is empty"),
+        ({"schedule": "step"}, "--schedule is 'step'"),
+        ({"gradient": "numerical"}, "--gradient is 'numerical'"),
+        ({"precision": "half"}, "--precision is 'half'"),
+        ({"loss": "mse"}, "--loss is 'mse'"),
+        ({"preprocessing": "zca"}, "zca"),
+        ({"select_by": "test_accuracy"}, "--select_by is 'test_accuracy'"),
+        ({"batch_size": 91}, "--batch_size is 91; expected 1 to 90"),
+        ({"epochs": 0}, "--epochs is 0"),
+        ({"tile_width": 0}, "--tile_width is 0"),
+        ({"seeds": (-1,)}, "-1"),
+        ({"split_seed": -1}, "-1"),
+        ({"l2": (-0.1,)}, "--l2 holds -0.1"),
+    ],
+)
+def test_bad_flags_are_refused_and_leave_nothing(changes, message, tmp_path):
+    folder = tmp_path / "refused"
+    with pytest.raises(ValueError, match=message):
+        again(folder, **changes)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0.1", (0.1,)),
+        ("0.1, 0.3", (0.1, 0.3)),
+        ("log:1e-2:1:3", (0.01, 0.1, 1.0)),
+        ("lin:0:1:3", (0.0, 0.5, 1.0)),
+        ("", ()),
+    ],
+)
+def test_grids(text, values):
+    np.testing.assert_allclose(flags.parse_grid(text), values, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "log:0:1:3", "log:1:2", "exp:1:2:3", "log:1:2:x", "lin:0:1:-1"]
+)
+def test_bad_grids(text):
+    with pytest.raises(ValueError, match="expected numbers such as 0.1"):
+        flags.parse_grid(text)
+
+
+def run_script(name, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_the_flagfile_of_a_run_replays_it_from_the_shell(finished, tmp_path):
+    flagfile = finished.folder / "flags.txt"
+    done = run_script("sweep", f"--flagfile={flagfile}", f"--out_dir={tmp_path / 'r'}")
+    assert done.returncode == 0, done.stderr
+    expected = (finished.folder / "results.jsonl").read_bytes()
+    assert (tmp_path / "r" / "results.jsonl").read_bytes() == expected
+    assert f"Chosen: lane {finished.selected['lane']}," in done.stdout
+    assert f"{finished.selected['test']['accuracy']:.4f}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--optimizer=adams"], "--optimizer is 'adams'"),
+        (["--learning_rate=fast"], "--learning_rate=fast"),
+        (["--lr=1"], "'lr'"),
+        (["digits"], "unexpected arguments: digits"),
+    ],
+)
+def test_bad_flags_are_one_line_and_status_2(arguments, message):
+    done = run_script("train", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback():
+    done = run_script("train", "--epochs=0", "--debug")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_columns_shown_are_those_that_were_swept():
+    rows = [
+        {"lane": 0, "optimizer": "sgd", "l2": 0.1, "momentum": None, "val_loss": 1.0},
+        {"lane": 1, "optimizer": "adam", "l2": 0.1, "momentum": 0.9, "val_loss": 2.0},
+    ]
+    assert console.varying(rows) == ["optimizer"]
+    assert console.table(rows, ["lane", "momentum"]) == (
+        "  lane  momentum\n     0         -\n     1       0.9"
+    )
