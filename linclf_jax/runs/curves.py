@@ -1,0 +1,151 @@
+"""Learning curves: a few lanes by name, the finished ones as a band, the diverged grey.
+
+``draw`` takes arrays and returns a figure; it knows no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linclf_jax.runs import figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_DIVERGED = 5
+FEWEST_FOR_BAND = 10
+BAND = "#d5e4f0"
+
+
+@figures.style()
+def draw(
+    history: Mapping[str, np.ndarray],
+    named: Mapping[str, int],
+    diverged: Sequence[int],
+) -> Figure:
+    """Validation loss and accuracy by epoch.
+
+    Args:
+        history: ``lane`` (L,); ``train_loss``, ``val_loss`` and ``val_accuracy``,
+            (L, E) each, NaN after a divergence.
+        named: lanes to draw in colour, by what they are, at most two, most important
+            first: {"chosen": 712, "median": 33}.
+        diverged: every lane that diverged; a handful of them is drawn.
+    """
+    from matplotlib.figure import Figure
+
+    row = {int(lane): i for i, lane in enumerate(history["lane"])}
+    lost = np.zeros(len(row), bool)
+    lost[[row[lane] for lane in diverged]] = True
+    rows = {f"{what}: lane {lane}": row[lane] for what, lane in named.items()}
+    floor = figures.error_floor(history["val_accuracy"])
+    errors = figures.error_rates(history["val_accuracy"], floor)
+    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    low, high = _draw_lanes(left, history["val_loss"], lost, rows)
+    for label, i in list(rows.items())[:1]:
+        training = history["train_loss"][i]
+        look = {"color": figures.CHOSEN, "linestyle": ":", "zorder": 3}
+        _line(left, training, label=f"{label}, training loss", **look)
+        # Two decades of overfitting are enough to see it.
+        low = min(low, max(float(np.nanmin(training)), low / 100))
+    _loss_axis(left, low, high)
+    _accuracy_axis(right, *_draw_lanes(right, errors, lost, rows))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)
+    return figure
+
+
+def _draw_lanes(
+    axis: Axes, values: np.ndarray, lost: np.ndarray, named: Mapping[str, int]
+) -> tuple[float, float]:
+    """Draws one metric (L, E) of all lanes; returns the range worth seeing."""
+    from matplotlib.ticker import MaxNLocator
+
+    finished = values[~lost]
+    low, high = worth_seeing(finished if finished.size else values)
+    tallest = np.nanmax(values[list(named.values())], initial=0.0)
+    high = max(high, min(float(tallest), 10 * high))
+    for (label, i), colour in zip(
+        named.items(), (figures.CHOSEN, figures.TYPICAL), strict=False
+    ):
+        _line(axis, values[i], color=colour, linewidth=1.8, zorder=4, label=label)
+    if len(finished) >= FEWEST_FOR_BAND:
+        band = np.nanpercentile(finished, (10, 90), axis=0)
+        label = f"middle 80 % of the {len(finished)} lanes that finished"
+        epochs = np.arange(1, values.shape[1] + 1)
+        axis.fill_between(epochs, *band, color=BAND, linewidth=0, label=label)
+    _diverged_lines(axis, values[lost], high)
+    axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(
+        MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
+    )
+    axis.grid(axis="y", color="#eeeeee", linewidth=0.7)
+    axis.set_axisbelow(True)
+    return low, high
+
+
+def worth_seeing(values: np.ndarray) -> tuple[float, float]:
+    """The range that an axis should span: without the worst 2 % of what was measured.
+
+    Args:
+        values: (L, E) of one metric, with NaN.
+
+    Returns:
+        Lowest finite value and 98th percentile, (0, 1) if there is none.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    return float(finite.min()), float(np.percentile(finite, 98))
+
+
+def _diverged_lines(axis: Axes, values: np.ndarray, high: float) -> None:
+    """A handful of diverged lanes, from short-lived to long-lived, × where they end."""
+    lived = np.isfinite(values).sum(1)
+    order = [int(i) for i in np.argsort(lived, kind="stable") if lived[i]]
+    if not order:
+        return
+    picks = np.unique(np.linspace(0, len(order) - 1, MOST_DIVERGED).round().astype(int))
+    look = {"color": figures.DIVERGED, "linewidth": 1.0, "zorder": 2}
+    for i in (order[pick] for pick in picks):
+        last = np.flatnonzero(np.isfinite(values[i]))[-1]
+        _line(axis, values[i], **look)
+        # A lane that leaves the picture ends at its edge.
+        axis.plot(last + 1, min(values[i][last], high), "x", **look)
+    label = f"{len(picks)} of {len(values)} lanes that diverged"
+    axis.plot([], [], "-x", label=label, **look)
+
+
+def _line(axis: Axes, values: np.ndarray, **look: Any) -> None:
+    marker = "o" if values.size == 1 else None  # one epoch is a point, not a line
+    axis.plot(np.arange(1, values.size + 1), values, marker=marker, **look)
+
+
+def _loss_axis(axis: Axes, low: float, high: float) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_title("validation loss")
+    if low <= 0:
+        return  # a hinge loss reaches zero: no logarithm
+    high = max(high, 4 * low)
+    axis.set_yscale("log")
+    margin = (high / low) ** 0.06
+    axis.set_ylim(low / margin, high * margin)
+    if high < 300 * low:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(lambda y, _: figures.short_number(y))
+    axis.yaxis.set_minor_locator(NullLocator())
+
+
+def _accuracy_axis(axis: Axes, low: float, high: float) -> None:
+    low, high = low / 1.2, min(1.0, max(high, 1.5 * low) * 1.1)
+    axis.set_yscale("log")
+    axis.set_ylim(high, low)
+    errors, labels = figures.accuracy_ticks(low, high)
+    axis.set_yticks(errors, labels)
+    axis.set_yticks([], minor=True)
+    axis.set_title("validation accuracy")

@@ -1,0 +1,206 @@
+"""Figures of the chosen classifier: confusion matrix, weight templates, reliability.
+
+Every function takes arrays and returns a figure; none of them knows a file. The
+figures of the whole sweep are in ``heatmap`` and ``curves``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linclf_jax.runs import figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_CLASSES_WITH_COUNTS = 26
+MOST_TEMPLATES = 100
+DIVERGING = "RdBu_r"
+
+Box = tuple[float, float, float, float]  # left, right, bottom, top
+
+
+@figures.style()
+def confusion(
+    counts: np.ndarray, recall: Sequence[float | None], class_names: Sequence[str]
+) -> Figure:
+    """How often each class was taken for each other one.
+
+    Only the errors are coloured: the diagonal, which is larger by far, is grey.
+
+    Args:
+        counts: (C, C) integers, true classes down, predicted classes across.
+        recall: (C,) share of each true class that was recognised, None without rows.
+        class_names: (C,) names.
+    """
+    from matplotlib.figure import Figure
+
+    size = len(class_names)
+    written = size <= MOST_CLASSES_WITH_COUNTS
+    side = min(8.0, max(1.6, 0.42 * size)) if written else 6.5
+    names = [figures.short_name(name) for name in class_names]
+    margin = 0.9 + 0.07 * max(map(len, names))
+    figure = Figure(figsize=(side + margin + 0.7, side + margin), layout="constrained")
+    axis = figure.subplots()
+    errors = np.where(np.eye(size, dtype=bool), 0, counts)
+    # Scaled to five at least, so that a lone mistake is not painted as a disaster.
+    most = 1.15 * max(5, errors.max())
+    shades = np.where(errors > 0, errors, np.nan)
+    image = axis.imshow(shades, "Oranges", vmin=0, vmax=most)
+    axis.imshow(np.where(np.eye(size), 1.0, np.nan), "Greys", vmin=0, vmax=6)
+    if written:
+        _write_counts(axis, counts, errors / most)
+        _write_recall(axis, recall)
+    else:
+        figure.colorbar(image, label="test rows taken for another class", shrink=0.7)
+    labels = figures.thinned(names, MOST_CLASSES_WITH_COUNTS)
+    long = max(map(len, labels)) > 3
+    axis.set_xticks(range(size), labels, rotation=90 if long else 0)
+    axis.set_yticks(range(size), labels)
+    axis.xaxis.tick_top()
+    axis.xaxis.set_label_position("top")
+    axis.set_xlabel("predicted class")
+    axis.set_ylabel("true class")
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(True)
+    axis.spines[:].set_color("#cccccc")
+    return figure
+
+
+def _write_counts(axis: Axes, counts: np.ndarray, shade: np.ndarray) -> None:
+    for (true, predicted), count in np.ndenumerate(counts):
+        strong = shade[true, predicted] > 0.55
+        axis.text(
+            predicted,
+            true,
+            str(count) if count else "·",
+            color="#b0b0b0" if not count else "white" if strong else figures.INK,
+            **figures.CENTRED,
+        )
+
+
+def _write_recall(axis: Axes, recall: Sequence[float | None]) -> None:
+    right = len(recall) - 0.3
+    axis.text(right, -0.6, "recall", color="#555555", ha="left", va="bottom")
+    for true, share in enumerate(recall):
+        text = "none" if share is None else f"{share:.3f}"
+        axis.text(right, true, text, color="#555555", ha="left", va="center")
+
+
+@figures.style()
+def templates(
+    W: np.ndarray, class_names: Sequence[str], image_shape: Sequence[int]
+) -> Figure:
+    """The weights of each class, laid out as the image that they are multiplied with.
+
+    Args:
+        W: (D, C) weights.
+        class_names: (C,) names; the first hundred are drawn.
+        image_shape: (height, width) or (height, width, 3), with product D.
+
+    Raises:
+        ValueError: the shape does not hold D values.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    if W.shape[0] != np.prod(image_shape):
+        raise ValueError(
+            f"image_shape {tuple(image_shape)} holds {np.prod(image_shape)} values, "
+            f"expected {W.shape[0]}, the rows of W"
+        )
+    shown = min(W.shape[1], MOST_TEMPLATES)
+    across = min(shown, 5 if shown <= 15 else 10)
+    tall = 0.9 * image_shape[0] / image_shape[1]
+    down = -(-shown // across) * (tall + 0.22)  # in units of one column
+    column = 8.6 / across if across > 3 else 2.0
+    size = (column * across + 1.0, column * down)
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    limit = float(np.abs(W).max()) or 1.0
+    for i in range(shown):
+        left, top = i % across, (i // across) * (tall + 0.22)
+        image = W[:, i].reshape(image_shape)
+        _template(axis, image, limit, (left, left + 0.9, top + tall, top))
+        name = figures.short_name(class_names[i], 16 if across <= 5 else 9)
+        axis.text(left, top - 0.03, name, ha="left", va="bottom")
+    axis.set(xlim=(-0.02, across - 0.08), ylim=(down - 0.2, -0.2))
+    axis.set_axis_off()
+    if len(image_shape) == 2:
+        scale = ScalarMappable(Normalize(-limit, limit), DIVERGING)
+        figure.colorbar(scale, ax=axis, label="weight", shrink=0.8, aspect=25)
+    return figure
+
+
+def _template(axis: Axes, image: np.ndarray, limit: float, box: Box) -> None:
+    """One class; the scale is symmetric about zero and the same for all of them."""
+    if image.ndim == 3:
+        image = 0.5 + 0.5 * image / limit
+    axis.imshow(image, DIVERGING, vmin=-limit, vmax=limit, extent=box)
+
+
+@figures.style()
+def reliability(bins: Mapping[str, Any], calibration_error: float) -> Figure:
+    """Accuracy over confidence in bins, with the number of rows in each bin below.
+
+    Args:
+        bins: ``edges`` (K + 1,); ``count``, ``confidence`` and ``accuracy``, (K,) each,
+            the last two None in an empty bin.
+        calibration_error: the expected calibration error, for the title.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8, 5.2), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    used = np.flatnonzero(bins["count"])
+    count = np.asarray(bins["count"])[used]
+    confidence = np.asarray(bins["confidence"], float)[used]
+    accuracy = np.asarray(bins["accuracy"], float)[used]
+    low, high = wilson_interval(accuracy, count)
+    top.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
+    top.vlines(confidence, low, high, color=figures.CHOSEN, linewidth=1, alpha=0.6)
+    top.plot(confidence, accuracy, "o", color=figures.CHOSEN, markersize=5)
+    top.set(ylim=(-0.02, 1.02), xlim=(0, 1), ylabel="accuracy in the bin")
+    top.set_title(f"calibration error (ECE) {calibration_error:.4f}")
+    _count_bars(bottom, np.asarray(bins["edges"]), np.asarray(bins["count"]))
+    return figure
+
+
+def _count_bars(axis: Axes, edges: np.ndarray, count: np.ndarray) -> None:
+    bars = axis.bar(
+        edges[:-1], count, width=np.diff(edges) * 0.92, align="edge", color="#b9b9b9"
+    )
+    if count.size <= 20:
+        labels = [str(n) if n else "" for n in count]
+        axis.bar_label(bars, labels, fontsize=7, color="#555555", padding=1)
+        axis.set_yticks([])  # the bars carry their numbers
+    axis.set(xlabel="confidence of the prediction", ylabel="test rows")
+    axis.set_ylim(0, max(1, count.max()) * 1.18)
+
+
+def wilson_interval(
+    share: float | np.ndarray, count: int | np.ndarray
+) -> tuple[Any, Any]:
+    """Wilson's 95 % interval for a share out of a count.
+
+    Args:
+        share: observed shares, a number or any shape.
+        count: positive numbers of trials, likewise.
+
+    Returns:
+        Lower and upper ends, like ``share``; within [0, 1] even for a share of 0 or 1.
+
+    >>> [round(float(end), 3) for end in wilson_interval(1.0, 30)]
+    [0.886, 1.0]
+    """
+    z = 1.959963984540054
+    shrunk = 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / shrunk
+    half = z * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / shrunk
+    # Rounding must not move an end past the share where that is 0 or 1.
+    return np.clip(middle - half, 0.0, share), np.clip(middle + half, share, 1.0)

@@ -1,0 +1,369 @@
+"""The figures show the numbers they were given, and nothing else."""
+
+import subprocess
+import sys
+import types
+
+import matplotlib
+import numpy as np
+import pytest
+
+from linclf_jax.runs import curves, figures, grid, heatmap, plots
+
+
+def row(lane, accuracy, **changes):
+    settings = {
+        **{"lane": lane, "optimizer": "sgd", "learning_rate": 0.1, "l2": 0.0},
+        **{"momentum": 0.9, "seed": 0, "fold": None, "status": "ok"},
+    }
+    return settings | {"val_accuracy": accuracy} | changes
+
+
+def texts(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts]
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [
+            (0, "0"),
+            (0.01, "0.01"),
+            (0.0099, "9.9e-3"),
+            (0.04641588833612779, "0.046"),
+            (1, "1"),
+            (99.4, "99"),
+            (316.2, "316"),
+            (1000.0, "1e3"),
+            (1e-3, "1e-3"),
+            (3.1622776601683794e-07, "3.2e-7"),
+            (-0.5, "-0.5"),
+        ],
+    )
+    def test_short_number(self, value, expected):
+        assert figures.short_number(value) == expected
+
+    def test_error_of_zero_becomes_half_of_the_smallest(self):
+        accuracy = np.array([1.0, 0.9, 0.6, np.nan])
+        floor = figures.error_floor(accuracy)
+        np.testing.assert_allclose(floor, 0.05, rtol=1e-12)
+        errors = figures.error_rates(accuracy, floor)
+        np.testing.assert_allclose(errors, [0.05, 0.1, 0.4, np.nan], rtol=1e-12)
+
+    def test_float32_rounding_is_no_error(self):
+        accuracy = np.nextafter(np.float32(1), np.float32(0))
+        assert figures.error_rates(accuracy, 0.25) == 0.25
+
+    def test_floor_without_any_error(self):
+        assert figures.error_floor(np.ones(3)) == 0.005
+
+    @pytest.mark.parametrize(
+        ("lowest", "highest"), [(0.02, 0.3), (0.001, 0.95), (0.02, 0.03), (0.017, 0.04)]
+    )
+    def test_ticks_say_where_they_are_and_keep_apart(self, lowest, highest):
+        errors, labels = figures.accuracy_ticks(lowest, highest)
+        assert len(errors) >= 3
+        assert lowest <= min(errors)
+        assert max(errors) <= highest
+        np.testing.assert_allclose(1 - np.array(errors), np.float64(labels), atol=1e-12)
+        gaps = -np.diff(np.log(errors)) / np.log(highest / lowest)
+        assert gaps.min() >= 0.0999
+
+    def test_thinned_keeps_places(self):
+        assert figures.thinned(list("abcdefg"), 3) == ["a", "", "", "d", "", "", "g"]
+        assert figures.thinned(["a", "b"], 2) == ["a", "b"]
+
+    @pytest.mark.parametrize(("share", "count"), [(0.0, 7), (0.3, 10), (1.0, 359)])
+    def test_wilson_ends_solve_their_equation(self, share, count):
+        # (share - p)^2 = z^2 p (1 - p) / n at both ends p.
+        low, high = plots.wilson_interval(share, count)
+        assert 0 <= low <= share <= high <= 1
+        assert high - low > 0.01
+        for end in (low, high):
+            spread = 1.959963984540054**2 * end * (1 - end) / count
+            np.testing.assert_allclose((share - end) ** 2, spread, rtol=0, atol=1e-15)
+
+
+class TestGrid:
+    def test_cells_hold_means_over_seeds(self):
+        rows = [
+            row(0, 0.8, learning_rate=0.1, l2=0.01, seed=0),
+            row(1, 0.9, learning_rate=0.1, l2=0.01, seed=1),
+            row(2, 0.7, learning_rate=0.01, l2=0.0),
+            row(3, None, learning_rate=0.01, l2=0.01, status="diverged"),
+        ]
+        (panel,) = grid.arrange(rows)
+        np.testing.assert_array_equal(panel.learning_rates, [0.01, 0.1])
+        np.testing.assert_array_equal(panel.l2s, [0.0, 0.01])
+        expected = [[0.7, np.nan], [np.nan, 0.85]]
+        np.testing.assert_allclose(panel.accuracy, expected, rtol=1e-12)
+        np.testing.assert_array_equal(panel.diverged, [[0, np.nan], [1, 0]])
+
+    def test_a_diverged_seed_is_counted_and_not_averaged(self):
+        stale = row(1, 0.1, seed=1, status="diverged")
+        (panel,) = grid.arrange([row(0, 0.8), stale])
+        np.testing.assert_array_equal(panel.accuracy, [[0.8]])
+        np.testing.assert_array_equal(panel.diverged, [[0.5]])
+
+    def test_other_settings_compete_by_their_means(self):
+        rows = [
+            row(0, 0.95, momentum=0.5, seed=0),
+            row(1, 0.75, momentum=0.5, seed=1),
+            row(2, 0.88, momentum=0.9, seed=0),
+            row(3, 0.90, momentum=0.9, seed=1),
+        ]
+        np.testing.assert_allclose(grid.cell_accuracy(rows), 0.89, rtol=1e-12)
+
+    def test_panels_keep_the_order_of_the_optimizers(self):
+        rows = [row(i, 0.5, optimizer=o) for i, o in enumerate(["sgd", "adam", "sgd"])]
+        assert [panel.optimizer for panel in grid.arrange(rows)] == ["sgd", "adam"]
+
+    def test_an_unknown_accuracy_is_no_number(self):
+        assert np.isnan(grid.cell_accuracy([row(0, None)]))
+
+
+class TestHeatmap:
+    rows = tuple(
+        row(i, 0.9 - 0.01 * i, optimizer=o, learning_rate=rate, l2=l2)
+        for i, (o, rate, l2) in enumerate(
+            (o, rate, l2)
+            for o in ("sgd", "adam", "lion")
+            for rate in (0.001, 0.01, 0.1)
+            for l2 in (0.0, 0.001)
+        )
+    )
+
+    def test_images_hold_the_error_rates(self):
+        figure = heatmap.draw(self.rows, None)
+        panels = grid.arrange(self.rows)
+        for axis, panel in zip(figure.axes, panels, strict=False):
+            shown = axis.images[0].get_array()
+            np.testing.assert_allclose(shown, 1 - panel.accuracy, rtol=1e-12)
+            assert axis.get_title(loc="left").startswith(panel.optimizer)
+        scales = {axis.images[0].norm for axis in figure.axes[:3]}
+        assert len(scales) == 1
+
+    def test_cells_carry_their_numbers(self):
+        assert {"0.900", "0.850", "0.730"} <= set(texts(heatmap.draw(self.rows, None)))
+
+    def test_the_frame_is_on_the_chosen_cell(self):
+        chosen = next(
+            r
+            for r in self.rows
+            if (r["optimizer"], r["learning_rate"], r["l2"]) == ("adam", 0.1, 0.001)
+        )
+        figure = heatmap.draw(self.rows, chosen)
+        frames = [[p.get_xy() for p in axis.patches] for axis in figure.axes[:3]]
+        assert frames == [[], [(1.5, 0.5), (1.5, 0.5)], []]
+
+    def test_diverged_cells_are_hatched(self):
+        rows = [row(0, 0.9), row(1, None, l2=0.1, status="diverged")]
+        figure = heatmap.draw(rows, None)
+        (patch,) = figure.axes[0].patches
+        assert patch.get_xy() == (-0.5, 0.5)
+        assert patch.get_hatch()
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == ["diverged"]
+
+    def test_all_diverged_has_no_colour_bar(self):
+        rows = [row(i, None, l2=0.1 * i, status="diverged") for i in range(3)]
+        figure = heatmap.draw(rows, None)
+        assert len(figure.axes) == 1
+        assert "every lane diverged" in figure.axes[0].get_title(loc="left")
+
+    @pytest.mark.parametrize(
+        ("errors", "expected"),
+        [
+            ([0.02, 0.9, np.nan], (0.02, 0.3)),
+            ([0.05, 0.9], (0.05, 0.5)),
+            ([0.02, 0.1], (0.02, 0.1)),
+            ([0.02], (0.02, 0.025)),
+            ([np.nan], (0.01, 1.0)),
+        ],
+    )
+    def test_error_range(self, errors, expected):
+        found = heatmap.error_range(np.array(errors))
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+class TestCurves:
+    def history(self):
+        loss = np.array([[2.0, 1.0, 0.5], [2.0, 1.5, 1.2], [3.0, np.nan, np.nan]])
+        accuracy = np.array([[0.5, 0.8, 0.9], [0.4, 0.5, 0.6], [0.1, np.nan, np.nan]])
+        lanes = np.array([7, 3, 5])
+        return {
+            "lane": lanes,
+            "train_loss": loss / 2,
+            "val_loss": loss,
+            "val_accuracy": accuracy,
+        }
+
+    def lines(self, axis):
+        return {str(line.get_label()): line.get_ydata() for line in axis.lines}
+
+    def test_lines_are_the_lanes_of_the_history(self):
+        history = self.history()
+        left, right = curves.draw(history, {"chosen": 7, "median": 3}, [5]).axes
+        lines = self.lines(left)
+        np.testing.assert_array_equal(lines["chosen: lane 7"], history["val_loss"][0])
+        np.testing.assert_array_equal(lines["median: lane 3"], history["val_loss"][1])
+        training = lines["chosen: lane 7, training loss"]
+        np.testing.assert_array_equal(training, history["train_loss"][0])
+        shown = self.lines(right)["chosen: lane 7"]
+        np.testing.assert_allclose(shown, [0.5, 0.2, 0.1], rtol=1e-12)
+
+    def test_a_diverged_lane_ends_in_a_cross_at_the_edge(self):
+        left, _ = curves.draw(self.history(), {"chosen": 7}, [5]).axes
+        crosses = [line for line in left.lines if line.get_marker() == "x"]
+        drawn = [
+            line.get_xydata().tolist() for line in crosses if len(line.get_xdata())
+        ]
+        assert len(drawn) == 1
+        ((epoch, height),) = drawn[0]
+        assert epoch == 1
+        assert height <= left.get_ylim()[1]
+        assert "1 of 1 lanes that diverged" in self.lines(left)
+
+    def test_a_handful_of_many_diverged_lanes(self):
+        lanes = np.arange(40)
+        loss = np.where(np.arange(8)[None, :] < lanes[:, None] % 8, 1.0, np.nan)
+        history = {"lane": lanes, "val_accuracy": loss / 2}
+        history |= {"val_loss": loss, "train_loss": loss}
+        left, _ = curves.draw(history, {}, list(lanes)).axes
+        solid = [line for line in left.lines if len(line.get_xdata()) == 8]
+        lived = [int(np.isfinite(line.get_ydata()).sum()) for line in solid]
+        assert lived[0] == 1
+        assert lived[-1] == 7
+        assert len(lived) == curves.MOST_DIVERGED
+
+    def test_a_loss_of_zero_has_no_logarithm(self):
+        history = self.history()
+        assert curves.draw(history, {"chosen": 7}, [5]).axes[0].get_yscale() == "log"
+        history["val_loss"][0, 2] = 0.0
+        assert curves.draw(history, {"chosen": 7}, [5]).axes[0].get_yscale() == "linear"
+
+    def test_one_epoch_is_a_point(self):
+        history = self.history()
+        history = {k: v[:2, :1] if v.ndim == 2 else v[:2] for k, v in history.items()}
+        left, _ = curves.draw(history, {"chosen": 7}, []).axes
+        assert left.lines[0].get_marker() == "o"
+
+    def test_the_worst_lanes_do_not_set_the_scale(self):
+        values = np.r_[np.linspace(0.1, 1, 99), 1e9][:, None]
+        low, high = curves.worth_seeing(values)
+        assert low == 0.1
+        assert high < 2
+
+
+class TestConfusion:
+    counts = np.array([[50, 2, 0], [0, 40, 0], [7, 0, 0]])
+
+    def test_counts_and_recall_are_written(self):
+        figure = plots.confusion(self.counts, [0.9615, 1.0, None], ["a", "b", "c"])
+        written = texts(figure)
+        assert sorted(t for t in written if t.isdigit()) == ["2", "40", "50", "7"]
+        assert written[-4:] == ["recall", "0.962", "1.000", "none"]
+
+    def test_true_classes_run_down(self):
+        axis = plots.confusion(self.counts, [1, 1, 0], ["a", "b", "c"]).axes[0]
+        (seven,) = (text for text in axis.texts if text.get_text() == "7")
+        assert seven.get_position() == (0, 2)
+
+    def test_only_errors_are_coloured(self):
+        axis = plots.confusion(self.counts, [1, 1, 0], ["a", "b", "c"]).axes[0]
+        shades = np.ma.filled(axis.images[0].get_array(), np.nan)
+        expected = [[np.nan, 2, np.nan], [np.nan] * 3, [7, np.nan, np.nan]]
+        np.testing.assert_array_equal(shades, expected)
+
+    def test_many_classes_have_no_text(self):
+        names = [f"class {i}" for i in range(100)]
+        figure = plots.confusion(np.eye(100, dtype=int), [1.0] * 100, names)
+        assert texts(figure) == []
+        assert len(figures.png(figure)) > 0
+
+
+class TestTemplates:
+    def test_each_class_is_its_column_on_one_symmetric_scale(self):
+        W = np.random.default_rng(0).normal(size=(12, 3))
+        axis, _ = plots.templates(W, ["a", "b", "c"], [3, 4]).axes
+        for i, image in enumerate(axis.images):
+            np.testing.assert_array_equal(image.get_array(), W[:, i].reshape(3, 4))
+            assert image.get_clim() == (-np.abs(W).max(), np.abs(W).max())
+        assert [text.get_text() for text in axis.texts] == ["a", "b", "c"]
+
+    def test_pixels_are_upright(self):
+        axis = plots.templates(np.eye(4)[:, :1], ["a"], [2, 2]).axes[0]
+        left, right, bottom, top = axis.images[0].get_extent()
+        below, above = axis.get_ylim()
+        assert left < right
+        # The axis runs downwards, and so does the image: its first row is on top.
+        assert above < top < bottom < below
+
+    def test_colours_keep_zero_grey(self):
+        W = np.zeros((12, 1))
+        W[0] = 2.0
+        axis = plots.templates(W, ["a"], [2, 2, 3]).axes[0]
+        image = np.asarray(axis.images[0].get_array())
+        np.testing.assert_allclose(image[0, 0], [1.0, 0.5, 0.5])
+
+    def test_a_shape_that_does_not_fit(self):
+        with pytest.raises(ValueError, match=r"\(3, 3\) holds 9 values, expected 8"):
+            plots.templates(np.zeros((8, 2)), ["a", "b"], [3, 3])
+
+    def test_at_most_a_hundred(self):
+        axis = plots.templates(np.ones((4, 120)), ["x"] * 120, [2, 2]).axes[0]
+        assert len(axis.images) == 100
+
+
+class TestReliability:
+    bins = types.MappingProxyType(
+        {
+            "edges": [0.0, 0.5, 0.75, 1.0],
+            "count": [0, 4, 16],
+            "confidence": [None, 0.6, 0.9],
+            "accuracy": [None, 0.5, 1.0],
+        }
+    )
+
+    def test_points_and_bars(self):
+        top, bottom = plots.reliability(self.bins, 0.1).axes
+        np.testing.assert_array_equal(top.lines[1].get_xydata(), [[0.6, 0.5], [0.9, 1]])
+        heights = [bar.get_height() for bar in bottom.patches]
+        assert heights == [0, 4, 16]
+        assert "0.1000" in top.get_title(loc="left")
+
+    def test_intervals_are_wilsons(self):
+        top, _ = plots.reliability(self.bins, 0.1).axes
+        (lines,) = top.collections
+        low, high = plots.wilson_interval(np.array([0.5, 1.0]), np.array([4, 16]))
+        ends = np.array([segment[:, 1] for segment in lines.get_segments()])
+        np.testing.assert_allclose(ends, np.stack([low, high], 1), rtol=1e-12)
+
+
+class TestLook:
+    def draw(self):
+        return plots.confusion(np.eye(2, dtype=int), [1, 1], [r"$\frac$", "漢字"])
+
+    def test_names_are_not_formulas_and_need_no_font(self):
+        assert figures.png(self.draw())[:8] == b"\x89PNG\r\n\x1a\n"
+
+    def test_bytes_do_not_depend_on_the_users_settings(self):
+        before = figures.png(self.draw())
+        with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+            assert figures.png(self.draw()) == before
+            assert matplotlib.rcParams["font.size"] == 30
+
+    def test_bytes_carry_no_version(self):
+        assert matplotlib.__version__.encode() not in figures.png(self.draw())
+
+    def test_matplotlib_is_imported_late_and_pyplot_never(self):
+        script = (
+            "import sys; from linclf_jax.runs import report, plots, figures\n"
+            "assert 'matplotlib' not in sys.modules\n"
+            "bins = {'edges': [0, 1], 'count': [0]}\n"
+            "bins |= {'confidence': [None], 'accuracy': [None]}\n"
+            "figures.png(plots.reliability(bins, 0.0))\n"
+            "assert 'matplotlib' in sys.modules\n"
+            "assert 'matplotlib.pyplot' not in sys.modules\n"
+        )
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
