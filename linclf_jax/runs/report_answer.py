@@ -1,0 +1,170 @@
+"""The top of the report: which classifier to use, how good it is, how to get it again.
+
+Functions take a ``record.Record`` and return plain text or markup, as each says.
+"""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from linclf_jax.runs import record
+from linclf_jax.runs import report_markup as markup
+
+METRICS = {
+    "val_loss": "validation loss",
+    "val_accuracy": "validation accuracy",
+    "train_loss": "training loss",
+    "train_accuracy": "training accuracy",
+}
+
+
+def headline(run: record.Record) -> str:
+    """The answer in one line of plain text."""
+    lanes = len(run.rows)
+    if run.selected is not None:
+        return f"Use lane {run.selected['lane']}: {describe(run.selected['row'])}"
+    if not lanes:
+        return "No lane has finished yet"
+    if len(record.diverged(run.rows)) < lanes:
+        return "No classifier has been chosen yet: the run is unfinished"
+    who = f"all {lanes:,} lanes" if lanes > 1 else "the only lane"
+    return f"No classifier to use: {who} diverged"
+
+
+def describe(row: record.Row) -> str:
+    """A lane by what matters most, in plain text.
+
+    >>> describe({"optimizer": "adam", "learning_rate": 0.1, "l2": 0.001})
+    'adam, learning rate 0.1, l2 0.001'
+    """
+    rate, l2 = rounded(row["learning_rate"]), rounded(row["l2"])
+    return f"{row['optimizer']}, learning rate {rate}, l2 {l2}"
+
+
+def rounded(value: Any) -> str:
+    """A setting for reading; the list of hyper-parameters has it exactly.
+
+    >>> rounded(0.00031622776601683794), rounded(128), rounded("adam")
+    ('0.0003162', '128', 'adam')
+    """
+    return f"{value:.4g}" if isinstance(value, float) else markup.plain(value)
+
+
+def metric(value: float | None) -> str:
+    """Four decimals, or three digits where those would show nothing.
+
+    >>> metric(0.98333), metric(1.5e-7), metric(None)
+    ('0.9833', '1.50e-07', 'none')
+    """
+    if value is None:  # it was not finite
+        return "none"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
+
+
+def header(run: record.Record) -> str:
+    """Markup of everything above the first figure."""
+    count = f"{len(run.rows):,} linear classifier{'s' if len(run.rows) != 1 else ''}"
+    kicker = f"{run.config['experiment']} on {run.config['data']['name']}: {count}"
+    title = f"<h1>{markup.text(headline(run))}</h1>"
+    top = [markup.paragraph(kicker, kind="kicker"), title]
+    if run.selected is None:
+        body = [_state(run)]
+    else:
+        body = [
+            _choice(run.selected),
+            _numbers(run, run.selected),
+            _warnings(run.selected["warnings"]),
+            _settings(run.selected["row"]),
+        ]
+    pieces = (*top, *body, _replay(run))
+    return "<header>\n" + "\n".join(p for p in pieces if p) + "\n</header>"
+
+
+def _choice(selected: Mapping[str, Any]) -> str:
+    ties = [str(lane) for lane in selected["ties"] if lane != selected["lane"]]
+    return markup.paragraph(
+        f"Why this one: {selected['reason'].rstrip('.')}.",
+        f"Tied with it: lane {', '.join(ties)}." if ties else "",
+        "The test split was measured once, after the choice.",
+    )
+
+
+def _state(run: record.Record) -> str:
+    """Why there is no choice, and what to do about it."""
+    if not run.rows:
+        return markup.paragraph("The same command on this folder continues the run.")
+    ranking = record.best_first(run.rows, run.selected_by)
+    if not ranking:
+        rates = [row["learning_rate"] for row in run.rows]
+        return markup.paragraph(
+            f"The smallest learning rate tried was {rounded(min(rates))}:",
+            "try smaller ones. The test split has not been touched.",
+        )
+    first, lost = ranking[0], len(record.diverged(run.rows))
+    return markup.paragraph(
+        f"So far {len(ranking):,} lanes have finished and {lost:,} have diverged.",
+        f"Ahead by {METRICS[run.selected_by]}: lane {first['lane']}",
+        f"({describe(first)}), validation accuracy {metric(first['val_accuracy'])}.",
+        "The same command on this folder continues the run;",
+        "the test split has not been touched.",
+    )
+
+
+def _numbers(run: record.Record, selected: Mapping[str, Any]) -> str:
+    test, row = selected["test"], selected["row"]
+    low, high = (metric(end) for end in test["accuracy_interval"])
+    candidates = sum(other["status"] == "ok" for other in run.rows)
+    optimism = (
+        f"; it served to choose among {candidates:,} lanes, so expect less"
+        if candidates > 1
+        else ""
+    )
+    rows = f"{run.config['data']['validation']:,} rows"
+    return '<dl class="numbers">\n' + "".join(
+        (
+            _number(
+                "test accuracy",
+                test["accuracy"],
+                f"95 % interval {low} to {high}; {test['size']:,} rows",
+                kind="first",
+            ),
+            _number("validation accuracy", row["val_accuracy"], rows + optimism),
+            _number("test loss", test["loss"], f"validation {metric(row['val_loss'])}"),
+            "</dl>",
+        )
+    )
+
+
+def _number(name: str, value: float, note: str, *, kind: str = "") -> str:
+    return (
+        f'<div class="{kind}"><dt>{markup.text(name)}</dt><dd>{metric(value)}</dd>'
+        f'<dd class="note">{markup.text(note)}</dd></div>\n'
+    )
+
+
+def _warnings(warnings: list[str]) -> str:
+    if not warnings:
+        return ""
+    return (
+        f'<div class="warnings" role="note">\n{markup.paragraph("Before you trust it")}'
+        f"\n{markup.bullets(warnings)}\n</div>"
+    )
+
+
+def _settings(row: record.Row) -> str:
+    known = record.settings(row) | {"seed": row["seed"], "fold": row["fold"]}
+    used = {name: value for name, value in known.items() if value is not None}
+    return markup.section("settings", "Its hyper-parameters", markup.facts(used))
+
+
+def _replay(run: record.Record) -> str:
+    flags = shlex.quote(str(run.folder / "flags.txt"))
+    target = shlex.quote(f"{run.folder}-replay")
+    script = f"experiments.{run.config['experiment']}"
+    words = ["python", "-m", script, f"--flagfile={flags}", f"--out_dir={target}"]
+    return markup.section(
+        "replay",
+        "The command that replays this run",
+        markup.command(words),
+        markup.paragraph("One click selects all of it.", kind="note"),
+    )
