@@ -50,6 +50,7 @@ def logits_hessian_vector_product(logits: jax.Array, tangent: jax.Array) -> jax.
     """
     probs = jax.nn.softmax(params_lib.at_least_float32(logits), axis=-1)
     top = jnp.argmax(probs, axis=-1, keepdims=True)
+    tangent = params_lib.at_least_float32(tangent)
     tangent = tangent - jnp.take_along_axis(tangent, top, axis=-1)
     return probs * (tangent - jnp.sum(probs * tangent, axis=-1, keepdims=True))
 
