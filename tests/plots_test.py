@@ -236,11 +236,17 @@ class TestCurves:
         assert lived[-1] == 7
         assert len(lived) == curves.MOST_DIVERGED
 
-    def test_a_loss_of_zero_has_no_logarithm(self):
+    def test_a_loss_of_zero_leaves_the_picture_downwards(self):
         history = self.history()
-        assert curves.draw(history, {"chosen": 7}, [5]).axes[0].get_yscale() == "log"
         history["val_loss"][0, 2] = 0.0
-        assert curves.draw(history, {"chosen": 7}, [5]).axes[0].get_yscale() == "linear"
+        left, _ = curves.draw(history, {"chosen": 7}, [5]).axes
+        assert left.get_yscale() == "log"
+        assert 0.2 < left.get_ylim()[0] < 0.25  # the training loss ends at 0.25
+
+    def test_nothing_but_nan_is_an_empty_picture(self):
+        history = self.history()
+        history = {k: v * np.nan if v.ndim == 2 else v for k, v in history.items()}
+        assert len(figures.png(curves.draw(history, {}, [7, 3, 5]))) > 0
 
     def test_one_epoch_is_a_point(self):
         history = self.history()
@@ -249,10 +255,12 @@ class TestCurves:
         assert left.lines[0].get_marker() == "o"
 
     def test_the_worst_lanes_do_not_set_the_scale(self):
-        values = np.r_[np.linspace(0.1, 1, 99), 1e9][:, None]
-        low, high = curves.worth_seeing(values)
-        assert low == 0.1
-        assert high < 2
+        values = np.r_[1e-9, np.linspace(0.1, 1, 98), 1e9][:, None]
+        low, high = curves.worth_seeing(values, values[:0])
+        assert 0.09 < low < 0.11
+        assert 0.9 < high <= 1
+        assert curves.worth_seeing(values, np.array([[0.01, 3]])) == (0.01, 3)
+        assert curves.worth_seeing(values, np.array([[0.5, 1e9]]))[1] == 10 * high
 
 
 class TestConfusion:

@@ -211,7 +211,7 @@ class TestFinishedRun:
     def test_names_and_warnings_are_text(self, finished):
         _, page = finished
         assert NASTY in page.text
-        assert "lane <b> is odd" in page.text
+        assert "Lane <b> is odd" in page.text
         assert "pets & co" in page.text
         assert "<script" not in page.source
 
@@ -271,6 +271,16 @@ class TestOtherRuns:
         assert "No classifier to use: all 24 lanes diverged" in page.text
         assert "The smallest learning rate tried was 0.01" in page.text
         assert page.sections == ["replay", "heatmap", "curves", "origins"]
+        assert "Colours follow" not in page.text
+
+    def test_all_diverged_before_they_had_a_curve(self, tmp_path):
+        rows = make_rows(diverged=range(24))
+        run = make_run(tmp_path, rows=rows, chosen=None)
+        history = make_history(rows)
+        for name in ("train_loss", "val_loss", "val_accuracy"):
+            history[name][:] = np.nan
+        directory.write_arrays(run / "history.npz", history)
+        assert Page(report.write(run)).sections == ["replay", "heatmap", "origins"]
 
     def test_unfinished(self, tmp_path):
         page = Page(report.write(make_run(tmp_path, chosen=None, history=False)))

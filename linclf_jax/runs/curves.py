@@ -66,9 +66,8 @@ def _draw_lanes(
     from matplotlib.ticker import MaxNLocator
 
     finished = values[~lost]
-    low, high = worth_seeing(finished if finished.size else values)
-    tallest = np.nanmax(values[list(named.values())], initial=0.0)
-    high = max(high, min(float(tallest), 10 * high))
+    everyone = finished if finished.size else values
+    low, high = worth_seeing(everyone, values[list(named.values())])
     for (label, i), colour in zip(
         named.items(), (figures.CHOSEN, figures.TYPICAL), strict=False
     ):
@@ -88,19 +87,27 @@ def _draw_lanes(
     return low, high
 
 
-def worth_seeing(values: np.ndarray) -> tuple[float, float]:
-    """The range that an axis should span: without the worst 2 % of what was measured.
+def worth_seeing(values: np.ndarray, named: np.ndarray) -> tuple[float, float]:
+    """The range that a logarithmic axis should span.
 
     Args:
-        values: (L, E) of one metric, with NaN.
+        values: (L, E) of one metric, with NaN: without the best and the worst few
+            percent, a lane that nearly diverged does not flatten all others.
+        named: (K, E) of the lanes that must be seen, if they stay within ten times
+            that range.
 
     Returns:
-        Lowest finite value and 98th percentile, (0, 1) if there is none.
+        Two positive numbers; any, if there is nothing to see.
     """
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return 0.0, 1.0
-    return float(finite.min()), float(np.percentile(finite, 98))
+    usable = values[np.isfinite(values) & (values > 0)]
+    if not usable.size:
+        return 0.1, 1.0
+    low, high = np.percentile(usable, (1, 98))
+    seen = named[np.isfinite(named) & (named > 0)]
+    if seen.size:
+        low = min(low, seen.min())
+        high = max(high, min(seen.max(), 10 * high))
+    return float(low), float(high)
 
 
 def _diverged_lines(axis: Axes, values: np.ndarray, high: float) -> None:
@@ -129,8 +136,6 @@ def _loss_axis(axis: Axes, low: float, high: float) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_title("validation loss")
-    if low <= 0:
-        return  # a hinge loss reaches zero: no logarithm
     high = max(high, 4 * low)
     axis.set_yscale("log")
     margin = (high / low) ** 0.06

@@ -60,7 +60,8 @@ def draw(run: record.Record) -> dict[str, bytes]:
     images = {}
     if len(run.rows) > 1:  # one lane makes no map
         images["heatmap"] = figures.png(heatmap.draw(run.rows, selected))
-    if run.history is not None and run.rows:
+    # Nothing to draw where every lane diverged in its first epoch.
+    if run.history is not None and np.isfinite(run.history["val_loss"]).any():
         best = "best so far" if selected is None else "chosen"
         first = selected or (ranked[0] if ranked else None)
         named = {best: first["lane"]} if first is not None else {}

@@ -147,7 +147,7 @@ def _warnings(warnings: list[str]) -> str:
         return ""
     return (
         f'<div class="warnings" role="note">\n{markup.paragraph("Before you trust it")}'
-        f"\n{markup.bullets(warnings)}\n</div>"
+        f"\n{markup.bullets(w[:1].upper() + w[1:] for w in warnings)}\n</div>"
     )
 
 

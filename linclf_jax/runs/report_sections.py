@@ -23,6 +23,7 @@ def heatmap(run: record.Record, png: bytes) -> str:
     repeats = [f"{name}s" for name in ("seed", "fold") if name in differing]
     others = [n for n in differing if n not in ("seed", "fold", *GRID)]
     by_loss = run.selected is not None and run.selected_by == "val_loss"
+    ended = any(row["status"] == "ok" for row in run.rows)
     optimizers = dict.fromkeys(row["optimizer"] for row in run.rows)
     return markup.section(
         "heatmap",
@@ -42,8 +43,9 @@ def heatmap(run: record.Record, png: bytes) -> str:
                     by_loss, "The choice was made by validation loss, so another cell"
                 ),
                 markup.when(by_loss, "may be brighter than the chosen one."),
-                "Colours follow the logarithm of the error rate: wherever half of the",
-                "errors go away, the step is the same.",
+                markup.when(ended, "Colours follow the logarithm of the error rate:"),
+                markup.when(ended, "wherever half of the errors go away, the step is"),
+                markup.when(ended, "the same."),
             ),
         ),
     )
