@@ -32,7 +32,7 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Returns:
       ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
-    exps = shifted_exp(logits)
+    exps = _shifted_exp(logits)
     true_class = losses.class_mask(labels, exps)
     others = jnp.where(true_class, 0.0, exps)
     numerator = jnp.where(true_class, -_class_sum(others), exps)
@@ -56,7 +56,7 @@ def softmax_cross_entropy_with_targets(
     Returns:
       ``(N, C)``, of the dtype of ``logits``.
     """
-    exps = shifted_exp(logits)
+    exps = _shifted_exp(logits)
     targets = targets.astype(exps.dtype)
     others = 1.0 - jnp.eye(logits.shape[-1], dtype=exps.dtype)
     other_exps, other_targets = (
@@ -246,7 +246,7 @@ def with_manual_gradient(loss: str) -> losses.Loss:
     return manual
 
 
-def shifted_exp(logits: jax.Array) -> jax.Array:
+def _shifted_exp(logits: jax.Array) -> jax.Array:
     """Returns ``exp(s_j - max_k s_k)``, the numerators of equation (3), ``(N, C)``.
 
     Dividing them by their sum, and not ``exp(s_j - logsumexp)``, keeps the digits that

@@ -154,7 +154,14 @@ LOSSES: MappingProxyType[str, Loss] = MappingProxyType(
 
 
 def known(loss: str) -> str:
-    """Returns the name of a loss in ``LOSSES``, or raises ValueError with all names."""
+    """Returns the name of a loss, once it is known to be one.
+
+    Args:
+      loss: A name in ``LOSSES``.
+
+    Raises:
+      ValueError: There is no such loss; with all names that there are.
+    """
     if loss not in LOSSES:
         raise ValueError(f"no loss is named {loss!r}; expected one of {list(LOSSES)}")
     return loss
@@ -191,7 +198,12 @@ def objective(
 
 
 def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """Returns ``sum_i w_i v_i / sum_i w_i`` of ``values (N,)``, a scalar."""
+    """Returns ``sum_i w_i v_i / sum_i w_i``, a scalar.
+
+    Args:
+      values: ``(N,)``, floating.
+      weights: ``(N,)``, not all zero; None weighs all alike.
+    """
     if weights is None:
         return jnp.mean(values)
     weights = weights.astype(values.dtype)

@@ -48,6 +48,9 @@ def at_least_float32(array: jax.Array) -> jax.Array:
 
     Called before every product and every exponential: uint8 features overflow in a
     product, and half-precision logits lose digits that a loss cannot recover.
+
+    Args:
+      array: Of any shape, floating or integer.
     """
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
