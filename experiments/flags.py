@@ -84,7 +84,7 @@ def define(defaults: Config) -> None:
     """Defines one absl flag for each field of ``Config``.
 
     Args:
-      defaults: What a flag that is not given stands for.
+        defaults: What a flag that is not given stands for.
     """
     for field in dataclasses.fields(Config):
         default, text = getattr(defaults, field.name), field.metadata["help"]
@@ -123,9 +123,9 @@ def statics(config: Config, *, num_classes: int, num_rows: int) -> tuple[Static,
     """Returns the static choices, one for each optimizer.
 
     Args:
-      config: All flags.
-      num_classes: C.
-      num_rows: Of the training split; the default batch is no larger.
+        config: All flags.
+        num_classes: C.
+        num_rows: Of the training split; the default batch is no larger.
     """
     fields = {field.name for field in dataclasses.fields(Static)}
     shared = {k: v for k, v in dataclasses.asdict(config).items() if k in fields}
@@ -141,7 +141,7 @@ def parse_grid(text: str) -> tuple[float, ...]:
     """Returns the numbers of ``0.1,0.3``, ``log:LOW:HIGH:COUNT`` or ``lin:...``.
 
     Raises:
-      ValueError: The text has none of these forms.
+        ValueError: The text has none of these forms.
 
     >>> parse_grid("log:1e-2:1:3")
     (0.01, 0.1, 1.0)
@@ -203,7 +203,7 @@ def launch(main: Callable[[], int | None]) -> None:
     """Runs a script: bad input or a full disk is one line on stderr, exit status 2.
 
     Args:
-      main: Returns the exit status, None for 0.
+        main: Returns the exit status, None for 0.
     """
     # JAX tells at level INFO which accelerators a machine does not have.
     logging.getLogger("jax").setLevel(logging.WARNING)

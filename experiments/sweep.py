@@ -61,13 +61,13 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
     """Trains, chooses, tests once, and writes the run folder.
 
     Args:
-      config: All flags.
-      experiment: The script, which the replay command names.
+        config: All flags.
+        experiment: The script, which the replay command names.
 
     Raises:
-      ValueError: Before anything is compiled, when a flag or the data is bad or the
-        folder belongs to another configuration; after training, when all lanes
-        diverged.
+        ValueError: Before anything is compiled, when a flag or the data is bad or the
+            folder belongs to another configuration; after training, when all lanes
+            diverged.
     """
     dataset = datasets.load(config.dataset, split_seed=config.split_seed)
     scaling = preprocessing.fit(config.preprocessing, dataset.train.x)
@@ -212,9 +212,9 @@ def test_metrics(chosen: Params, x: jnp.ndarray, labels: jnp.ndarray) -> dict[st
     """Returns what the chosen classifier does on the test split.
 
     Args:
-      chosen: ``W (D, C)`` and ``b (C,)``.
-      x: Scaled features ``(N, D)``.
-      labels: ``(N,)``.
+        chosen: ``W (D, C)`` and ``b (C,)``.
+        x: Scaled features ``(N, D)``.
+        labels: ``(N,)``.
     """
     scores = params.logits(chosen, x, precision="highest")
     probs = params.predict_proba(chosen, x, precision="highest")

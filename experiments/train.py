@@ -18,7 +18,7 @@ def run(config: Config) -> sweep.Outcome:
     """Trains the one lane that ``config`` describes and writes its run folder.
 
     Raises:
-      ValueError: A flag has several values; or as ``sweep.run`` does.
+        ValueError: A flag has several values; or as ``sweep.run`` does.
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

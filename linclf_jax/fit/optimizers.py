@@ -83,11 +83,11 @@ def make(
     """Returns the named optimizer with the named schedule.
 
     Args:
-      name: A key of ``OPTIMIZERS``.
-      schedule: ``constant``, ``cosine`` or ``linear``; the last two fall to 0 at the
-        end of the run.
-      hparams: Scalars, concrete or traced.
-      num_steps: Steps of the whole run.
+        name: A key of ``OPTIMIZERS``.
+        schedule: ``constant``, ``cosine`` or ``linear``; the last two fall to 0 at the
+            end of the run.
+        hparams: Scalars, concrete or traced.
+        num_steps: Steps of the whole run.
     """
     return OPTIMIZERS[name].build(hparams, make_schedule(schedule, hparams, num_steps))
 

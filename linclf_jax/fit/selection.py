@@ -34,9 +34,9 @@ def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
     """Returns the lanes that ended well, best first.
 
     Args:
-      rows: One per lane.
-      by: ``val_loss`` or ``val_accuracy``; the other one breaks ties, then the lane
-        number does.
+        rows: One per lane.
+        by: ``val_loss`` or ``val_accuracy``; the other one breaks ties, then the lane
+            number does.
     """
     keys = (by, CRITERIA[by][1])
     usable = [row for row in rows if row["status"] == "ok"]
@@ -51,12 +51,12 @@ def choose(
     """Returns the best lane on validation data, with its ties and warnings.
 
     Args:
-      rows: One per lane.
-      by: ``val_loss`` or ``val_accuracy``.
-      axes: The values that were swept, to warn when the best lies at an edge.
+        rows: One per lane.
+        by: ``val_loss`` or ``val_accuracy``.
+        axes: The values that were swept, to warn when the best lies at an edge.
 
     Raises:
-      ValueError: An unknown criterion, or no lane ended well.
+        ValueError: An unknown criterion, or no lane ended well.
     """
     validate_criterion(by)
     ranked = rank(rows, by=by)

@@ -61,12 +61,12 @@ def validate_static(static: Static, *, num_rows: int, optimizers: Mapping) -> No
     """Checks every choice before anything is compiled.
 
     Args:
-      static: The choices.
-      num_rows: Rows of the training split; a batch cannot be larger.
-      optimizers: The optimizers that exist, by name.
+        static: The choices.
+        num_rows: Rows of the training split; a batch cannot be larger.
+        optimizers: The optimizers that exist, by name.
 
     Raises:
-      ValueError: Naming the choice, what was found, and the values allowed.
+        ValueError: Naming the choice, what was found, and the values allowed.
     """
     allowed = {
         "loss": losses.LOSSES,
@@ -92,11 +92,11 @@ def validate_hparam(name: str, value: float) -> None:
     """Checks one hyper-parameter.
 
     Args:
-      name: A field of ``Hparams``.
-      value: A concrete number.
+        name: A field of ``Hparams``.
+        value: A concrete number.
 
     Raises:
-      ValueError: The number is not finite or not in its range.
+        ValueError: The number is not finite or not in its range.
     """
     low, low_allowed, too_high = _BOUNDS[name]
     above = value >= low if low_allowed else value > low

@@ -68,13 +68,13 @@ def make_lanes(
     so that no run is made twice under two names.
 
     Args:
-      statics: The static choices.
-      axes: Values for fields of ``Hparams``; fields left out keep their default.
-      seeds: Each in uint32.
+        statics: The static choices.
+        axes: Values for fields of ``Hparams``; fields left out keep their default.
+        seeds: Each in uint32.
 
     Raises:
-      ValueError: An unknown field, an empty axis, a repeated value, a value out of
-        range, a bad seed.
+        ValueError: An unknown field, an empty axis, a repeated value, a value out of
+            range, a bad seed.
     """
     _validate_axes(statics, axes, seeds)
     points = (
@@ -120,7 +120,7 @@ def make_tiles(lanes: Sequence[Lane], width: int) -> tuple[Tile, ...]:
     """Returns the lanes in tiles of at most ``width``, each of one static and seed.
 
     Raises:
-      ValueError: The width is below 1.
+        ValueError: The width is below 1.
     """
     if width < 1:
         raise ValueError(f"--tile_width is {width}; expected at least 1")
@@ -138,9 +138,9 @@ def run_tile(tile: Tile, data: Data, width: int) -> TileResult:
     """Trains the lanes of one tile and returns what they came to, as NumPy arrays.
 
     Args:
-      tile: At most ``width`` lanes.
-      data: Training and validation rows.
-      width: Of the compiled program.
+        tile: At most ``width`` lanes.
+        data: Training and validation rows.
+        width: Of the compiled program.
     """
     missing = width - len(tile.lanes)
     points = [lane.hparams for lane in tile.lanes + tile.lanes[-1:] * missing]
@@ -177,8 +177,8 @@ def make_rows(tile: Tile, result: TileResult) -> list[dict[str, Any]]:
     A hyper-parameter that the lane's optimizer does not use is None.
 
     Args:
-      tile: The lanes.
-      result: What ``run_tile`` returned for them.
+        tile: The lanes.
+        result: What ``run_tile`` returned for them.
     """
     columns = {
         name: values.tolist() for name, values in result.scores._asdict().items()

@@ -68,10 +68,10 @@ def make_train(static: Static) -> Train:
     parameters it had and changes no more; its status and step count say so.
 
     Args:
-      static: What is compiled in; see ``settings.validate_static``.
+        static: What is compiled in; see ``settings.validate_static``.
 
     Returns:
-      A pure function of a key (``jax.random.key``), scalar ``Hparams`` and ``Data``.
+        A pure function of a key (``jax.random.key``), scalar ``Hparams`` and ``Data``.
     """
 
     def train(key: jax.Array, hparams: Hparams, data: Data) -> tuple[Params, History]:
@@ -125,10 +125,10 @@ def make_step(
     """Returns ``step(state, (rows, weights)) -> (state, summed loss)`` for a scan.
 
     Args:
-      static: Loss, gradient and precision are used.
-      optimizer: An optax chain.
-      hparams: Scalars; ``l2`` is used.
-      data: The training rows are used.
+        static: Loss, gradient and precision are used.
+        optimizer: An optax chain.
+        hparams: Scalars; ``l2`` is used.
+        data: The training rows are used.
     """
 
     def step(
@@ -177,9 +177,9 @@ def draw_minibatches(
     rows of weight 0, so that all steps have one shape and no example is dropped.
 
     Args:
-      key: Used once.
-      num_rows: N.
-      batch_size: B, at most N.
+        key: Used once.
+        num_rows: N.
+        batch_size: B, at most N.
     """
     steps = -(-num_rows // batch_size)
     padding = (0, steps * batch_size - num_rows)
@@ -203,10 +203,10 @@ def evaluate(
     """Returns the mean loss, without the penalty, and the accuracy: two scalars.
 
     Args:
-      params: ``W (D, C)`` and ``b (C,)``.
-      x: Features ``(N, D)``.
-      labels: ``(N,)``.
-      static: Loss and precision are used.
+        params: ``W (D, C)`` and ``b (C,)``.
+        x: Features ``(N, D)``.
+        labels: ``(N,)``.
+        static: Loss and precision are used.
     """
     scores = params_lib.logits(params, x, precision=static.precision)
     loss = jnp.mean(losses.LOSSES[static.loss](scores, labels))

@@ -20,9 +20,9 @@ def save(run: Path, number: int, piece: Any) -> None:
     """Writes a finished piece; from the moment this returns it is durable.
 
     Args:
-      run: The run folder.
-      number: Of the piece.
-      piece: A pytree of arrays.
+        run: The run folder.
+        number: Of the piece.
+        piece: A pytree of arrays.
     """
     (run / _FOLDER).mkdir(exist_ok=True)
     leaves = {
@@ -35,12 +35,12 @@ def load(run: Path, number: int, like: Piece) -> Piece | None:
     """Returns a finished piece as NumPy arrays, or None if it is not there.
 
     Args:
-      run: The run folder.
-      number: Of the piece.
-      like: A pytree of the same structure; its leaves do not matter.
+        run: The run folder.
+        number: Of the piece.
+        like: A pytree of the same structure; its leaves do not matter.
 
     Raises:
-      ValueError: The file is damaged, or holds another structure.
+        ValueError: The file is damaged, or holds another structure.
     """
     path = _path(run, number)
     if not path.exists():
