@@ -7,8 +7,8 @@ of the objective is called alike.
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
+from linclf_jax import losses
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 
@@ -87,7 +87,7 @@ def hessian_vector_product(
         params_lib.logits(params, x, precision=precision),
         params_lib.logits(tangent, x, precision=precision),
     )
-    product = product * _normalized(weights, x, product.dtype)[:, None]
+    product = product * _normalized(weights, product)[:, None]
     features = params_lib.at_least_float32(x)
     W = jnp.matmul(features.T, product, precision=precision)
     W = W + l2 * tangent.W.astype(W.dtype)
@@ -125,7 +125,7 @@ def hessian(
     ones = jnp.ones((num_rows, 1), features.dtype)
     features = jnp.concatenate([features, ones], axis=1)
     jacobian = softmax_jacobian(params_lib.logits(params, x, precision=precision))
-    share = _normalized(weights, x, features.dtype)
+    share = _normalized(weights, jacobian)
     blocks = jnp.einsum(
         "n,nd,ne,nkl->dkel", share, features, features, jacobian, precision=precision
     )
@@ -135,8 +135,9 @@ def hessian(
     return (blocks.reshape(size, size) + penalty).astype(params.W.dtype)
 
 
-def _normalized(weights: jax.Array | None, x: jax.Array, dtype: DTypeLike) -> jax.Array:
+def _normalized(weights: jax.Array | None, scores: jax.Array) -> jax.Array:
     """Returns ``w_i / sum w``, ``(N,)``; equal shares where ``weights`` is None."""
     if weights is None:
-        return jnp.full(x.shape[0], 1.0 / x.shape[0], dtype)
-    return weights.astype(dtype) / jnp.sum(weights.astype(dtype))
+        return jnp.full(scores.shape[0], 1.0 / scores.shape[0], scores.dtype)
+    weights = losses.as_weights(weights, scores)
+    return weights / jnp.sum(weights)

@@ -265,7 +265,7 @@ def _weighted_residual(
     residual = logits_gradient(logits, labels, loss=loss)
     if weights is None:
         return residual / residual.shape[0]
-    weights = weights.astype(residual.dtype)
+    weights = losses.as_weights(weights, residual)
     return residual * (weights / jnp.sum(weights))[:, None]
 
 

@@ -13,7 +13,6 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
@@ -105,10 +104,10 @@ def smooth_labels(
     Returns:
       Targets ``(N, C)``, in the default float dtype; NaN for a label out of range.
     """
-    index = _index(labels)
-    one_hot = jax.nn.one_hot(index, num_classes)
+    zeros = jnp.zeros((*jnp.shape(labels), num_classes))
+    one_hot = class_mask(labels, zeros).astype(zeros.dtype)
     targets = (1.0 - smoothing) * one_hot + smoothing / num_classes
-    return targets * _one_or_nan(index, num_classes, targets.dtype)[..., None]
+    return jnp.where(jnp.any(one_hot, axis=-1, keepdims=True), targets, jnp.nan)
 
 
 def weston_watkins_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -206,8 +205,22 @@ def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
     """
     if weights is None:
         return jnp.mean(values)
-    weights = weights.astype(values.dtype)
+    weights = as_weights(weights, values)
     return jnp.sum(weights * values) / jnp.sum(weights)
+
+
+def as_weights(weights: jax.Array, like: jax.Array) -> jax.Array:
+    """Returns example weights in the dtype of what they weigh.
+
+    Args:
+      weights: ``(N,)``; integers and booleans too.
+      like: ``(N, ...)``, floating.
+
+    Raises:
+      ValueError: The weights have another shape; ``(N, 1)`` would spread over a matrix.
+    """
+    _require_shape("weights", weights, like.shape[:1])
+    return weights.astype(like.dtype)
 
 
 def class_mask(labels: jax.Array, like: jax.Array) -> jax.Array:
@@ -218,7 +231,7 @@ def class_mask(labels: jax.Array, like: jax.Array) -> jax.Array:
       like: ``(..., C)``.
     """
     classes = jax.lax.broadcasted_iota(jnp.int32, like.shape, like.ndim - 1)
-    return _index(labels)[..., None] == classes
+    return _index(labels, like)[..., None] == classes
 
 
 def hinge_margins(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -245,21 +258,24 @@ def hinge_margins(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 def _at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns ``values[i, labels[i]]``; NaN where the label is out of range."""
-    index = _index(labels)
+    index = _index(labels, values)
     picked = jnp.take_along_axis(values, index[..., None], axis=-1, mode="clip")
+    valid = (index >= 0) & (index < values.shape[-1])
     # A factor, so that the derivative is NaN too and not a plausible number.
-    return picked[..., 0] * _one_or_nan(index, values.shape[-1], values.dtype)
+    return picked[..., 0] * jnp.where(valid, 1.0, jnp.nan).astype(values.dtype)
 
 
-def _one_or_nan(index: jax.Array, num_classes: int, dtype: DTypeLike) -> jax.Array:
-    """Returns 1 for a label in ``0..C-1`` and NaN for any other."""
-    valid = (index >= 0) & (index < num_classes)
-    return jnp.where(valid, 1.0, jnp.nan).astype(dtype)
-
-
-def _index(labels: jax.Array) -> jax.Array:
+def _index(labels: jax.Array, like: jax.Array) -> jax.Array:
     """Returns integer labels in int32 or wider: uint8 can not count to class 256."""
     labels = jnp.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels have dtype {labels.dtype}; expected integers")
+    _require_shape("labels", labels, like.shape[:-1])
     return labels.astype(jnp.result_type(labels, jnp.int32))
+
+
+def _require_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ValueError(
+            f"{name} have shape {array.shape}; expected {shape}, one per example"
+        )

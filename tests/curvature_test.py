@@ -216,6 +216,16 @@ def test_weights_count_rows():
         np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
 
 
+def test_weights_of_another_shape_are_refused():
+    p, x, labels, weights = problems.problem()
+    with jax.numpy_rank_promotion("allow"):
+        for bad in (weights[:1], weights[:, None], weights[:6]):
+            with pytest.raises(ValueError, match="weights have shape"):
+                curvature.hessian(p, x, labels, l2=0.1, weights=bad)
+            with pytest.raises(ValueError, match="weights have shape"):
+                curvature.hessian_vector_product(p, p, x, labels, l2=0.1, weights=bad)
+
+
 def test_vmap_over_tangents_gives_the_columns():
     p, x, labels, _ = problems.problem()
     flat, unravel = ravel_pytree(p)

@@ -177,6 +177,20 @@ def test_numpy_labels_serve_with_x64_off():
     assert np.isfinite(gradient).all()
 
 
+def test_labels_and_weights_of_another_shape_are_refused():
+    p, x, labels, weights = problems.problem()
+    gradient = functools.partial(
+        gradients.objective_gradient, p, x, loss=NAMES[0], l2=0.1
+    )
+    with jax.numpy_rank_promotion("allow"):
+        for bad in (labels[:1], labels[:, None], labels[:6]):
+            with pytest.raises(ValueError, match="labels have shape"):
+                gradient(bad)
+        for bad in (weights[:1], weights[:, None], weights[:6]):
+            with pytest.raises(ValueError, match="weights have shape"):
+                gradient(labels, weights=bad)
+
+
 @every_loss
 def test_label_out_of_range_spoils_its_row_and_no_other(name):
     labels = jnp.array([1, -1, 0, 3, 2, -3, 1, -4, 0, 2**31 - 1, 2, -(2**31)])

@@ -180,6 +180,13 @@ def test_labels_that_are_no_integers_are_refused(name, dtype):
 
 
 @every_loss
+@pytest.mark.parametrize("shape", [(1,), (4,), (3, 1), ()])
+def test_labels_of_another_shape_are_refused(name, shape):
+    with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match="labels"):
+        losses.LOSSES[name](jnp.zeros((3, 2)), jnp.zeros(shape, "int32"))
+
+
+@every_loss
 def test_label_out_of_range_spoils_its_row_and_no_other(name):
     labels = jnp.array([1, -1, 0, 3, 2, -3, 1, -4, 0, 2**31 - 1, 2, -(2**31)])
     logits, _ = problems.scores(12, 3)
@@ -324,6 +331,15 @@ def test_weights_count_rows(name):
     twice = objective(p, jnp.tile(x, (2, 1)), jnp.tile(labels, 2), loss=name, l2=0.1)
     once = objective(p, x, labels, loss=name, l2=0.1)
     np.testing.assert_allclose(twice, once, **tolerances.CLOSED_FORM)
+
+
+def test_weights_in_a_column_are_refused():
+    p, x, labels, weights = problems.problem()
+    with (
+        jax.numpy_rank_promotion("allow"),
+        pytest.raises(ValueError, match=r"\(7, 1\)"),
+    ):
+        losses.objective(p, x, labels, loss=NAMES[0], l2=0.1, weights=weights[:, None])
 
 
 def test_penalty_leaves_the_bias_alone():
