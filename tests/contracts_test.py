@@ -22,9 +22,10 @@ ALLOWED = {
     "curvature": {"params", "losses", "gradients"},
     "audit": {"params", "losses", "gradients", "curvature", "validation"},
     "metrics": {"params", "losses"},
-    "fit": {*MATHEMATICS, "metrics", "validation"} - {"audit"},
+    "results": set(),
+    "fit": {*MATHEMATICS[:-1], "metrics", "results", "validation"},
     "data": {"params", "validation"},
-    "runs": {"params", "validation", "metrics", "data"},
+    "runs": {"params", "validation", "metrics", "results", "data"},
 }
 LONGEST = 300  # lines
 # Parts that people call from their own code: all arguments have their shape and dtype.

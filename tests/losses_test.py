@@ -130,6 +130,14 @@ def test_float32_is_float64_rounded(name):
     np.testing.assert_allclose(found, expected, **tolerances.rounded("float32", 5))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_log_softmax_is_float32_rounded_once(dtype):
+    logits, _ = problems.scores(20, 5, dtype=dtype)
+    found = losses.log_softmax(logits)  # jit may widen on its own
+    wide = losses.log_softmax(logits.astype("float32"))
+    chex.assert_trees_all_equal(found, wide.astype(dtype))
+
+
 @every_loss
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_float32_rounded_once(name, dtype):
@@ -354,6 +362,13 @@ def test_penalty_leaves_the_bias_alone():
 
     np.testing.assert_allclose(penalty(W, b), (W**2).sum(), rtol=1e-13)
     np.testing.assert_allclose(penalty(W, 100 * b), (W**2).sum(), rtol=1e-11)
+
+
+def test_penalty_does_not_overflow_in_half_precision():
+    p = params.Params(jnp.full((2, 1), 300.0, "float16"), jnp.zeros(1, "float16"))
+    x, labels = jnp.ones((1, 2)), jnp.array([0])
+    found = losses.objective(p, x, labels, loss=NAMES[0], l2=0.01)
+    np.testing.assert_array_equal(found, np.float16(900.0))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
