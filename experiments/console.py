@@ -1,19 +1,48 @@
 """How rows of results look in a terminal."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-OUTCOMES = ("val_loss", "val_accuracy", "train_loss", "train_accuracy")
-_NOT_SETTINGS = {"lane", "fold", "status", "reason", "steps", *OUTCOMES}
+from linclf_jax import results
+from linclf_jax.results import Row
 
 
-def varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns the settings of which the rows have several values, in their order.
+def summary(
+    experiment: str,
+    folder: Path,
+    rows: Sequence[Row],
+    selected: Mapping[str, Any],
+) -> str:
+    """Returns what a training script prints when it has finished.
 
-    None, for a setting that a lane does not use, is no value.
+    Args:
+        experiment: Name of the script, for the command that replays the run.
+        folder: The run folder.
+        rows: One per lane.
+        selected: As in ``selected.json``.
     """
-    names = [name for name in rows[0] if name not in _NOT_SETTINGS]
-    return [name for name in names if len({row[name] for row in rows} - {None}) > 1]
+    row, by = selected["row"], selected["selected_by"]
+    chosen = ", ".join(f"{k} {v}" for k, v in results.settings(row).items())
+    ranked = results.rank(rows, by=by)[:10]
+    columns = ["lane", *results.varying(rows), *results.SCORES]
+    title = f"The {len(ranked)} best lanes by {by}"
+    best = [title, table(ranked, columns), ""] if len(ranked) > 1 else []
+    lines = [
+        *best,
+        f"Chosen: lane {selected['lane']}, {selected['reason']}",
+        f"  {chosen}, seed {row['seed']}",
+        f"  validation  accuracy {row['val_accuracy']:.4f}, loss {row['val_loss']:.4f}",
+        f"  test        {test_line(selected['test'])}",
+        *(f"  tied with lane {lane}" for lane in selected["ties"]),
+        *(f"Warning: {warning}" for warning in selected["warnings"]),
+        "",
+        f"Run folder  {folder}",
+        f"Report      {folder / 'report.html'}",
+        f"Replay      python -m experiments.{experiment} "
+        f"--flagfile={folder / 'flags.txt'} --out_dir={folder}-replay",
+    ]
+    return "\n".join(lines)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -26,12 +55,6 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
         for line in (columns, *body)
     ]
     return "\n".join(lines)
-
-
-def settings(row: Mapping[str, Any]) -> str:
-    """Returns the settings that a lane uses, in one line, with all their digits."""
-    used = {k: v for k, v in row.items() if k not in _NOT_SETTINGS and v is not None}
-    return ", ".join(f"{name} {value}" for name, value in used.items())
 
 
 def test_line(test: Mapping[str, Any]) -> str:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
+from linclf_jax import results
 from linclf_jax.data import datasets, preprocessing
-from linclf_jax.fit import optimizers, selection, settings
+from linclf_jax.fit import optimizers, settings
 from linclf_jax.fit.settings import Hparams, Static
 from linclf_jax.losses import LOSSES
 
@@ -69,7 +70,7 @@ class Config:
     precision: str = _flag(
         "highest", f"Of matrix products: {_one_of(settings.PRECISIONS)}."
     )
-    select_by: str = _flag("val_loss", f"One of {_one_of(selection.CRITERIA)}.")
+    select_by: str = _flag("val_loss", f"One of {_one_of(results.CRITERIA)}.")
     tile_width: int = _flag(
         128, "Lanes of one compiled program; a lane's bits depend on it."
     )

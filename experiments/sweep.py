@@ -16,26 +16,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from experiments import console
+from experiments import console, evaluation
 from experiments import flags as shared_flags
 from experiments.flags import Config
-from linclf_jax import metrics, params, validation
+from linclf_jax import results, validation
 from linclf_jax.data import datasets, preprocessing
 from linclf_jax.data.datasets import Dataset, Split
 from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.fit import optimizers, selection, settings, sweep, training
-from linclf_jax.fit.sweep import Tile, TileResult
+from linclf_jax.fit.sweep import Lane, Tile, TileResult
 from linclf_jax.params import Params
-from linclf_jax.runs import checkpoint, configuration, directory, plots, report
+from linclf_jax.runs import checkpoint, configuration, directory, report
 
 DEFAULTS = Config(
     optimizer=("sgd", "momentum", "adam", "lion"),
-    learning_rate=shared_flags.parse_grid("log:1e-4:10:16"),
-    l2=shared_flags.parse_grid("log:1e-6:1e-1:8"),
+    learning_rate=shared_flags.parse_grid("log:1e-3:100:16"),
+    l2=(0.0, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1),
     seeds=(0, 1),
 )
 
@@ -53,8 +54,7 @@ class Trained(NamedTuple):
     """All lanes of a sweep, in the order of their numbers."""
 
     rows: list[dict[str, Any]]
-    params: Params  # W (L, D, C), b (L, C)
-    history: dict[str, np.ndarray]  # (L,) or (L, E)
+    lanes: TileResult  # NumPy arrays, lanes in front
 
 
 def run(config: Config, *, experiment: str = "sweep") -> Outcome:
@@ -71,15 +71,16 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
     """
     dataset = datasets.load(config.dataset, split_seed=config.split_seed)
     scaling = preprocessing.fit(config.preprocessing, dataset.train.x)
-    tiles = plan(config, dataset)
+    lanes = plan(config, dataset)
+    tiles = sweep.make_tiles(lanes, config.tile_width)
     folder = open_folder(config, dataset, experiment)
     data = training.Data(
         *scaled(scaling, dataset.train), *scaled(scaling, dataset.validation)
     )
     trained = collect(tiles, train(tiles, data, config, folder))
     directory.write_rows(folder / "results.jsonl", trained.rows)
-    directory.write_arrays(folder / "history.npz", trained.history)
-    if not selection.rank(trained.rows, by=config.select_by):
+    directory.write_arrays(folder / "history.npz", curves(trained))
+    if not results.rank(trained.rows, by=config.select_by):
         page = report.write(folder)
         raise ValueError(
             f"all {len(trained.rows)} lanes diverged: lower --learning_rate; see {page}"
@@ -87,7 +88,7 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
     choice = selection.choose(
         trained.rows, by=config.select_by, axes=shared_flags.axes(config)
     )
-    chosen = Params(*(array[choice.lane] for array in trained.params))
+    chosen = Params(*(array[choice.lane] for array in trained.lanes.params))
     selected = {
         "lane": choice.lane,
         "selected_by": config.select_by,
@@ -96,7 +97,9 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
         "warnings": choice.warnings,
         "row": trained.rows[choice.lane],
         # The test split is touched here and nowhere else.
-        "test": test_metrics(chosen, *scaled(scaling, dataset.test)),
+        "test": evaluation.measure(
+            chosen, *scaled(scaling, dataset.test), lanes[choice.lane].static
+        ),
     }
     write_model(folder, chosen, scaling, dataset)
     directory.write_json(folder / "selected.json", selected)
@@ -106,17 +109,16 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
     return Outcome(experiment, folder, trained.rows, selected)
 
 
-def plan(config: Config, dataset: Dataset) -> tuple[Tile, ...]:
-    """Returns the tiles to train, after checking every flag."""
+def plan(config: Config, dataset: Dataset) -> tuple[Lane, ...]:
+    """Returns the lanes to train, after checking every flag."""
     num_rows, num_classes = len(dataset.train.labels), len(dataset.class_names)
     statics = shared_flags.statics(config, num_classes=num_classes, num_rows=num_rows)
     for static in statics:
         settings.validate_static(
             static, num_rows=num_rows, optimizers=optimizers.OPTIMIZERS
         )
-    selection.validate_criterion(config.select_by)
-    lanes = sweep.make_lanes(statics, shared_flags.axes(config), config.seeds)
-    return sweep.make_tiles(lanes, config.tile_width)
+    results.validate_criterion(config.select_by)
+    return sweep.make_lanes(statics, shared_flags.axes(config), config.seeds)
 
 
 def open_folder(config: Config, dataset: Dataset, experiment: str) -> Path:
@@ -153,7 +155,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def scaled(scaling: Preprocessing, split: Split) -> tuple[jnp.ndarray, jnp.ndarray]:
+def scaled(scaling: Preprocessing, split: Split) -> tuple[jax.Array, jax.Array]:
     """Returns features, scaled by training statistics, and labels of a split."""
     x = preprocessing.apply(scaling, split.x)
     validation.validate_features(x)
@@ -168,7 +170,7 @@ def train(
     best, diverged = np.inf, 0
     with tqdm(total=lanes, unit=" lanes", disable=None, dynamic_ncols=True) as bar:
         for number, tile in enumerate(tiles):
-            result = checkpoint.load(folder, number, like=_SHAPE)
+            result = checkpoint.load(folder, number, like=_LIKE)
             if result is None:
                 result = sweep.run_tile(tile, data, config.tile_width)
                 checkpoint.save(folder, number, result)
@@ -182,59 +184,29 @@ def train(
 
 
 # The structure of a result, for reading it back.
-_SHAPE = TileResult(Params(0, 0), training.History(*[0] * 5), sweep.Scores(*[0] * 4))
+_LIKE = TileResult(
+    Params._make([0] * 2), training.History._make([0] * 5), sweep.Scores._make([0] * 4)
+)
 
 
-def collect(tiles: Sequence[Tile], results: Iterator[TileResult]) -> Trained:
+def collect(tiles: Sequence[Tile], tile_results: Iterator[TileResult]) -> Trained:
     """Returns all lanes in the order of their numbers."""
-    rows, parts = [], []
-    for tile, result in zip(tiles, results, strict=True):
-        rows += sweep.make_rows(tile, result)
-        parts.append(result)
+    parts = list(tile_results)
+    rows = [
+        row
+        for tile, part in zip(tiles, parts, strict=True)
+        for row in sweep.make_rows(tile, part)
+    ]
     order = np.argsort([row["lane"] for row in rows])
-
-    def join(*arrays: np.ndarray) -> np.ndarray:
-        return np.concatenate(arrays)[order]
-
-    params_of_all = Params(*map(join, *(part.params for part in parts)))
-    history = training.History(*map(join, *(part.history for part in parts)))
-    rows = [rows[index] for index in order]
-    curves = {
-        "lane": np.array([row["lane"] for row in rows]),
-        "train_loss": history.train_loss,
-        "val_loss": history.val_loss,
-        "val_accuracy": history.val_accuracy,
-    }
-    return Trained(rows, params_of_all, curves)
+    lanes = jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *parts)
+    return Trained([rows[index] for index in order], lanes)
 
 
-def test_metrics(chosen: Params, x: jnp.ndarray, labels: jnp.ndarray) -> dict[str, Any]:
-    """Returns what the chosen classifier does on the test split.
-
-    Args:
-        chosen: ``W (D, C)`` and ``b (C,)``.
-        x: Scaled features ``(N, D)``.
-        labels: ``(N,)``.
-    """
-    scores = params.logits(chosen, x, precision="highest")
-    probs = params.predict_proba(chosen, x, precision="highest")
-    predictions = params.predict(chosen, x, precision="highest")
-    confusion = metrics.confusion_matrix(labels, predictions, scores.shape[1])
-    reliability = metrics.reliability(probs, labels)
-    right = int(jnp.sum(predictions == labels))
-    return {
-        "size": len(labels),
-        "accuracy": right / len(labels),
-        "accuracy_interval": plots.wilson_interval(right / len(labels), len(labels)),
-        "loss": metrics.negative_log_likelihood(scores, labels),
-        "calibration_error": metrics.expected_calibration_error(probs, labels),
-        "per_class_recall": metrics.per_class_recall(confusion),
-        "confusion": confusion,
-        "reliability": {
-            "edges": np.linspace(0.0, 1.0, len(reliability.count) + 1),
-            **reliability._asdict(),
-        },
-    }
+def curves(trained: Trained) -> dict[str, np.ndarray]:
+    """Returns the arrays of ``history.npz``: curves (L, E), and the lane numbers."""
+    names = ("train_loss", "val_loss", "val_accuracy")
+    history = {name: getattr(trained.lanes.history, name) for name in names}
+    return {"lane": np.array([row["lane"] for row in trained.rows]), **history}
 
 
 def write_model(
@@ -244,39 +216,14 @@ def write_model(
     statistics, metadata = preprocessing.to_arrays(scaling)
     directory.write_tensors(
         folder / "selected.safetensors",
-        {"W": chosen.W, "b": chosen.b, **statistics},
+        {"W": np.asarray(chosen.W), "b": np.asarray(chosen.b), **statistics},
         {"class_names": json.dumps(dataset.class_names), **metadata},
     )
 
 
-def summary(outcome: Outcome, config: Config) -> str:
-    """Returns what the script prints when it has finished."""
-    selected, row, folder = outcome.selected, outcome.selected["row"], outcome.folder
-    ranked = selection.rank(outcome.rows, by=config.select_by)[:10]
-    columns = ["lane", *console.varying(outcome.rows), *console.OUTCOMES]
-    title = f"The {len(ranked)} best lanes by {config.select_by}"
-    best = [title, console.table(ranked, columns), ""] if len(ranked) > 1 else []
-    lines = [
-        *best,
-        f"Chosen: lane {selected['lane']}, {selected['reason']}",
-        f"  {console.settings(row)}",
-        f"  validation  accuracy {row['val_accuracy']:.4f}, loss {row['val_loss']:.4f}",
-        f"  test        {console.test_line(selected['test'])}",
-        *(f"  tied with lane {lane}" for lane in selected["ties"]),
-        *(f"Warning: {warning}" for warning in selected["warnings"]),
-        "",
-        f"Run folder  {folder}",
-        f"Report      {folder / 'report.html'}",
-        f"Replay      python -m experiments.{outcome.experiment} "
-        f"--flagfile={folder / 'flags.txt'}",
-    ]
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Runs the sweep that the flags describe."""
-    config = shared_flags.from_flags()
-    print(summary(run(config), config))
+    print(console.summary(*run(shared_flags.from_flags())))
 
 
 if __name__ == "__main__":

@@ -45,11 +45,10 @@ def curves(outcome: sweep.Outcome) -> str:
 
 def main() -> None:
     """Trains the classifier that the flags describe."""
-    config = shared_flags.from_flags()
-    outcome = run(config)
+    outcome = run(shared_flags.from_flags())
     print(curves(outcome))
     print()
-    print(sweep.summary(outcome, config))
+    print(console.summary(*outcome))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ in ``0..C-1``; validate them before. Ties go to the first class, as in
 diverged run can not look good by the accident of ``argmax``.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from linclf_jax import losses, params
 
@@ -184,6 +186,32 @@ def expected_calibration_error(
     table = reliability(probs, labels, bins=bins)
     gaps = table.count * jnp.abs(table.accuracy - table.confidence)
     return jnp.sum(jnp.where(table.count > 0, gaps, 0)) / labels.shape[0]
+
+
+def wilson_interval(share: ArrayLike, count: ArrayLike) -> tuple[Any, Any]:
+    """Returns Wilson's 95 % interval for a share out of a count (Wilson, 1927).
+
+    Unlike the normal approximation it stays within [0, 1], and is wider than 0 where
+    all or none are right.
+
+    Args:
+        share: Observed share or shares, 0 to 1, concrete.
+        count: Number of trials for each, at least 1.
+
+    Returns:
+        Lower and upper ends, NumPy numbers or arrays, at most and at least ``share``.
+
+    >>> low, high = wilson_interval(1.0, 30)
+    >>> print(f"{low:.3f} {high:.3f}")
+    0.886 1.000
+    """
+    share, count = np.asarray(share), np.asarray(count)
+    z = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
+    shrunk = 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / shrunk
+    half = z * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / shrunk
+    # Rounding must not move an end past the share where that is 0 or 1.
+    return np.clip(middle - half, 0.0, share), np.clip(middle + half, share, 1.0)
 
 
 def _share(

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 
 class Params(NamedTuple):
@@ -22,7 +22,7 @@ def init(
     num_features: int,
     num_classes: int,
     *,
-    scale: float | jax.Array = 1e-3,
+    scale: ArrayLike = 1e-3,
     dtype: DTypeLike = jnp.float32,
 ) -> Params:
     """Returns small random weights and a zero bias.

@@ -230,3 +230,14 @@ def test_one_row_and_one_class(shape):
     assert metrics.accuracy(logits, labels) == 1
     assert metrics.top_k_accuracy(logits, labels, k=1) == 1
     assert metrics.reliability(jax.nn.softmax(logits), labels).count.sum() == shape[0]
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 7), (0.3, 10), (1.0, 359)])
+def test_wilson_ends_solve_their_equation(share, count):
+    # (share - p)^2 = z^2 p (1 - p) / n at both ends p.
+    low, high = metrics.wilson_interval(share, count)
+    assert 0 <= low <= share <= high <= 1
+    assert high - low > 0.01
+    for end in (low, high):
+        spread = 1.959963984540054**2 * end * (1 - end) / count
+        np.testing.assert_allclose((share - end) ** 2, spread, rtol=0, atol=1e-15)

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from linclf_jax import metrics
 from linclf_jax.runs import curves, figures, grid, heatmap, plots
 
 
@@ -72,16 +73,6 @@ class TestNumbers:
     def test_thinned_keeps_places(self):
         assert figures.thinned(list("abcdefg"), 3) == ["a", "", "", "d", "", "", "g"]
         assert figures.thinned(["a", "b"], 2) == ["a", "b"]
-
-    @pytest.mark.parametrize(("share", "count"), [(0.0, 7), (0.3, 10), (1.0, 359)])
-    def test_wilson_ends_solve_their_equation(self, share, count):
-        # (share - p)^2 = z^2 p (1 - p) / n at both ends p.
-        low, high = plots.wilson_interval(share, count)
-        assert 0 <= low <= share <= high <= 1
-        assert high - low > 0.01
-        for end in (low, high):
-            spread = 1.959963984540054**2 * end * (1 - end) / count
-            np.testing.assert_allclose((share - end) ** 2, spread, rtol=0, atol=1e-15)
 
 
 class TestGrid:
@@ -343,7 +334,7 @@ class TestReliability:
     def test_intervals_are_wilsons(self):
         top, _ = plots.reliability(self.bins, 0.1).axes
         (lines,) = top.collections
-        low, high = plots.wilson_interval(np.array([0.5, 1.0]), np.array([4, 16]))
+        low, high = metrics.wilson_interval(np.array([0.5, 1.0]), np.array([4, 16]))
         ends = np.array([segment[:, 1] for segment in lines.get_segments()])
         np.testing.assert_allclose(ends, np.stack([low, high], 1), rtol=1e-12)
 

@@ -311,23 +311,6 @@ class TestOtherRuns:
 
 
 class TestRanking:
-    def test_by_accuracy(self):
-        rows = [
-            {"lane": 0, "status": "ok", "val_loss": 0.1, "val_accuracy": 0.8},
-            {"lane": 1, "status": "ok", "val_loss": 0.2, "val_accuracy": 0.9},
-            {"lane": 2, "status": "ok", "val_loss": 0.1, "val_accuracy": 0.9},
-            {"lane": 3, "status": "diverged", "val_loss": 0.0, "val_accuracy": 1.0},
-            {"lane": 4, "status": "ok", "val_loss": None, "val_accuracy": 0.9},
-        ]
-        by_accuracy = [row["lane"] for row in record.best_first(rows, "val_accuracy")]
-        assert by_accuracy == [2, 1, 4, 0]
-        by_loss = [row["lane"] for row in record.best_first(rows, "val_loss")]
-        assert by_loss == [2, 0, 1, 4]
-
-    def test_another_word(self):
-        with pytest.raises(ValueError, match="found 'loss', expected 'val_loss'"):
-            record.best_first([], "loss")
-
     def test_most_frequent_errors_are_off_the_diagonal(self):
         counts = np.array([[9, 0, 2], [2, 9, 5], [0, 0, 9]])
         found = report_sections.most_frequent_errors(counts)

@@ -104,7 +104,8 @@ def make_schedule(name: str, hparams: Hparams, num_steps: int) -> Schedule:
         warmup_steps = hparams.warmup * num_steps
         rise = jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup_steps, 1.0))
         progress = (step - warmup_steps) / (num_steps - warmup_steps)
-        return hparams.learning_rate * rise * shape(jnp.clip(progress, 0.0, 1.0))
+        fall = shape(jnp.clip(progress, 0.0, 1.0))
+        return jnp.asarray(hparams.learning_rate) * rise * fall
 
     return learning_rate
 

@@ -4,13 +4,10 @@ A row is a mapping as in ``results.jsonl``. Nothing here has ever seen the test 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-Row = Mapping[str, Any]
-
-# name: (the better sign, what breaks a tie)
-CRITERIA = {"val_loss": (1, "val_accuracy"), "val_accuracy": (-1, "val_loss")}
-_SIGN = {name: sign for name, (sign, _) in CRITERIA.items()}
+from linclf_jax import results
+from linclf_jax.results import Row
 
 
 class Choice(NamedTuple):
@@ -20,29 +17,6 @@ class Choice(NamedTuple):
     reason: str
     ties: tuple[int, ...]  # other lanes of exactly the same two validation scores
     warnings: tuple[str, ...]
-
-
-def validate_criterion(by: str) -> None:
-    """Raises ValueError, with the names allowed, unless ``by`` is in ``CRITERIA``."""
-    if by not in CRITERIA:
-        raise ValueError(
-            f"--select_by is {by!r}; expected one of {', '.join(CRITERIA)}"
-        )
-
-
-def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
-    """Returns the lanes that ended well, best first.
-
-    Args:
-        rows: One per lane.
-        by: ``val_loss`` or ``val_accuracy``; the other one breaks ties, then the lane
-            number does.
-    """
-    keys = (by, CRITERIA[by][1])
-    usable = [row for row in rows if row["status"] == "ok"]
-    return sorted(
-        usable, key=lambda row: (*(_SIGN[k] * row[k] for k in keys), row["lane"])
-    )
 
 
 def choose(
@@ -58,8 +32,7 @@ def choose(
     Raises:
         ValueError: An unknown criterion, or no lane ended well.
     """
-    validate_criterion(by)
-    ranked = rank(rows, by=by)
+    ranked = results.rank(rows, by=by)
     if not ranked:
         raise ValueError(
             f"all {len(rows)} lanes diverged; lower --learning_rate and run again"
@@ -68,9 +41,9 @@ def choose(
     ties = tuple(
         row["lane"]
         for row in ranked[1:]
-        if all(row[name] == best[name] for name in CRITERIA)
+        if all(row[name] == best[name] for name in results.CRITERIA)
     )
-    word = "lowest" if _SIGN[by] > 0 else "highest"
+    word = "lowest" if results.CRITERIA[by][0] > 0 else "highest"
     reason = f"the {word} {by}, {best[by]:.4f}, of {len(ranked)} lanes"
     if len(rows) == 1:
         reason = "the only one"
@@ -80,7 +53,7 @@ def choose(
 def _warnings(
     rows: Sequence[Row], best: Row, axes: Mapping[str, Sequence[float]]
 ) -> tuple[str, ...]:
-    diverged = sum(row["status"] != "ok" for row in rows)
+    diverged = len(results.diverged(rows))
     found = [_edge_warning(name, best[name], values) for name, values in axes.items()]
     if diverged:
         found.append(f"{diverged} of {len(rows)} lanes diverged and were not eligible")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from linclf_jax import losses
 
@@ -14,20 +15,23 @@ GRADIENTS = ("manual", "autodiff")
 PRECISIONS = ("default", "high", "highest")
 
 
+Scalar = float | jax.Array | np.ndarray
+
+
 class Hparams(NamedTuple):
     """Numbers that a program takes as arguments: changing one compiles nothing.
 
     Scalars for one run; arrays ``(L,)`` for a stack of lanes.
     """
 
-    learning_rate: float | jax.Array = 0.1  # the peak of the schedule
-    l2: float | jax.Array = 0.0  # (l2 / 2) ||W||^2 in the objective
-    momentum: float | jax.Array = 0.9  # momentum, nesterov, lars
-    b1: float | jax.Array = 0.9  # decay of the first moment: adam, adamw, lion
-    b2: float | jax.Array = 0.999  # of the second: adam, adamw, lion, rmsprop
-    weight_decay: float | jax.Array = 0.0  # decoupled, of W alone: adamw, lion, lars
-    warmup: float | jax.Array = 0.0  # share of all steps with a rising learning rate
-    init_scale: float | jax.Array = 1e-3  # W starts uniform in +-init_scale
+    learning_rate: Scalar = 0.1  # the peak of the schedule
+    l2: Scalar = 0.0  # (l2 / 2) ||W||^2 in the objective
+    momentum: Scalar = 0.9  # momentum, nesterov, lars
+    b1: Scalar = 0.9  # decay of the first moment: adam, adamw, lion
+    b2: Scalar = 0.999  # of the second: adam, adamw, lion, rmsprop
+    weight_decay: Scalar = 0.0  # decoupled, of W alone: adamw, lion, lars
+    warmup: Scalar = 0.0  # share of all steps with a rising learning rate
+    init_scale: Scalar = 1e-3  # W starts uniform in +-init_scale
 
 
 @dataclasses.dataclass(frozen=True)

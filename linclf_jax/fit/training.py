@@ -101,17 +101,17 @@ def make_train(static: Static) -> Train:
             # The last update of an epoch meets no further minibatch that would show it.
             status = jnp.where(state.status == OK, diagnose(val_loss), state.status)
             train_loss = jnp.sum(summed_losses) / num_rows
-            curves = (
+            curves = tuple(
                 jnp.where(status == OK, value, jnp.nan)
                 for value in (train_loss, val_loss, val_accuracy)
             )
-            return state._replace(status=status), tuple(curves)
+            return state._replace(status=status), curves
 
         zero = jnp.zeros((), jnp.int32)
         state = State(params, optimizer.init(params), status=zero, steps=zero)
         epochs = jnp.arange(static.epochs, dtype=jnp.uint32)
         state, curves = jax.lax.scan(epoch, state, epochs)
-        return state.params, History(*curves, state.status, state.steps)
+        return state.params, History(*curves, status=state.status, steps=state.steps)
 
     return train
 

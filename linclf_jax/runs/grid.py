@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax.runs import record
+from linclf_jax import results
 
 
 class Panel(NamedTuple):
@@ -21,7 +21,7 @@ class Panel(NamedTuple):
     diverged: np.ndarray  # (R, K) share of the cell's lanes; NaN where none ran
 
 
-def arrange(rows: Sequence[record.Row]) -> list[Panel]:
+def arrange(rows: Sequence[results.Row]) -> list[Panel]:
     """Sorts the rows of a sweep into one grid for each optimizer.
 
     Args:
@@ -34,10 +34,10 @@ def arrange(rows: Sequence[record.Row]) -> list[Panel]:
     return [_panel(o, [r for r in rows if r["optimizer"] == o]) for o in optimizers]
 
 
-def _panel(optimizer: str, rows: Sequence[record.Row]) -> Panel:
+def _panel(optimizer: str, rows: Sequence[results.Row]) -> Panel:
     rates = np.unique([row["learning_rate"] for row in rows])
     l2s = np.unique([row["l2"] for row in rows])
-    cells: dict[tuple[int, int], list[record.Row]] = {}
+    cells: dict[tuple[int, int], list[results.Row]] = {}
     for row in rows:
         cells.setdefault(position(rates, l2s, row), []).append(row)
     accuracy = np.full((l2s.size, rates.size), np.nan)
@@ -48,7 +48,7 @@ def _panel(optimizer: str, rows: Sequence[record.Row]) -> Panel:
     return Panel(optimizer, rates, l2s, accuracy, diverged)
 
 
-def position(rates: np.ndarray, l2s: np.ndarray, row: record.Row) -> tuple[int, int]:
+def position(rates: np.ndarray, l2s: np.ndarray, row: results.Row) -> tuple[int, int]:
     """Row and column of a lane in arrays over ``l2s`` (R,) and ``rates`` (K,)."""
     down, across = (
         np.searchsorted(l2s, row["l2"]),
@@ -57,7 +57,7 @@ def position(rates: np.ndarray, l2s: np.ndarray, row: record.Row) -> tuple[int, 
     return int(down), int(across)
 
 
-def cell_accuracy(rows: Sequence[record.Row]) -> float:
+def cell_accuracy(rows: Sequence[results.Row]) -> float:
     """The validation accuracy that one cell shows.
 
     Lanes that differ in seed or fold alone are averaged, for their differences are
@@ -73,6 +73,6 @@ def cell_accuracy(rows: Sequence[record.Row]) -> float:
     repeats: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         if row["status"] == "ok" and row["val_accuracy"] is not None:
-            key = tuple(record.settings(row).values())
+            key = tuple(results.settings(row).values())
             repeats.setdefault(key, []).append(row["val_accuracy"])
     return max((float(np.mean(v)) for v in repeats.values()), default=float("nan"))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linclf_jax.runs import figures, grid, record
+from linclf_jax import results
+from linclf_jax.runs import figures, grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ def error_range(errors: np.ndarray) -> tuple[float, float]:
 
 
 @figures.style()
-def draw(rows: Sequence[record.Row], selected: record.Row | None) -> Figure:
+def draw(rows: Sequence[results.Row], selected: results.Row | None) -> Figure:
     """Validation accuracy over learning rate and l2, one panel for each optimizer.
 
     Args:
@@ -179,7 +180,7 @@ def _colour_bar(
 
 
 def _legend(
-    figure: Figure, panels: Sequence[grid.Panel], selected: record.Row | None
+    figure: Figure, panels: Sequence[grid.Panel], selected: results.Row | None
 ) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from linclf_jax import metrics
 from linclf_jax.runs import figures
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def reliability(bins: Mapping[str, Any], calibration_error: float) -> Figure:
     count = np.asarray(bins["count"])[used]
     confidence = np.asarray(bins["confidence"], float)[used]
     accuracy = np.asarray(bins["accuracy"], float)[used]
-    low, high = wilson_interval(accuracy, count)
+    low, high = metrics.wilson_interval(accuracy, count)
     top.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
     top.vlines(confidence, low, high, color=figures.CHOSEN, linewidth=1, alpha=0.6)
     top.plot(confidence, accuracy, "o", color=figures.CHOSEN, markersize=5)
@@ -181,26 +182,3 @@ def _count_bars(axis: Axes, edges: np.ndarray, count: np.ndarray) -> None:
         axis.set_yticks([])  # the bars carry their numbers
     axis.set(xlabel="confidence of the prediction", ylabel="test rows")
     axis.set_ylim(0, max(1, count.max()) * 1.18)
-
-
-def wilson_interval(
-    share: float | np.ndarray, count: int | np.ndarray
-) -> tuple[Any, Any]:
-    """Wilson's 95 % interval for a share out of a count.
-
-    Args:
-        share: observed shares, a number or any shape.
-        count: positive numbers of trials, likewise.
-
-    Returns:
-        Lower and upper ends, like ``share``; within [0, 1] even for a share of 0 or 1.
-
-    >>> [round(float(end), 3) for end in wilson_interval(1.0, 30)]
-    [0.886, 1.0]
-    """
-    z = 1.959963984540054
-    shrunk = 1 + z * z / count
-    middle = (share + z * z / (2 * count)) / shrunk
-    half = z * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / shrunk
-    # Rounding must not move an end past the share where that is 0 or 1.
-    return np.clip(middle - half, 0.0, share), np.clip(middle + half, share, 1.0)

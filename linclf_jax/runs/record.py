@@ -1,4 +1,4 @@
-"""What a run folder says: its files read together, its lanes put in order.
+"""What a run folder says: its files read together, and checked against each other.
 
 The report is made from this and from nothing else, so that it can be drawn again from
 the folder alone, years later, without the training code.
@@ -12,17 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from linclf_jax import results
 from linclf_jax.runs import directory
 
-Row = Mapping[str, Any]
-
-# What came out of a lane, or tells repeats apart; all other columns are its settings.
-OUTCOMES = frozenset(
-    {
-        *("lane", "seed", "fold", "status", "reason", "steps"),
-        *("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
-    }
-)
 REQUIRED = ("config.json", "results.jsonl", "flags.txt")
 REQUIRED_ONCE_CHOSEN = ("history.npz", "selected.safetensors")
 
@@ -32,7 +24,7 @@ class Record(NamedTuple):
 
     folder: Path
     config: Mapping[str, Any]
-    rows: Sequence[Row]
+    rows: Sequence[results.Row]
     history: Mapping[str, np.ndarray] | None  # None while the run is unfinished
     selected: Mapping[str, Any] | None  # None when no lane has been chosen
     weights: np.ndarray | None  # (D, C), W of the chosen lane
@@ -43,6 +35,11 @@ class Record(NamedTuple):
         if self.selected is not None:
             return self.selected["selected_by"]
         return self.config["flags"].get("select_by", "val_loss")
+
+    @property
+    def ranked(self) -> list[results.Row]:
+        """The lanes that ended well, best first."""
+        return results.rank(self.rows, by=self.selected_by)
 
     @property
     def choice(self) -> Mapping[str, Any]:
@@ -120,52 +117,3 @@ def _weights(folder: Path) -> np.ndarray:
             f"{sorted(tensors)}"
         )
     return np.asarray(tensors["W"])
-
-
-def settings(row: Row) -> dict[str, Any]:
-    """The hyper-parameters of a lane: what makes it another experiment, not a repeat.
-
-    >>> settings({"lane": 3, "optimizer": "sgd", "l2": 0.1, "seed": 0, "val_loss": 1.2})
-    {'optimizer': 'sgd', 'l2': 0.1}
-    """
-    return {name: value for name, value in row.items() if name not in OUTCOMES}
-
-
-def varying(rows: Sequence[Row]) -> list[str]:
-    """The settings, seeds and folds in which lanes differ, in column order.
-
-    An optimizer without momentum has null there; that alone is no difference.
-    """
-    names = [*settings(rows[0]), "seed", "fold"] if rows else []
-    values = {name: {row[name] for row in rows} - {None} for name in names}
-    return [name for name in names if len(values[name]) > 1]
-
-
-def best_first(rows: Sequence[Row], selected_by: str) -> list[Row]:
-    """The lanes that finished, best first: by one metric, the other, then the lane.
-
-    Args:
-        rows: rows of ``results.jsonl``.
-        selected_by: "val_loss" or "val_accuracy".
-
-    Raises:
-        ValueError: ``selected_by`` is another word.
-    """
-    if selected_by not in ("val_loss", "val_accuracy"):
-        raise ValueError(
-            f"selected_by: found {selected_by!r}, expected 'val_loss' or 'val_accuracy'"
-        )
-
-    def key(row: Row) -> tuple[float, float, int]:
-        # A metric that was not finite is null in the file, and worse than any other.
-        loss = np.inf if row["val_loss"] is None else row["val_loss"]
-        gain = np.inf if row["val_accuracy"] is None else -row["val_accuracy"]
-        first, second = (loss, gain) if selected_by == "val_loss" else (gain, loss)
-        return first, second, row["lane"]
-
-    return sorted((row for row in rows if row["status"] == "ok"), key=key)
-
-
-def diverged(rows: Sequence[Row]) -> list[int]:
-    """The lanes that did not finish, in the order of the rows."""
-    return [row["lane"] for row in rows if row["status"] != "ok"]

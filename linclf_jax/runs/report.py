@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from linclf_jax import results
 from linclf_jax.runs import (
     curves,
     directory,
@@ -55,7 +56,7 @@ def write(run_dir: str | Path) -> Path:
 
 def draw(run: record.Record) -> dict[str, bytes]:
     """The figures that a run folder has something to show in, as PNG bytes by name."""
-    ranked = record.best_first(run.rows, run.selected_by)
+    ranked = run.ranked
     selected = run.selected["row"] if run.selected is not None else None
     images = {}
     if len(run.rows) > 1:  # one lane makes no map
@@ -67,7 +68,7 @@ def draw(run: record.Record) -> dict[str, bytes]:
         named = {best: first["lane"]} if first is not None else {}
         if len(ranked) > 2:
             named["median"] = ranked[len(ranked) // 2]["lane"]
-        lost = record.diverged(run.rows)
+        lost = results.diverged(run.rows)
         images["curves"] = figures.png(curves.draw(run.history, named, lost))
     return images | (_draw_selected(run) if run.selected is not None else {})
 

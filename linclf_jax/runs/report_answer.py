@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from linclf_jax import results
 from linclf_jax.runs import record
 from linclf_jax.runs import report_markup as markup
 
@@ -25,13 +26,13 @@ def headline(run: record.Record) -> str:
         return f"Use lane {run.selected['lane']}: {describe(run.selected['row'])}"
     if not lanes:
         return "No lane has finished yet"
-    if len(record.diverged(run.rows)) < lanes:
+    if len(results.diverged(run.rows)) < lanes:
         return "No classifier has been chosen yet: the run is unfinished"
     who = f"all {lanes:,} lanes" if lanes > 1 else "the only lane"
     return f"No classifier to use: {who} diverged"
 
 
-def describe(row: record.Row) -> str:
+def describe(row: results.Row) -> str:
     """A lane by what matters most, in plain text.
 
     >>> describe({"optimizer": "adam", "learning_rate": 0.1, "l2": 0.001})
@@ -93,14 +94,14 @@ def _state(run: record.Record) -> str:
     """Why there is no choice, and what to do about it."""
     if not run.rows:
         return markup.paragraph("The same command on this folder continues the run.")
-    ranking = record.best_first(run.rows, run.selected_by)
+    ranking = run.ranked
     if not ranking:
         rates = [row["learning_rate"] for row in run.rows]
         return markup.paragraph(
             f"The smallest learning rate tried was {rounded(min(rates))}:",
             "try smaller ones. The test split has not been touched.",
         )
-    first, lost = ranking[0], len(record.diverged(run.rows))
+    first, lost = ranking[0], len(results.diverged(run.rows))
     return markup.paragraph(
         f"So far {len(ranking):,} lanes have finished and {lost:,} have diverged.",
         f"Ahead by {METRICS[run.selected_by]}: lane {first['lane']}",
@@ -151,8 +152,8 @@ def _warnings(warnings: list[str]) -> str:
     )
 
 
-def _settings(row: record.Row) -> str:
-    known = record.settings(row) | {"seed": row["seed"], "fold": row["fold"]}
+def _settings(row: results.Row) -> str:
+    known = results.settings(row) | {"seed": row["seed"], "fold": row["fold"]}
     used = {name: value for name, value in known.items() if value is not None}
     return markup.section("settings", "Its hyper-parameters", markup.facts(used))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from linclf_jax import results
 from linclf_jax.runs import plots, record, report_answer
 from linclf_jax.runs import report_markup as markup
 
@@ -19,7 +20,7 @@ GRID = ("optimizer", "learning_rate", "l2")
 
 def heatmap(run: record.Record, png: bytes) -> str:
     """Where in the grid the good lanes are."""
-    differing = record.varying(run.rows)
+    differing = results.varying(run.rows)
     repeats = [f"{name}s" for name in ("seed", "fold") if name in differing]
     others = [n for n in differing if n not in ("seed", "fold", *GRID)]
     by_loss = run.selected is not None and run.selected_by == "val_loss"
@@ -76,17 +77,17 @@ def _without_curve(run: record.Record) -> int:
     """Diverged lanes that did not live to the end of one epoch."""
     if run.history is None:
         return 0
-    lost = np.isin(run.history["lane"], record.diverged(run.rows))
+    lost = np.isin(run.history["lane"], results.diverged(run.rows))
     return int((lost & ~np.isfinite(run.history["val_loss"]).any(1)).sum())
 
 
 def ranking(run: record.Record) -> str:
     """The best lanes, in the order of the choice; empty if no lane finished."""
-    ranked = record.best_first(run.rows, run.selected_by)
+    ranked = run.ranked
     best = ranked[:SHOWN]
     if not best:
         return ""
-    differing = record.varying(run.rows)
+    differing = results.varying(run.rows)
     columns = ["lane", *differing, *COLUMNS]
     lanes = [row["lane"] for row in best]
     chosen = run.selected["lane"] if run.selected is not None else None
@@ -111,7 +112,7 @@ def _order(selected_by: str) -> str:
     return f"Ordered by {first}, then by {second}, then by lane."
 
 
-def _cells(row: record.Row, columns: Sequence[str]) -> list[str]:
+def _cells(row: results.Row, columns: Sequence[str]) -> list[str]:
     return [
         report_answer.metric(row[name])
         if name in COLUMNS
@@ -120,11 +121,11 @@ def _cells(row: record.Row, columns: Sequence[str]) -> list[str]:
     ]
 
 
-def _common(rows: Sequence[record.Row], differing: Sequence[str]) -> str:
+def _common(rows: Sequence[results.Row], differing: Sequence[str]) -> str:
     """The settings that no lane differs in, as a sentence."""
     same: dict[str, Any] = {}
     for row in rows:
-        for name, value in record.settings(row).items():
+        for name, value in results.settings(row).items():
             if name not in differing and value is not None:
                 same[name] = value
     pairs = (f"{name} {report_answer.rounded(value)}" for name, value in same.items())
