@@ -142,6 +142,7 @@ def test_a_good_batch_passes():
     ("change", "says"),
     [
         ({"x": X[:3]}, ["x has 3 rows", "labels has 4"]),
+        ({"labels": LABELS[:3]}, ["x has 4 rows", "labels has 3"]),
         ({"x": spoilt(X, ((0, 1), np.nan))}, ["x[0, 1] = nan"]),
         ({"labels": LABELS + 1}, ["1 of 4", "labels[2] = 3"]),
         ({"weights": np.ones(5)}, ["shape (5,)", "expected (4,)"]),
