@@ -1,0 +1,212 @@
+"""An audit of anyone's hand-derived gradient, with the name of the fault.
+
+The gradient is run on every case of ``cases``, in float32 and in float64, and each
+coordinate of dW and db is compared with autodiff and with central differences. A
+gradient that fails is compared with the catalogue of ``faults``.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from linclf_jax import losses
+from linclf_jax.audit import cases as case_lib
+from linclf_jax.audit import diagnosis, outcomes, reference, report
+from linclf_jax.audit.cases import Case, HostParams
+from linclf_jax.audit.diagnosis import Evidence
+from linclf_jax.audit.outcomes import GradientFn, Outcome
+
+IMPURE = "it gives another result when it is called again: state, or random numbers"
+
+
+class Row(NamedTuple):
+    """One part of the gradient, ``W`` or ``b``, in one case and dtype."""
+
+    case: str
+    shape: tuple[int, int, int]  # N, D, C
+    l2: float
+    dtype: str  # of the inputs
+    part: str
+    autodiff_error: float  # largest absolute difference from autodiff
+    differences_error: float  # and from central differences
+    ratio: float  # of the worst coordinate: difference over what rounding allows
+    remark: str  # what is wrong, and where
+
+    @property
+    def passed(self) -> bool:
+        """True when no coordinate is off by more than rounding."""
+        return self.ratio <= 1
+
+
+class Audit(NamedTuple):
+    """What an audit found; ``print`` it for a table."""
+
+    loss: str
+    rows: tuple[Row, ...]
+    passed: bool
+    diagnosis: str  # empty when it passed
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return report.format_audit(self)
+
+
+class _Right(NamedTuple):
+    pieces: reference.Pieces
+    autodiff: HostParams
+    differences: HostParams
+
+
+def audit_gradient(
+    gradient_fn: GradientFn,
+    *,
+    loss: str = "softmax_cross_entropy",
+    l2: float = 0.1,
+    cases: Sequence[Case] | None = None,
+) -> Audit:
+    """Compares a hand-derived gradient with autodiff and central differences.
+
+    Every coordinate may differ by eight ulp times the square root of the number of
+    terms, of the size of the terms, in the dtype that the function computes in. The
+    function is called outside ``jit``, with JAX arrays or, if it cannot take those,
+    NumPy arrays; once with all inputs float32 and once with all float64.
+
+    Args:
+      gradient_fn: ``gradient_fn(params, x, labels, l2) -> (dW, db)``: the gradient of
+        equation (17) without example weights, ``params.W (D, C)``, ``params.b (C,)``,
+        ``x (N, D)``, int32 ``labels (N,)``.
+      loss: A name in ``losses.LOSSES``.
+      l2: Largest penalty in the cases; 0 for a function without one.
+      cases: Other inputs than ``cases.standard``. Those of a hinge must not lie at a
+        kink, where autodiff and central differences are not the gradient.
+
+    Returns:
+      An ``Audit``.
+
+    Raises:
+      ValueError: If the loss is unknown, ``l2`` is negative or not finite, or there
+        are no cases.
+
+    >>> import jax
+    >>> def gradient_of_mine(params, x, labels, l2):
+    ...     probs = jax.nn.softmax(x @ params.W + params.b[None, :])
+    ...     residual = (probs - jax.nn.one_hot(labels, probs.shape[1])) / len(x)
+    ...     return x.T @ residual + l2 * params.W, probs.mean(axis=0)
+    >>> result = audit_gradient(gradient_of_mine)
+    >>> result.passed, result.diagnosis
+    (False, 'bias gradient = P, S7')
+    """
+    losses.known(loss)
+    if not (np.isfinite(l2) and l2 >= 0):
+        raise ValueError(f"l2 is {l2}; expected a finite number, at least 0")
+    cases = case_lib.standard(l2=l2) if cases is None else tuple(cases)
+    if not cases:
+        raise ValueError("found no cases; expected at least one")
+    runs, notes = _run(gradient_fn, cases, loss)
+    right = [_right(case, loss) for case in cases]
+    rows = tuple(
+        _row(case, dtype, outcome, target, part)
+        for dtype, results in runs.items()
+        for case, outcome, target in zip(cases, results, right, strict=True)
+        for part in HostParams._fields
+    )
+    # The wider dtype of those that fail tells faults apart best.
+    dtype = max({row.dtype for row in rows if not row.passed} or runs)
+    evidence = _evidence(runs[dtype], right)
+    again = outcomes.run(gradient_fn, cases[0], dtype)
+    if not diagnosis.same(evidence[0].outcome, again, evidence[0].rounding):
+        return Audit(loss, rows, False, IMPURE, notes)
+    passed = all(row.passed for row in rows)
+    found = "" if passed else diagnosis.diagnose(evidence, loss)
+    return Audit(loss, rows, passed, found, notes)
+
+
+def _run(
+    gradient_fn: GradientFn, cases: Sequence[Case], loss: str
+) -> tuple[dict[str, list[Outcome]], tuple[str, ...]]:
+    """Runs the function in both dtypes, and notes what it makes of them."""
+    runs = {
+        dtype: [outcomes.run(gradient_fn, case, dtype) for case in cases]
+        for dtype in outcomes.DTYPES
+    }
+    refused = [
+        dtype for dtype, results in runs.items() if all(r.raised for r in results)
+    ]
+    if len(refused) == 1:
+        del runs[refused[0]]
+        return runs, (f"it takes no {refused[0]}: audited in {min(runs)} alone",)
+    if {outcome.dtype for outcome in runs["float64"] if outcome.gradient} == {
+        "float32"
+    }:
+        return runs, ("it returns float32 for float64: judged by float32 rounding",)
+    smooth = loss == "softmax_cross_entropy"
+    generic = case_lib.standard(l2=0.0)[0]
+    if outcomes.computes_in_float32(gradient_fn, generic, smooth=smooth):
+        runs["float64"] = [r._replace(dtype="float32") for r in runs["float64"]]
+        return runs, ("it computes in float32 on the way: judged by float32 rounding",)
+    return runs, ()
+
+
+def _right(case: Case, loss: str) -> _Right:
+    return _Right(
+        reference.pieces(case, loss),
+        reference.autodiff(case, loss),
+        reference.central_differences(case, loss),
+    )
+
+
+def _evidence(results: Sequence[Outcome], right: Sequence[_Right]) -> list[Evidence]:
+    """Joins what was found to what rounding excuses, at its most lenient.
+
+    That of softmax, whatever the loss: the fault may be to have taken another one.
+    """
+    evidence = []
+    for outcome, target in zip(results, right, strict=True):
+        lenient = target.pieces._replace(loss="softmax_cross_entropy")
+        rounding = reference.rounding(lenient, outcome.dtype)
+        evidence.append(Evidence(target.pieces, outcome, rounding))
+    return evidence
+
+
+def _row(case: Case, dtype: str, outcome: Outcome, right: _Right, part: str) -> Row:
+    """Compares one part of one outcome with what it should be."""
+    about = functools.partial(
+        Row, case.name, (len(case.x), *case.params.W.shape), case.l2, dtype, part
+    )
+    autodiff, differences = (
+        getattr(right.autodiff, part),
+        getattr(right.differences, part),
+    )
+    if outcome.gradient is None:
+        return about(np.inf, np.inf, np.inf, outcome.problem)
+    found = getattr(outcome.gradient, part)
+    if problem := _unreadable(found, autodiff):
+        return about(np.inf, np.inf, np.inf, problem)
+    allowed = getattr(reference.rounding(right.pieces, outcome.dtype), part)
+    gaps = np.abs(found - autodiff), np.abs(found - differences)
+    ratios = np.maximum(
+        gaps[0] / np.maximum(allowed, 1e-300),
+        gaps[1] / (allowed + reference.differences_error(right.pieces)),
+    )
+    worst = np.unravel_index(ratios.argmax(), ratios.shape)
+    remark = ""
+    if ratios[worst] > 1:
+        index = ", ".join(map(str, worst))
+        remark = (
+            f"d{part}[{index}] is {found[worst]:.6g}; autodiff {autodiff[worst]:.6g}, "
+            f"central differences {differences[worst]:.6g}"
+        )
+    return about(*(float(gap.max()) for gap in gaps), float(ratios[worst]), remark)
+
+
+def _unreadable(found: np.ndarray, expected: np.ndarray) -> str:
+    """Says why an array cannot be compared at all; empty when it can."""
+    if found.shape != expected.shape:
+        return f"shape {found.shape}; expected {expected.shape}"
+    bad = ~np.isfinite(found)
+    if bad.any():
+        first = ", ".join(map(str, np.argwhere(bad)[0]))
+        return f"{bad.sum()} of {bad.size} entries not finite, first at [{first}]"
+    return ""

@@ -1,0 +1,155 @@
+"""The inputs on which a gradient is audited, chosen to tell one fault from another.
+
+A transposed W shows when D and C differ and hides when they do not, so both are here; a
+penalty that is wrong by little shows where nothing else is left of the gradient; a
+softmax that overflows shows where scores are far from zero. Every number is a float32,
+so that the same case is put, exactly, to a function in float32 and in float64.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+FAR = 1000.0  # a score beyond the range of exp in float32 and float64
+
+STEP = 2.0**-17  # of central differences: near the cube root of the ulp of float64
+
+
+class HostParams(NamedTuple):
+    """Parameters, or a gradient with respect to them, on the host in float64."""
+
+    W: np.ndarray  # (D, C)
+    b: np.ndarray  # (C,)
+
+
+class Case(NamedTuple):
+    """One problem, on the host in float64."""
+
+    name: str
+    params: HostParams
+    x: np.ndarray  # (N, D)
+    labels: np.ndarray  # (N,) int32
+    l2: float
+
+
+def standard(*, l2: float = 0.1, seed: int = 0) -> tuple[Case, ...]:
+    """Returns the cases of an audit.
+
+    Args:
+      l2: The penalty of most cases; others have a quarter of it, or none.
+      seed: Of all random numbers.
+    """
+    rng = np.random.default_rng(seed)
+    plain = [
+        _draw(rng, "N = C = D", 5, 5, 5, l2),
+        _draw(rng, "N = C = D, no penalty", 5, 5, 5, 0.0),
+        _draw(rng, "N, D, C all different", 7, 3, 4, l2),
+        _draw(rng, "no penalty", 7, 3, 4, 0.0),
+        _draw(rng, "a quarter of the penalty", 7, 3, 4, l2 / 4),
+        _draw(rng, "N = C", 4, 3, 4, l2),
+        _draw(rng, "one row", 1, 3, 4, l2),
+        _draw(rng, "one class", 7, 3, 1, l2),
+        _draw(rng, "two classes", 7, 3, 2, l2),
+        _draw(rng, "one feature", 7, 1, 4, l2),
+        _draw(rng, "many rows", 65, 3, 4, l2),
+    ]
+    special = [
+        change(_draw(rng, name, 7, 3, 4, l2)) for name, change in _CHANGES.items()
+    ]
+    return tuple(_off_the_kinks(rng, case) for case in plain + special)
+
+
+def _draw(
+    rng: np.random.Generator, name: str, N: int, D: int, C: int, l2: float
+) -> Case:
+    """Returns a case of normal numbers, in which every class has examples if N >= C."""
+    W, b, x = (rng.normal(size=shape) for shape in ((D, C), (C,), (N, D)))
+    labels = rng.permutation(np.arange(N, dtype=np.int32) % C)
+    return Case(
+        name, HostParams(_as_float32(W), _as_float32(b)), _as_float32(x), labels, l2
+    )
+
+
+def _as_float32(values: np.ndarray) -> np.ndarray:
+    """Rounds float64 values to the nearest float32, and keeps the dtype."""
+    return values.astype(np.float32).astype(np.float64)
+
+
+def _scaled_weights(factor: float) -> Callable[[Case], Case]:
+    return lambda c: c._replace(params=c.params._replace(W=c.params.W * factor))
+
+
+def _duplicate_rows(case: Case) -> Case:
+    """Repeats rows, with the labels as they were: the same x in several classes."""
+    return case._replace(x=case.x[np.arange(len(case.x)) // 3])
+
+
+def _constant_columns(case: Case) -> Case:
+    constants = np.array([1.0, -2.0])
+    x = case.x.copy()
+    x[:, :2] = constants[None, :]
+    return case._replace(x=x)
+
+
+def _empty_class(case: Case) -> Case:
+    return case._replace(labels=np.minimum(case.labels, case.params.b.size - 2))
+
+
+def _shifted_scores(case: Case) -> Case:
+    return case._replace(
+        params=case.params._replace(b=_as_float32(case.params.b + FAR))
+    )
+
+
+def _rows_far_apart(case: Case) -> Case:
+    """Shifts all scores of a row alike: of even rows up, of odd rows down."""
+    x, W = case.x.copy(), case.params.W.copy()
+    x[:, 0] = np.where(np.arange(len(x)) % 2, -1.0, 1.0)
+    W[0] = FAR
+    return case._replace(x=x, params=case.params._replace(W=W))
+
+
+def _all_right(case: Case) -> Case:
+    case = _scaled_weights(32.0)(case)
+    labels = np.argmax(case.x @ case.params.W + case.params.b[None, :], axis=1)
+    return case._replace(labels=labels.astype(np.int32))
+
+
+_CHANGES = {
+    "W = 0": _scaled_weights(0.0),
+    "tiny W": _scaled_weights(2.0**-20),
+    "large W": _scaled_weights(32.0),
+    "large W, all predicted": _all_right,
+    "large features, small W": lambda c: _scaled_weights(2.0**-8)(
+        c._replace(x=c.x * 2.0**8)
+    ),
+    "all features zero": lambda c: c._replace(x=0.0 * c.x),
+    "constant columns": _constant_columns,
+    "duplicate rows": _duplicate_rows,
+    "an empty class": _empty_class,
+    "one label only": lambda c: c._replace(labels=np.ones_like(c.labels)),
+    "all scores near 1000": _shifted_scores,
+    "rows near +1000 and -1000": _rows_far_apart,
+}
+
+
+def _off_the_kinks(rng: np.random.Generator, case: Case) -> Case:
+    """Moves the bias until no hinge is near a kink, where subgradients may differ."""
+    while _near_a_kink(case):
+        nudge = rng.normal(size=case.params.b.shape) / 8
+        b = _as_float32(case.params.b + nudge)
+        case = case._replace(params=case.params._replace(b=b))
+    return case
+
+
+def _near_a_kink(case: Case) -> bool:
+    """Returns True when rounding or ``STEP`` may change which hinges are active."""
+    W, b = case.params
+    scores = case.x @ W + b[None, :]
+    size = 1 + np.abs(case.x) @ np.abs(W) + np.abs(b)[None, :]
+    reach = 4 * STEP * (1 + np.abs(case.x).max()) + 1e-5 * size.max(axis=1)
+    gaps = scores[:, :, None] - scores[:, None, :]
+    distance = np.minimum(np.abs(gaps), np.abs(gaps + 1))
+    near = distance < reach[:, None, None]
+    return bool(near.any(where=~np.eye(b.size, dtype=bool)[None]))

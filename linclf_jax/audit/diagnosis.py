@@ -1,0 +1,162 @@
+"""Which known fault a wrong gradient is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from linclf_jax.audit import faults, reference
+from linclf_jax.audit.cases import HostParams
+from linclf_jax.audit.outcomes import Outcome
+from linclf_jax.audit.reference import Pieces
+
+NONE = "no catalogued fault reproduces it"
+
+# How much further than rounding a fault and the gradient may be apart and still be the
+# same: the same mistake can be written, and so rounded, in many ways.
+_SLACK = 8.0
+
+Results = list[HostParams | None]  # by case; None where a function raises
+
+
+class Evidence(NamedTuple):
+    """A case, what the function gave for it, and how far rounding may carry that."""
+
+    pieces: Pieces
+    outcome: Outcome
+    rounding: HostParams
+
+
+def diagnose(evidence: Sequence[Evidence], loss: str) -> str:
+    """Names the known fault that a gradient has, if one reproduces it in every case.
+
+    Tried in this order: every catalogued fault; the right gradient, roughly or times a
+    number; a catalogued fault, or none, for dW and for db alone.
+    """
+    problems = [item.outcome.problem for item in evidence]
+    if all(problems):
+        return problems[0]
+    known = {
+        name: _run(fault, evidence) for name, fault in faults.catalogue(loss).items()
+    }
+    names = _reproducing(known, evidence, HostParams._fields)
+    if names:
+        return " or ".join(names)
+    right = _run(reference.gradient, evidence)
+    if _distance(right, evidence, HostParams._fields) <= 1:
+        return f"the right gradient, but for errors of up to {_SLACK:g} times rounding"
+    factor = _factor(right, evidence)
+    scaled = [
+        None if g is None else HostParams(factor * g.W, factor * g.b) for g in right
+    ]
+    if _distance(scaled, evidence, HostParams._fields) <= 1:
+        return f"the right gradient times {factor:.6g}"
+    parts = [_part(field, known, right, evidence) for field in HostParams._fields]
+    if all(part == NONE for part in parts):
+        return NONE
+    return f"dW: {parts[0]}; db: {parts[1]}"
+
+
+def _part(
+    field: str,
+    known: Mapping[str, Results],
+    right: Results,
+    evidence: Sequence[Evidence],
+) -> str:
+    """Names what one part of the gradient is."""
+    if _distance(right, evidence, (field,)) <= 1:
+        return "right"
+    return next(iter(_reproducing(known, evidence, (field,))), NONE)
+
+
+def same(a: Outcome, b: Outcome, rounding: HostParams) -> bool:
+    """Returns True when two outcomes of one case differ by no more than rounding."""
+    if a.gradient is None or b.gradient is None:
+        return a.problem == b.problem
+    return all(
+        _gap(found, expected, float(allowed.max())) <= 1
+        for found, expected, allowed in zip(
+            a.gradient, b.gradient, rounding, strict=True
+        )
+    )
+
+
+def _run(
+    fault: Callable[[Pieces], HostParams], evidence: Sequence[Evidence]
+) -> Results:
+    """Runs a fault in the dtype of the outcomes: it overflows where they do."""
+    results = []
+    with np.errstate(all="ignore"):
+        for item in evidence:
+            try:
+                results.append(fault(_in_dtype(item.pieces, item.outcome.dtype)))
+            except ValueError:  # shapes that do not fit, as for whoever wrote it
+                results.append(None)
+    return results
+
+
+def _in_dtype(c: Pieces, dtype: str) -> Pieces:
+    arrays = {
+        name: getattr(c, name).astype(dtype) for name in ("x", "W", "b", "s", "t", "r")
+    }
+    return c._replace(**arrays)
+
+
+def _reproducing(
+    known: Mapping[str, Results], evidence: Sequence[Evidence], fields: Sequence[str]
+) -> list[str]:
+    """Returns the names of what equals the gradient, the nearest first."""
+    distances = {name: _distance(g, evidence, fields) for name, g in known.items()}
+    return sorted(
+        (name for name, distance in distances.items() if distance <= 1),
+        key=distances.__getitem__,
+    )
+
+
+def _distance(
+    results: Results, evidence: Sequence[Evidence], fields: Sequence[str]
+) -> float:
+    """Returns the largest gap over all cases, in units of what may be called equal."""
+    if all(result is None for result in results):
+        return np.inf
+    gaps = []
+    for result, item in zip(results, evidence, strict=True):
+        found = item.outcome.gradient
+        if result is None or found is None:
+            gaps.append(0.0 if result is None and item.outcome.raised else np.inf)
+            continue
+        for field in fields:
+            expected = getattr(result, field)
+            allowed = float(getattr(item.rounding, field).max())
+            ulp = float(np.finfo(item.outcome.dtype).eps)
+            # A fault's sums may be of far larger terms than the right ones.
+            size = np.abs(expected).max(where=np.isfinite(expected), initial=0)
+            allowed = _SLACK * (allowed + ulp * float(size))
+            gaps.append(_gap(getattr(found, field), expected, allowed))
+    return max(gaps)
+
+
+def _gap(found: np.ndarray, expected: np.ndarray, allowed: np.ndarray | float) -> float:
+    """Returns the largest difference over what is allowed; NaN and inf must agree."""
+    if found.shape != expected.shape:
+        return np.inf
+    with np.errstate(invalid="ignore"):
+        equal = (found == expected) | (np.isnan(found) & np.isnan(expected))
+        gap = np.abs(found - expected) / np.maximum(allowed, 1e-300)
+    return float(
+        np.where(equal, 0.0, np.where(np.isnan(gap), np.inf, gap)).max(initial=0)
+    )
+
+
+def _factor(right: Results, evidence: Sequence[Evidence]) -> float:
+    """Returns the number c for which ``c * right`` is nearest to the gradient."""
+    pairs = [
+        (found, expected)
+        for result, item in zip(right, evidence, strict=True)
+        if item.outcome.gradient is not None and result is not None
+        for found, expected in zip(item.outcome.gradient, result, strict=True)
+        if found.shape == expected.shape and np.isfinite(found).all()
+    ]
+    product = sum(float(np.sum(found * expected)) for found, expected in pairs)
+    square = sum(float(np.sum(expected**2)) for _, expected in pairs)
+    return product / square if square else 1.0
