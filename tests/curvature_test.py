@@ -239,8 +239,10 @@ def test_vmap_over_tangents_gives_the_columns():
     np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-@pytest.mark.parametrize("features", ["uint8", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "features"),
+    [("float16", "uint8"), ("bfloat16", "float64"), ("float32", "uint8")],
+)
 def test_mixed_dtypes_compute_wide_and_return_their_own(dtype, features):
     p, x, labels, _ = problems.problem(dtype=dtype)
     x = jnp.round(jnp.abs(3 * x)).astype(features)

@@ -355,8 +355,10 @@ def test_float32_gradient_is_float64_rounded(name):
         np.testing.assert_allclose(ours, true, **tolerances.rounded("float32", 8))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-@pytest.mark.parametrize("features", ["uint8", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "features"),
+    [("float16", "uint8"), ("bfloat16", "float64"), ("float32", "uint8")],
+)
 def test_mixed_dtypes_compute_wide_and_return_their_own(dtype, features):
     (W, b), x, labels, weights = problems.problem(dtype=dtype)
     x = jnp.round(jnp.abs(100 * x)).astype(features)
