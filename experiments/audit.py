@@ -17,7 +17,8 @@ apart, compares it with autodiff and central differences, and exits 1 when it is
 with the name of the known fault if it is one:
 
     FAILED: 46 of 92 comparisons
-    first:  N = C = D, float32, db: db[0] is 0.0567657; autodiff -0.143234, ...
+    first: N = C = D, float32, db:
+      db[0] is 0.0567657; autodiff -0.143234, central differences -0.143234
     diagnosis: bias gradient = P, S7
 """
 
@@ -106,7 +107,7 @@ def main() -> int:
 
 
 def define() -> None:
-    """Defines the flags; not on import, for other scripts have a --loss of their own."""
+    """Defines the flags; not on import, for other scripts have a --loss too."""
     default = Config()
     flags.DEFINE_string("gradient", default.gradient, "package.module:function.")
     flags.DEFINE_enum("loss", default.loss, list(losses.LOSSES), "Of that gradient.")
