@@ -5,21 +5,20 @@ others: a product with ``x`` gives the gradient of W, a sum that of b, a product
 that of x. ``docs/derivation.md`` derives each; the numbers are its equations.
 """
 
-from collections.abc import Callable
+import functools
 from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from linclf_jax import losses
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 
-LogitsGradient = Callable[[jax.Array, jax.Array], jax.Array]
 
-
-def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def softmax_cross_entropy(
+    logits: jax.Array, labels: jax.Array, *, axis: int = -1
+) -> jax.Array:
     """Returns ``p_j - t_j``, equation (8), the true class by equation (9).
 
     ``p_y - 1`` is 0 in floating point as soon as ``p_y`` rounds to 1; minus the sum of
@@ -28,16 +27,17 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: ``(N, C)``, floating.
       labels: ``(N,)``, integers in ``0..C-1``.
+      axis: Of the classes.
 
     Returns:
       ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
-    exps = _shifted_exp(logits)
-    true_class = losses.class_mask(labels, exps)
+    exps = _shifted_exp(logits, axis=axis)
+    true_class = losses.class_mask(labels, exps, axis=axis)
     others = jnp.where(true_class, 0.0, exps)
-    numerator = jnp.where(true_class, -_class_sum(others), exps)
-    valid = jnp.any(true_class, axis=-1, keepdims=True)
-    total = jnp.where(valid, _class_sum(exps), jnp.nan)
+    numerator = jnp.where(true_class, -_class_sum(others, axis), exps)
+    valid = jnp.any(true_class, axis=axis, keepdims=True)
+    total = jnp.where(valid, _class_sum(exps, axis), jnp.nan)
     return (numerator / total).astype(logits.dtype)
 
 
@@ -56,17 +56,19 @@ def softmax_cross_entropy_with_targets(
     Returns:
       ``(N, C)``, of the dtype of ``logits``.
     """
-    exps = _shifted_exp(logits)
+    exps = _shifted_exp(logits, axis=-1)
     targets = targets.astype(exps.dtype)
     others = 1.0 - jnp.eye(logits.shape[-1], dtype=exps.dtype)
     other_exps, other_targets = (
         jnp.matmul(values, others, precision="highest") for values in (exps, targets)
     )
     numerator = exps * other_targets - targets * other_exps
-    return (numerator / _class_sum(exps)).astype(logits.dtype)
+    return (numerator / _class_sum(exps, -1)).astype(logits.dtype)
 
 
-def weston_watkins_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def weston_watkins_hinge(
+    logits: jax.Array, labels: jax.Array, *, axis: int = -1
+) -> jax.Array:
     """Returns the subgradient of equation (25): one for each class within the margin.
 
     At the kink, where ``s_j - s_y + 1 = 0``, class j adds 0.
@@ -74,15 +76,19 @@ def weston_watkins_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: ``(N, C)``, floating.
       labels: ``(N,)``, integers in ``0..C-1``.
+      axis: Of the classes.
 
     Returns:
       ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
-    margins = losses.hinge_margins(logits, labels)
-    return _against_true_class(jnp.heaviside(margins, 0.0), labels, logits.dtype)
+    margins = losses.hinge_margins(logits, labels, axis=axis)
+    violated = jnp.heaviside(margins, 0.0)
+    return _against_true_class(violated, labels, axis).astype(logits.dtype)
 
 
-def crammer_singer_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def crammer_singer_hinge(
+    logits: jax.Array, labels: jax.Array, *, axis: int = -1
+) -> jax.Array:
     """Returns the subgradient of equation (27): the worst class against the true one.
 
     Of several worst classes the first counts; at the kink the subgradient is 0.
@@ -90,18 +96,19 @@ def crammer_singer_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: ``(N, C)``, floating.
       labels: ``(N,)``, integers in ``0..C-1``.
+      axis: Of the classes.
 
     Returns:
       ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
-    margins = losses.hinge_margins(logits, labels)
-    worst = losses.class_mask(jnp.argmax(margins, axis=-1), margins)
+    margins = losses.hinge_margins(logits, labels, axis=axis)
+    worst = losses.class_mask(jnp.argmax(margins, axis=axis), margins, axis=axis)
     step = jnp.heaviside(margins, 0.0)
     violated = jnp.where(worst | jnp.isnan(step), step, 0.0)
-    return _against_true_class(violated, labels, logits.dtype)
+    return _against_true_class(violated, labels, axis).astype(logits.dtype)
 
 
-LOGITS_GRADIENTS: MappingProxyType[str, LogitsGradient] = MappingProxyType(
+LOGITS_GRADIENTS: MappingProxyType[str, losses.Loss] = MappingProxyType(
     {
         "softmax_cross_entropy": softmax_cross_entropy,
         "weston_watkins_hinge": weston_watkins_hinge,
@@ -110,15 +117,18 @@ LOGITS_GRADIENTS: MappingProxyType[str, LogitsGradient] = MappingProxyType(
 )
 
 
-def logits_gradient(logits: jax.Array, labels: jax.Array, *, loss: str) -> jax.Array:
+def logits_gradient(
+    logits: jax.Array, labels: jax.Array, *, loss: str, axis: int = -1
+) -> jax.Array:
     """Returns ``d loss_i / d logits_i`` for each example, ``(N, C)``.
 
     Args:
       logits: ``(N, C)``, floating.
       labels: ``(N,)``, integers in ``0..C-1``.
       loss: A name in ``losses.LOSSES``.
+      axis: Of the classes.
     """
-    return LOGITS_GRADIENTS[losses.known(loss)](logits, labels)
+    return LOGITS_GRADIENTS[losses.known(loss)](logits, labels, axis=axis)
 
 
 def objective_gradient(
@@ -233,20 +243,23 @@ def with_manual_gradient(loss: str) -> losses.Loss:
     """
     value = losses.LOSSES[losses.known(loss)]
 
-    @jax.custom_jvp
-    def manual(logits, labels):
-        return value(logits, labels)
+    @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+    def rule(logits, labels, axis):
+        return value(logits, labels, axis=axis)
 
-    @manual.defjvp
-    def manual_jvp(primals, tangents):
+    @rule.defjvp
+    def rule_jvp(axis, primals, tangents):
         logits, labels = primals
-        gradient = logits_gradient(logits, labels, loss=loss)
-        return manual(logits, labels), jnp.sum(gradient * tangents[0], axis=-1)
+        gradient = logits_gradient(logits, labels, loss=loss, axis=axis)
+        return rule(logits, labels, axis), jnp.sum(gradient * tangents[0], axis=axis)
+
+    def manual(logits, labels, *, axis=-1):
+        return rule(logits, labels, axis)
 
     return manual
 
 
-def _shifted_exp(logits: jax.Array) -> jax.Array:
+def _shifted_exp(logits: jax.Array, *, axis: int) -> jax.Array:
     """Returns ``exp(s_j - max_k s_k)``, the numerators of equation (3), ``(N, C)``.
 
     Dividing them by their sum, and not ``exp(s_j - logsumexp)``, keeps the digits that
@@ -254,7 +267,7 @@ def _shifted_exp(logits: jax.Array) -> jax.Array:
     """
     scores = params_lib.at_least_float32(logits)
     # The shift cancels in every quotient, so its derivative is zero, not merely small.
-    top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    top = jax.lax.stop_gradient(jnp.max(scores, axis=axis, keepdims=True))
     return jnp.exp(scores - top)
 
 
@@ -269,12 +282,10 @@ def _weighted_residual(
     return residual * (weights / jnp.sum(weights))[:, None]
 
 
-def _against_true_class(
-    violated: jax.Array, labels: jax.Array, dtype: DTypeLike
-) -> jax.Array:
+def _against_true_class(violated: jax.Array, labels: jax.Array, axis: int) -> jax.Array:
     """Sets the true class to minus the sum of the ``violated`` others, ``(N, C)``."""
-    true_class = losses.class_mask(labels, violated)
-    return jnp.where(true_class, -_class_sum(violated), violated).astype(dtype)
+    true_class = losses.class_mask(labels, violated, axis=axis)
+    return jnp.where(true_class, -_class_sum(violated, axis), violated)
 
 
 def _row_norms(rows: jax.Array) -> jax.Array:
@@ -284,5 +295,5 @@ def _row_norms(rows: jax.Array) -> jax.Array:
     return scale * jnp.linalg.norm(rows / scale[..., None], axis=-1)
 
 
-def _class_sum(values: jax.Array) -> jax.Array:
-    return jnp.sum(values, axis=-1, keepdims=True)
+def _class_sum(values: jax.Array, axis: int) -> jax.Array:
+    return jnp.sum(values, axis=axis, keepdims=True)

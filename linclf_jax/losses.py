@@ -1,15 +1,17 @@
 """Losses, one value per example, and the objective that averages and penalises them.
 
 Every loss works on logits ``(N, C)`` and int32 labels ``(N,)``, computes in at least
-float32 and returns the dtype of the logits. Written plainly, so that ``jax.grad``
-differentiates them to any order; ``gradients`` holds the derivatives by hand.
+float32 and returns the dtype of the logits. ``axis`` says where the classes are, should
+they not be last; the labels have the shape of the logits without it. Written plainly,
+so that ``jax.grad`` differentiates them to any order; ``gradients`` holds the
+derivatives by hand.
 
 A label outside ``0..C-1`` gives NaN, never a plausible number; ``validation`` refuses
 such labels with a message before anything is traced.
 """
 
-from collections.abc import Callable
 from types import MappingProxyType
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +19,18 @@ import jax.numpy as jnp
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 
-Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+class Loss(Protocol):
+    """A loss per example: ``loss(logits, labels, axis=-1)``."""
+
+    def __call__(
+        self, logits: jax.Array, labels: jax.Array, *, axis: int = -1
+    ) -> jax.Array:
+        """Returns one value per example."""
+        ...
 
 
-def log_softmax(logits: jax.Array) -> jax.Array:
+def log_softmax(logits: jax.Array, *, axis: int = -1) -> jax.Array:
     """Returns the log-probabilities, equation (5), accurate where they vanish.
 
     With k the first class of largest logit,
@@ -33,6 +43,7 @@ def log_softmax(logits: jax.Array) -> jax.Array:
 
     Args:
       logits: ``(..., C)``, floating; minus infinity masks a class.
+      axis: Of the classes.
 
     Returns:
       Log-probabilities ``(..., C)``, of the dtype of ``logits``.
@@ -41,21 +52,24 @@ def log_softmax(logits: jax.Array) -> jax.Array:
     -1.9287e-22
     """
     scores = params_lib.at_least_float32(logits)
-    top = jnp.argmax(scores, axis=-1)
-    # Gathered rather than jnp.max, whose derivative at a tie is split among the tied
+    top = class_mask(jnp.argmax(scores, axis=axis), scores, axis=axis)
+    # Picked rather than jnp.max, whose derivative at a tie is split among the tied
     # classes: right once, wrong in the second derivative.
-    shifted = scores - jnp.take_along_axis(scores, top[..., None], axis=-1)
-    others = jnp.where(class_mask(top, scores), 0.0, jnp.exp(shifted))
-    log_probs = shifted - jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
+    shifted = scores - _pick(scores, top, axis=axis)
+    others = jnp.where(top, 0.0, jnp.exp(shifted))
+    log_probs = shifted - jnp.log1p(jnp.sum(others, axis=axis, keepdims=True))
     return log_probs.astype(logits.dtype)
 
 
-def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def softmax_cross_entropy(
+    logits: jax.Array, labels: jax.Array, *, axis: int = -1
+) -> jax.Array:
     """Returns ``-log p[label]``, equation (4), for each example.
 
     Args:
       logits: ``(N, C)``, floating.
       labels: ``(N,)``, integers in ``0..C-1``.
+      axis: Of the classes.
 
     Returns:
       ``(N,)``, at least 0, of the dtype of ``logits``.
@@ -66,7 +80,8 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     scores = params_lib.at_least_float32(logits)
     # 0 - v rather than -v: a loss of zero prints as 0.0, not as -0.0.
-    return (0.0 - _at_label(log_softmax(scores), labels)).astype(logits.dtype)
+    log_probs = log_softmax(scores, axis=axis)
+    return (0.0 - _at_label(log_probs, labels, axis=axis)).astype(logits.dtype)
 
 
 def softmax_cross_entropy_with_targets(
@@ -110,7 +125,9 @@ def smooth_labels(
     return jnp.where(jnp.any(one_hot, axis=-1, keepdims=True), targets, jnp.nan)
 
 
-def weston_watkins_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def weston_watkins_hinge(
+    logits: jax.Array, labels: jax.Array, *, axis: int = -1
+) -> jax.Array:
     """Returns ``sum_{j != y} max(0, s_j - s_y + 1)``, equation (24).
 
     The multi-class SVM loss of Weston and Watkins (1999), summed over the classes.
@@ -118,15 +135,18 @@ def weston_watkins_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: ``(N, C)``, floating.
       labels: ``(N,)``, integers in ``0..C-1``.
+      axis: Of the classes.
 
     Returns:
       ``(N,)``, of the dtype of ``logits``.
     """
-    margins = hinge_margins(logits, labels)
-    return jnp.sum(jax.nn.relu(margins), axis=-1).astype(logits.dtype)
+    margins = hinge_margins(logits, labels, axis=axis)
+    return jnp.sum(jax.nn.relu(margins), axis=axis).astype(logits.dtype)
 
 
-def crammer_singer_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def crammer_singer_hinge(
+    logits: jax.Array, labels: jax.Array, *, axis: int = -1
+) -> jax.Array:
     """Returns ``max(0, max_{j != y} s_j - s_y + 1)``, equation (26).
 
     The multi-class SVM loss of Crammer and Singer (2001): the worst class alone.
@@ -134,13 +154,14 @@ def crammer_singer_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: ``(N, C)``, floating.
       labels: ``(N,)``, integers in ``0..C-1``.
+      axis: Of the classes.
 
     Returns:
       ``(N,)``, of the dtype of ``logits``.
     """
-    margins = hinge_margins(logits, labels)
-    worst = jnp.argmax(margins, axis=-1)
-    return jax.nn.relu(_at_label(margins, worst)).astype(logits.dtype)
+    margins = hinge_margins(logits, labels, axis=axis)
+    worst = _at_label(margins, jnp.argmax(margins, axis=axis), axis=axis)
+    return jax.nn.relu(worst).astype(logits.dtype)
 
 
 LOSSES: MappingProxyType[str, Loss] = MappingProxyType(
@@ -223,18 +244,19 @@ def as_weights(weights: jax.Array, like: jax.Array) -> jax.Array:
     return weights.astype(like.dtype)
 
 
-def class_mask(labels: jax.Array, like: jax.Array) -> jax.Array:
+def class_mask(labels: jax.Array, like: jax.Array, *, axis: int = -1) -> jax.Array:
     """Returns where the class of an entry of ``like`` is the label, boolean.
 
     Args:
       labels: ``(...)``, integers; a row whose label is out of range is all False.
       like: ``(..., C)``.
+      axis: Of the classes.
     """
-    classes = jax.lax.broadcasted_iota(jnp.int32, like.shape, like.ndim - 1)
-    return _index(labels, like)[..., None] == classes
+    classes = jax.lax.broadcasted_iota(jnp.int32, like.shape, axis % like.ndim)
+    return jnp.expand_dims(_index(labels, like, axis), axis) == classes
 
 
-def hinge_margins(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def hinge_margins(logits: jax.Array, labels: jax.Array, *, axis: int = -1) -> jax.Array:
     """Returns ``s_j - s_y + 1``, and 0 for the true class.
 
     In at least float32: a margin is a difference, and what is lost in it stays lost.
@@ -242,35 +264,47 @@ def hinge_margins(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: ``(N, C)``, floating.
       labels: ``(N,)``, integers in ``0..C-1``.
+      axis: Of the classes.
 
     Returns:
       ``(N, C)``; a row is NaN as a whole where a logit is, or the label out of range.
     """
     scores = params_lib.at_least_float32(logits)
-    true_score = _at_label(scores, labels)[..., None]
-    true_class = class_mask(labels, scores)
+    true_score = jnp.expand_dims(_at_label(scores, labels, axis=axis), axis)
+    true_class = class_mask(labels, scores, axis=axis)
     # The label's own column is a constant 0, not s_y - s_y, which is NaN for inf.
     margins = jnp.where(true_class, 0.0, scores - true_score + 1.0)
     # relu and argmax drop a NaN from the derivative; a factor carries it to all of it.
-    unknown = jnp.any(jnp.isnan(scores) | jnp.isnan(true_score), axis=-1, keepdims=True)
+    unknown = jnp.isnan(scores) | jnp.isnan(true_score)
+    unknown = jnp.any(unknown, axis=axis, keepdims=True)
     return margins * jnp.where(unknown, jnp.nan, 1.0).astype(margins.dtype)
 
 
-def _at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns ``values[i, labels[i]]``; NaN where the label is out of range."""
-    index = _index(labels, values)
-    picked = jnp.take_along_axis(values, index[..., None], axis=-1, mode="clip")
-    valid = (index >= 0) & (index < values.shape[-1])
-    # A factor, so that the derivative is NaN too and not a plausible number.
-    return picked[..., 0] * jnp.where(valid, 1.0, jnp.nan).astype(values.dtype)
+def _at_label(values: jax.Array, labels: jax.Array, *, axis: int) -> jax.Array:
+    """Returns the values at the labels; NaN where a label is out of range."""
+    mask = class_mask(labels, values, axis=axis)
+    valid = jnp.any(mask, axis=axis, keepdims=True)
+    # A factor on the whole row, so that the derivative is NaN too, and not plausible.
+    picked = _pick(values, mask | ~valid, axis=axis)
+    factor = jnp.where(valid, 1.0, jnp.nan).astype(values.dtype)
+    return jnp.squeeze(picked * factor, axis)
 
 
-def _index(labels: jax.Array, like: jax.Array) -> jax.Array:
+def _pick(values: jax.Array, mask: jax.Array, *, axis: int) -> jax.Array:
+    """Returns the one value of each row that ``mask`` names, keeping its axis.
+
+    A masked sum and no gather: it fuses with what stands around it.
+    """
+    return jnp.sum(jnp.where(mask, values, 0.0), axis=axis, keepdims=True)
+
+
+def _index(labels: jax.Array, like: jax.Array, axis: int) -> jax.Array:
     """Returns integer labels in int32 or wider: uint8 can not count to class 256."""
     labels = jnp.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels have dtype {labels.dtype}; expected integers")
-    _require_shape("labels", labels, like.shape[:-1])
+    axis = axis % like.ndim
+    _require_shape("labels", labels, like.shape[:axis] + like.shape[axis + 1 :])
     return labels.astype(jnp.result_type(labels, jnp.int32))
 
 

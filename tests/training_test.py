@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from linclf_jax import losses
-from linclf_jax.fit import training
+from linclf_jax.fit import optimizers, stack, training
 from linclf_jax.fit.settings import Hparams, Static
 
 STATIC = Static(num_classes=3, optimizer="momentum", batch_size=8, epochs=5)
@@ -67,14 +67,19 @@ def test_rows_of_weight_zero_take_no_part():
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, start, gradient)
     chex.assert_trees_all_close(params, expected, rtol=1e-12)
 
-    step_data = data._replace(x=data.x.at[0].multiply(1e3))
+    poisoned = data._replace(x=data.x.at[0].multiply(1e3))
     rows, weights = jnp.array([4, 5, 0, 0]), jnp.array([1.0, 1.0, 0.0, 0.0])
-    results = []
-    for x in (data, step_data):
-        optimizer = training.optimizers.make("sgd", "constant", HPARAMS, 1)
-        step = jax.jit(training.make_step(STATIC, optimizer, HPARAMS, x))
-        state = training.State(start, optimizer.init(start), jnp.int32(0), jnp.int32(0))
-        results.append(step(state, (rows, weights)))
+    hparams = Hparams(*(jnp.full((1, 1, 1), value) for value in HPARAMS))
+    optimizer = optimizers.make_stacked("sgd", "constant", hparams, 1)
+    params = stack.lanes_last(jax.tree.map(lambda leaf: leaf[None], start))
+    zeros = jnp.zeros(1, jnp.int32)
+    state = training.State(params, optimizer.init(params), zeros, zeros)
+    results = [
+        jax.jit(training.make_step(STATIC, optimizer, hparams, rows_of))(
+            state, (rows, weights)
+        )
+        for rows_of in (data, poisoned)
+    ]
     chex.assert_trees_all_equal(*results)
 
 
@@ -117,14 +122,23 @@ def test_seed_changes_the_run_and_nothing_else_does():
     assert not np.allclose(first[0].W, other[0].W, rtol=1e-6)
 
 
-def test_vmap_is_a_loop():
-    rates = jnp.array([0.01, 0.1, 1.0])
-    lanes = Hparams(*(jnp.full(3, value) for value in HPARAMS))
-    lanes = lanes._replace(learning_rate=rates)
-    run = jax.jit(jax.vmap(training.make_train(STATIC), in_axes=(None, 0, None)))
+@pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
+def test_a_stack_is_a_loop_over_its_lanes(optimizer):
+    static = Static(3, optimizer=optimizer, batch_size=8, epochs=3)
+    lanes = Hparams(
+        learning_rate=jnp.array([0.01, 0.1, 1.0]),
+        l2=jnp.array([0.1, 0.0, 0.01]),
+        momentum=jnp.array([0.0, 0.5, 0.9]),
+        b1=jnp.array([0.9, 0.5, 0.0]),
+        b2=jnp.array([0.9, 0.99, 0.999]),
+        weight_decay=jnp.array([0.0, 0.1, 0.2]),
+        warmup=jnp.array([0.0, 0.3, 0.9]),
+        init_scale=jnp.array([0.0, 1e-3, 1.0]),
+    )
+    run = jax.jit(training.make_stacked_train(static))
     stacked = run(jax.random.key(0), lanes, make_data())
-    for lane, rate in enumerate(rates):
-        alone = train(hparams=HPARAMS._replace(learning_rate=rate))
+    for lane in range(3):
+        alone = train(static, Hparams(*(value[lane] for value in lanes)))
         chex.assert_trees_all_close(
             jax.tree.map(lambda leaf, lane=lane: leaf[lane], stacked),
             alone,

@@ -24,6 +24,7 @@ class Optimizer(NamedTuple):
 
     build: Callable[[Hparams, Schedule], optax.GradientTransformation]
     uses: tuple[str, ...]
+    elementwise: bool = True  # whether no entry's update depends on another entry
 
 
 # Decoupled weight decay and layer-wise scaling leave the bias alone, as l2 does.
@@ -65,6 +66,7 @@ OPTIMIZERS: MappingProxyType[str, Optimizer] = MappingProxyType(
                 momentum=h.momentum,
             ),
             uses=("momentum", "weight_decay"),
+            elementwise=False,
         ),
     }
 )
@@ -90,6 +92,46 @@ def make(
         num_steps: Steps of the whole run.
     """
     return OPTIMIZERS[name].build(hparams, make_schedule(schedule, hparams, num_steps))
+
+
+def make_stacked(
+    name: str, schedule: str, hparams: Hparams, num_steps: int
+) -> optax.GradientTransformation:
+    """Returns the named optimizer for a stack of lanes, lanes last.
+
+    An elementwise optimizer updates a stack as it is, each lane by its own
+    hyper-parameters. One that takes norms is mapped over the lanes.
+
+    Args:
+        name: A key of ``OPTIMIZERS``.
+        schedule: As in ``make``.
+        hparams: Arrays ``(1, 1, L)``.
+        num_steps: Steps of the whole run.
+    """
+    if OPTIMIZERS[name].elementwise:
+        return make(name, schedule, hparams, num_steps)
+    per_lane = Hparams(*(jnp.asarray(value)[0, 0] for value in hparams))
+
+    def build(h: Hparams) -> optax.GradientTransformation:
+        return make(name, schedule, h, num_steps)
+
+    def init(params: optax.Params) -> optax.OptState:
+        mapped = jax.vmap(lambda h, p: build(h).init(p), in_axes=(0, -1), out_axes=-1)
+        return mapped(per_lane, params)
+
+    def update(
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        mapped = jax.vmap(
+            lambda h, u, s, p: build(h).update(u, s, p),
+            in_axes=(0, -1, -1, -1),
+            out_axes=-1,
+        )
+        return mapped(per_lane, updates, state, params)
+
+    return optax.GradientTransformation(init, update)
 
 
 def make_schedule(name: str, hparams: Hparams, num_steps: int) -> Schedule:

@@ -1,4 +1,4 @@
-"""Many runs at once: a grid of lanes, cut into tiles of fixed width, trained by vmap.
+"""Many runs at once: a grid of lanes, cut into stacks of one width.
 
 A *lane* is one run: its static choices, a seed and a point of hyper-parameters. Lanes
 that share static choices and seed share their minibatches, so a *tile* of them is one
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from linclf_jax.fit import optimizers, settings, training
+from linclf_jax.fit import optimizers, settings, stack, training
 from linclf_jax.fit.settings import Hparams, Static
 from linclf_jax.fit.training import Data, History
 from linclf_jax.params import Params
@@ -154,21 +154,20 @@ def run_tile(tile: Tile, data: Data, width: int) -> TileResult:
 
 @functools.cache
 def _program(static: Static) -> Callable[[jax.Array, Hparams, Data], TileResult]:
-    """Returns the jitted program of all tiles with these static choices.
+    """Returns the jitted program of all tiles with these static choices."""
+    train = training.make_stacked_train(static)
 
-    Key and data are not mapped: the lanes of a tile draw the same minibatches.
-    """
-    train = training.make_train(static)
-
+    @jax.jit
     def run(key: jax.Array, hparams: Hparams, data: Data) -> TileResult:
         params, history = train(key, hparams, data)
+        stacked = stack.lanes_last(params)
         scores = Scores(
-            *training.evaluate(params, data.x, data.labels, static),
-            *training.evaluate(params, data.val_x, data.val_labels, static),
+            *training.evaluate(stacked, data.x, data.labels, static),
+            *training.evaluate(stacked, data.val_x, data.val_labels, static),
         )
         return TileResult(params, history, scores)
 
-    return jax.jit(jax.vmap(run, in_axes=(None, 0, None)))
+    return run
 
 
 def make_rows(tile: Tile, result: TileResult) -> list[dict[str, Any]]:

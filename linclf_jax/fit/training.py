@@ -1,9 +1,12 @@
-"""One run, as a pure function: minibatches, gradient, optimizer, in one ``lax.scan``.
+"""A run, as a pure function: minibatches, gradient, optimizer, in one ``lax.scan``.
 
-``make_train(static)`` returns ``train(key, hparams, data)``. It is not jitted and knows
-nothing of lanes: ``vmap`` over ``hparams`` and ``jit`` go on from outside, once. With
-the key and the data left unmapped, all lanes draw the same minibatches, and their
-products with ``x`` become one matrix product.
+``make_train(static)`` returns ``train(key, hparams, data)`` for one run with scalar
+hyper-parameters; ``make_stacked_train`` for a stack of them, whose lanes share key,
+data and so minibatches. One run is a stack of one. Neither is jitted: ``jit`` goes on
+from outside, once.
+
+``vmap`` of one run gives the same numbers several times more slowly: a scan moves the
+mapped axis of what it carries to the front, and ``stack`` says why lanes stand last.
 """
 
 from collections.abc import Callable
@@ -13,9 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from linclf_jax import gradients, losses, metrics
 from linclf_jax import params as params_lib
-from linclf_jax.fit import optimizers
+from linclf_jax.fit import optimizers, stack
 from linclf_jax.fit.settings import Hparams, Static
 from linclf_jax.params import Params
 
@@ -45,12 +47,12 @@ class History(NamedTuple):
 
 
 class State(NamedTuple):
-    """What one step hands to the next."""
+    """What one step hands to the next, lanes last."""
 
-    params: Params
+    params: Params  # W (D, C, L), b (1, C, L)
     optimizer_state: optax.OptState
-    status: jax.Array  # (), int32
-    steps: jax.Array  # (), int32
+    status: jax.Array  # (L,), int32
+    steps: jax.Array  # (L,), int32
 
 
 Train = Callable[[jax.Array, Hparams, Data], tuple[Params, History]]
@@ -73,20 +75,33 @@ def make_train(static: Static) -> Train:
     Returns:
         A pure function of a key (``jax.random.key``), scalar ``Hparams`` and ``Data``.
     """
+    stacked_train = make_stacked_train(static)
 
     def train(key: jax.Array, hparams: Hparams, data: Data) -> tuple[Params, History]:
-        num_rows, num_features = data.x.shape
+        stack_of_one = Hparams(*(jnp.reshape(value, 1) for value in hparams))
+        result = stacked_train(key, stack_of_one, data)
+        return jax.tree.map(lambda leaf: leaf[0], result)
+
+    return train
+
+
+def make_stacked_train(static: Static) -> Train:
+    """Returns ``train`` for a stack of runs that share their key and their minibatches.
+
+    Args:
+        static: What is compiled in; see ``settings.validate_static``.
+
+    Returns:
+        A pure function of a key, ``Hparams`` of arrays ``(L,)`` and ``Data``; its
+        results have the lanes in front.
+    """
+
+    def train(key: jax.Array, hparams: Hparams, data: Data) -> tuple[Params, History]:
+        num_rows = data.x.shape[0]
         dtype = params_lib.at_least_float32(data.x).dtype
-        hparams = Hparams(*(jnp.asarray(h, dtype) for h in hparams))
+        hparams = Hparams(*(jnp.asarray(h, dtype)[None, None, :] for h in hparams))
         init_key, order_key = jax.random.split(key)
-        params = params_lib.init(
-            init_key,
-            num_features,
-            static.num_classes,
-            scale=hparams.init_scale,
-            dtype=dtype,
-        )
-        optimizer = optimizers.make(
+        optimizer = optimizers.make_stacked(
             static.optimizer, static.schedule, hparams, num_steps(num_rows, static)
         )
         step = make_step(static, optimizer, hparams, data)
@@ -100,20 +115,46 @@ def make_train(static: Static) -> Train:
             )
             # The last update of an epoch meets no further minibatch that would show it.
             status = jnp.where(state.status == OK, diagnose(val_loss), state.status)
-            train_loss = jnp.sum(summed_losses) / num_rows
+            train_loss = jnp.sum(summed_losses, axis=0) / num_rows
             curves = tuple(
                 jnp.where(status == OK, value, jnp.nan)
                 for value in (train_loss, val_loss, val_accuracy)
             )
             return state._replace(status=status), curves
 
-        zero = jnp.zeros((), jnp.int32)
-        state = State(params, optimizer.init(params), status=zero, steps=zero)
+        params = initial_params(init_key, hparams, data, static)
+        zeros = jnp.zeros(params.W.shape[-1], jnp.int32)
+        state = State(params, optimizer.init(params), status=zeros, steps=zeros)
         epochs = jnp.arange(static.epochs, dtype=jnp.uint32)
         state, curves = jax.lax.scan(epoch, state, epochs)
-        return state.params, History(*curves, status=state.status, steps=state.steps)
+        history = History(
+            *(curve.T for curve in curves), status=state.status, steps=state.steps
+        )
+        return stack.lanes_first(state.params), history
 
     return train
+
+
+def initial_params(
+    key: jax.Array, hparams: Hparams, data: Data, static: Static
+) -> Params:
+    """Returns the start of each lane: the same draw, scaled by its ``init_scale``.
+
+    Args:
+        key: Used once.
+        hparams: Arrays ``(1, 1, L)``.
+        data: Its features give D and the dtype.
+        static: The number of classes is used.
+
+    Returns:
+        ``W (D, C, L)`` and ``b (1, C, L)``.
+    """
+    scale = jnp.asarray(hparams.init_scale)
+    unit = params_lib.init(
+        key, data.x.shape[1], static.num_classes, scale=1.0, dtype=scale.dtype
+    )
+    W = unit.W[:, :, None] * scale
+    return Params(W, jnp.zeros_like(W[:1]))
 
 
 def make_step(
@@ -122,27 +163,29 @@ def make_step(
     hparams: Hparams,
     data: Data,
 ) -> Callable[[State, tuple[jax.Array, jax.Array]], tuple[State, jax.Array]]:
-    """Returns ``step(state, (rows, weights)) -> (state, summed loss)`` for a scan.
+    """Returns ``step(state, (rows, weights)) -> (state, summed losses)`` for a scan.
 
     Args:
         static: Loss, gradient and precision are used.
         optimizer: An optax chain.
-        hparams: Scalars; ``l2`` is used.
+        hparams: Arrays ``(1, 1, L)``; ``l2`` is used.
         data: The training rows are used.
     """
+    gradient_of = stack.GRADIENTS[static.gradient]
 
     def step(
         state: State, minibatch: tuple[jax.Array, jax.Array]
     ) -> tuple[State, jax.Array]:
         rows, weights = minibatch
         x, labels = data.x[rows], data.labels[rows]
-        loss = mean_loss(state.params, x, labels, static, weights)
-        gradient = _GRADIENTS[static.gradient](
+        scores = stack.logits(state.params, x, precision=static.precision)
+        loss = stack.mean_loss(scores, labels, loss=static.loss, weights=weights)
+        gradient = gradient_of(
             state.params,
             x,
             labels,
             loss=static.loss,
-            l2=hparams.l2,
+            l2=jnp.asarray(hparams.l2),
             weights=weights,
             precision=static.precision,
         )
@@ -152,7 +195,7 @@ def make_step(
             gradient, state.optimizer_state, state.params
         )
         params = jax.tree.map(
-            lambda old, update: jnp.where(alive, old + update.astype(old.dtype), old),
+            lambda old, update: jnp.where(alive[None, None, :], old + update, old),
             state.params,
             updates,
         )
@@ -160,12 +203,6 @@ def make_step(
         return State(params, optimizer_state, status, steps), loss * jnp.sum(weights)
 
     return step
-
-
-_GRADIENTS = {
-    "manual": gradients.objective_gradient,
-    "autodiff": jax.grad(losses.objective),
-}
 
 
 def draw_minibatches(
@@ -200,26 +237,15 @@ def diagnose(loss: jax.Array) -> jax.Array:
 def evaluate(
     params: Params, x: jax.Array, labels: jax.Array, static: Static
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the mean loss, without the penalty, and the accuracy: two scalars.
+    """Returns each lane's mean loss, without the penalty, and accuracy: ``(L,)`` each.
 
     Args:
-        params: ``W (D, C)`` and ``b (C,)``.
+        params: ``W (D, C, L)`` and ``b (1, C, L)``.
         x: Features ``(N, D)``.
         labels: ``(N,)``.
         static: Loss and precision are used.
     """
-    scores = params_lib.logits(params, x, precision=static.precision)
-    loss = jnp.mean(losses.LOSSES[static.loss](scores, labels))
-    return loss, metrics.accuracy(scores, labels)
-
-
-def mean_loss(
-    params: Params,
-    x: jax.Array,
-    labels: jax.Array,
-    static: Static,
-    weights: jax.Array,
-) -> jax.Array:
-    """Returns the weighted mean loss of a minibatch, without the penalty, a scalar."""
-    scores = params_lib.logits(params, x, precision=static.precision)
-    return losses.weighted_mean(losses.LOSSES[static.loss](scores, labels), weights)
+    scores = stack.logits(params, x, precision=static.precision)
+    ones = jnp.ones(len(labels), scores.dtype)
+    loss = stack.mean_loss(scores, labels, loss=static.loss, weights=ones)
+    return loss, stack.accuracy(scores, labels)
