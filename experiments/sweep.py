@@ -127,7 +127,7 @@ def open_folder(config: Config, dataset: Dataset, experiment: str) -> Path:
     flags = {
         k: v for k, v in vars(config).items() if k not in shared_flags.NOT_COMPARED
     }
-    opened = directory.open_run(
+    folder = directory.open_run(
         config.out_dir or default,
         {
             "experiment": experiment,
@@ -136,8 +136,8 @@ def open_folder(config: Config, dataset: Dataset, experiment: str) -> Path:
             "environment": configuration.environment(),
         },
     )
-    directory.write_text(opened.path / "flags.txt", shared_flags.to_flagfile(config))
-    return opened.path
+    directory.write_text(folder / "flags.txt", shared_flags.to_flagfile(config))
+    return folder
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:

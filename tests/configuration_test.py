@@ -11,6 +11,11 @@ import pytest
 from linclf_jax.runs import configuration, directory
 
 CONFIG = {"experiment": "sweep", "flags": {"l2": 1}, "data": {}, "environment": {}}
+BEARING = {
+    **{"linclf_jax": "0.1", "jax": "0.10.2", "jaxlib": "0.10.2", "optax": "0.2.8"},
+    **{"numpy": "2.4.0", "x64": False},
+    "devices": {"backend": "cpu", "kinds": ["cpu"], "count": 1},
+}
 
 
 def test_sections_are_checked():
@@ -38,10 +43,50 @@ def test_differences(there, here, text):
     assert configuration.differences(here, here) == []
 
 
-def test_order_and_environment_make_no_difference():
+def test_order_makes_no_difference():
     there = {**CONFIG, "flags": {"a": 1, "b": 2}}
-    here = {**CONFIG, "flags": {"b": 2, "a": 1}, "environment": {"jax": "9"}}
+    here = {**CONFIG, "flags": {"b": 2, "a": 1}}
     assert configuration.differences(there, here) == []
+
+
+def environments(**changes):
+    here = {**BEARING, **changes}
+    return [{**CONFIG, "environment": found} for found in (BEARING, here)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        *(
+            ({name: "9.9"}, f'environment.{name} is "{BEARING[name]}" there and "9.9"')
+            for name in ("linclf_jax", "jax", "jaxlib", "optax", "numpy")
+        ),
+        ({"x64": True}, "environment.x64 is false there and true"),
+        (
+            {"devices": {**BEARING["devices"], "backend": "gpu"}},
+            'environment.devices.backend is "cpu" there and "gpu"',
+        ),
+        (
+            {"devices": {**BEARING["devices"], "kinds": ["H100"]}},
+            'environment.devices.kinds is ["cpu"] there and ["H100"]',
+        ),
+    ],
+)
+def test_what_may_change_a_bit_is_a_difference(changes, text):
+    found = configuration.differences(*environments(**changes))
+    assert found == [f"{text} here"]
+
+
+def test_what_changes_no_bit_is_no_difference():
+    changes = {"python": "3.11.9", "platform": "Linux-6.8", "git": {"commit": "c0ffee"}}
+    more = {"devices": {**BEARING["devices"], "count": 8}}
+    assert configuration.differences(*environments(**changes, **more)) == []
+
+
+def test_every_name_that_is_compared_is_in_the_environment():
+    flat = configuration.environment()
+    flat |= {f"devices.{name}": value for name, value in flat["devices"].items()}
+    assert set(configuration.BEARING) <= set(flat)
 
 
 @pytest.mark.parametrize("there", [None, [1], {}, {"flags": 3}])

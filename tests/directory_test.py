@@ -11,9 +11,9 @@ from linclf_jax.runs import directory
 
 CONFIG = {
     "experiment": "sweep",
-    "flags": {"l2": (0.1, 0.01), "optimizer": "sgd", "out_dir": "here"},
+    "flags": {"l2": (0.1, 0.01), "optimizer": "sgd"},
     "data": {"name": "digits", "fingerprint": "abc"},
-    "environment": {"jax": "0.10.2"},
+    "environment": {"jax": "0.10.2", "git": {"commit": "c0ffee", "dirty": False}},
 }
 
 WRITERS = {
@@ -35,7 +35,7 @@ def names(folder):
 
 def finished(folder):
     """A sealed run folder with a file of every kind, one of them in a folder below."""
-    path = directory.open_run(folder, CONFIG).path
+    path = directory.open_run(folder, CONFIG)
     directory.write_rows(path / "results.jsonl", [{"lane": 0, "val_loss": 0.5}])
     directory.write_arrays(path / "history.npz", {"val_loss": np.ones((2, 3))})
     directory.write_tensors(path / "selected.safetensors", {"W": np.ones((2, 3))})
@@ -160,7 +160,7 @@ def test_a_damaged_file_is_named(name, read, place, tmp_path):
 
 def test_a_new_folder_gets_its_configuration(tmp_path):
     path = tmp_path / "deep" / "run"
-    assert directory.open_run(path, CONFIG) == (path, False)
+    assert directory.open_run(path, CONFIG) == path
     assert names(path) == ["config.json"]
     stored = directory.read_json(path / "config.json")
     assert stored["flags"] == {**CONFIG["flags"], "l2": [0.1, 0.01]}
@@ -168,26 +168,27 @@ def test_a_new_folder_gets_its_configuration(tmp_path):
 
 
 def test_an_empty_folder_is_taken(tmp_path):
-    assert directory.open_run(str(tmp_path), CONFIG) == (tmp_path, False)
+    assert directory.open_run(str(tmp_path), CONFIG) == tmp_path
 
 
-def test_an_unfinished_run_is_resumed_wherever_it_goes_on(tmp_path):
+def test_an_unfinished_run_is_resumed(tmp_path):
     directory.open_run(tmp_path, CONFIG)
     directory.write_rows(tmp_path / "results.jsonl", [{"lane": 0}])
-    elsewhere = {**CONFIG, "environment": {"jax": "0.11"}}
-    assert directory.open_run(tmp_path, elsewhere) == (tmp_path, True)
-    assert directory.read_json(tmp_path / "config.json")["environment"] == {
-        "jax": "0.10.2"
-    }
+    # Somebody has committed in between: no reason to lose the work of a night.
+    later = {"jax": "0.10.2", "git": {"commit": "decade", "dirty": True}}
+    assert directory.open_run(tmp_path, {**CONFIG, "environment": later}) == tmp_path
+    stored = directory.read_json(tmp_path / "config.json")["environment"]
+    assert stored == CONFIG["environment"]
     assert directory.read_rows(tmp_path / "results.jsonl") == [{"lane": 0}]
 
 
 def test_leftovers_of_a_killed_writer_are_swept(tmp_path):
     leftover = tmp_path / ".config.json.0a1b2c3d.tmp"
     leftover.write_text("{")
-    assert directory.open_run(tmp_path, CONFIG) == (tmp_path, False)
+    directory.open_run(tmp_path, CONFIG)
+    assert names(tmp_path) == ["config.json"]
     leftover.write_text("{")
-    assert directory.open_run(tmp_path, CONFIG) == (tmp_path, True)
+    directory.open_run(tmp_path, CONFIG)
     assert names(tmp_path) == ["config.json"]
 
 
@@ -207,12 +208,13 @@ def test_another_configuration_is_refused_with_all_differences(tmp_path):
     assert directory.read_json(tmp_path / "config.json")["flags"]["optimizer"] == "sgd"
 
 
-def test_ignored_flags_are_written_but_not_compared(tmp_path):
+def test_pieces_of_two_environments_are_not_mixed(tmp_path):
     directory.open_run(tmp_path, CONFIG)
-    moved = with_flags(out_dir="there")
-    with pytest.raises(ValueError, match=r"flags\.out_dir"):
-        directory.open_run(tmp_path, moved)
-    assert directory.open_run(tmp_path, moved, ignored_flags=("out_dir",)).resumed
+    other = {**CONFIG, "environment": {**CONFIG["environment"], "jax": "0.11"}}
+    with pytest.raises(
+        ValueError, match=r'differs in 1: environment\.jax is "0.10.2" there and "0.11"'
+    ):
+        directory.open_run(tmp_path, other)
 
 
 def test_a_finished_run_is_refused(tmp_path):

@@ -1,14 +1,15 @@
 """What ``config.json`` says: which run it is, and where it was made.
 
 ``experiment`` (a name), ``flags`` and ``data`` (mappings, with the fingerprint of the
-data) say which run it is: equal ones promise equal results. ``environment`` says what
-produced them, for whoever looks for a difference later.
+data) say which run it is; ``environment`` says what runs the code. Where the first
+three and ``BEARING`` of the last are equal, results promise to be equal too; the rest
+is there for whoever looks for a difference later.
 """
 
 import json
 import platform
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import jax
 import linclf_jax
 from linclf_jax.runs import formats
 
-_IDENTITY = ("experiment", "flags", "data")
-SECTIONS = (*_IDENTITY, "environment")
+SECTIONS = ("experiment", "flags", "data", "environment")
 _PACKAGES = ("jax", "jaxlib", "optax", "numpy")
+# Of the environment: what the bits of a result may depend on. The commit is none of it,
+# for most commits change no result, nor is Python, which computes none.
+BEARING = ("linclf_jax", *_PACKAGES, "devices.backend", "devices.kinds", "x64")
 
 
 def checked(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +31,9 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         config: One entry for each of ``SECTIONS``.
+
+    Returns:
+        The same in dicts, lists and Python scalars.
 
     Raises:
         ValueError: Other sections, or values that JSON cannot hold.
@@ -40,30 +46,25 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     return formats.plain(config, "config")
 
 
-def differences(
-    there: Any, here: Mapping[str, Any], *, ignored_flags: Collection[str] = ()
-) -> list[str]:
-    """Returns in what two configurations name different runs; environments may differ.
+def differences(there: Any, here: Mapping[str, Any]) -> list[str]:
+    """Returns in what two configurations name different runs.
 
     Args:
         there: What a ``config.json`` holds.
         here: The configuration of this run, ``checked``.
-        ignored_flags: Flags that change no result.
 
     Returns:
-        One text for each difference: key, value there, value here.
+        One text for each difference: key, value there, value here. Environments are
+        compared in ``BEARING`` alone.
 
-    >>> there = {"experiment": "sweep", "flags": {"l2": 0.1}, "data": {}}
+    >>> there = {"experiment": "sweep", "flags": {"l2": 0.1}}
+    >>> there |= {"data": {}, "environment": {"jax": "0.10.2", "python": "3.12.1"}}
     >>> differences(there, {**there, "flags": {"l2": 0.2}})
     ['flags.l2 is 0.1 there and 0.2 here']
     """
     if not isinstance(there, Mapping):
         return [f"the configuration there is {there!r}"]
-    skipped = {f"flags.{name}" for name in ignored_flags}
-    old, new = (
-        {key: text for key, text in _identity(config) if key not in skipped}
-        for config in (there, here)
-    )
+    old, new = (dict(_compared(config)) for config in (there, here))
     return [
         f"{key} is {old.get(key, 'absent')} there and {new.get(key, 'absent')} here"
         for key in {**old, **new}
@@ -94,9 +95,17 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _identity(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _compared(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields what names a run: dotted keys, and values as JSON text."""
+    bearing = {f"environment.{name}" for name in BEARING}
+    for key, text in _flat(config):
+        if key in bearing or not key.startswith("environment."):
+            yield key, text
+
+
+def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields dotted keys and values as JSON text, which tells 1 from 1.0 and true."""
-    stack = [(name, config.get(name)) for name in reversed(_IDENTITY)]
+    stack = [(name, config.get(name)) for name in reversed(SECTIONS)]
     while stack:
         key, value = stack.pop()
         if isinstance(value, dict) and value:
@@ -106,7 +115,15 @@ def _identity(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Returns commit and dirtiness of the checkout that tracks a folder, or None."""
+    """Returns commit and dirtiness of the checkout that tracks a folder, or None.
+
+    Args:
+        folder: One with Python files.
+
+    Returns:
+        ``{"commit": ..., "dirty": ...}``; None outside a checkout, in one that does not
+        track the folder, and where there is no git.
+    """
     # An installed package may lie in somebody else's checkout, which does not track it.
     if not _git(folder, "ls-files", "--", "*.py"):
         return None

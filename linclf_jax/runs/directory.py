@@ -12,9 +12,9 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,29 +24,20 @@ CONFIG = "config.json"
 MANIFEST = "manifest.json"
 
 
-class Run(NamedTuple):
-    """An open run folder."""
-
-    path: Path
-    resumed: bool  # whether it was there already, unfinished
-
-
-def open_run(
-    path: str | Path, config: Mapping[str, Any], *, ignored_flags: Collection[str] = ()
-) -> Run:
+def open_run(path: str | Path, config: Mapping[str, Any]) -> Path:
     """Makes a run folder, or takes up an unfinished one of the same configuration.
 
-    The same configuration means equal experiment, flags and data; a resumed folder
-    keeps the ``config.json``, environment included, that it was made with.
+    The same configuration means equal experiment, flags and data, and an environment
+    that computes the same; a resumed folder keeps the ``config.json``, environment
+    included, that it was made with.
 
     Args:
         path: The folder; it and its parents are made where they are missing.
-        config: The sections of ``configuration.SECTIONS``.
-        ignored_flags: Flags that change no result, such as ``out_dir``: written to
-            ``config.json`` but not compared.
+        config: The sections of ``configuration.SECTIONS``; flags that change no result,
+            such as ``out_dir``, do not belong there.
 
     Returns:
-        The folder, and whether it was resumed.
+        The folder.
 
     Raises:
         ValueError: The folder was made by another configuration (with all
@@ -59,24 +50,21 @@ def open_run(
     leftovers = list(path.glob(".*.tmp"))  # of writers that were killed
     found = sorted({item.name for item in path.iterdir()} - {x.name for x in leftovers})
     if found:
-        _check_resumable(path, found, config, ignored_flags)
+        _check_resumable(path, found, config)
     for leftover in leftovers:
         leftover.unlink()
     if not found:
         write_json(path / CONFIG, config)
-    return Run(path, resumed=bool(found))
+    return path
 
 
-def _check_resumable(
-    path: Path, found: list[str], config: dict[str, Any], ignored: Collection[str]
-) -> None:
+def _check_resumable(path: Path, found: list[str], config: dict[str, Any]) -> None:
     if CONFIG not in found:
         raise ValueError(
             f"{path} is no run folder: found {', '.join(found[:5])} and no {CONFIG}, "
             "expected a new or empty folder, or one made by the same command"
         )
-    there = read_json(path / CONFIG)
-    differences = configuration.differences(there, config, ignored_flags=ignored)
+    differences = configuration.differences(read_json(path / CONFIG), config)
     if differences:
         raise ValueError(
             f"{path} was made by another configuration, it differs in "
