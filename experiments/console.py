@@ -6,6 +6,7 @@ from typing import Any
 
 from linclf_jax import results
 from linclf_jax.results import Row
+from linclf_jax.runs import report_answer
 
 
 def summary(
@@ -22,7 +23,7 @@ def summary(
         rows: One per lane.
         selected: As in ``selected.json``.
     """
-    row, by = selected["row"], selected["selected_by"]
+    row, by, tied = selected["row"], selected["selected_by"], selected["ties"]
     chosen = ", ".join(f"{k} {v}" for k, v in results.settings(row).items())
     ranked = results.rank(rows, by=by)[:10]
     columns = ["lane", *results.varying(rows), *results.SCORES]
@@ -34,13 +35,12 @@ def summary(
         f"  {chosen}, seed {row['seed']}",
         f"  validation  accuracy {row['val_accuracy']:.4f}, loss {row['val_loss']:.4f}",
         f"  test        {test_line(selected['test'])}",
-        *(f"  tied with lane {lane}" for lane in selected["ties"]),
+        *([f"  tied with   {report_answer.ties(tied)}"] if tied else []),
         *(f"Warning: {warning}" for warning in selected["warnings"]),
         "",
         f"Run folder  {folder}",
         f"Report      {folder / 'report.html'}",
-        f"Replay      python -m experiments.{experiment} "
-        f"--flagfile={folder / 'flags.txt'} --out_dir={folder}-replay",
+        f"Replay      {' '.join(report_answer.replay(experiment, folder))}",
     ]
     return "\n".join(lines)
 

@@ -4,7 +4,8 @@ Functions take a ``record.Record`` and return plain text or markup, as each says
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from linclf_jax import results
@@ -17,10 +18,15 @@ METRICS = {
     "train_loss": "training loss",
     "train_accuracy": "training accuracy",
 }
+MOST_TIES = 5
 
 
 def headline(run: record.Record) -> str:
-    """The answer in one line of plain text."""
+    """The answer in one line of plain text.
+
+    Args:
+        run: the run folder.
+    """
     lanes = len(run.rows)
     if run.selected is not None:
         return f"Use lane {run.selected['lane']}: {describe(run.selected['row'])}"
@@ -35,6 +41,9 @@ def headline(run: record.Record) -> str:
 def describe(row: results.Row) -> str:
     """A lane by what matters most, in plain text.
 
+    Args:
+        row: of ``results.jsonl``.
+
     >>> describe({"optimizer": "adam", "learning_rate": 0.1, "l2": 0.001})
     'adam, learning rate 0.1, l2 0.001'
     """
@@ -45,6 +54,9 @@ def describe(row: results.Row) -> str:
 def rounded(value: Any) -> str:
     """A setting for reading; the list of hyper-parameters has it exactly.
 
+    Args:
+        value: of a JSON file.
+
     >>> rounded(0.00031622776601683794), rounded(128), rounded("adam")
     ('0.0003162', '128', 'adam')
     """
@@ -54,16 +66,57 @@ def rounded(value: Any) -> str:
 def metric(value: float | None) -> str:
     """Four decimals, or three digits where those would show nothing.
 
+    Args:
+        value: a score, None where it was not finite.
+
     >>> metric(0.98333), metric(1.5e-7), metric(None)
     ('0.9833', '1.50e-07', 'none')
     """
-    if value is None:  # it was not finite
+    if value is None:
         return "none"
     return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
 
 
+def ties(lanes: Sequence[int]) -> str:
+    """The lanes that are exactly as good as the chosen one, in plain text.
+
+    Args:
+        lanes: without the chosen one; of many, the first few are named.
+
+    >>> ties([3]), ties([3, 5]), ties(range(11))
+    ('lane 3', 'lanes 3, 5', '11 lanes, first 0, 1, 2, 3, 4')
+    """
+    named = ", ".join(str(lane) for lane in lanes[:MOST_TIES])
+    if len(lanes) > MOST_TIES:
+        return f"{len(lanes):,} lanes, first {named}"
+    return f"lane{'s' if len(lanes) > 1 else ''} {named}"
+
+
+def replay(experiment: str, folder: Path) -> list[str]:
+    """The command that runs a run folder's flags again, into a folder beside it.
+
+    Args:
+        experiment: the script.
+        folder: the run folder.
+
+    Returns:
+        The words, quoted for a shell; joined by spaces they are the command.
+
+    >>> print(*replay("sweep", Path("my runs/one"))[2:])
+    experiments.sweep --flagfile='my runs/one/flags.txt' --out_dir='my runs/one-replay'
+    """
+    flags = shlex.quote(str(folder / "flags.txt"))
+    target = shlex.quote(f"{folder}-replay")
+    script = f"experiments.{experiment}"
+    return ["python", "-m", script, f"--flagfile={flags}", f"--out_dir={target}"]
+
+
 def header(run: record.Record) -> str:
-    """Markup of everything above the first figure."""
+    """Markup of everything above the first figure.
+
+    Args:
+        run: the run folder.
+    """
     count = f"{len(run.rows):,} linear classifier{'s' if len(run.rows) != 1 else ''}"
     kicker = f"{run.config['experiment']} on {run.config['data']['name']}: {count}"
     title = f"<h1>{markup.text(headline(run))}</h1>"
@@ -82,10 +135,10 @@ def header(run: record.Record) -> str:
 
 
 def _choice(selected: Mapping[str, Any]) -> str:
-    ties = [str(lane) for lane in selected["ties"] if lane != selected["lane"]]
+    tied = selected["ties"]
     return markup.paragraph(
         f"Why this one: {selected['reason'].rstrip('.')}.",
-        f"Tied with it: lane {', '.join(ties)}." if ties else "",
+        markup.when(tied, f"Tied with it: {ties(tied)}."),
         "The test split was measured once, after the choice.",
     )
 
@@ -159,13 +212,9 @@ def _settings(row: results.Row) -> str:
 
 
 def _replay(run: record.Record) -> str:
-    flags = shlex.quote(str(run.folder / "flags.txt"))
-    target = shlex.quote(f"{run.folder}-replay")
-    script = f"experiments.{run.config['experiment']}"
-    words = ["python", "-m", script, f"--flagfile={flags}", f"--out_dir={target}"]
     return markup.section(
         "replay",
         "The command that replays this run",
-        markup.command(words),
+        markup.command(replay(run.config["experiment"], run.folder)),
         markup.paragraph("One click selects all of it.", kind="note"),
     )

@@ -13,7 +13,6 @@ from linclf_jax.runs import plots, record, report_answer
 from linclf_jax.runs import report_markup as markup
 
 SHOWN = 10
-COLUMNS = ("val_loss", "val_accuracy", "train_loss", "train_accuracy")
 WORDS = ("optimizer", "schedule", "loss")
 GRID = ("optimizer", "learning_rate", "l2")
 
@@ -88,7 +87,7 @@ def ranking(run: record.Record) -> str:
     if not best:
         return ""
     differing = results.varying(run.rows)
-    columns = ["lane", *differing, *COLUMNS]
+    columns = ["lane", *differing, *results.SCORES]
     lanes = [row["lane"] for row in best]
     chosen = run.selected["lane"] if run.selected is not None else None
     table = markup.table(
@@ -115,7 +114,7 @@ def _order(selected_by: str) -> str:
 def _cells(row: results.Row, columns: Sequence[str]) -> list[str]:
     return [
         report_answer.metric(row[name])
-        if name in COLUMNS
+        if name in results.SCORES
         else report_answer.rounded(row[name])
         for name in columns
     ]
