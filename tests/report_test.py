@@ -3,6 +3,8 @@
 import base64
 import html.parser
 import re
+import shlex
+import sys
 
 import numpy as np
 import pytest
@@ -202,6 +204,16 @@ class TestFinishedRun:
         )
         assert command in page.text
 
+    def test_the_command_is_words_of_a_shell(self, finished):
+        folder, page = finished
+        inside = page.source.split("<pre><code>")[1].split("</code>")[0]
+        words = shlex.split(html.unescape(re.sub("<[^>]*>", "", inside)))
+        assert words[:3] == ["python", "-m", "experiments.sweep"]
+        assert words[3:] == [
+            f"--flagfile={folder}/flags.txt",
+            f"--out_dir={folder}-replay",
+        ]
+
     def test_hyper_parameters_are_exact_and_without_blanks(self, tmp_path):
         page = Page(report.write(make_run(tmp_path, chosen=18)))
         settings = page.text.split("Its hyper-parameters")[1].split("The command")[0]
@@ -296,6 +308,14 @@ class TestOtherRuns:
         assert "No lane has finished yet" in page.text
         assert page.sections == ["replay", "origins"]
 
+    def test_of_many_ties_the_first_are_named(self, tmp_path):
+        make_run(tmp_path)
+        selected = directory.read_json(tmp_path / "selected.json")
+        selected["ties"] = list(range(17))
+        directory.write_json(tmp_path / "selected.json", selected)
+        page = Page(report.write(tmp_path))
+        assert "Tied with it: 17 lanes, first 0, 1, 2, 3, 4. The test" in page.text
+
     def test_a_hundred_classes(self, tmp_path):
         names = [f"class {i}" for i in range(100)]
         page = Page(report.write(make_run(tmp_path, names=names)))
@@ -308,6 +328,17 @@ class TestOtherRuns:
         history["val_loss"][4] = np.nan
         directory.write_arrays(run / "history.npz", history)
         assert "in their first epoch: 1 lane." in Page(report.write(run)).text
+
+
+class TestWithoutMatplotlib:
+    def test_says_what_to_install_before_it_reads_a_file(self, tmp_path, monkeypatch):
+        report.require()
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        install = r"pip install 'linclf_jax\[experiments\]'"
+        with pytest.raises(ValueError, match=install):
+            report.require()
+        with pytest.raises(ValueError, match=install):
+            report.write(tmp_path / "nowhere")
 
 
 class TestRanking:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,19 @@ SECTIONS = {
 }
 
 
+def require() -> None:
+    """Refuses to go on where figures cannot be drawn: before hours of training.
+
+    Raises:
+        ValueError: matplotlib is not installed; with the command that installs it.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError(
+            "the report is drawn by matplotlib, which is not installed: "
+            "pip install 'linclf_jax[experiments]'"
+        )
+
+
 def write(run_dir: str | Path) -> Path:
     """Draws the figures of a run folder and writes ``report.html`` around them.
 
@@ -43,8 +57,10 @@ def write(run_dir: str | Path) -> Path:
         The path of ``report.html``.
 
     Raises:
-        ValueError: a file is missing, or what it holds does not fit the others.
+        ValueError: a file is missing, or what it holds does not fit the others; or as
+            ``require`` does.
     """
+    require()
     run = record.read(Path(run_dir))
     images = draw(run)
     for name, png in images.items():
@@ -55,7 +71,14 @@ def write(run_dir: str | Path) -> Path:
 
 
 def draw(run: record.Record) -> dict[str, bytes]:
-    """The figures that a run folder has something to show in, as PNG bytes by name."""
+    """The figures that a run folder has something to show in.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        PNG bytes by name.
+    """
     ranked = run.ranked
     selected = run.selected["row"] if run.selected is not None else None
     images = {}
