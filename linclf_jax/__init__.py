@@ -5,16 +5,29 @@ derivation, and of anyone's own; training of thousands of classifiers at once; a
 selection that never sees the test set.
 """
 
-from linclf_jax import curvature, gradients, losses, params, validation
+from linclf_jax import (
+    audit,
+    curvature,
+    gradients,
+    losses,
+    metrics,
+    params,
+    results,
+    validation,
+)
 from linclf_jax.params import Params
 
 __version__ = "0.1.0"
 
+# The packages ``fit``, ``data`` and ``runs`` are imported by those who use them.
 __all__ = [
     "Params",
+    "audit",
     "curvature",
     "gradients",
     "losses",
+    "metrics",
     "params",
+    "results",
     "validation",
 ]

@@ -8,7 +8,7 @@ of the objective is called alike.
 import jax
 import jax.numpy as jnp
 
-from linclf_jax import losses
+from linclf_jax import classes
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 
@@ -21,10 +21,10 @@ def softmax_jacobian(logits: jax.Array) -> jax.Array:
     once ``p_j`` rounds to 1.
 
     Args:
-      logits: ``(N, C)``, floating.
+        logits: ``(N, C)``, floating.
 
     Returns:
-      ``(N, C, C)``, symmetric, of the dtype of ``logits``; rows sum to 0.
+        ``(N, C, C)``, symmetric, of the dtype of ``logits``; rows sum to 0.
     """
     probs = jax.nn.softmax(params_lib.at_least_float32(logits), axis=-1)
     products = probs[..., :, None] * probs[..., None, :]
@@ -42,11 +42,11 @@ def logits_hessian_vector_product(logits: jax.Array, tangent: jax.Array) -> jax.
     likely class: there ``u - p.u`` no longer subtracts two nearly equal numbers.
 
     Args:
-      logits: ``(N, C)``, floating.
-      tangent: u, ``(N, C)``.
+        logits: ``(N, C)``, floating.
+        tangent: u, ``(N, C)``.
 
     Returns:
-      ``(N, C)``, in at least float32; each row sums to 0.
+        ``(N, C)``, in at least float32; each row sums to 0.
     """
     probs = jax.nn.softmax(params_lib.at_least_float32(logits), axis=-1)
     top = jnp.argmax(probs, axis=-1, keepdims=True)
@@ -71,16 +71,16 @@ def hessian_vector_product(
     ``x`` and one with its transpose; the Hessian is never formed.
 
     Args:
-      params: ``W (D, C)`` and ``b (C,)``.
-      tangent: The direction, shaped as ``params``.
-      x: Features ``(N, D)``.
-      labels: ``(N,)``; the result does not depend on them.
-      l2: Strength of the penalty on W.
-      weights: Example weights ``(N,)``, not all zero; None weighs all alike.
-      precision: Of the products.
+        params: ``W (D, C)`` and ``b (C,)``.
+        tangent: The direction, shaped as ``params``.
+        x: Features ``(N, D)``.
+        labels: ``(N,)``; the result does not depend on them.
+        l2: Strength of the penalty on W.
+        weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+        precision: Of the products.
 
     Returns:
-      ``Params`` with the shapes and dtypes of ``params``.
+        ``Params`` with the shapes and dtypes of ``params``.
     """
     del labels
     product = logits_hessian_vector_product(
@@ -107,16 +107,16 @@ def hessian(
     """Returns the full Hessian of the objective, equation (22), for small problems.
 
     Args:
-      params: ``W (D, C)`` and ``b (C,)``.
-      x: Features ``(N, D)``.
-      labels: ``(N,)``; the result does not depend on them.
-      l2: Strength of the penalty on W.
-      weights: Example weights ``(N,)``, not all zero; None weighs all alike.
-      precision: Of the products.
+        params: ``W (D, C)`` and ``b (C,)``.
+        x: Features ``(N, D)``.
+        labels: ``(N,)``; the result does not depend on them.
+        l2: Strength of the penalty on W.
+        weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+        precision: Of the products.
 
     Returns:
-      ``(D C + C, D C + C)``, symmetric, of the dtype of W, in the order of
-      ``jax.flatten_util.ravel_pytree(params)``: W row by row, then b.
+        ``(D C + C, D C + C)``, symmetric, of the dtype of W, in the order of
+        ``jax.flatten_util.ravel_pytree(params)``: W row by row, then b.
     """
     del labels
     features = params_lib.at_least_float32(x)
@@ -139,5 +139,5 @@ def _normalized(weights: jax.Array | None, scores: jax.Array) -> jax.Array:
     """Returns ``w_i / sum w``, ``(N,)``; equal shares where ``weights`` is None."""
     if weights is None:
         return jnp.full(scores.shape[0], 1.0 / scores.shape[0], scores.dtype)
-    weights = losses.as_weights(weights, scores)
+    weights = classes.as_weights(weights, scores)
     return weights / jnp.sum(weights)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import jax
 import jax.numpy as jnp
 
-from linclf_jax import losses
+from linclf_jax import classes, losses
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 
@@ -25,15 +25,15 @@ def softmax_cross_entropy(
     the other probabilities is the same number with all its digits.
 
     Args:
-      logits: ``(N, C)``, floating.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      axis: Of the classes.
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        axis: Of the classes.
 
     Returns:
-      ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
+        ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
     exps = _shifted_exp(logits, axis=axis)
-    true_class = losses.class_mask(labels, exps, axis=axis)
+    true_class = classes.mask(labels, exps, axis=axis)
     others = jnp.where(true_class, 0.0, exps)
     numerator = jnp.where(true_class, -_class_sum(others, axis), exps)
     valid = jnp.any(true_class, axis=axis, keepdims=True)
@@ -50,11 +50,11 @@ def softmax_cross_entropy_with_targets(
     meets no ``p - 1``. The sums without one class take C^2 additions a row.
 
     Args:
-      logits: ``(N, C)``, floating.
-      targets: ``(N, C)``, not negative.
+        logits: ``(N, C)``, floating.
+        targets: ``(N, C)``, not negative.
 
     Returns:
-      ``(N, C)``, of the dtype of ``logits``.
+        ``(N, C)``, of the dtype of ``logits``.
     """
     exps = _shifted_exp(logits, axis=-1)
     targets = targets.astype(exps.dtype)
@@ -74,12 +74,12 @@ def weston_watkins_hinge(
     At the kink, where ``s_j - s_y + 1 = 0``, class j adds 0.
 
     Args:
-      logits: ``(N, C)``, floating.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      axis: Of the classes.
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        axis: Of the classes.
 
     Returns:
-      ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
+        ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
     margins = losses.hinge_margins(logits, labels, axis=axis)
     violated = jnp.heaviside(margins, 0.0)
@@ -94,15 +94,15 @@ def crammer_singer_hinge(
     Of several worst classes the first counts; at the kink the subgradient is 0.
 
     Args:
-      logits: ``(N, C)``, floating.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      axis: Of the classes.
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        axis: Of the classes.
 
     Returns:
-      ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
+        ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
     margins = losses.hinge_margins(logits, labels, axis=axis)
-    worst = losses.class_mask(jnp.argmax(margins, axis=axis), margins, axis=axis)
+    worst = classes.mask(jnp.argmax(margins, axis=axis), margins, axis=axis)
     step = jnp.heaviside(margins, 0.0)
     violated = jnp.where(worst | jnp.isnan(step), step, 0.0)
     return _against_true_class(violated, labels, axis).astype(logits.dtype)
@@ -123,10 +123,10 @@ def logits_gradient(
     """Returns ``d loss_i / d logits_i`` for each example, ``(N, C)``.
 
     Args:
-      logits: ``(N, C)``, floating.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      loss: A name in ``losses.LOSSES``.
-      axis: Of the classes.
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        loss: A name in ``losses.LOSSES``.
+        axis: Of the classes.
     """
     return LOGITS_GRADIENTS[losses.known(loss)](logits, labels, axis=axis)
 
@@ -144,16 +144,16 @@ def objective_gradient(
     """Returns the gradient of ``losses.objective``, equations (18) and (19).
 
     Args:
-      params: ``W (D, C)`` and ``b (C,)``.
-      x: Features ``(N, D)``.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      loss: A name in ``losses.LOSSES``.
-      l2: Strength of the penalty on W.
-      weights: Example weights ``(N,)``, not all zero; None weighs all alike.
-      precision: Of the products.
+        params: ``W (D, C)`` and ``b (C,)``.
+        x: Features ``(N, D)``.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        loss: A name in ``losses.LOSSES``.
+        l2: Strength of the penalty on W.
+        weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+        precision: Of the products.
 
     Returns:
-      ``Params`` with the shapes and dtypes of ``params``.
+        ``Params`` with the shapes and dtypes of ``params``.
     """
     scores = params_lib.logits(params, x, precision=precision)
     residual = _weighted_residual(scores, labels, loss=loss, weights=weights)
@@ -176,15 +176,15 @@ def inputs_gradient(
     """Returns the gradient of ``losses.objective`` with respect to ``x``, (20).
 
     Args:
-      params: ``W (D, C)`` and ``b (C,)``.
-      x: Features ``(N, D)``, floating.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      loss: A name in ``losses.LOSSES``.
-      weights: Example weights ``(N,)``, not all zero; None weighs all alike.
-      precision: Of the products.
+        params: ``W (D, C)`` and ``b (C,)``.
+        x: Features ``(N, D)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        loss: A name in ``losses.LOSSES``.
+        weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+        precision: Of the products.
 
     Returns:
-      ``(N, D)``, of the dtype of ``x``; row i holds the factor ``w_i / sum w``.
+        ``(N, D)``, of the dtype of ``x``; row i holds the factor ``w_i / sum w``.
     """
     scores = params_lib.logits(params, x, precision=precision)
     residual = _weighted_residual(scores, labels, loss=loss, weights=weights)
@@ -207,14 +207,14 @@ def per_example_gradient_norms(
     of the whole gradient of an example is ``jnp.hypot(norms.W, norms.b)``.
 
     Args:
-      params: ``W (D, C)`` and ``b (C,)``.
-      x: Features ``(N, D)``.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      loss: A name in ``losses.LOSSES``; the penalty takes no part.
-      precision: Of the product.
+        params: ``W (D, C)`` and ``b (C,)``.
+        x: Features ``(N, D)``.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        loss: A name in ``losses.LOSSES``; the penalty takes no part.
+        precision: Of the product.
 
     Returns:
-      ``Params`` whose ``W (N,)`` holds Frobenius norms and ``b (N,)`` Euclidean norms.
+        ``Params`` with Frobenius norms as ``W (N,)`` and Euclidean ones as ``b (N,)``.
     """
     scores = params_lib.logits(params, x, precision=precision)
     residual = logits_gradient(scores, labels, loss=loss)
@@ -233,7 +233,7 @@ def with_manual_gradient(loss: str) -> losses.Loss:
     respect to anything that the loss closes over cannot be asked for.
 
     Args:
-      loss: A name in ``losses.LOSSES``.
+        loss: A name in ``losses.LOSSES``.
 
     >>> loss = with_manual_gradient("softmax_cross_entropy")
     >>> total = lambda logits: loss(logits, jnp.array([0])).sum()
@@ -278,13 +278,13 @@ def _weighted_residual(
     residual = logits_gradient(logits, labels, loss=loss)
     if weights is None:
         return residual / residual.shape[0]
-    weights = losses.as_weights(weights, residual)
+    weights = classes.as_weights(weights, residual)
     return residual * (weights / jnp.sum(weights))[:, None]
 
 
 def _against_true_class(violated: jax.Array, labels: jax.Array, axis: int) -> jax.Array:
     """Sets the true class to minus the sum of the ``violated`` others, ``(N, C)``."""
-    true_class = losses.class_mask(labels, violated, axis=axis)
+    true_class = classes.mask(labels, violated, axis=axis)
     return jnp.where(true_class, -_class_sum(violated, axis), violated)
 
 

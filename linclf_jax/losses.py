@@ -16,6 +16,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
+from linclf_jax import classes
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 
@@ -42,20 +43,20 @@ def log_softmax(logits: jax.Array, *, axis: int = -1) -> jax.Array:
     not of 0. Common shifts cancel in the subtraction, exactly.
 
     Args:
-      logits: ``(..., C)``, floating; minus infinity masks a class.
-      axis: Of the classes.
+        logits: ``(..., C)``, floating; minus infinity masks a class.
+        axis: Of the classes.
 
     Returns:
-      Log-probabilities ``(..., C)``, of the dtype of ``logits``.
+        Log-probabilities ``(..., C)``, of the dtype of ``logits``.
 
     >>> print(f"{log_softmax(jnp.array([50.0, 0.0]))[0]:.4e}")
     -1.9287e-22
     """
     scores = params_lib.at_least_float32(logits)
-    top = class_mask(jnp.argmax(scores, axis=axis), scores, axis=axis)
+    top = classes.mask(jnp.argmax(scores, axis=axis), scores, axis=axis)
     # Picked rather than jnp.max, whose derivative at a tie is split among the tied
     # classes: right once, wrong in the second derivative.
-    shifted = scores - _pick(scores, top, axis=axis)
+    shifted = scores - classes.pick(scores, top, axis=axis)
     others = jnp.where(top, 0.0, jnp.exp(shifted))
     log_probs = shifted - jnp.log1p(jnp.sum(others, axis=axis, keepdims=True))
     return log_probs.astype(logits.dtype)
@@ -67,12 +68,12 @@ def softmax_cross_entropy(
     """Returns ``-log p[label]``, equation (4), for each example.
 
     Args:
-      logits: ``(N, C)``, floating.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      axis: Of the classes.
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        axis: Of the classes.
 
     Returns:
-      ``(N,)``, at least 0, of the dtype of ``logits``.
+        ``(N,)``, at least 0, of the dtype of ``logits``.
 
     >>> logits = jnp.log(jnp.array([[1.0, 2.0, 5.0]]))
     >>> print(f"{softmax_cross_entropy(logits, jnp.array([1]))[0]:.6f}")  # log 4
@@ -81,7 +82,7 @@ def softmax_cross_entropy(
     scores = params_lib.at_least_float32(logits)
     # 0 - v rather than -v: a loss of zero prints as 0.0, not as -0.0.
     log_probs = log_softmax(scores, axis=axis)
-    return (0.0 - _at_label(log_probs, labels, axis=axis)).astype(logits.dtype)
+    return (0.0 - classes.at_label(log_probs, labels, axis=axis)).astype(logits.dtype)
 
 
 def softmax_cross_entropy_with_targets(
@@ -92,11 +93,11 @@ def softmax_cross_entropy_with_targets(
     A target of 0 on a class of logit minus infinity adds 0.
 
     Args:
-      logits: ``(N, C)``, floating.
-      targets: ``(N, C)``, not negative; rows normally sum to one.
+        logits: ``(N, C)``, floating.
+        targets: ``(N, C)``, not negative; rows normally sum to one.
 
     Returns:
-      ``(N,)``, of the dtype of ``logits``.
+        ``(N,)``, of the dtype of ``logits``.
     """
     scores = params_lib.at_least_float32(logits)
     targets = targets.astype(scores.dtype)
@@ -112,15 +113,15 @@ def smooth_labels(
     """Returns targets ``(1 - a) one_hot + a / C`` for the smoothing ``a``.
 
     Args:
-      labels: ``(N,)``, integers in ``0..C-1``.
-      num_classes: C.
-      smoothing: a, from 0 (one-hot) to 1 (uniform); may be traced.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        num_classes: C.
+        smoothing: a, from 0 (one-hot) to 1 (uniform); may be traced.
 
     Returns:
-      Targets ``(N, C)``, in the default float dtype; NaN for a label out of range.
+        Targets ``(N, C)``, in the default float dtype; NaN for a label out of range.
     """
     zeros = jnp.zeros((*jnp.shape(labels), num_classes))
-    one_hot = class_mask(labels, zeros).astype(zeros.dtype)
+    one_hot = classes.mask(labels, zeros).astype(zeros.dtype)
     targets = (1.0 - smoothing) * one_hot + smoothing / num_classes
     return jnp.where(jnp.any(one_hot, axis=-1, keepdims=True), targets, jnp.nan)
 
@@ -133,12 +134,12 @@ def weston_watkins_hinge(
     The multi-class SVM loss of Weston and Watkins (1999), summed over the classes.
 
     Args:
-      logits: ``(N, C)``, floating.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      axis: Of the classes.
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        axis: Of the classes.
 
     Returns:
-      ``(N,)``, of the dtype of ``logits``.
+        ``(N,)``, of the dtype of ``logits``.
     """
     margins = hinge_margins(logits, labels, axis=axis)
     return jnp.sum(jax.nn.relu(margins), axis=axis).astype(logits.dtype)
@@ -152,15 +153,15 @@ def crammer_singer_hinge(
     The multi-class SVM loss of Crammer and Singer (2001): the worst class alone.
 
     Args:
-      logits: ``(N, C)``, floating.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      axis: Of the classes.
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        axis: Of the classes.
 
     Returns:
-      ``(N,)``, of the dtype of ``logits``.
+        ``(N,)``, of the dtype of ``logits``.
     """
     margins = hinge_margins(logits, labels, axis=axis)
-    worst = _at_label(margins, jnp.argmax(margins, axis=axis), axis=axis)
+    worst = classes.at_label(margins, jnp.argmax(margins, axis=axis), axis=axis)
     return jax.nn.relu(worst).astype(logits.dtype)
 
 
@@ -177,10 +178,10 @@ def known(loss: str) -> str:
     """Returns the name of a loss, once it is known to be one.
 
     Args:
-      loss: A name in ``LOSSES``.
+        loss: A name in ``LOSSES``.
 
     Raises:
-      ValueError: There is no such loss; with all names that there are.
+        ValueError: There is no such loss; with all names that there are.
     """
     if loss not in LOSSES:
         raise ValueError(f"no loss is named {loss!r}; expected one of {list(LOSSES)}")
@@ -200,16 +201,16 @@ def objective(
     """Returns ``sum_i w_i loss_i / sum_i w_i + (l2 / 2) ||W||^2``, equation (17).
 
     Args:
-      params: ``W (D, C)`` and ``b (C,)``; the bias is not penalised.
-      x: Features ``(N, D)``.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      loss: A name in ``LOSSES``.
-      l2: Strength of the penalty, at least 0.
-      weights: Example weights ``(N,)``, not all zero; None weighs all alike.
-      precision: Of the product.
+        params: ``W (D, C)`` and ``b (C,)``; the bias is not penalised.
+        x: Features ``(N, D)``.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        loss: A name in ``LOSSES``.
+        l2: Strength of the penalty, at least 0.
+        weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+        precision: Of the product.
 
     Returns:
-      A scalar of the dtype of ``W``.
+        A scalar of the dtype of ``W``.
     """
     scores = params_lib.logits(params, x, precision=precision)
     values = LOSSES[known(loss)](scores, labels)
@@ -221,39 +222,13 @@ def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
     """Returns ``sum_i w_i v_i / sum_i w_i``, a scalar.
 
     Args:
-      values: ``(N,)``, floating.
-      weights: ``(N,)``, not all zero; None weighs all alike.
+        values: ``(N,)``, floating.
+        weights: ``(N,)``, not all zero; None weighs all alike.
     """
     if weights is None:
         return jnp.mean(values)
-    weights = as_weights(weights, values)
+    weights = classes.as_weights(weights, values)
     return jnp.sum(weights * values) / jnp.sum(weights)
-
-
-def as_weights(weights: jax.Array, like: jax.Array) -> jax.Array:
-    """Returns example weights in the dtype of what they weigh.
-
-    Args:
-      weights: ``(N,)``; integers and booleans too.
-      like: ``(N, ...)``, floating.
-
-    Raises:
-      ValueError: The weights have another shape; ``(N, 1)`` would spread over a matrix.
-    """
-    _require_shape("weights", weights, like.shape[:1])
-    return weights.astype(like.dtype)
-
-
-def class_mask(labels: jax.Array, like: jax.Array, *, axis: int = -1) -> jax.Array:
-    """Returns where the class of an entry of ``like`` is the label, boolean.
-
-    Args:
-      labels: ``(...)``, integers; a row whose label is out of range is all False.
-      like: ``(..., C)``.
-      axis: Of the classes.
-    """
-    classes = jax.lax.broadcasted_iota(jnp.int32, like.shape, axis % like.ndim)
-    return jnp.expand_dims(_index(labels, like, axis), axis) == classes
 
 
 def hinge_margins(logits: jax.Array, labels: jax.Array, *, axis: int = -1) -> jax.Array:
@@ -262,54 +237,19 @@ def hinge_margins(logits: jax.Array, labels: jax.Array, *, axis: int = -1) -> ja
     In at least float32: a margin is a difference, and what is lost in it stays lost.
 
     Args:
-      logits: ``(N, C)``, floating.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      axis: Of the classes.
+        logits: ``(N, C)``, floating.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        axis: Of the classes.
 
     Returns:
-      ``(N, C)``; a row is NaN as a whole where a logit is, or the label out of range.
+        ``(N, C)``; a row is NaN as a whole where a logit is, or the label out of range.
     """
     scores = params_lib.at_least_float32(logits)
-    true_score = jnp.expand_dims(_at_label(scores, labels, axis=axis), axis)
-    true_class = class_mask(labels, scores, axis=axis)
+    true_score = jnp.expand_dims(classes.at_label(scores, labels, axis=axis), axis)
+    true_class = classes.mask(labels, scores, axis=axis)
     # The label's own column is a constant 0, not s_y - s_y, which is NaN for inf.
     margins = jnp.where(true_class, 0.0, scores - true_score + 1.0)
     # relu and argmax drop a NaN from the derivative; a factor carries it to all of it.
     unknown = jnp.isnan(scores) | jnp.isnan(true_score)
     unknown = jnp.any(unknown, axis=axis, keepdims=True)
     return margins * jnp.where(unknown, jnp.nan, 1.0).astype(margins.dtype)
-
-
-def _at_label(values: jax.Array, labels: jax.Array, *, axis: int) -> jax.Array:
-    """Returns the values at the labels; NaN where a label is out of range."""
-    mask = class_mask(labels, values, axis=axis)
-    valid = jnp.any(mask, axis=axis, keepdims=True)
-    # A factor on the whole row, so that the derivative is NaN too, and not plausible.
-    picked = _pick(values, mask | ~valid, axis=axis)
-    factor = jnp.where(valid, 1.0, jnp.nan).astype(values.dtype)
-    return jnp.squeeze(picked * factor, axis)
-
-
-def _pick(values: jax.Array, mask: jax.Array, *, axis: int) -> jax.Array:
-    """Returns the one value of each row that ``mask`` names, keeping its axis.
-
-    A masked sum and no gather: it fuses with what stands around it.
-    """
-    return jnp.sum(jnp.where(mask, values, 0.0), axis=axis, keepdims=True)
-
-
-def _index(labels: jax.Array, like: jax.Array, axis: int) -> jax.Array:
-    """Returns integer labels in int32 or wider: uint8 can not count to class 256."""
-    labels = jnp.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"labels have dtype {labels.dtype}; expected integers")
-    axis = axis % like.ndim
-    _require_shape("labels", labels, like.shape[:axis] + like.shape[axis + 1 :])
-    return labels.astype(jnp.result_type(labels, jnp.int32))
-
-
-def _require_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
-    if array.shape != shape:
-        raise ValueError(
-            f"{name} have shape {array.shape}; expected {shape}, one per example"
-        )

@@ -28,14 +28,14 @@ def init(
     """Returns small random weights and a zero bias.
 
     Args:
-      key: A key made by ``jax.random.key``; used once.
-      num_features: D.
-      num_classes: C.
-      scale: W is uniform in ``[-scale, scale)``; 0 gives W = 0. May be traced.
-      dtype: Of both arrays.
+        key: A key made by ``jax.random.key``; used once.
+        num_features: D.
+        num_classes: C.
+        scale: W is uniform in ``[-scale, scale)``; 0 gives W = 0. May be traced.
+        dtype: Of both arrays.
 
     Returns:
-      ``Params`` with ``W (D, C)`` and ``b (C,)``.
+        ``Params`` with ``W (D, C)`` and ``b (C,)``.
     """
     unit = jax.random.uniform(
         key, (num_features, num_classes), dtype, minval=-1.0, maxval=1.0
@@ -50,7 +50,7 @@ def at_least_float32(array: jax.Array) -> jax.Array:
     product, and half-precision logits lose digits that a loss cannot recover.
 
     Args:
-      array: Of any shape, floating or integer.
+        array: Of any shape, floating or integer.
     """
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
@@ -61,13 +61,13 @@ def logits(
     """Returns the class scores, equation (1): ``x @ W + b``.
 
     Args:
-      params: ``W (D, C)`` and ``b (C,)``, floating.
-      x: Features ``(N, D)``, floating or integer.
-      precision: Of the product, as in ``jax.lax.dot``; on recent NVIDIA chips the
-        default multiplies float32 in TF32.
+        params: ``W (D, C)`` and ``b (C,)``, floating.
+        x: Features ``(N, D)``, floating or integer.
+        precision: Of the product, as in ``jax.lax.dot``; on recent NVIDIA chips the
+            default multiplies float32 in TF32.
 
     Returns:
-      Logits ``(N, C)``, in float32 or wider whatever the inputs.
+        Logits ``(N, C)``, in float32 or wider whatever the inputs.
     """
     W, b, x = map(at_least_float32, (params.W, params.b, x))
     return jnp.matmul(x, W, precision=precision) + b[None, :]
@@ -79,9 +79,9 @@ def predict(
     """Returns the most likely class of each row, int32 ``(N,)``; ties go to the first.
 
     Args:
-      params: ``W (D, C)`` and ``b (C,)``.
-      x: Features ``(N, D)``.
-      precision: Of the product.
+        params: ``W (D, C)`` and ``b (C,)``.
+        x: Features ``(N, D)``.
+        precision: Of the product.
     """
     scores = logits(params, x, precision=precision)
     return jnp.argmax(scores, axis=-1).astype(jnp.int32)
@@ -93,8 +93,8 @@ def predict_proba(
     """Returns the softmax probabilities of each row, equation (3), ``(N, C)``.
 
     Args:
-      params: ``W (D, C)`` and ``b (C,)``.
-      x: Features ``(N, D)``.
-      precision: Of the product.
+        params: ``W (D, C)`` and ``b (C,)``.
+        x: Features ``(N, D)``.
+        precision: Of the product.
     """
     return jax.nn.softmax(logits(params, x, precision=precision), axis=-1)

@@ -14,11 +14,11 @@ def validate_features(x: ArrayLike, *, name: str = "x") -> None:
     """Checks that ``x`` is a non-empty ``(N, D)`` array of finite numbers.
 
     Args:
-      x: Features, floating or integer.
-      name: What the message calls the array.
+        x: Features, floating or integer.
+        name: What the message calls the array.
 
     Raises:
-      ValueError: It has another rank, no entries, no numbers, or NaN or infinity.
+        ValueError: It has another rank, no entries, no numbers, or NaN or infinity.
     """
     array = np.asarray(x)
     _require_matrix(array, name)
@@ -38,13 +38,13 @@ def validate_labels(
     """Checks that ``labels`` is an ``(N,)`` array of integers in ``0..C-1``.
 
     Args:
-      labels: Class indices.
-      num_classes: C.
-      name: What the message calls the array.
+        labels: Class indices.
+        num_classes: C.
+        name: What the message calls the array.
 
     Raises:
-      ValueError: Another rank, no entries, not integers, labels out of range, or
-        no class for them to be in.
+        ValueError: Another rank, no entries, not integers, labels out of range, or
+            no class for them to be in.
     """
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; expected at least 1")
@@ -67,12 +67,12 @@ def validate_weights(
     """Checks that example weights are ``(N,)``, finite, not negative, not all zero.
 
     Args:
-      weights: One weight per example: floating, counts, or a boolean mask.
-      num_rows: N.
-      name: What the message calls the array.
+        weights: One weight per example: floating, counts, or a boolean mask.
+        num_rows: N.
+        name: What the message calls the array.
 
     Raises:
-      ValueError: Any of these does not hold.
+        ValueError: Any of these does not hold.
     """
     array = np.asarray(weights)
     if array.shape != (num_rows,):
@@ -97,14 +97,14 @@ def validate_batch(
     """Checks features, labels and weights, and that their lengths agree.
 
     Args:
-      x: Features ``(N, D)``.
-      labels: ``(N,)``, integers in ``0..C-1``.
-      num_classes: C.
-      weights: Example weights ``(N,)`` or None.
+        x: Features ``(N, D)``.
+        labels: ``(N,)``, integers in ``0..C-1``.
+        num_classes: C.
+        weights: Example weights ``(N,)`` or None.
 
     Raises:
-      ValueError: With the count of bad entries, the first of them, what was found
-        and what was expected.
+        ValueError: With the count of bad entries, the first of them, what was found
+            and what was expected.
     """
     validate_features(x)
     validate_labels(labels, num_classes)
@@ -119,11 +119,11 @@ def validate_params(params: Params, x: ArrayLike) -> None:
     """Checks that ``W (D, C)`` and ``b (C,)`` fit each other and the features.
 
     Args:
-      params: The classifier.
-      x: Features ``(N, D)``.
+        params: The classifier.
+        x: Features ``(N, D)``.
 
     Raises:
-      ValueError: The shapes do not match, or W or b is not floating.
+        ValueError: The shapes do not match, or W or b is not floating.
     """
     _require_matrix(np.asarray(x), "x")
     W, b = np.asarray(params.W), np.asarray(params.b)
@@ -148,11 +148,11 @@ def validate_seed(seed: int, *, name: str = "seed") -> None:
     """Checks that a seed fits in uint32; beyond, ``jax.random.key`` wraps silently.
 
     Args:
-      seed: The seed.
-      name: What the message calls it.
+        seed: The seed.
+        name: What the message calls it.
 
     Raises:
-      ValueError: It is not an integer in ``0..2**32 - 1``.
+        ValueError: It is not an integer in ``0..2**32 - 1``.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise ValueError(f"{name} is {seed!r}; expected an integer in 0..4294967295")

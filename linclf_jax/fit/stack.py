@@ -13,7 +13,7 @@ a stack have one rank, and optax updates them as they are.
 import jax
 import jax.numpy as jnp
 
-from linclf_jax import gradients, losses
+from linclf_jax import classes, gradients, losses
 from linclf_jax.params import Params, at_least_float32
 
 CLASSES = 1  # their axis in logits (B, C, L)
@@ -54,7 +54,7 @@ def mean_loss(
         weights: Example weights ``(B,)``, not all zero.
     """
     values = losses.LOSSES[loss](scores, _per_lane(labels, scores), axis=CLASSES)
-    share = losses.as_weights(weights, scores) / jnp.sum(weights).astype(scores.dtype)
+    share = classes.as_weights(weights, scores) / jnp.sum(weights).astype(scores.dtype)
     return jnp.sum(share[:, None] * values, axis=0)
 
 
@@ -97,7 +97,7 @@ def manual_gradient(
     residual = gradients.logits_gradient(
         scores, _per_lane(labels, scores), loss=loss, axis=CLASSES
     )
-    share = losses.as_weights(weights, scores) / jnp.sum(weights).astype(scores.dtype)
+    share = classes.as_weights(weights, scores) / jnp.sum(weights).astype(scores.dtype)
     residual = residual * share[:, None, None]
     W = _product(at_least_float32(x).T, residual, precision) + l2 * params.W
     return Params(W, jnp.sum(residual, axis=0, keepdims=True))
