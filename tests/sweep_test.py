@@ -1,5 +1,7 @@
 """Lanes and tiles: what is swept, and that nothing changes a lane's bits."""
 
+import functools
+
 import chex
 import jax
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from linclf_jax.fit import sweep, training
 from linclf_jax.fit.settings import Hparams, Static
+from tests import problems
 
 STATIC = Static(num_classes=3, batch_size=8, epochs=3)
 WIDTH = 4
@@ -56,7 +59,7 @@ def test_an_axis_that_an_optimizer_does_not_use_makes_no_lanes():
     ("axes", "seeds", "message"),
     [
         ({"learning_rate": ()}, (0,), "learning_rate is empty"),
-        ({"learning_rate": (0.1, 0.1)}, (0,), "repeats"),
+        ({"learning_rate": (0.1, 0.1)}, (0,), "expected no repetition"),
         ({"learning_rate": (0.0,)}, (0,), "--learning_rate holds 0; expected above 0"),
         ({"l2": (-1.0,)}, (0,), "--l2 holds -1; expected at least 0"),
         ({"l2": (np.nan,)}, (0,), "--l2 holds nan"),
@@ -119,10 +122,56 @@ def test_rows_say_what_was_run_and_what_came_of_it(data):
     assert row["l2"] == 0.25
     assert row["b1"] is None  # momentum does not use it
     assert row["reason"] is None
-    logits = data.val_x @ arrays.params.W + arrays.params.b
-    right = np.mean(np.argmax(logits, axis=1) == data.val_labels)
-    np.testing.assert_allclose(row["val_accuracy"], right, rtol=1e-6)
+    splits = {"train": (data.x, data.labels), "val": (data.val_x, data.val_labels)}
+    for split, (x, labels) in splits.items():
+        scores = np.float64(x @ arrays.params.W + arrays.params.b)
+        right = np.mean(np.argmax(scores, axis=1) == labels)
+        np.testing.assert_allclose(row[f"{split}_accuracy"], right, rtol=1e-6)
+        log_sums = np.log(np.exp(scores).sum(axis=1))
+        loss = np.mean(log_sums - scores[np.arange(len(labels)), labels])
+        np.testing.assert_allclose(row[f"{split}_loss"], loss, rtol=1e-5)
     np.testing.assert_allclose(row["val_loss"], arrays.history.val_loss[-1], rtol=1e-6)
+
+
+def test_what_is_expected_of_a_tile_is_what_it_returns(data):
+    (tile,) = sweep.make_tiles(make_lanes()[:3], WIDTH)
+    expected = sweep.result_like(tile, data, WIDTH)
+    result = sweep.run_tile(tile, data, WIDTH)
+    chex.assert_trees_all_equal_shapes_and_dtypes(result, expected)
+    np.testing.assert_array_equal(result.lanes, expected.lanes)
+
+
+def test_more_lanes_than_the_width_are_refused(data):
+    (tile,) = sweep.make_tiles(make_lanes()[:3], WIDTH)
+    with pytest.raises(ValueError, match="holds 3 lanes; its width is 2"):
+        sweep.run_tile(tile, data, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.full(21, 7)}, r"21 of 21 .* labels\[0\] = 7"),
+        ({"val_labels": np.full(12, -1)}, r"labels\[0\] = -1"),
+        ({"x": np.full((21, 5), np.nan)}, r"x\[0, 0\] = nan"),
+        ({"val_x": np.ones((12, 4))}, "5 columns, validation rows 4"),
+        ({"labels": np.zeros(20, int)}, "21 rows but labels has 20"),
+    ],
+)
+def test_bad_data_is_refused_and_not_called_divergence(data, change, message):
+    with pytest.raises(ValueError, match=message):
+        sweep.validate_data(data._replace(**change), num_classes=3)
+    sweep.validate_data(data, num_classes=3)
+
+
+def test_every_product_has_the_precision_asked_for(data):
+    lanes = Hparams(*(np.full(WIDTH, value, np.float32) for value in Hparams()))
+    found = {}
+    for precision in ("default", "highest"):
+        static = Static(3, batch_size=8, epochs=1, precision=precision)
+        program = functools.partial(sweep._program(static), jax.random.key(0), lanes)
+        (found[precision],) = problems.product_precisions(program, data)
+    assert found["highest"] == "Precision.HIGHEST" * 2
+    assert found["default"] != found["highest"]
 
 
 def test_one_compile_serves_all_values_and_seeds(data):
@@ -149,9 +198,8 @@ def test_the_product_with_x_is_one_matrix_product(data):
     ]
     batch = (STATIC.batch_size, 5)
     shared = [s for s in shapes if batch in s or batch[::-1] in s]
-    assert len(shared) == 3, (
-        shapes
-    )  # scores for loss and for gradient, and the gradient
+    # Scores for the loss, scores for the gradient, and the gradient.
+    assert len(shared) == 3, shapes
     assert not [s for s in shapes if (WIDTH, *batch) in s or (WIDTH, *batch[::-1]) in s]
 
 

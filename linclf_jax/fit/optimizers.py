@@ -60,12 +60,10 @@ OPTIMIZERS: MappingProxyType[str, Optimizer] = MappingProxyType(
         "lars": Optimizer(
             lambda h, lr: optax.lars(
                 lr,
-                weight_decay=h.weight_decay,
-                weight_decay_mask=_W_ONLY,
                 trust_ratio_mask=_W_ONLY,
                 momentum=h.momentum,
             ),
-            uses=("momentum", "weight_decay"),
+            uses=("momentum",),
             elementwise=False,
         ),
     }

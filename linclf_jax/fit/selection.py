@@ -34,9 +34,7 @@ def choose(
     """
     ranked = results.rank(rows, by=by)
     if not ranked:
-        raise ValueError(
-            f"all {len(rows)} lanes diverged; lower --learning_rate and run again"
-        )
+        raise ValueError(f"all {len(rows)} lanes diverged; lower --learning_rate")
     best = ranked[0]
     ties = tuple(
         row["lane"]

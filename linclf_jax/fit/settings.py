@@ -29,7 +29,7 @@ class Hparams(NamedTuple):
     momentum: Scalar = 0.9  # momentum, nesterov, lars
     b1: Scalar = 0.9  # decay of the first moment: adam, adamw, lion
     b2: Scalar = 0.999  # of the second: adam, adamw, lion, rmsprop
-    weight_decay: Scalar = 0.0  # decoupled, of W alone: adamw, lion, lars
+    weight_decay: Scalar = 0.0  # decoupled, of W alone: adamw, lion
     warmup: Scalar = 0.0  # share of all steps with a rising learning rate
     init_scale: Scalar = 1e-3  # W starts uniform in +-init_scale
 
@@ -93,7 +93,7 @@ def validate_static(static: Static, *, num_rows: int, optimizers: Mapping) -> No
 
 
 def validate_hparam(name: str, value: float) -> None:
-    """Checks one hyper-parameter.
+    """Checks one hyper-parameter, as a run will see it: rounded to float32.
 
     Args:
         name: A field of ``Hparams``.
@@ -103,8 +103,18 @@ def validate_hparam(name: str, value: float) -> None:
         ValueError: The number is not finite or not in its range.
     """
     low, low_allowed, too_high = _BOUNDS[name]
-    above = value >= low if low_allowed else value > low
-    if not (math.isfinite(value) and above and value < too_high):
+    rounded = to_float32(value)
+    above = rounded >= low if low_allowed else rounded > low
+    if not (math.isfinite(rounded) and above and rounded < too_high):
         lower = f"at least {low:g}" if low_allowed else f"above {low:g}"
         upper = "finite" if too_high == math.inf else f"below {too_high:g}"
-        raise ValueError(f"--{name} holds {value:g}; expected {lower} and {upper}")
+        seen = "" if rounded == value else f", in float32 {rounded:g}"
+        raise ValueError(
+            f"--{name} holds {value:.9g}{seen}; expected {lower} and {upper}"
+        )
+
+
+def to_float32(value: float) -> float:
+    """Returns the float32 nearest to ``value``, infinity where it is too large."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))

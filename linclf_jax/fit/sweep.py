@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from linclf_jax import validation
 from linclf_jax.fit import optimizers, settings, stack, training
 from linclf_jax.fit.settings import Hparams, Static
 from linclf_jax.fit.training import Data, History
 from linclf_jax.params import Params
-from linclf_jax.validation import validate_seed
+
+MAX_WIDTH = 65536  # lanes of one program; far beyond what gains speed
 
 
 class Lane(NamedTuple):
@@ -30,6 +32,9 @@ class Lane(NamedTuple):
     static: Static
     seed: int
     hparams: Hparams  # Python floats
+
+
+Program = Callable[[jax.Array, Hparams, Data], tuple[Params, History, "Scores"]]
 
 
 class Tile(NamedTuple):
@@ -52,6 +57,7 @@ class Scores(NamedTuple):
 class TileResult(NamedTuple):
     """What a tile's lanes came to, lanes in front, in the order of the tile."""
 
+    lanes: np.ndarray  # (L,), int64: their numbers
     params: Params  # W (L, D, C), b (L, C)
     history: History  # curves (L, E), status and steps (L,)
     scores: Scores  # each (L,)
@@ -108,12 +114,16 @@ def _validate_axes(
         for value in values:
             settings.validate_hparam(name, value)
     for seed in seeds:
-        validate_seed(seed)
+        validation.validate_seed(seed)
     for name, values in {**axes, "seeds": seeds, "optimizer": statics}.items():
         if len(values) == 0:
             raise ValueError(f"--{name} is empty; expected at least one value")
-        if len(set(values)) < len(values):
-            raise ValueError(f"--{name} repeats a value among its {len(values)}")
+        distinct = set(map(settings.to_float32, values) if name in axes else values)
+        if len(distinct) < len(values):
+            raise ValueError(
+                f"--{name} has {len(values)} values, {len(distinct)} of them distinct "
+                "in float32; expected no repetition"
+            )
 
 
 def make_tiles(lanes: Sequence[Lane], width: int) -> tuple[Tile, ...]:
@@ -122,8 +132,8 @@ def make_tiles(lanes: Sequence[Lane], width: int) -> tuple[Tile, ...]:
     Raises:
         ValueError: The width is below 1.
     """
-    if width < 1:
-        raise ValueError(f"--tile_width is {width}; expected at least 1")
+    if not 1 <= width <= MAX_WIDTH:
+        raise ValueError(f"--tile_width is {width}; expected 1 to {MAX_WIDTH}")
     groups: dict[tuple[Static, int], list[Lane]] = {}
     for lane in lanes:
         groups.setdefault((lane.static, lane.seed), []).append(lane)
@@ -139,33 +149,86 @@ def run_tile(tile: Tile, data: Data, width: int) -> TileResult:
 
     Args:
         tile: At most ``width`` lanes.
+        data: Training and validation rows, once checked by ``validate_data``.
+        width: Of the compiled program.
+
+    Raises:
+        ValueError: The tile holds more lanes than ``width``.
+    """
+    hparams = _hparams(tile, data, width)
+    trained = _program(tile.static)(jax.random.key(tile.seed), hparams, data)
+    lanes = np.array([lane.lane for lane in tile.lanes])
+    return TileResult(
+        lanes, *jax.tree.map(lambda array: np.asarray(array)[: len(lanes)], trained)
+    )
+
+
+def result_like(tile: Tile, data: Data, width: int) -> TileResult:
+    """Returns what ``run_tile`` will return in structure, shapes and lane numbers.
+
+    Nothing is trained or compiled; leaves other than ``lanes`` have no values.
+
+    Args:
+        tile: At most ``width`` lanes.
         data: Training and validation rows.
         width: Of the compiled program.
     """
+    hparams = _hparams(tile, data, width)
+    key = jax.random.key(tile.seed)
+    shapes = jax.eval_shape(_program(tile.static), key, hparams, data)
+    lanes = np.array([lane.lane for lane in tile.lanes])
+
+    def cut(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((len(lanes), *leaf.shape[1:]), leaf.dtype)
+
+    return TileResult(lanes, *jax.tree.map(cut, shapes))
+
+
+def validate_data(data: Data, num_classes: int) -> None:
+    """Checks training and validation rows, before anything is compiled.
+
+    Args:
+        data: What the lanes will see.
+        num_classes: C.
+
+    Raises:
+        ValueError: Bad entries, or lengths or widths that do not match.
+    """
+    validation.validate_batch(data.x, data.labels, num_classes)
+    validation.validate_batch(data.val_x, data.val_labels, num_classes)
+    if data.x.shape[1] != data.val_x.shape[1]:
+        raise ValueError(
+            f"training rows have {data.x.shape[1]} columns, validation rows "
+            f"{data.val_x.shape[1]}; expected equal numbers"
+        )
+
+
+def _hparams(tile: Tile, data: Data, width: int) -> Hparams:
+    """Returns the lanes' hyper-parameters, filled up to ``width`` with the last."""
     missing = width - len(tile.lanes)
+    if missing < 0:
+        raise ValueError(f"a tile holds {len(tile.lanes)} lanes; its width is {width}")
     points = [lane.hparams for lane in tile.lanes + tile.lanes[-1:] * missing]
     dtype = np.result_type(data.x.dtype, np.float32)
-    hparams = Hparams(
-        *(np.array(column, dtype) for column in zip(*points, strict=True))
-    )
-    result = _program(tile.static)(jax.random.key(tile.seed), hparams, data)
-    return jax.tree.map(lambda array: np.asarray(array)[: len(tile.lanes)], result)
+    return Hparams(*(np.array(column, dtype) for column in zip(*points, strict=True)))
 
 
 @functools.cache
-def _program(static: Static) -> Callable[[jax.Array, Hparams, Data], TileResult]:
+def _program(static: Static) -> Program:
     """Returns the jitted program of all tiles with these static choices."""
     train = training.make_stacked_train(static)
 
     @jax.jit
-    def run(key: jax.Array, hparams: Hparams, data: Data) -> TileResult:
+    def run(
+        key: jax.Array, hparams: Hparams, data: Data
+    ) -> tuple[Params, History, Scores]:
         params, history = train(key, hparams, data)
         stacked = stack.lanes_last(params)
         scores = Scores(
             *training.evaluate(stacked, data.x, data.labels, static),
             *training.evaluate(stacked, data.val_x, data.val_labels, static),
         )
-        return TileResult(params, history, scores)
+        return params, history, scores
 
     return run
 

@@ -97,6 +97,7 @@ def make_stacked_train(static: Static) -> Train:
     """
 
     def train(key: jax.Array, hparams: Hparams, data: Data) -> tuple[Params, History]:
+        data = Data(*map(jnp.asarray, data))
         num_rows = data.x.shape[0]
         dtype = params_lib.at_least_float32(data.x).dtype
         hparams = Hparams(*(jnp.asarray(h, dtype)[None, None, :] for h in hparams))
@@ -200,7 +201,8 @@ def make_step(
             updates,
         )
         steps = state.steps + alive.astype(jnp.int32)
-        return State(params, optimizer_state, status, steps), loss * jnp.sum(weights)
+        summed = loss * jnp.sum(weights).astype(loss.dtype)
+        return State(params, optimizer_state, status, steps), summed
 
     return step
 
