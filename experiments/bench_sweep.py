@@ -119,7 +119,7 @@ def loop(problem: Problem) -> Contender:
         return [
             train(
                 jax.random.key(0),
-                Hparams(*(column[lane] for column in problem.hparams)),
+                Hparams(*(np.asarray(column)[lane] for column in problem.hparams)),
                 problem.data,
             )
             for lane in range(lanes)

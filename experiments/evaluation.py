@@ -3,10 +3,10 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from linclf_jax import metrics, params
-from linclf_jax.fit import training
+from linclf_jax import losses, metrics, params
 from linclf_jax.fit.settings import Static
 from linclf_jax.params import Params
 
@@ -23,26 +23,36 @@ def measure(
         static: The lane's choices. Calibration is measured where the loss is
             cross-entropy: a hinge makes no probabilities.
     """
-    loss, _ = training.evaluate(chosen, x, labels, static)
-    predictions = params.predict(chosen, x, precision=static.precision)
-    accuracy = int(np.sum(np.asarray(predictions == labels))) / len(labels)
+    scores = params.logits(chosen, x, precision=static.precision)
+    predictions = jnp.argmax(scores, axis=-1)
+    accuracy = int(jnp.sum(predictions == labels)) / len(labels)
     confusion = metrics.confusion_matrix(labels, predictions, static.num_classes)
     calibrated = static.loss == "softmax_cross_entropy"
-    probs = params.predict_proba(chosen, x, precision=static.precision)
-    error = metrics.expected_calibration_error(probs, labels) if calibrated else None
     return {
         "size": len(labels),
         "accuracy": accuracy,
         "accuracy_interval": metrics.wilson_interval(accuracy, len(labels)),
-        "loss": loss,
+        "loss": jnp.mean(losses.LOSSES[static.loss](scores, labels)),
         "per_class_recall": metrics.per_class_recall(confusion),
         "confusion": confusion,
-        "calibration_error": error,
-        "reliability": reliability(probs, labels) if calibrated else None,
+        **(calibration(scores, labels) if calibrated else _NO_CALIBRATION),
     }
 
 
-def reliability(probs: jax.Array, labels: jax.Array) -> dict[str, Any]:
-    """Returns confidence against accuracy in equal bins, with the edges of the bins."""
+_NO_CALIBRATION = {"calibration_error": None, "reliability": None}
+
+
+def calibration(scores: jax.Array, labels: jax.Array) -> dict[str, Any]:
+    """Returns the calibration error, and confidence against accuracy in equal bins.
+
+    Args:
+        scores: Logits ``(N, C)``.
+        labels: ``(N,)``.
+    """
+    probs = jax.nn.softmax(scores, axis=-1)
     bins = metrics.reliability(probs, labels)
-    return {"edges": np.linspace(0.0, 1.0, len(bins.count) + 1), **bins._asdict()}
+    edges = np.linspace(0.0, 1.0, len(bins.count) + 1)
+    return {
+        "calibration_error": metrics.expected_calibration_error(probs, labels),
+        "reliability": {"edges": edges, **bins._asdict()},
+    }

@@ -62,7 +62,7 @@ class Config:
     momentum: tuple[float, ...] = _flag((0.9,), "For momentum, nesterov, lars.")
     b1: tuple[float, ...] = _flag((0.9,), "For adam, adamw, lion.")
     b2: tuple[float, ...] = _flag((0.999,), "For adam, adamw, lion, rmsprop.")
-    weight_decay: tuple[float, ...] = _flag((0.0,), "For adamw, lion, lars.")
+    weight_decay: tuple[float, ...] = _flag((0.0,), "For adamw, lion.")
     warmup: tuple[float, ...] = _flag((0.0,), "Share of the steps, below 1.")
     init_scale: tuple[float, ...] = _flag((1e-3,), "W starts uniform in +-this.")
     seeds: tuple[int, ...] = _flag((0,), "Of initial weights and minibatch order.")
@@ -138,6 +138,9 @@ def statics(config: Config, *, num_classes: int, num_rows: int) -> tuple[Static,
     )
 
 
+MAX_COUNT = 100_000  # values of one axis
+
+
 def parse_grid(text: str) -> tuple[float, ...]:
     """Returns the numbers of ``0.1,0.3``, ``log:LOW:HIGH:COUNT`` or ``lin:...``.
 
@@ -150,15 +153,18 @@ def parse_grid(text: str) -> tuple[float, ...]:
     kind, *numbers = text.split(":")
     try:
         if not numbers:
-            return tuple(float(number) for number in text.split(",") if number.strip())
-        low, high, count = float(numbers[0]), float(numbers[1]), int(numbers[2])
-        spaced = {"log": np.geomspace, "lin": np.linspace}[kind](low, high, count)
-    except (ValueError, KeyError, IndexError) as error:
+            return tuple(map(float, text.split(","))) if text.strip() else ()
+        low, high, count = numbers
+        if int(count) > MAX_COUNT:
+            raise ValueError(count)
+        space = {"log": np.geomspace, "lin": np.linspace}[kind]
+        return tuple(space(float(low), float(high), int(count)).tolist())
+    except (ValueError, KeyError) as error:
         raise ValueError(
             f"found {text!r}; expected numbers such as 0.1 or 0.1,0.3, or "
-            "log:LOW:HIGH:COUNT (both above 0), or lin:LOW:HIGH:COUNT"
+            "log:LOW:HIGH:COUNT (both above 0), or lin:LOW:HIGH:COUNT, with a COUNT "
+            f"of at most {MAX_COUNT}"
         ) from error
-    return tuple(spaced.tolist())
 
 
 class _GridParser(flags.ArgumentParser):

@@ -10,7 +10,8 @@ validation loss, the test accuracy of that one lane (0.961, with a 95 % interval
 The same flags with ``--out_dir`` on an unfinished folder go on where it stopped.
 """
 
-import json
+import secrets
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,14 +25,14 @@ from tqdm import tqdm
 from experiments import console, evaluation
 from experiments import flags as shared_flags
 from experiments.flags import Config
-from linclf_jax import results, validation
+from linclf_jax import results
 from linclf_jax.data import datasets, preprocessing
 from linclf_jax.data.datasets import Dataset, Split
 from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.fit import optimizers, selection, settings, sweep, training
 from linclf_jax.fit.sweep import Lane, Tile, TileResult
 from linclf_jax.params import Params
-from linclf_jax.runs import checkpoint, configuration, directory, report
+from linclf_jax.runs import checkpoint, configuration, directory, model, report
 
 DEFAULTS = Config(
     optimizer=("sgd", "momentum", "adam", "lion"),
@@ -69,26 +70,29 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
             folder belongs to another configuration; after training, when all lanes
             diverged.
     """
+    report.require()
     dataset = datasets.load(config.dataset, split_seed=config.split_seed)
     scaling = preprocessing.fit(config.preprocessing, dataset.train.x)
-    lanes = plan(config, dataset)
-    tiles = sweep.make_tiles(lanes, config.tile_width)
-    folder = open_folder(config, dataset, experiment)
     data = training.Data(
         *scaled(scaling, dataset.train), *scaled(scaling, dataset.validation)
     )
+    lanes = plan(config, dataset)
+    sweep.validate_data(data, len(dataset.class_names))
+    tiles = sweep.make_tiles(lanes, config.tile_width)
+    folder = open_folder(config, dataset, experiment)
     trained = collect(tiles, train(tiles, data, config, folder))
     directory.write_rows(folder / "results.jsonl", trained.rows)
     directory.write_arrays(folder / "history.npz", curves(trained))
     if not results.rank(trained.rows, by=config.select_by):
-        page = report.write(folder)
-        raise ValueError(
-            f"all {len(trained.rows)} lanes diverged: lower --learning_rate; see {page}"
-        )
+        finish(folder)  # the page says that all lanes diverged; so does choose()
     choice = selection.choose(
         trained.rows, by=config.select_by, axes=shared_flags.axes(config)
     )
     chosen = Params(*(array[choice.lane] for array in trained.lanes.params))
+    model.save(
+        folder / "selected.safetensors",
+        model.Model(chosen, scaling, dataset.class_names),
+    )
     selected = {
         "lane": choice.lane,
         "selected_by": config.select_by,
@@ -101,12 +105,16 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
             chosen, *scaled(scaling, dataset.test), lanes[choice.lane].static
         ),
     }
-    write_model(folder, chosen, scaling, dataset)
     directory.write_json(folder / "selected.json", selected)
+    finish(folder)
+    return Outcome(experiment, folder, trained.rows, selected)
+
+
+def finish(folder: Path) -> None:
+    """Draws the report, drops what was kept for a resumption, and seals the folder."""
     report.write(folder)
     checkpoint.clear(folder)
     directory.seal(folder)
-    return Outcome(experiment, folder, trained.rows, selected)
 
 
 def plan(config: Config, dataset: Dataset) -> tuple[Lane, ...]:
@@ -123,7 +131,9 @@ def plan(config: Config, dataset: Dataset) -> tuple[Lane, ...]:
 
 def open_folder(config: Config, dataset: Dataset, experiment: str) -> Path:
     """Returns the run folder, new or taken up again, with its ``flags.txt``."""
-    default = f"runs/{experiment}-{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    now = time.strftime("%Y%m%d-%H%M%S")
+    # Jobs that start in the same second do not share a folder.
+    default = f"runs/{experiment}-{config.dataset}-{now}-{secrets.token_hex(2)}"
     flags = {
         k: v for k, v in vars(config).items() if k not in shared_flags.NOT_COMPARED
     }
@@ -158,7 +168,6 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 def scaled(scaling: Preprocessing, split: Split) -> tuple[jax.Array, jax.Array]:
     """Returns features, scaled by training statistics, and labels of a split."""
     x = preprocessing.apply(scaling, split.x)
-    validation.validate_features(x)
     return jnp.asarray(x), jnp.asarray(split.labels)
 
 
@@ -168,25 +177,38 @@ def train(
     """Yields the results of the tiles in order, each durable before the next begins."""
     lanes = sum(len(tile.lanes) for tile in tiles)
     best, diverged = np.inf, 0
-    with tqdm(total=lanes, unit=" lanes", disable=None, dynamic_ncols=True) as bar:
+    # A log file gets a line a minute.
+    interval = 0.1 if sys.stderr.isatty() else 60.0
+    with tqdm(total=lanes, unit=" lanes", mininterval=interval) as bar:
         for number, tile in enumerate(tiles):
-            result = checkpoint.load(folder, number, like=_LIKE)
+            result = restore(folder, number, tile, data, config)
             if result is None:
                 result = sweep.run_tile(tile, data, config.tile_width)
                 checkpoint.save(folder, number, result)
-            ended_well = result.history.status == training.OK
-            losses = result.scores.val_loss[ended_well]
-            best = min(best, *losses) if losses.size else best
+            ended_well = np.asarray(result.history.status) == training.OK
+            best = min([best, *np.asarray(result.scores.val_loss)[ended_well]])
             diverged += int(np.sum(~ended_well))
-            bar.set_postfix_str(f"best val_loss {best:.4f}, {diverged} diverged")
+            bar.set_postfix_str(f"best val_loss {best:.4f}, {diverged} diverged", False)
             bar.update(len(tile.lanes))
             yield result
 
 
-# The structure of a result, for reading it back.
-_LIKE = TileResult(
-    Params._make([0] * 2), training.History._make([0] * 5), sweep.Scores._make([0] * 4)
-)
+def restore(
+    folder: Path, number: int, tile: Tile, data: training.Data, config: Config
+) -> TileResult | None:
+    """Returns the result of a tile that was trained before a stop, or None.
+
+    Raises:
+        ValueError: The file is damaged, or holds other lanes.
+    """
+    like = sweep.result_like(tile, data, config.tile_width)
+    result = checkpoint.load(folder, number, like)
+    if result is not None and not np.array_equal(result.lanes, like.lanes):
+        raise ValueError(
+            f"{folder}: piece {number} holds lanes {result.lanes.tolist()}, expected "
+            f"{like.lanes.tolist()}; delete it to train them again"
+        )
+    return result
 
 
 def collect(tiles: Sequence[Tile], tile_results: Iterator[TileResult]) -> Trained:
@@ -206,19 +228,7 @@ def curves(trained: Trained) -> dict[str, np.ndarray]:
     """Returns the arrays of ``history.npz``: curves (L, E), and the lane numbers."""
     names = ("train_loss", "val_loss", "val_accuracy")
     history = {name: getattr(trained.lanes.history, name) for name in names}
-    return {"lane": np.array([row["lane"] for row in trained.rows]), **history}
-
-
-def write_model(
-    folder: Path, chosen: Params, scaling: Preprocessing, dataset: Dataset
-) -> None:
-    """Writes the chosen classifier with all that turns raw features into a class."""
-    statistics, metadata = preprocessing.to_arrays(scaling)
-    directory.write_tensors(
-        folder / "selected.safetensors",
-        {"W": np.asarray(chosen.W), "b": np.asarray(chosen.b), **statistics},
-        {"class_names": json.dumps(dataset.class_names), **metadata},
-    )
+    return {"lane": trained.lanes.lanes, **history}
 
 
 def main() -> None:

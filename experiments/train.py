@@ -2,8 +2,9 @@
 
     python -m experiments.train --optimizer=adam --learning_rate=0.1 --l2=1e-3
 
-It is a sweep of one lane: the same program at the same tile width, so the lane's row
-has the same bits as in the sweep that it comes from, and the same run folder.
+It is a sweep of one lane: the same program at the same ``--tile_width``, filled up with
+copies whose results are dropped. So the lane's row has the same bits as in the sweep
+that it comes from; with ``--tile_width=1`` it takes a fraction of the time.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """The scripts as their users meet them: folders, replays, resumption, refusals."""
 
 import dataclasses
-import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +11,9 @@ import pytest
 
 from experiments import console, flags, sweep, train
 from experiments.flags import Config
-from linclf_jax.data import datasets, preprocessing
-from linclf_jax.runs import directory
+from linclf_jax import results
+from linclf_jax.data import datasets
+from linclf_jax.runs import directory, model
 
 ROOT = Path(__file__).parents[1]
 SMALL = Config(
@@ -60,9 +61,10 @@ def test_every_lane_has_a_row_with_the_columns_of_the_contract(finished):
     history = directory.read_arrays(finished.folder / "history.npz")
     assert history["val_loss"].shape == (24, 4)
     best = finished.selected["lane"]
-    np.testing.assert_allclose(
-        history["val_loss"][best, -1], rows[best]["val_loss"], rtol=1e-6
-    )
+    for name in ("val_loss", "val_accuracy"):
+        np.testing.assert_allclose(history[name][best, -1], rows[best][name], rtol=1e-6)
+    assert history["train_loss"].shape == (24, 4)
+    assert not np.allclose(history["train_loss"][best], history["val_loss"][best])
 
 
 def test_the_same_command_gives_the_same_bytes(finished, tmp_path):
@@ -72,16 +74,45 @@ def test_the_same_command_gives_the_same_bytes(finished, tmp_path):
         assert (second.folder / name).read_bytes() == expected, name
 
 
-def test_the_stored_model_gives_the_stored_test_accuracy(finished):
-    """From raw features: the statistics lie in the file with the weights."""
-    path = finished.folder / "selected.safetensors"
-    tensors, metadata = directory.read_tensors(path), directory.read_metadata(path)
-    scaling = preprocessing.from_arrays(tensors, metadata)
-    test = datasets.load("iris", split_seed=0).test
-    logits = preprocessing.apply(scaling, test.x) @ tensors["W"] + tensors["b"]
-    accuracy = np.mean(np.argmax(logits, axis=1) == test.labels)
+def test_the_stored_model_gives_the_stored_test_accuracy_from_raw_features(finished):
+    loaded = model.load(finished.folder / "selected.safetensors")
+    dataset = datasets.load("iris", split_seed=0)
+    predictions = model.predict(loaded, dataset.test.x)
+    accuracy = np.mean(predictions == dataset.test.labels)
     assert accuracy == finished.selected["test"]["accuracy"]
-    assert json.loads(metadata["class_names"]) == ["setosa", "versicolor", "virginica"]
+    assert loaded.class_names == ("setosa", "versicolor", "virginica")
+    # Statistics of the training rows, and of no other.
+    x = dataset.train.x.astype(np.float64)
+    np.testing.assert_allclose(loaded.scaling.shift, x.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(loaded.scaling.scale, x.std(axis=0), rtol=1e-12)
+
+
+def test_seeds_make_different_runs(finished):
+    scores = {
+        seed: [row["train_loss"] for row in finished.rows if row["seed"] == seed]
+        for seed in (0, 1)
+    }
+    assert scores[0] != scores[1]
+
+
+@pytest.mark.parametrize("by", results.CRITERIA)
+def test_the_choice_follows_its_criterion(by, finished, tmp_path):
+    chosen = again(tmp_path / by, select_by=by).selected
+    assert chosen["lane"] == results.rank(finished.rows, by=by)[0]["lane"]
+    assert by in chosen["reason"]
+
+
+def test_the_two_criteria_differ_here(finished):
+    """Or the test above would show nothing."""
+    winners = {results.rank(finished.rows, by=by)[0]["lane"] for by in results.CRITERIA}
+    assert len(winners) == 2
+
+
+def test_a_choice_at_the_edge_of_the_grid_is_a_warning(tmp_path):
+    outcome = again(tmp_path / "edge", learning_rate=(1e-5, 1e-4), l2=(0.0,))
+    (warning,) = outcome.selected["warnings"]
+    assert "learning_rate, 0.0001, is the largest" in warning
+    assert f"Warning: {warning}" in console.summary(*outcome)
 
 
 def test_the_test_split_cannot_influence_the_choice(finished, tmp_path, monkeypatch):
@@ -141,6 +172,23 @@ def test_all_lanes_diverged_is_an_error_that_keeps_the_rows(tmp_path):
         again(folder, learning_rate=(1e30,))
     assert len(directory.read_rows(folder / "results.jsonl")) == 8
     assert (folder / "report.html").exists()
+    directory.verify(folder)
+
+
+def test_a_piece_of_other_lanes_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "swapped"
+    monkeypatch.setattr(sweep, "finish", lambda _: None)
+    again(folder)
+    pieces = folder / "pieces"
+    (pieces / "000002.npz").write_bytes((pieces / "000000.npz").read_bytes())
+    with pytest.raises(ValueError, match="piece 2 holds lanes"):
+        again(folder)
+
+
+def test_default_batch_is_128_or_all_rows():
+    for num_rows, expected in ((1000, 128), (90, 90)):
+        (static,) = flags.statics(Config(), num_classes=3, num_rows=num_rows)
+        assert static.batch_size == expected
 
 
 def test_one_lane_trained_alone_has_the_bits_of_its_row(finished, tmp_path):
@@ -185,6 +233,10 @@ def test_train_refuses_several_values():
         ({"seeds": (-1,)}, "-1"),
         ({"split_seed": -1}, "-1"),
         ({"l2": (-0.1,)}, "--l2 holds -0.1"),
+        ({"l2": (0.1, 0.1000000001)}, "--l2 has 2 values, 1 of them distinct"),
+        ({"learning_rate": (1e39,)}, "--learning_rate holds 1e.39, in float32 inf"),
+        ({"b2": (0.99999999,)}, "--b2 holds 0.99999999, in float32 1; .* below 1"),
+        ({"tile_width": 10**9}, "--tile_width is 1000000000; expected 1 to"),
     ],
 )
 def test_bad_flags_are_refused_and_leave_nothing(changes, message, tmp_path):
@@ -209,7 +261,11 @@ def test_grids(text, values):
 
 
 @pytest.mark.parametrize(
-    "text", ["a", "log:0:1:3", "log:1:2", "exp:1:2:3", "log:1:2:x", "lin:0:1:-1"]
+    "text",
+    [
+        *("a", "log:0:1:3", "log:1:2", "exp:1:2:3", "log:1:2:x", "lin:0:1:-1"),
+        *("0.1,,0.3", "lin:0:1:3:9", "log:1:10:1000000000"),
+    ],
 )
 def test_bad_grids(text):
     with pytest.raises(ValueError, match=r"expected numbers such as 0\.1"):
@@ -244,6 +300,7 @@ def test_the_flagfile_of_a_run_replays_it_from_the_shell(finished, tmp_path):
         (["--learning_rate=fast"], "--learning_rate=fast"),
         (["--lr=1"], "'lr'"),
         (["digits"], "unexpected arguments: digits"),
+        (["--out_dir=/dev/null/run"], "/dev/null"),
     ],
 )
 def test_bad_flags_are_one_line_and_status_2(arguments, message):
@@ -259,6 +316,13 @@ def test_debug_shows_the_traceback():
     done = run_script("train", "--epochs=0", "--debug")
     assert done.returncode != 0
     assert "Traceback" in done.stderr
+
+
+def test_the_readmes_example_runs(capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(code, "README.md", "exec"), {})
+    assert "Params(W=" in capsys.readouterr().out
 
 
 def test_a_table_is_aligned():

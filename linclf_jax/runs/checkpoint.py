@@ -37,21 +37,28 @@ def load(run: Path, number: int, like: Piece) -> Piece | None:
     Args:
         run: The run folder.
         number: Of the piece.
-        like: A pytree of the same structure; its leaves do not matter.
+        like: A pytree of the same structure; its leaves have shapes and dtypes.
 
     Raises:
-        ValueError: The file is damaged, or holds another structure.
+        ValueError: The file is damaged, or holds other arrays than expected.
     """
     path = _path(run, number)
     if not path.exists():
         return None
     arrays = directory.read_arrays(path)
-    names, _ = _named_leaves(like)
-    if set(names) != set(arrays):
-        raise ValueError(f"{path}: found arrays {sorted(arrays)}, expected {names}")
-    return jax.tree.unflatten(
-        jax.tree.structure(like), [arrays[name] for name in names]
-    )
+    names, leaves = _named_leaves(like)
+    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    expected = {
+        name: (leaf.shape, leaf.dtype) for name, leaf in zip(names, leaves, strict=True)
+    }
+    wrong = {n for n in {*found, *expected} if found.get(n) != expected.get(n)}
+    if wrong:
+        name = min(wrong)
+        raise ValueError(
+            f"{path}: {len(wrong)} arrays are not as expected, the first is {name}: "
+            f"found {found.get(name)}, expected {expected.get(name)}"
+        )
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[n] for n in names])
 
 
 def clear(run: Path) -> None:
