@@ -1,9 +1,12 @@
 """What a person wants to know of a classifier: pure functions of logits and labels.
 
-Everything works under ``jit`` and ``vmap`` and computes in at least float32. Labels are
-in ``0..C-1``; validate them before. Ties go to the first class, as in
-``params.predict``. A row with a NaN among its logits counts as wrong, so that a
-diverged run can not look good by the accident of ``argmax``.
+Everything works under ``jit`` and ``vmap`` and computes in at least float32. Ties go to
+the first class, as in ``params.predict``. A row with a NaN among its logits counts as
+wrong, so that a diverged run can not look good by the accident of ``argmax``.
+
+Labels are in ``0..C-1``; validate them before. A row whose label is out of range counts
+as wrong too, and makes the negative log-likelihood NaN. Shapes that would broadcast,
+such as labels ``(N, 1)``, are refused.
 """
 
 from typing import Any, NamedTuple
@@ -35,11 +38,15 @@ def accuracy(
         weights: ``(N,)``, not negative, not all zero; None weighs all alike.
 
     Returns:
-        A scalar, ``sum_i w_i right_i / sum_i w_i``.
+        A scalar, ``sum_i w_i right_i / sum_i w_i``; a label out of range is wrong.
+
+    Raises:
+        ValueError: The shapes are others.
 
     >>> print(accuracy(jnp.array([[2.0, 1.0], [0.0, 3.0]]), jnp.array([0, 0])))
     0.5
     """
+    _require_rows(logits, labels)
     right = jnp.argmax(logits, axis=-1) == labels
     return _share(right, logits, weights)
 
@@ -56,19 +63,23 @@ def top_k_accuracy(logits: jax.Array, labels: jax.Array, *, k: int) -> jax.Array
         k: How many classes count, from 1 to C.
 
     Returns:
-        A scalar.
+        A scalar; a label out of range is wrong, whatever k.
 
     Raises:
-        ValueError: k is out of range.
+        ValueError: k is out of range, or the shapes are others.
     """
+    _require_rows(logits, labels)
     num_classes = logits.shape[-1]
     if not 1 <= k <= num_classes:
         raise ValueError(f"found k = {k}, expected 1..{num_classes}")
-    chosen = labels[:, None]
+    # uint8 can not hold a number of classes above 255, which it is compared with.
+    chosen = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))[:, None]
     at_label = jnp.take_along_axis(logits, chosen, axis=-1)
     earlier = jnp.arange(num_classes)[None, :] < chosen
     ahead = (logits > at_label) | ((logits == at_label) & earlier)
-    right = jnp.sum(ahead, axis=-1) < k
+    # At a label out of range is NaN, or another class, and nothing need be ahead of it.
+    known = (chosen >= 0) & (chosen < num_classes)
+    right = known[:, 0] & (jnp.sum(ahead, axis=-1) < k)
     return _share(right, logits)
 
 
@@ -83,8 +94,12 @@ def negative_log_likelihood(
         weights: ``(N,)``, not negative, not all zero; None weighs all alike.
 
     Returns:
-        A scalar, in nats.
+        A scalar, in nats; NaN if a label is out of range.
+
+    Raises:
+        ValueError: The shapes are others.
     """
+    _require_rows(logits, labels)
     scores = params.at_least_float32(logits)
     values = losses.softmax_cross_entropy(scores, labels)
     return losses.weighted_mean(values, weights)
@@ -104,10 +119,18 @@ def confusion_matrix(
         ``(C, C)`` int32: rows are true classes, columns predicted ones. An example
         with a class out of range is not counted.
 
+    Raises:
+        ValueError: The shapes are others.
+
     >>> print(confusion_matrix(jnp.array([0, 0, 1]), jnp.array([0, 1, 1]), 2))
     [[1 1]
      [0 1]]
     """
+    if labels.ndim != 1 or predictions.shape != labels.shape:
+        raise ValueError(
+            f"labels have shape {labels.shape} and predictions {predictions.shape}; "
+            "expected (N,) and the same"
+        )
     empty = jnp.zeros((num_classes, num_classes), jnp.int32)
     cells = empty.at[labels, predictions]
     return cells.add(1, mode="drop", wrap_negative_indices=False)
@@ -122,7 +145,12 @@ def per_class_recall(confusion: jax.Array) -> jax.Array:
     Returns:
         ``(C,)``, NaN for a class without examples: average with ``nanmean`` for the
         mean per-class recall.
+
+    Raises:
+        ValueError: The counts are no square matrix.
     """
+    if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
+        raise ValueError(f"confusion has shape {confusion.shape}; expected (C, C)")
     totals = jnp.sum(confusion, axis=-1)
     recall = jnp.diagonal(confusion) / jnp.maximum(totals, 1)
     return jnp.where(totals > 0, recall, jnp.nan)
@@ -141,11 +169,12 @@ def reliability(probs: jax.Array, labels: jax.Array, *, bins: int = 15) -> Relia
 
     Returns:
         Count, mean confidence and accuracy of each bin. NaN probabilities land in the
-        first bin and make its confidence NaN.
+        first bin and make its confidence NaN. A label out of range is wrong.
 
     Raises:
-        ValueError: bins is below 1.
+        ValueError: bins is below 1, or the shapes are others.
     """
+    _require_rows(probs, labels, name="probs")
     if bins < 1:
         raise ValueError(f"found {bins} bins, expected at least 1")
     probs = params.at_least_float32(probs)
@@ -181,7 +210,7 @@ def expected_calibration_error(
         A scalar from 0 to 1; NaN if any row of the probabilities holds a NaN.
 
     Raises:
-        ValueError: bins is below 1.
+        ValueError: bins is below 1, or the shapes are others.
     """
     table = reliability(probs, labels, bins=bins)
     gaps = table.count * jnp.abs(table.accuracy - table.confidence)
@@ -212,6 +241,16 @@ def wilson_interval(share: ArrayLike, count: ArrayLike) -> tuple[Any, Any]:
     half = z * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / shrunk
     # Rounding must not move an end past the share where that is 0 or 1.
     return np.clip(middle - half, 0.0, share), np.clip(middle + half, share, 1.0)
+
+
+def _require_rows(scores: jax.Array, labels: jax.Array, name: str = "logits") -> None:
+    if scores.ndim != 2:
+        raise ValueError(f"{name} have shape {scores.shape}; expected (N, C)")
+    if labels.shape != scores.shape[:1]:
+        raise ValueError(
+            f"labels have shape {labels.shape}; expected {scores.shape[:1]}, one per "
+            f"row of {name}"
+        )
 
 
 def _share(

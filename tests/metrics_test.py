@@ -1,5 +1,7 @@
 """Metrics: scikit-learn's values, ties, empty classes, NaN, jit and vmap."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -131,6 +133,82 @@ def test_nan_is_never_right():
         assert jnp.isnan(metrics.negative_log_likelihood(logits, labels))
         probs = jax.nn.softmax(logits)
         assert jnp.isnan(metrics.expected_calibration_error(probs, labels))
+
+
+@pytest.mark.parametrize("labels", [[3, 7], [-1, -3], [255, 3]])
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+def test_a_label_out_of_range_is_never_right(labels, dtype):
+    """Gathered, -1 would be the last class and 3 a NaN with no class ahead of it."""
+    logits = jnp.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
+    labels = jnp.asarray(np.array(labels).astype(dtype))
+    assert metrics.accuracy(logits, labels) == 0
+    for k in (1, 2, 3):
+        assert metrics.top_k_accuracy(logits, labels, k=k) == 0
+    assert jnp.isnan(metrics.negative_log_likelihood(logits, labels))
+    table = metrics.reliability(jax.nn.softmax(logits), labels, bins=1)
+    np.testing.assert_array_equal(table.accuracy, [0])
+
+
+def test_one_label_out_of_range_among_others():
+    logits, labels = jnp.eye(4), jnp.array([0, 1, 2, 4])
+    assert metrics.accuracy(logits, labels) == 0.75
+    for k in (1, 4):
+        assert metrics.top_k_accuracy(logits, labels, k=k) == 0.75
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
+def test_narrow_labels_of_many_classes(dtype):
+    labels = jnp.asarray(np.array([0, 100, 127], dtype))
+    logits = jnp.zeros((3, 300)).at[jnp.arange(3), jnp.array([0, 100, 299])].set(1.0)
+    np.testing.assert_allclose(metrics.accuracy(logits, labels), 2 / 3)
+    for k, share in ((1, 2 / 3), (128, 2 / 3), (129, 1)):
+        found = metrics.top_k_accuracy(logits, labels, k=k)
+        np.testing.assert_allclose(found, share)
+    confusion = metrics.confusion_matrix(labels, jnp.argmax(logits, axis=1), 300)
+    assert confusion[100, 100] == confusion[127, 299] == 1
+    assert confusion.sum() == 3
+
+
+ROW_METRICS = (
+    metrics.accuracy,
+    functools.partial(metrics.top_k_accuracy, k=1),
+    metrics.negative_log_likelihood,
+    metrics.reliability,
+    metrics.expected_calibration_error,
+)
+
+
+@pytest.mark.parametrize("metric", ROW_METRICS)
+@pytest.mark.parametrize(
+    ("scores", "labels", "message"),
+    [
+        ((4, C), (4, 1), r"labels have shape \(4, 1\); expected \(4,\)"),
+        ((4, C), (1,), r"labels have shape \(1,\); expected \(4,\)"),
+        ((4, C), (), r"labels have shape \(\); expected \(4,\)"),
+        ((C,), (), r"have shape \(7,\); expected \(N, C\)"),
+        ((2, 4, C), (2, 4), r"have shape \(2, 4, 7\); expected \(N, C\)"),
+    ],
+)
+def test_refuses_shapes_that_would_broadcast(metric, scores, labels, message):
+    scores, labels = jnp.full(scores, 1 / C), jnp.zeros(labels, jnp.int32)
+    with pytest.raises(ValueError, match=message):
+        metric(scores, labels)
+    with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match=message):
+        jax.jit(metric)(scores, labels)
+
+
+def test_refuses_other_shapes():
+    logits, labels = example()
+    column = weights_like(labels)[:, None]
+    for metric in (metrics.accuracy, metrics.negative_log_likelihood):
+        with pytest.raises(ValueError, match=r"weights have shape \(101, 1\)"):
+            metric(logits, labels, column)
+    for pair in ((labels, labels[:, None]), (labels[:1], labels), (labels[0],) * 2):
+        with pytest.raises(ValueError, match=r"expected \(N,\) and the same"):
+            metrics.confusion_matrix(*pair, C)
+    for shape in ((C,), (C, 1), (2, C, C)):
+        with pytest.raises(ValueError, match=r"expected \(C, C\)"):
+            metrics.per_class_recall(jnp.ones(shape))
 
 
 def test_infinite_logits():
