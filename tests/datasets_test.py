@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from linclf_jax.data import datasets
+from linclf_jax.data import datasets, preprocessing
 
 SHAPES = {
     "digits": (1797, 64, 10),
@@ -21,7 +21,7 @@ PINNED_INDEX = [
     [0, 2, 5, 7],
     [1, 8, 16, 19],
 ]
-PINNED_FINGERPRINT = "4b331dae2738a73fa9843afc6ba94fdbed3554b3fc7865aba3282c4de8bd9e6b"
+PINNED_FINGERPRINT = "18c71ca963e633d76c9e26edf3bac6aae9cd78a8b6c6dcae467a9105da57c5e1"
 
 
 def splits(dataset):
@@ -45,7 +45,7 @@ def test_splits_partition_the_source_and_keep_the_class_shares(name):
     assert len(dataset.class_names) == len(whole) == classes
     for part, share in zip(splits(dataset), (0.6, 0.2, 0.2), strict=True):
         assert part.x.shape == (len(part.index), columns)
-        assert (part.x.dtype, part.labels.dtype) == (np.float32, np.int32)
+        assert (part.x.dtype, part.labels.dtype) == (np.float64, np.int32)
         assert part.index.dtype == np.int64
         # Each class is cut at two rounded places, so it is off by one row at most.
         counts = np.bincount(part.labels, minlength=classes)
@@ -57,9 +57,40 @@ def test_rows_are_those_of_the_source():
     bunch = sklearn_datasets.load_wine()
     dataset = datasets.load("wine", split_seed=5)
     for part in splits(dataset):
-        np.testing.assert_array_equal(part.x, bunch.data[part.index].astype(np.float32))
+        np.testing.assert_array_equal(part.x, bunch.data[part.index])
         np.testing.assert_array_equal(part.labels, bunch.target[part.index])
     assert dataset.feature_names == tuple(bunch.feature_names)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint8, np.int64])
+def test_every_dtype_arrives_in_float64_with_its_values(dtype):
+    x = (np.arange(60).reshape(20, 3) * 4).astype(dtype)
+    dataset = datasets.split(source(x=x), name="small", split_seed=0)
+    for part in splits(dataset):
+        assert part.x.dtype == np.float64
+        np.testing.assert_array_equal(part.x, x[part.index])
+
+
+def test_a_small_spread_about_a_large_value_survives():
+    """In float32 the neighbours of 1e8 are 8 apart, and this column is constant."""
+    generator = np.random.Generator(np.random.PCG64(0))
+    noise = generator.standard_normal((20, 3))
+    dataset = datasets.split(source(x=1e8 + noise), name="small", split_seed=0)
+    fitted = preprocessing.fit("standardize", dataset.train.x)
+    exact = noise[dataset.train.index]
+    expected = (exact - exact.mean(axis=0)) / exact.std(axis=0)
+    scaled = preprocessing.apply(fitted, dataset.train.x)
+    np.testing.assert_allclose(scaled, expected, atol=1e-7)  # 1e8 has an ulp of 1.5e-8
+
+
+def test_a_value_beyond_float32_is_scaled_and_not_refused():
+    x = np.arange(60.0).reshape(20, 3) * 1e39
+    dataset = datasets.split(source(x=x), name="small", split_seed=0)
+    fitted = preprocessing.fit("mean_range", dataset.train.x)
+    assert np.abs(preprocessing.apply(fitted, dataset.train.x)).max() <= 1
+    fitted = preprocessing.fit("none", dataset.train.x)
+    with pytest.raises(ValueError, match=r"x after none\[0, 0\] = inf"):
+        preprocessing.apply(fitted, dataset.train.x[1:])
 
 
 def test_names_and_images():
@@ -110,7 +141,7 @@ def test_fingerprint_sees_one_changed_value(part, field):
 def test_fingerprint_sees_dtype_and_shape():
     dataset = datasets.split(source(), name="small", split_seed=0)
     train = dataset.train
-    views = [train.x.view(np.int32), train.x.reshape(-1, 1)]
+    views = [train.x.view(np.int64), train.x.reshape(-1, 1)]
     prints = {
         datasets.fingerprint(dataset._replace(train=train._replace(x=x)))
         for x in (train.x, *views)
@@ -176,8 +207,8 @@ def test_refuses_features_that_are_not_finite():
     x = np.ones((20, 3))
     x[4, 1] = np.nan
     refuse(r"1 of 60 .*x\[4, 1\] = nan", {"x": x})
-    x[4, 1] = 1e39  # finite in float64 alone
-    refuse(r"x in float32\[4, 1\] = inf", {"x": x})
+    x[4, 1] = -np.inf
+    refuse(r"1 of 60 .*x\[4, 1\] = -inf", {"x": x})
     refuse("dtype", {"x": np.full((20, 3), "1.5")})
 
 

@@ -108,7 +108,8 @@ def apply(preprocessing: Preprocessing, x: np.ndarray) -> np.ndarray:
         raise ValueError(f"found {values.shape[1]} columns, expected {columns}")
     # Overflow is found by the check at the end, with its place.
     with np.errstate(over="ignore"):
-        scaled = (values - preprocessing.shift[None, :]) / preprocessing.scale[None, :]
+        scaled = values - preprocessing.shift[None, :]
+        scaled /= preprocessing.scale[None, :]  # in place: one array of N D less
         if preprocessing.name == "l2_normalize":
             scaled = _unit_rows(scaled)
         rounded = scaled.astype(np.float32)
