@@ -12,21 +12,28 @@ normal number may be flushed to zero, as XLA does on a CPU.
 Needs mpmath (the extra ``test``). Takes half a minute.
 """
 
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import mpmath
 import numpy as np
 import optax
-from absl import app, flags
+from absl import flags
 
+from experiments import flags as shared_flags
 from linclf_jax import gradients, losses
+from linclf_jax.runs import directory
 
-_OUT = flags.DEFINE_string("out", None, "File for the table; standard output if unset.")
+if TYPE_CHECKING:
+    import mpmath
 
 BOUND = 4.0  # ulp times max(1, D)
 CASES_PER_FAMILY = 80
@@ -41,6 +48,13 @@ FAMILIES = (
     "exact ties",
     "one class",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Where the page goes."""
+
+    out: str | None = None  # a file; standard output if unset
 
 
 class Case(NamedTuple):
@@ -92,6 +106,8 @@ def _draw(
 
 def reference(case: Case) -> tuple[Any, list[Any]]:
     """Returns the loss and the logits gradient, ``mpmath.mpf`` at 50 digits."""
+    import mpmath  # an extra: what needs none of it works without it
+
     with mpmath.workdps(50):
         scores = [mpmath.mpf(float(score)) for score in case.logits]
         top = max(scores)
@@ -106,6 +122,8 @@ def reference(case: Case) -> tuple[Any, list[Any]]:
 
 def scaled_error(value: float, true: mpmath.mpf, case: Case) -> float:
     """Returns the error in ulp of ``true`` over ``max(1, D)``; 0 for a legal flush."""
+    import mpmath
+
     info = np.finfo(case.logits.dtype)
     if not np.isfinite(value):
         return 0.0 if abs(true) > float(info.max) and value > 0 else np.inf
@@ -127,7 +145,7 @@ def _ours(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     return losses.softmax_cross_entropy(logits, labels), gradient
 
 
-def _by_autodiff(loss: losses.Loss) -> Callable:
+def _by_autodiff(loss: Callable) -> Callable:
     def evaluate(logits, labels):
         values, pull = jax.vjp(lambda scores: loss(scores, labels), logits)
         return values, pull(jnp.ones_like(values))[0]
@@ -242,16 +260,35 @@ def page() -> str:
     )
 
 
-def main(argv: list[str]) -> None:
-    """Measures both dtypes and writes the page."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}")
-    text = page()
-    if _OUT.value is None:
-        print(text)
-    else:
-        Path(_OUT.value).write_text(text, encoding="utf-8")
+def run(config: Config) -> None:
+    """Measures both dtypes and writes or prints the page.
+
+    Raises:
+        ValueError: Before anything is measured: mpmath is not installed, or the page
+            could not be written.
+    """
+    if importlib.util.find_spec("mpmath") is None:
+        raise ValueError(
+            "the reference is computed by mpmath, which is not installed: "
+            "pip install 'linclf_jax[test]'"
+        )
+    if config.out is None:
+        print(page())
+        return
+    out = Path(config.out)
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise ValueError(
+            f"--out is {config.out!r}; expected a file in a folder that exists and can "
+            "be written to"
+        )
+    directory.write_text(out, page())
+
+
+def main() -> None:
+    """Writes the page to where the flag says."""
+    run(Config(out=flags.FLAGS.out))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    flags.DEFINE_string("out", Config.out, "File for the page; printed if unset.")
+    shared_flags.launch(main)
