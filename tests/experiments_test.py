@@ -318,11 +318,17 @@ def test_debug_shows_the_traceback():
     assert "Traceback" in done.stderr
 
 
-def test_the_readmes_example_runs(capsys):
+def test_the_readmes_examples_run(tmp_path, capsys):
+    config = Config(epochs=20, tile_width=1, out_dir=str(tmp_path / "digits"))
+    folder = train.run(config).folder
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(compile(code, "README.md", "exec"), {})
-    assert "Params(W=" in capsys.readouterr().out
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    for code in examples:
+        exec(compile(code, "README.md", "exec"), {"run_folder": folder})
+    printed = capsys.readouterr().out
+    assert "Params(W=" in printed
+    assert "[0 1 2 3 4 5 6 7 8 9]" in printed
 
 
 def test_a_table_is_aligned():
