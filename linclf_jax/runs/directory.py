@@ -179,22 +179,42 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes text in UTF-8, whole."""
+    """Writes text in UTF-8, whole.
+
+    Args:
+        path: Where; its folder exists.
+        text: All of the file.
+    """
     write_bytes(path, text.encode())
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes strict JSON, whole: NaN and infinities are null, keys keep their order."""
+    """Writes strict JSON, whole: NaN and infinities are null, keys keep their order.
+
+    Args:
+        path: Where; its folder exists.
+        value: See ``formats.plain``.
+    """
     write_bytes(path, formats.encode_json(value))
 
 
 def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes one strict JSON object a line, whole."""
+    """Writes one strict JSON object a line, whole.
+
+    Args:
+        path: Where; its folder exists.
+        rows: See ``formats.plain``.
+    """
     write_bytes(path, formats.encode_rows(rows))
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an ``.npz``, whole; the same arrays give the same bytes."""
+    """Writes an ``.npz``, whole; the same arrays give the same bytes.
+
+    Args:
+        path: Where; its folder exists.
+        arrays: By their names; see ``formats.encode_arrays``.
+    """
     write_bytes(path, formats.encode_arrays(arrays))
 
 
@@ -203,32 +223,58 @@ def write_tensors(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a ``.safetensors``, whole; the same values give the same bytes."""
+    """Writes a ``.safetensors``, whole; the same values give the same bytes.
+
+    Args:
+        path: Where; its folder exists.
+        tensors: By their names.
+        metadata: Texts by their names.
+    """
     write_bytes(path, formats.encode_tensors(tensors, metadata or {}))
 
 
 def read_json(path: str | Path) -> Any:
-    """Reads strict JSON; ValueError with path, line and column if damaged."""
+    """Reads strict JSON; ValueError with path, line and column if damaged.
+
+    Args:
+        path: The file.
+    """
     return _read(path, formats.decode_json)
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Reads one JSON object a line; ValueError with path and line if damaged."""
+    """Reads one JSON object a line; ValueError with path and line if damaged.
+
+    Args:
+        path: The file.
+    """
     return _read(path, formats.decode_rows)
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads an ``.npz``, never unpickling; ValueError with the path if damaged."""
+    """Reads an ``.npz``, never unpickling; ValueError with the path if damaged.
+
+    Args:
+        path: The file.
+    """
     return _read(path, formats.decode_arrays)
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a ``.safetensors``; ValueError with the path if damaged."""
+    """Reads the tensors of a ``.safetensors``; ValueError with the path if damaged.
+
+    Args:
+        path: The file.
+    """
     return _read(path, formats.decode_tensors)[0]
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """Reads the metadata of a ``.safetensors``; ValueError with the path if damaged."""
+    """Reads the metadata of a ``.safetensors``; ValueError with the path if damaged.
+
+    Args:
+        path: The file.
+    """
     return _read(path, formats.decode_tensors)[1]
 
 

@@ -82,7 +82,11 @@ def style() -> Iterator[None]:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG bytes: the same figure gives the same bytes."""
+    """The figure as PNG bytes: the same figure gives the same bytes.
+
+    Args:
+        figure: any, of whatever size.
+    """
     buffer = io.BytesIO()
     with style(), warnings.catch_warnings():
         # A class name in a script that the font lacks is drawn as boxes; the page
@@ -116,6 +120,10 @@ def short_number(value: float) -> str:
 def short_name(name: str, length: int = 16) -> str:
     """A class name that fits beside an axis.
 
+    Args:
+        name: the whole of it.
+        length: of what is returned, at most.
+
     >>> short_name("white-throated kingfisher")
     'white-throated …'
     """
@@ -124,6 +132,10 @@ def short_name(name: str, length: int = 16) -> str:
 
 def thinned(labels: Sequence[str], most: int) -> list[str]:
     """The labels with all but every k-th blanked, so that at most ``most`` remain.
+
+    Args:
+        labels: of an axis, in order.
+        most: how many of them there is room for.
 
     >>> thinned(["a", "b", "c", "d", "e"], 3)
     ['a', '', 'c', '', 'e']

@@ -54,17 +54,29 @@ def plain(value: Any, where: str = "value") -> Any:
 
 
 def encode_json(value: Any) -> bytes:
-    """Returns strict JSON; keys keep their order, floats round-trip. See ``plain``."""
+    """Returns strict JSON; keys keep their order, floats round-trip. See ``plain``.
+
+    Args:
+        value: What ``plain`` takes.
+    """
     return (json.dumps(plain(value), allow_nan=False, indent=2) + "\n").encode()
 
 
 def decode_json(data: bytes) -> Any:
-    """Returns the value; ValueError with line and column where it is no strict JSON."""
+    """Returns the value; ValueError with line and column where it is no strict JSON.
+
+    Args:
+        data: All of a file.
+    """
     return _parse(data, first_line=1)
 
 
 def encode_rows(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Returns one strict JSON object a line. See ``plain``."""
+    """Returns one strict JSON object a line. See ``plain``.
+
+    Args:
+        rows: Mappings that ``plain`` takes.
+    """
     lines = (
         json.dumps(plain(row, f"row {number}"), allow_nan=False) + "\n"
         for number, row in enumerate(rows)
@@ -73,7 +85,11 @@ def encode_rows(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def decode_rows(data: bytes) -> list[dict[str, Any]]:
-    """Returns the rows; ValueError with the line that is damaged or cut short."""
+    """Returns the rows; ValueError with the line that is damaged or cut short.
+
+    Args:
+        data: All of a file.
+    """
     *lines, rest = data.split(b"\n")
     if rest:
         raise ValueError(f"line {len(lines) + 1}: cut short, it has no end")
@@ -112,7 +128,11 @@ def encode_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def decode_arrays(data: bytes) -> dict[str, np.ndarray]:
-    """Returns the arrays of an ``.npz``, never unpickling; ValueError if damaged."""
+    """Returns the arrays of an ``.npz``, never unpickling; ValueError if damaged.
+
+    Args:
+        data: All of a file.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             # Read to the end before parsing: only then is the checksum compared.
@@ -136,7 +156,12 @@ def decode_arrays(data: bytes) -> dict[str, np.ndarray]:
 def encode_tensors(
     tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> bytes:
-    """Returns a ``.safetensors`` file with tensors and strings of metadata."""
+    """Returns a ``.safetensors`` file with tensors and strings of metadata.
+
+    Args:
+        tensors: By their names.
+        metadata: Texts by their names.
+    """
     data = safetensors_numpy.save(
         {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     )
@@ -153,6 +178,9 @@ def decode_tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Returns tensors and metadata of a ``.safetensors`` file; ValueError if damaged.
 
     A flipped bit in the numbers is not seen: the format has no checksum.
+
+    Args:
+        data: All of a file.
     """
     try:
         tensors = safetensors_numpy.load(data)

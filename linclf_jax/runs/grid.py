@@ -49,7 +49,13 @@ def _panel(optimizer: str, rows: Sequence[results.Row]) -> Panel:
 
 
 def position(rates: np.ndarray, l2s: np.ndarray, row: results.Row) -> tuple[int, int]:
-    """Row and column of a lane in arrays over ``l2s`` (R,) and ``rates`` (K,)."""
+    """Row and column of a lane in arrays over ``l2s`` (R,) and ``rates`` (K,).
+
+    Args:
+        rates: (K,) ascending.
+        l2s: (R,) ascending.
+        row: of ``results.jsonl``, its values among them.
+    """
     down, across = (
         np.searchsorted(l2s, row["l2"]),
         rates.searchsorted(row["learning_rate"]),

@@ -21,6 +21,9 @@ NARROW = 640
 def text(value: Any) -> str:
     """Escapes anything for use between tags or in an attribute.
 
+    Args:
+        value: anything with a ``str``.
+
     >>> text("<script>")
     '&lt;script&gt;'
     """
@@ -29,6 +32,9 @@ def text(value: Any) -> str:
 
 def plain(value: Any) -> str:
     """A value of a JSON file as a person would write it, exact, not escaped.
+
+    Args:
+        value: of a JSON file.
 
     >>> plain(0.0003), plain(None), plain(["a", 2]), plain(True)
     ('0.0003', 'none', 'a, 2', 'true')
@@ -43,7 +49,11 @@ def plain(value: Any) -> str:
 
 
 def command(words: Sequence[str]) -> str:
-    """A shell command that one click selects and that breaks between words only."""
+    """A shell command that one click selects and that breaks between words only.
+
+    Args:
+        words: quoted for a shell where they need it.
+    """
     spans = " ".join(f"<span>{text(word)}</span>" for word in words)
     return f"<pre><code>{spans}</code></pre>"
 
@@ -65,7 +75,13 @@ def document(title: str, body: Iterable[str]) -> str:
 
 
 def section(name: str, heading: str, *pieces: str) -> str:
-    """A section with an anchor and a heading; ``pieces`` are markup."""
+    """A section with an anchor and a heading; ``pieces`` are markup.
+
+    Args:
+        name: of the anchor.
+        heading: plain text.
+        pieces: markup, in order; empty ones are left out.
+    """
     inside = "\n".join(piece for piece in pieces if piece)
     return (
         f'<section id="{text(name)}">\n<h2>{text(heading)}</h2>\n{inside}\n</section>'
@@ -73,18 +89,32 @@ def section(name: str, heading: str, *pieces: str) -> str:
 
 
 def when(condition: object, sentence: str) -> str:
-    """A sentence for where it is true, and the empty string elsewhere."""
+    """A sentence for where it is true, and the empty string elsewhere.
+
+    Args:
+        condition: anything with a truth value.
+        sentence: plain text.
+    """
     return sentence if condition else ""
 
 
 def paragraph(*sentences: str, kind: str = "") -> str:
-    """Sentences of plain text; the empty ones are left out."""
+    """Sentences of plain text; the empty ones are left out.
+
+    Args:
+        sentences: plain text, in order.
+        kind: of the style sheet.
+    """
     attribute = f' class="{text(kind)}"' if kind else ""
     return f"<p{attribute}>{text(' '.join(s for s in sentences if s))}</p>"
 
 
 def bullets(items: Iterable[str]) -> str:
-    """A list of plain texts."""
+    """A list of plain texts.
+
+    Args:
+        items: plain text.
+    """
     return "<ul>\n" + "".join(f"<li>{text(i)}</li>\n" for i in items) + "</ul>"
 
 
@@ -108,7 +138,11 @@ def picture(png: bytes, *, alt: str, caption: Sequence[str]) -> str:
 
 
 def facts(pairs: Mapping[str, Any]) -> str:
-    """Names and values; a mapping among the values is spread out under its name."""
+    """Names and values; a mapping among the values is spread out under its name.
+
+    Args:
+        pairs: values of a JSON file by their names.
+    """
     flat: dict[str, Any] = {}
     for name, value in pairs.items():
         inner = value if isinstance(value, Mapping) else {"": value}

@@ -18,7 +18,12 @@ GRID = ("optimizer", "learning_rate", "l2")
 
 
 def heatmap(run: record.Record, png: bytes) -> str:
-    """Where in the grid the good lanes are."""
+    """Where in the grid the good lanes are.
+
+    Args:
+        run: the run folder.
+        png: the figure.
+    """
     differing = results.varying(run.rows)
     repeats = [f"{name}s" for name in ("seed", "fold") if name in differing]
     others = [n for n in differing if n not in ("seed", "fold", *GRID)]
@@ -52,7 +57,12 @@ def heatmap(run: record.Record, png: bytes) -> str:
 
 
 def curves(run: record.Record, png: bytes) -> str:
-    """How training went."""
+    """How training went.
+
+    Args:
+        run: the run folder.
+        png: the figure.
+    """
     unseen = _without_curve(run)
     return markup.section(
         "curves",
@@ -81,7 +91,11 @@ def _without_curve(run: record.Record) -> int:
 
 
 def ranking(run: record.Record) -> str:
-    """The best lanes, in the order of the choice; empty if no lane finished."""
+    """The best lanes, in the order of the choice; empty if no lane finished.
+
+    Args:
+        run: the run folder.
+    """
     ranked = run.ranked
     best = ranked[:SHOWN]
     if not best:
@@ -132,7 +146,12 @@ def _common(rows: Sequence[results.Row], differing: Sequence[str]) -> str:
 
 
 def confusion(run: record.Record, png: bytes) -> str:
-    """Which classes are taken for which."""
+    """Which classes are taken for which.
+
+    Args:
+        run: the run folder.
+        png: the figure.
+    """
     test, names = run.choice["test"], run.config["data"]["class_names"]
     counts = np.asarray(test["confusion"])
     wrong = int(counts.sum() - np.trace(counts))
@@ -162,6 +181,10 @@ def confusion(run: record.Record, png: bytes) -> str:
 def most_frequent_errors(counts: np.ndarray, most: int = 5) -> list[tuple[int, int]]:
     """The largest counts off the diagonal, as (true, predicted); ties in row order.
 
+    Args:
+        counts: (C, C) integers, true classes down.
+        most: how many to return at most.
+
     >>> most_frequent_errors(np.array([[9, 1, 0], [4, 9, 0], [0, 1, 9]]), most=2)
     [(1, 0), (0, 1)]
     """
@@ -172,7 +195,12 @@ def most_frequent_errors(counts: np.ndarray, most: int = 5) -> list[tuple[int, i
 
 
 def templates(run: record.Record, png: bytes) -> str:
-    """What each class looks for."""
+    """What each class looks for.
+
+    Args:
+        run: the run folder.
+        png: the figure.
+    """
     colour = len(run.config["data"]["image_shape"]) == 3
     most, size = plots.MOST_TEMPLATES, run.config["data"]["num_classes"]
     return markup.section(
@@ -195,7 +223,12 @@ def templates(run: record.Record, png: bytes) -> str:
 
 
 def reliability(run: record.Record, png: bytes) -> str:
-    """Whether its probabilities can be believed."""
+    """Whether its probabilities can be believed.
+
+    Args:
+        run: the run folder.
+        png: the figure.
+    """
     error = run.choice["test"]["calibration_error"]
     return markup.section(
         "reliability",
@@ -214,7 +247,11 @@ def reliability(run: record.Record, png: bytes) -> str:
 
 
 def origins(run: record.Record) -> str:
-    """Data, flags and environment."""
+    """Data, flags and environment.
+
+    Args:
+        run: the run folder.
+    """
     data = dict(run.config["data"])
     names = data.pop("class_names")
     data["class_names"] = names if len(names) <= 20 else [*names[:20], "…"]
