@@ -20,6 +20,9 @@ CRITERIA = {"val_loss": (1, "val_accuracy"), "val_accuracy": (-1, "val_loss")}
 def settings(row: Row) -> dict[str, Any]:
     """Returns the settings that a lane uses: what makes it an experiment of its own.
 
+    Args:
+        row: One row of results.
+
     >>> settings({"lane": 3, "optimizer": "sgd", "momentum": None, "val_loss": 1.2})
     {'optimizer': 'sgd'}
     """
@@ -30,6 +33,9 @@ def varying(rows: Sequence[Row]) -> list[str]:
     """Returns the settings, seeds and folds in which lanes differ, in column order.
 
     None, for a setting that a lane does not use, is no value.
+
+    Args:
+        rows: One per lane.
     """
     columns = rows[0] if rows else ()
     names = [name for name in columns if name not in OUTCOMES] + ["seed", "fold"]
@@ -38,7 +44,14 @@ def varying(rows: Sequence[Row]) -> list[str]:
 
 
 def validate_criterion(by: str) -> None:
-    """Raises ValueError, with the names allowed, unless ``by`` is in ``CRITERIA``."""
+    """Checks what lanes are to be ordered by.
+
+    Args:
+        by: A name in ``CRITERIA``.
+
+    Raises:
+        ValueError: It is another word; with the names allowed.
+    """
     if by not in CRITERIA:
         raise ValueError(
             f"--select_by is {by!r}; expected one of {', '.join(CRITERIA)}"
@@ -66,7 +79,11 @@ def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
 
 
 def diverged(rows: Sequence[Row]) -> list[int]:
-    """Returns the lanes that did not end well, in the order of the rows."""
+    """Returns the lanes that did not end well, in the order of the rows.
+
+    Args:
+        rows: One per lane.
+    """
     return [row["lane"] for row in rows if row["status"] != "ok"]
 
 

@@ -30,7 +30,15 @@ ALLOWED = {
 }
 LONGEST = 300  # lines
 # Parts that people call from their own code: all arguments have their shape and dtype.
-DESCRIBED = {*MATHEMATICS[:-1], "validation", "metrics", "data"}
+DESCRIBED = {
+    *MATHEMATICS[:-1],
+    "validation",
+    "metrics",
+    "data",
+    "results",
+    "runs",
+    "fit",
+}
 
 
 def parsed(path: Path) -> ast.Module:

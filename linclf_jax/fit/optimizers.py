@@ -73,7 +73,11 @@ COMMON_HPARAMS = ("learning_rate", "l2", "warmup", "init_scale")
 
 
 def uses(optimizer: str) -> tuple[str, ...]:
-    """Returns the fields of ``Hparams`` that change a run with this optimizer."""
+    """Returns the fields of ``Hparams`` that change a run with this optimizer.
+
+    Args:
+        optimizer: A key of ``OPTIMIZERS``.
+    """
     return COMMON_HPARAMS + OPTIMIZERS[optimizer].uses
 
 
@@ -137,6 +141,11 @@ def make_schedule(name: str, hparams: Hparams, num_steps: int) -> Schedule:
 
     It rises linearly over the first ``warmup * num_steps`` steps, and then stays or
     falls, reaching 0 where step ``num_steps`` would be.
+
+    Args:
+        name: ``constant``, ``cosine`` or ``linear``.
+        hparams: ``learning_rate`` and ``warmup`` are used, concrete or traced.
+        num_steps: Steps of the whole run.
     """
     shape = _SHAPES[name]
 

@@ -115,6 +115,10 @@ def validate_hparam(name: str, value: float) -> None:
 
 
 def to_float32(value: float) -> float:
-    """Returns the float32 nearest to ``value``, infinity where it is too large."""
+    """Returns the float32 nearest to a number, infinity where it is too large.
+
+    Args:
+        value: A concrete number.
+    """
     with np.errstate(over="ignore"):
         return float(np.float32(value))

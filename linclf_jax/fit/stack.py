@@ -20,12 +20,20 @@ CLASSES = 1  # their axis in logits (B, C, L)
 
 
 def lanes_last(params: Params) -> Params:
-    """Returns ``W (D, C, L)``, ``b (1, C, L)`` from ``W (L, D, C)``, ``b (L, C)``."""
+    """Returns ``W (D, C, L)``, ``b (1, C, L)`` from ``W (L, D, C)``, ``b (L, C)``.
+
+    Args:
+        params: Classifiers, lanes in front.
+    """
     return Params(jnp.moveaxis(params.W, 0, -1), params.b.T[None])
 
 
 def lanes_first(params: Params) -> Params:
-    """Returns ``W (L, D, C)``, ``b (L, C)`` from ``W (D, C, L)``, ``b (1, C, L)``."""
+    """Returns ``W (L, D, C)``, ``b (L, C)`` from ``W (D, C, L)``, ``b (1, C, L)``.
+
+    Args:
+        params: Classifiers, lanes last.
+    """
     return Params(jnp.moveaxis(params.W, -1, 0), params.b[0].T)
 
 

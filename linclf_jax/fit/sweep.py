@@ -129,6 +129,10 @@ def _validate_axes(
 def make_tiles(lanes: Sequence[Lane], width: int) -> tuple[Tile, ...]:
     """Returns the lanes in tiles of at most ``width``, each of one static and seed.
 
+    Args:
+        lanes: In any order.
+        width: Lanes of one compiled program.
+
     Raises:
         ValueError: The width is below 1.
     """

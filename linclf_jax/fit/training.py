@@ -59,7 +59,12 @@ Train = Callable[[jax.Array, Hparams, Data], tuple[Params, History]]
 
 
 def num_steps(num_rows: int, static: Static) -> int:
-    """Returns the steps of a whole run; the last batch of an epoch may be short."""
+    """Returns the steps of a whole run; the last batch of an epoch may be short.
+
+    Args:
+        num_rows: N, of the training split.
+        static: Batch size and epochs are used.
+    """
     return static.epochs * -(-num_rows // static.batch_size)
 
 
@@ -228,7 +233,11 @@ def draw_minibatches(
 
 
 def diagnose(loss: jax.Array) -> jax.Array:
-    """Returns the status that a loss amounts to, int32 of the shape of ``loss``."""
+    """Returns the status that a loss amounts to, int32 of the shape of ``loss``.
+
+    Args:
+        loss: Mean losses, ``(L,)``.
+    """
     return jnp.select(
         [~jnp.isfinite(loss), loss > EXPLODED_ABOVE],
         [jnp.int32(NONFINITE_LOSS), jnp.int32(EXPLODED)],

@@ -62,7 +62,11 @@ def load(run: Path, number: int, like: Piece) -> Piece | None:
 
 
 def clear(run: Path) -> None:
-    """Removes all pieces, once what they held has been written elsewhere."""
+    """Removes all pieces, once what they held has been written elsewhere.
+
+    Args:
+        run: The run folder.
+    """
     folder = run / _FOLDER
     if folder.exists():
         for path in folder.iterdir():
