@@ -7,6 +7,7 @@ number before it and a letter, so that S5g is the seventh step after equation (5
 word after the name marks one of several readings of the same line.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,13 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linclf_jax.audit import original_bias, original_loss, original_weights
+from linclf_jax.audit import original_gradients, original_loss
 from linclf_jax.audit import statements as st
 from linclf_jax.audit.statements import Example, Statement, Value
 
-STATEMENTS = (
-    original_loss.STATEMENTS + original_weights.STATEMENTS + original_bias.STATEMENTS
-)
+STATEMENTS = original_loss.STATEMENTS + original_gradients.STATEMENTS
 HOLDS, FAILS = "holds", "fails as printed"
 
 _SHAPE = (5, 3, 5)  # N, D, C; N = C lets the bias by sample of S5 broadcast silently
@@ -109,7 +108,10 @@ def claims(
         printed, corrected, reference = values
         rows.append(
             Claim(
-                *line[:4],
+                line.name,
+                line.place,
+                line.printed,
+                line.corrected,
                 printed_error=difference(printed, reference),
                 corrected_error=difference(corrected, reference),
                 tolerance=_tolerance(dtype),
@@ -213,13 +215,14 @@ def _evaluate(
     groups: Sequence[tuple[Value, ...]], seeds: int, dtype: str
 ) -> list[list[np.ndarray]]:
     """Computes every function on all examples, in one program."""
-
-    def run(e: Example) -> list[list[jax.Array]]:
-        return [[f(e) for f in group] for group in groups]
-
     with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("highest"):
-        results = jax.jit(jax.vmap(run))(_random_examples(seeds, dtype))
+        results = _run(tuple(groups), _random_examples(seeds, dtype))
         return jax.tree.map(np.asarray, results)
+
+
+@functools.partial(jax.jit, static_argnums=0)  # compiled once for the same functions
+def _run(groups: tuple[tuple[Value, ...], ...], examples: Example) -> list[list]:
+    return jax.vmap(lambda e: [[f(e) for f in group] for group in groups])(examples)
 
 
 def _random_examples(seeds: int, dtype: str) -> Example:

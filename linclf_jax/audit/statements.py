@@ -164,6 +164,11 @@ def true_factor(e: Example) -> jax.Array:
     return jnp.broadcast_to(-1 / true_prob(e)[:, None], scores(e).shape)
 
 
+def true_product(e: Example) -> jax.Array:
+    """Returns (6) times row ``y_i`` of (7), ``p_ij - t_ij`` not yet cancelled."""
+    return true_factor(e) * true_slope(e)
+
+
 # Printed steps that serve more than one line. The mistakes of the last two cancel.
 def diagonal_chain(e: Example) -> jax.Array:
     """Returns (6) times the diagonal of (7) alone: ``-t_ij (1 - p_ij)``, ``(N, C)``."""
