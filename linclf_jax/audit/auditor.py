@@ -13,7 +13,7 @@ import numpy as np
 
 from linclf_jax import losses
 from linclf_jax.audit import cases as case_lib
-from linclf_jax.audit import diagnosis, outcomes, reference, report
+from linclf_jax.audit import diagnosis, outcomes, reference
 from linclf_jax.audit.cases import Case, HostParams
 from linclf_jax.audit.diagnosis import Evidence
 from linclf_jax.audit.outcomes import GradientFn, Outcome
@@ -50,7 +50,7 @@ class Audit(NamedTuple):
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        return report.format_audit(self)
+        return _table(self)
 
 
 class _Right(NamedTuple):
@@ -210,3 +210,46 @@ def _unreadable(found: np.ndarray, expected: np.ndarray) -> str:
         first = ", ".join(map(str, np.argwhere(bad)[0]))
         return f"{bad.sum()} of {bad.size} entries not finite, first at [{first}]"
     return ""
+
+
+def _table(audit: Audit) -> str:
+    """Returns a line for each case, what went wrong first, and the diagnosis."""
+    cases: dict[str, list[Row]] = {}
+    for row in audit.rows:
+        cases.setdefault(row.case, []).append(row)
+    lines = [
+        f"gradient of {audit.loss}; ! marks a difference larger than rounding",
+        f"{'largest differences from':52s}" + 2 * f"{'autodiff':>14s}{'central':>13s}",
+        f"{'case':28s}{'N':>4s}{'D':>4s}{'C':>4s}{'l2':>9s}   "
+        + f"{'dW f32':>8s} {'db f32':>8s} {'f32':>8s} "
+        + f"{'dW f64':>8s} {'db f64':>8s} {'f64':>8s}",
+        *map(_case_line, cases.values()),
+        *(f"note: {note}" for note in audit.notes),
+    ]
+    return "\n".join(lines + _verdict(audit))
+
+
+def _case_line(rows: Sequence[Row]) -> str:
+    N, D, C = rows[0].shape
+    line = f"{rows[0].case:28s}{N:4d}{D:4d}{C:4d}{rows[0].l2:9.3g}   "
+    for dtype in outcomes.DTYPES:
+        parts = [row for row in rows if row.dtype == dtype]
+        cells = [_number(row.autodiff_error, row.passed) for row in parts]
+        central = max((row.differences_error for row in parts), default=0.0)
+        cells += [_number(central, True)] if parts else 3 * [f"{'-':>8s} "]
+        line += "".join(cells)
+    return line.rstrip()
+
+
+def _number(value: float, passed: bool) -> str:
+    return f"{value:8.1e}" + (" " if passed else "!")
+
+
+def _verdict(audit: Audit) -> list[str]:
+    failed = [row for row in audit.rows if not row.passed]
+    if audit.passed:
+        return [f"PASSED: {len(audit.rows)} comparisons agree to rounding"]
+    lines = [f"FAILED: {len(failed)} of {len(audit.rows)} comparisons"]
+    for row in failed[:1]:
+        lines += [f"first: {row.case}, {row.dtype}, d{row.part}:", f"  {row.remark}"]
+    return [*lines, f"diagnosis: {audit.diagnosis}"]
