@@ -118,9 +118,14 @@ def audit_gradient(
     again = outcomes.run(gradient_fn, cases[0], dtype)
     if not diagnosis.same(evidence[0].outcome, again, evidence[0].rounding):
         return Audit(loss, rows, False, IMPURE, notes)
-    passed = all(row.passed for row in rows)
-    found = "" if passed else diagnosis.diagnose(evidence, loss)
-    return Audit(loss, rows, passed, found, notes)
+    if all(row.passed for row in rows):
+        return Audit(loss, rows, True, "", notes)
+    ratios = {
+        part: max(row.ratio for row in rows if (row.dtype, row.part) == (dtype, part))
+        for part in HostParams._fields
+    }
+    found = diagnosis.diagnose(evidence, loss, ratios)
+    return Audit(loss, rows, False, found, notes)
 
 
 def _run(

@@ -27,46 +27,75 @@ class Evidence(NamedTuple):
     rounding: HostParams
 
 
-def diagnose(evidence: Sequence[Evidence], loss: str) -> str:
+def diagnose(
+    evidence: Sequence[Evidence], loss: str, ratios: Mapping[str, float]
+) -> str:
     """Names the known fault that a gradient has, if one reproduces it in every case.
 
     Tried in this order: every catalogued fault; the right gradient, roughly or times a
     number; a catalogued fault, or none, for dW and for db alone.
+
+    Args:
+      evidence: One for each case.
+      loss: A name in ``losses.LOSSES``.
+      ratios: Of W and of b, the worst coordinate's error over what rounding allows.
     """
     problems = [item.outcome.problem for item in evidence]
     if all(problems):
         return problems[0]
+    penalty = any(item.pieces.l2 > 0 for item in evidence)
+    # In the dtype of the outcomes: a fault overflows where they do.
+    pieces = [_in_dtype(item.pieces, item.outcome.dtype) for item in evidence]
     known = {
-        name: _run(fault, evidence) for name, fault in faults.catalogue(loss).items()
+        name: _run(fault, pieces)
+        for name, fault in faults.catalogue(loss, penalty=penalty).items()
     }
-    names = _reproducing(known, evidence, HostParams._fields)
+    right = _run(reference.gradient, pieces)
+    names = [
+        name
+        for name in _reproducing(known, evidence, HostParams._fields)
+        if not _harmless(known[name], right, evidence)
+    ]
     if names:
         return " or ".join(names)
-    right = _run(reference.gradient, evidence)
+    dtype = evidence[0].outcome.dtype
     if _distance(right, evidence, HostParams._fields) <= 1:
-        return f"the right gradient, but for errors of up to {_SLACK:g} times rounding"
+        return "the right gradient" + _but(max(ratios.values()), dtype)
     factor = _factor(right, evidence)
     scaled = [
         None if g is None else HostParams(factor * g.W, factor * g.b) for g in right
     ]
     if _distance(scaled, evidence, HostParams._fields) <= 1:
         return f"the right gradient times {factor:.6g}"
-    parts = [_part(field, known, right, evidence) for field in HostParams._fields]
-    if all(part == NONE for part in parts):
+    parts = {}
+    for field in HostParams._fields:
+        if _distance(right, evidence, (field,)) <= 1:
+            parts[field] = "right" + _but(ratios[field], dtype)
+        else:
+            parts[field] = next(iter(_reproducing(known, evidence, (field,))), NONE)
+    if set(parts.values()) == {NONE}:
         return NONE
-    return f"dW: {parts[0]}; db: {parts[1]}"
+    return f"dW: {parts['W']}; db: {parts['b']}"
 
 
-def _part(
-    field: str,
-    known: Mapping[str, Results],
-    right: Results,
-    evidence: Sequence[Evidence],
-) -> str:
-    """Names what one part of the gradient is."""
-    if _distance(right, evidence, (field,)) <= 1:
-        return "right"
-    return next(iter(_reproducing(known, evidence, (field,))), NONE)
+def _harmless(fault: Results, right: Results, evidence: Sequence[Evidence]) -> bool:
+    """Returns True when a fault does not show in these cases, such as an overflow."""
+    as_right = [
+        item._replace(outcome=Outcome(gradient, item.outcome.dtype))
+        for item, gradient in zip(evidence, right, strict=True)
+    ]
+    return _distance(fault, as_right, HostParams._fields) <= 1
+
+
+def _but(ratio: float, dtype: str) -> str:
+    """Says what keeps a gradient near the right one from passing; empty if nothing."""
+    if ratio <= 1:
+        return ""
+    off = f"off by up to {ratio:.3g} times {dtype} rounding"
+    if ratio <= _SLACK:
+        return f", but {off}"
+    # Near it only as measured by the largest entry of the array.
+    return f" in its largest entries; smaller ones are {off}"
 
 
 def same(a: Outcome, b: Outcome, rounding: HostParams) -> bool:
@@ -81,15 +110,13 @@ def same(a: Outcome, b: Outcome, rounding: HostParams) -> bool:
     )
 
 
-def _run(
-    fault: Callable[[Pieces], HostParams], evidence: Sequence[Evidence]
-) -> Results:
-    """Runs a fault in the dtype of the outcomes: it overflows where they do."""
+def _run(fault: Callable[[Pieces], HostParams], pieces: Sequence[Pieces]) -> Results:
+    """Runs a fault on every case."""
     results = []
     with np.errstate(all="ignore"):
-        for item in evidence:
+        for case in pieces:
             try:
-                results.append(fault(_in_dtype(item.pieces, item.outcome.dtype)))
+                results.append(fault(case))
             except ValueError:  # shapes that do not fit, as for whoever wrote it
                 results.append(None)
     return results

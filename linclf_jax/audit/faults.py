@@ -17,9 +17,15 @@ from linclf_jax.audit.reference import Pieces, gradient
 Fault = Callable[[Pieces], HostParams]
 
 
-def catalogue(loss: str) -> dict[str, Fault]:
-    """Returns the known faults of a gradient of the named loss, by name."""
-    return {**ANY_LOSS, **BY_LOSS[loss]}
+def catalogue(loss: str, *, penalty: bool = True) -> dict[str, Fault]:
+    """Returns the known faults of a gradient of the named loss, by name.
+
+    Args:
+      loss: A name in ``losses.LOSSES``.
+      penalty: Whether any l2 is above 0, so that a fault of the penalty shows.
+    """
+    known = ANY_LOSS | BY_LOSS[loss]
+    return known | PENALTY if penalty else known
 
 
 # One piece replaced.
@@ -70,6 +76,11 @@ def _times(g: HostParams, factor: float) -> HostParams:
     return HostParams(factor * g.W, factor * g.b)
 
 
+def _summed(c: Pieces) -> HostParams:
+    """Returns the sum over the rows, not their mean, and no penalty."""
+    return HostParams(c.x.T @ c.r, c.r.sum(axis=0))
+
+
 def _last_row(c: Pieces) -> HostParams:
     """Returns what a loop that writes ``=`` for ``+=`` leaves behind."""
     last = np.arange(len(c.x)) == len(c.x) - 1
@@ -104,25 +115,6 @@ ANY_LOSS: MappingProxyType[str, Fault] = MappingProxyType(
         "mean over the classes as well: 1/C": lambda c: gradient(c, c.r / c.b.size),
         "multiplied by C": lambda c: gradient(c, c.r * c.b.size),
         "only the last row counts: = for +=": _last_row,
-        # The penalty.
-        "penalty missing": lambda c: _penalty(c, 0 * c.W),
-        "penalty doubled: l2 ||W||^2 without the half": lambda c: _penalty(
-            c, 2 * c.l2 * c.W
-        ),
-        "penalty halved": lambda c: _penalty(c, c.l2 / 2 * c.W),
-        "penalty divided by N": lambda c: _penalty(c, c.l2 / len(c.x) * c.W),
-        "penalty multiplied by N: the sum convention": lambda c: _penalty(
-            c, c.l2 * len(c.x) * c.W
-        ),
-        "penalty of the wrong sign": lambda c: _penalty(c, -c.l2 * c.W),
-        "penalty l2 sign(W): an L1 penalty": lambda c: _penalty(c, c.l2 * np.sign(c.W)),
-        "penalty l2 W / ||W||: the norm not squared": lambda c: _penalty(
-            c, c.l2 * c.W / np.linalg.norm(c.W)
-        ),
-        "penalty a constant l2, without W": lambda c: _penalty(
-            c, c.l2 * np.ones_like(c.W)
-        ),
-        "bias penalised": lambda c: _bias(c, gradient(c).b + c.l2 * c.b),
         # Signs, shapes and axes.
         "sign: the whole gradient": lambda c: _times(gradient(c), -1.0),
         "sign: the data term alone, target minus prediction": lambda c: gradient(
@@ -153,9 +145,36 @@ ANY_LOSS: MappingProxyType[str, Fault] = MappingProxyType(
     }
 )
 
+PENALTY: MappingProxyType[str, Fault] = MappingProxyType(
+    {
+        "penalty missing": lambda c: _penalty(c, 0 * c.W),
+        "penalty doubled: l2 ||W||^2 without the half": lambda c: _penalty(
+            c, 2 * c.l2 * c.W
+        ),
+        "penalty halved": lambda c: _penalty(c, c.l2 / 2 * c.W),
+        "penalty divided by N": lambda c: _penalty(c, c.l2 / len(c.x) * c.W),
+        "penalty multiplied by N: the sum convention": lambda c: _penalty(
+            c, c.l2 * len(c.x) * c.W
+        ),
+        "penalty of the wrong sign": lambda c: _penalty(c, -c.l2 * c.W),
+        "penalty l2 sign(W): an L1 penalty": lambda c: _penalty(c, c.l2 * np.sign(c.W)),
+        "penalty l2 W / ||W||: the norm not squared": lambda c: _penalty(
+            c, c.l2 * c.W / np.linalg.norm(c.W)
+        ),
+        "penalty a constant l2, without W": lambda c: _penalty(
+            c, c.l2 * np.ones_like(c.W)
+        ),
+        "bias penalised": lambda c: _bias(c, gradient(c).b + c.l2 * c.b),
+        "1/N and penalty both missing": _summed,
+    }
+)
+
 _SOFTMAX: dict[str, Fault] = {
     # The original derivation.
     "bias gradient = P, S7": lambda c: _bias(c, _p(c).mean(axis=0)),
+    "the original as it stands: S6, S7, no 1/N, no penalty": lambda c: _summed(
+        c
+    )._replace(b=_p(c).sum(axis=0)),
     "chain rule on the diagonal alone: only the true class learns, S4a": lambda c: (
         gradient(c, c.r * c.t)
     ),
