@@ -124,7 +124,7 @@ def test_right_gradients_pass(name, loss, l2):
     assert result.diagnosis == ""
     assert result.notes == ()
     dtypes = {row.dtype for row in result.rows}
-    assert (dtypes, len(result.rows)) == ({"float32", "float64"}, 4 * 23)
+    assert (dtypes, len(result.rows)) == ({"float32", "float64"}, 4 * 24)
     assert {row.part for row in result.rows} == {"W", "b"}
 
 
@@ -288,6 +288,42 @@ def test_a_fault_written_another_way_is_named(name):
     result = audit.audit_gradient(written(WRITTEN[name]))
     assert not result.passed
     assert result.diagnosis == name
+
+
+@pytest.mark.parametrize(
+    ("name", "without_penalty"),
+    [
+        ("1/N and penalty both missing", "1/N missing from the data term"),
+        ("the original as it stands: S6, S7, no 1/N, no penalty",) * 2,
+    ],
+)
+def test_a_missing_penalty_is_not_held_against_a_loss_without_one(
+    name, without_penalty
+):
+    result = audit.audit_gradient(written(WRITTEN[name]), l2=0)
+    assert result.diagnosis == without_penalty
+
+
+# Right but for classes or rows that small problems do not have.
+@pytest.mark.parametrize(
+    ("labels_of", "rows_of"),
+    [
+        (lambda labels: np.minimum(labels, 4), lambda x: x),
+        (lambda labels: labels % 11, lambda x: x),
+        (lambda labels: labels, lambda x: x[:128]),
+        (lambda labels: labels, lambda x: x[:100]),
+    ],
+)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_fault_that_only_a_larger_problem_shows_is_caught(labels_of, rows_of, loss):
+    def gradient(params, x, labels, l2):
+        x, labels = rows_of(np.asarray(x)), rows_of(labels_of(np.asarray(labels)))
+        return by_numpy(loss)(params, x, labels, l2)
+
+    result = audit.audit_gradient(gradient, loss=loss)
+    assert not result.passed
+    failed = {row.case for row in result.rows if not row.passed}
+    assert failed == {"many rows and classes"}
 
 
 # Not catalogued. The second entry is what the diagnosis says; None is that none fits.
@@ -499,6 +535,7 @@ def test_the_cases_are_adversarial():
     some = {case.name: case for case in cases.standard()}
     shapes = {(len(c.x), *c.params.W.shape) for c in some.values()}
     assert {(5, 5, 5), (1, 3, 4), (7, 3, 1), (7, 3, 2), (7, 1, 4)} <= shapes
+    assert (130, 9, 12) in shapes
     assert {c.l2 for c in some.values()} == {0.0, 0.025, 0.1}
     assert all(c.params.b.all() for c in some.values())
     assert not some["W = 0"].params.W.any()
@@ -539,8 +576,8 @@ def test_the_table_fits_the_screen():
     lines = str(audit.audit_gradient(wrong)).splitlines()
     assert max(map(len, lines)) <= 120
     assert lines[-1] == "diagnosis: bias gradient = P, S7"
-    assert len(lines) == 3 + 23 + 4
-    assert all("!" in text for text in lines[3:26])
+    assert len(lines) == 3 + 24 + 4
+    assert all("!" in text for text in lines[3:27])
 
 
 @pytest.mark.parametrize(
@@ -549,6 +586,8 @@ def test_the_table_fits_the_screen():
         ({"loss": "hinge"}, "no loss is named 'hinge'"),
         ({"l2": -1.0}, "l2 is -1.0; expected a finite number, at least 0"),
         ({"l2": float("nan")}, "l2 is nan"),
+        ({"l2": float("inf")}, "l2 is inf"),
+        ({"l2": 1e30}, r"l2 is 1e\+30; .* at most 1e\+06"),
         ({"cases": ()}, "found no cases"),
     ],
 )
@@ -557,13 +596,118 @@ def test_bad_options_are_refused(options, message):
         audit.audit_gradient(by_numpy(SOFTMAX), **options)
 
 
-@pytest.mark.parametrize("witness", ["autodiff", "central_differences"])
-def test_either_witness_alone_catches_what_fools_the_other(witness, monkeypatch):
-    def fooled(case, loss):
-        right = reference.gradient(reference.pieces(case, loss))
-        return right._replace(b=right.b + 0.01)
+def mine(**changes):
+    """A case of one's own: N = 7, D = 3, C = 5."""
+    case = cases._draw(np.random.default_rng(2), "mine", 7, 3, 5, 0.1)
+    params = case.params._replace(
+        **{name: changes.pop(name) for name in ("W", "b") if name in changes}
+    )
+    return case._replace(params=params, **changes)
 
-    wrong = changed(lambda dW, db, _: (dW, db + db.dtype.type(0.01)))
-    monkeypatch.setattr(reference, witness, fooled)
-    rows = audit.audit_gradient(wrong).rows
-    assert all(row.passed == (row.part == "W") for row in rows)
+
+def with_entry(array, value):
+    array = array.copy()
+    array.flat[4] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"labels": with_entry(mine().labels, 13)},
+            r"labels: 1 of 7 entries are invalid, the first is labels\[4\] = 13; "
+            r"expected integers in 0\.\.4",
+        ),
+        ({"labels": with_entry(mine().labels, -1)}, r"labels\[4\] = -1"),
+        ({"labels": mine().labels[:6]}, "x has 7 rows but labels has 6 entries"),
+        ({"labels": mine().labels.astype(float)}, "labels has dtype float64"),
+        ({"x": np.zeros((0, 3))}, r"x has shape \(0, 3\) and holds no data"),
+        ({"x": with_entry(mine().x, np.nan)}, r"x: 1 of 21 .* x\[1, 1\] = nan"),
+        ({"x": with_entry(mine().x, 1e7)}, r"x\[1, 1\] = 10000000.0"),
+        ({"x": mine().x[:, :2]}, r"W has shape \(3, 5\); expected \(2, C\)"),
+        ({"W": mine().params.W.T}, r"W has shape \(5, 3\); expected \(3, C\)"),
+        ({"W": with_entry(mine().params.W, np.inf)}, r"W: 1 of 15 .* W\[0, 4\] = inf"),
+        ({"b": with_entry(mine().params.b, np.nan)}, r"b: 1 of 5 .* b\[4\] = nan"),
+        ({"b": mine().params.b[:4]}, r"b has shape \(4,\); expected \(5,\)"),
+        ({"b": mine().params.b[None]}, r"b has shape \(1, 5\); expected \(5,\)"),
+        ({"l2": -1.0}, "l2 is -1.0"),
+        ({"l2": 2e6}, "l2 is 2000000.0"),
+        ({"l2": np.nan}, "l2 is nan"),
+    ],
+)
+def test_a_bad_case_is_refused_and_named(changes, message):
+    def never(*_):
+        raise AssertionError("called on a case that should have been refused")
+
+    with pytest.raises(ValueError, match=f"case 'mine': .*({message})"):
+        audit.audit_gradient(never, cases=[mine(**changes)])
+
+
+def test_two_cases_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="2 cases are named 'mine'"):
+        audit.audit_gradient(by_numpy(SOFTMAX), cases=[mine(), mine(l2=0.0)])
+
+
+@pytest.mark.parametrize("loss", LOSSES[1:])
+def test_a_case_at_a_kink_is_refused(loss):
+    scores_apart_by_1 = np.array([1.0, 0, 0, 0, 0])
+    kink = mine(W=np.zeros((3, 5)), b=scores_apart_by_1, labels=np.zeros(7, int))
+    with pytest.raises(ValueError, match="case 'mine': autodiff and central differ"):
+        audit.audit_gradient(by_numpy(loss), loss=loss, cases=[kink])
+    assert audit.audit_gradient(by_numpy(SOFTMAX), cases=[kink]).passed
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_cases_of_one_s_own_may_be_any_arrays_and_any_float64(loss):
+    case = mine(x=np.random.default_rng(4).normal(size=(7, 3)), l2=np.float32(0.3))
+    jax_case = case._replace(
+        params=tuple(map(jnp.asarray, case.params)),
+        x=jnp.asarray(case.x),
+        labels=case.labels.tolist(),
+    )
+    for some in (case, jax_case):
+        assert audit.audit_gradient(by_numpy(loss), loss=loss, cases=[some]).passed
+    whole = mine(x=np.arange(21).reshape(7, 3))
+    assert audit.audit_gradient(by_numpy(loss), loss=loss, cases=[whole]).passed
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_false_alarm_at_the_ends_of_what_is_allowed(loss):
+    rng, count = np.random.default_rng(11), 0
+    assert audit.audit_gradient(by_numpy(loss), loss=loss, l2=1e6).passed
+    for _ in range(100):
+        scales = 10.0 ** rng.uniform(-12, 5, size=4)
+        base = cases._draw(rng, "any scale", 7, 3, 5, min(scales[3], 1e6))
+        W, b, x = (s * v for s, v in zip(scales, (*base.params, base.x), strict=False))
+        case = base._replace(params=HostParams(W, b), x=x)
+        if loss == SOFTMAX or not cases._near_a_kink(case):
+            result = audit.audit_gradient(by_numpy(loss), loss=loss, cases=[case])
+            assert result.passed, f"{scales}\n{result}"
+            count += 1
+    assert count > 30
+
+
+def test_the_diagnosis_tells_how_far_off_a_nearly_right_gradient_is():
+    def diagnosed(change, case):
+        result = audit.audit_gradient(changed(change), cases=[case])
+        wide = [row.ratio for row in result.rows if row.dtype == "float64"]
+        return result.diagnosis, max(wide)
+
+    def last_digits(dW, db, _):
+        return dW, db + 100 * np.finfo(db.dtype).eps
+
+    found, worst = diagnosed(last_digits, mine())
+    assert 1 < worst < 8
+    off = f"off by up to {worst:.3g} times float64 rounding"
+    assert found == f"the right gradient, but {off}"
+
+    def last_coordinate(dW, db, _):
+        return dW, db * np.array([1, 1, 1, 1, 1.5], db.dtype)
+
+    # The last class has almost no probability, and so almost no rounding.
+    b = np.array([0.0, 0.0, 0.0, 0.0, -40.0])
+    found, worst = diagnosed(last_coordinate, mine(b=b, labels=np.arange(7) % 4))
+    assert worst > 1000
+    off = f"smaller ones are off by up to {worst:.3g} times float64 rounding"
+    assert found == f"the right gradient in its largest entries; {off}"

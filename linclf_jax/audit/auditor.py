@@ -78,16 +78,16 @@ def audit_gradient(
         equation (17) without example weights, ``params.W (D, C)``, ``params.b (C,)``,
         ``x (N, D)``, int32 ``labels (N,)``.
       loss: A name in ``losses.LOSSES``.
-      l2: Largest penalty in the cases; 0 for a function without one.
-      cases: Other inputs than ``cases.standard``. Those of a hinge must not lie at a
-        kink, where autodiff and central differences are not the gradient.
+      l2: Largest penalty in the cases, at most 1e6; 0 for a function without one.
+      cases: Other inputs than ``cases.standard``, rounded to float32.
 
     Returns:
       An ``Audit``.
 
     Raises:
-      ValueError: If the loss is unknown, ``l2`` is negative or not finite, or there
-        are no cases.
+      ValueError: If the loss is unknown, ``l2`` is out of range, or a case has
+        shapes that do not fit, labels that are no class, numbers that are not finite
+        or larger than 1e6, or lies at a kink of a hinge.
 
     >>> import jax
     >>> def gradient_of_mine(params, x, labels, l2):
@@ -99,13 +99,16 @@ def audit_gradient(
     (False, 'bias gradient = P, S7')
     """
     losses.known(loss)
-    if not (np.isfinite(l2) and l2 >= 0):
-        raise ValueError(f"l2 is {l2}; expected a finite number, at least 0")
-    cases = case_lib.standard(l2=l2) if cases is None else tuple(cases)
-    if not cases:
-        raise ValueError("found no cases; expected at least one")
+    case_lib.require_l2(l2)
+    if cases is None:
+        cases = case_lib.standard(l2=l2)
+        right = [_right(case, loss) for case in cases]
+    else:
+        cases = case_lib.validated(cases)
+        right = [_right(case, loss) for case in cases]
+        for case, target in zip(cases, right, strict=True):
+            _require_smooth(case, target)
     runs, notes = _run(gradient_fn, cases, loss)
-    right = [_right(case, loss) for case in cases]
     rows = tuple(
         _row(case, dtype, outcome, target, part)
         for dtype, results in runs.items()
@@ -160,6 +163,20 @@ def _right(case: Case, loss: str) -> _Right:
         reference.autodiff(case, loss),
         reference.central_differences(case, loss),
     )
+
+
+def _require_smooth(case: Case, right: _Right) -> None:
+    """Refuses a case at a kink, where there is no one gradient for both witnesses."""
+    allowed = reference.rounding(right.pieces, "float64")
+    slack = reference.differences_error(right.pieces)
+    for part in HostParams._fields:
+        gap = np.abs(getattr(right.autodiff, part) - getattr(right.differences, part))
+        if (gap > getattr(allowed, part) + slack).any():
+            raise ValueError(
+                f"case {case.name!r}: autodiff and central differences are apart by "
+                f"{gap.max():.3g} in d{part}; expected a case that lies at no kink of "
+                "the loss: move b a little"
+            )
 
 
 def _evidence(results: Sequence[Outcome], right: Sequence[_Right]) -> list[Evidence]:

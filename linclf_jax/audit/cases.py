@@ -6,14 +6,20 @@ softmax that overflows shows where scores are far from zero. Every number is a f
 so that the same case is put, exactly, to a function in float32 and in float64.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
+
+from linclf_jax import validation
+from linclf_jax.params import Params
 
 FAR = 1000.0  # a score beyond the range of exp in float32 and float64
 
 STEP = 2.0**-17  # of central differences: near the cube root of the ulp of float64
+
+LARGEST = 1e6  # number in a case: far beyond it even right gradients overflow float32
 
 
 class HostParams(NamedTuple):
@@ -53,11 +59,73 @@ def standard(*, l2: float = 0.1, seed: int = 0) -> tuple[Case, ...]:
         _draw(rng, "two classes", 7, 3, 2, l2),
         _draw(rng, "one feature", 7, 1, 4, l2),
         _draw(rng, "many rows", 65, 3, 4, l2),
+        _draw(rng, "many rows and classes", 130, 9, 12, l2),
     ]
     special = [
         change(_draw(rng, name, 7, 3, 4, l2)) for name, change in _CHANGES.items()
     ]
     return tuple(_off_the_kinks(rng, case) for case in plain + special)
+
+
+def validated(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """Returns cases of one's own on the host, rounded to float32.
+
+    Args:
+      cases: Any number, at least one; arrays of NumPy or JAX.
+
+    Raises:
+      ValueError: If there are none, two have one name, shapes do not fit, a label is
+        out of range, or a number is not finite or larger than ``LARGEST``.
+    """
+    cases = tuple(_validated(case) for case in cases)
+    if not cases:
+        raise ValueError("found no cases; expected at least one")
+    names = [case.name for case in cases]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{names.count(name)} cases are named {name!r}")
+    return cases
+
+
+def _validated(case: Case) -> Case:
+    """Returns one case of one's own; messages say which it is."""
+    try:
+        W, b = case.params
+        validation.validate_params(Params(W, b), case.x)  # pyright: ignore[reportArgumentType]
+        validation.validate_batch(case.x, case.labels, len(b))
+        for name, values in (("x", case.x), ("W", W), ("b", b)):
+            _require_moderate(values, name)
+        require_l2(case.l2)
+    except ValueError as error:
+        raise ValueError(f"case {case.name!r}: {error}") from error
+    W, b, x = (_as_float32(np.asarray(v)) for v in (W, b, case.x))
+    labels = np.asarray(case.labels, np.int32)
+    return Case(case.name, HostParams(W, b), x, labels, float(case.l2))
+
+
+def _require_moderate(values: ArrayLike, name: str) -> None:
+    array = np.asarray(values, np.float64)
+    bad = ~(np.abs(array) <= LARGEST)  # NaN too
+    if bad.any():
+        first = tuple(map(int, np.argwhere(bad)[0]))
+        place = ", ".join(map(str, first))
+        raise ValueError(
+            f"{name}: {bad.sum()} of {bad.size} entries are invalid, the first is "
+            f"{name}[{place}] = {array[first]}; expected finite numbers, of size at "
+            f"most {LARGEST:g}"
+        )
+
+
+def require_l2(l2: float) -> None:
+    """Checks a penalty.
+
+    Raises:
+      ValueError: If it is not finite, negative, or larger than ``LARGEST``.
+    """
+    if not 0 <= l2 <= LARGEST:
+        raise ValueError(
+            f"l2 is {l2}; expected a finite number, at least 0 and at most {LARGEST:g}"
+        )
 
 
 def _draw(
@@ -72,7 +140,7 @@ def _draw(
 
 
 def _as_float32(values: np.ndarray) -> np.ndarray:
-    """Rounds float64 values to the nearest float32, and keeps the dtype."""
+    """Rounds values to the nearest float32, and returns them as float64."""
     return values.astype(np.float32).astype(np.float64)
 
 

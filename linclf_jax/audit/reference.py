@@ -190,7 +190,9 @@ def rounding(c: Pieces, dtype: str) -> HostParams:
 def differences_error(c: Pieces) -> float:
     """Returns how far a central difference may be off: truncation and rounding."""
     truncation = cases.STEP**2 * np.abs(c.x).max() ** 3
-    value = 1 + _score_size(c).max() + c.l2 / 2 * np.sum(c.W**2)
+    # At W = 0 the penalty is zero, but not where the differences are taken.
+    penalty = c.l2 / 2 * np.sum((np.abs(c.W) + cases.STEP) ** 2)
+    value = 1 + _score_size(c).max() + penalty
     return truncation + 4 * np.finfo(np.float64).eps * value / cases.STEP
 
 
