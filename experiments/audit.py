@@ -16,7 +16,7 @@ calls ``my_gradient(params, x, labels, l2) -> (dW, db)`` on inputs that tell fau
 apart, compares it with autodiff and central differences, and exits 1 when it is wrong,
 with the name of the known fault if it is one:
 
-    FAILED: 46 of 92 comparisons
+    FAILED: 48 of 96 comparisons
     first: N = C = D, float32, db:
       db[0] is 0.0567657; autodiff -0.143234, central differences -0.143234
     diagnosis: bias gradient = P, S7
@@ -40,20 +40,28 @@ class Config:
     """What to audit."""
 
     gradient: str | None = None  # package.module:function; None for the derivation
-    loss: str = "softmax_cross_entropy"
-    l2: float = 0.1
+    loss: str | None = None  # of the gradient; None for what the auditor takes
+    l2: float | None = None
 
 
 def run(config: Config) -> int:
     """Prints an audit and returns the exit status: 0 when all is as it should be.
 
     Raises:
-      ValueError: If there is no such gradient or loss, or l2 is negative.
+      ValueError: If there is no such gradient or loss, l2 is out of range, or either
+        is given with no gradient.
     """
+    options = {"loss": config.loss, "l2": config.l2}
+    given = {name: value for name, value in options.items() if value is not None}
     if config.gradient is None:
+        if given:
+            names = " and ".join(f"--{name}" for name in given)
+            raise ValueError(
+                f"{names} without a gradient; expected --gradient=package.module:"
+                "function beside it, for the derivation has a loss and l2 of its own"
+            )
         return _audit_derivation()
-    gradient_fn = load(config.gradient)
-    result = audit.audit_gradient(gradient_fn, loss=config.loss, l2=config.l2)
+    result = audit.audit_gradient(load(config.gradient), **given)
     print(result)
     return 0 if result.passed else 1
 
@@ -110,8 +118,10 @@ def define() -> None:
     """Defines the flags; not on import, for other scripts have a --loss too."""
     default = Config()
     flags.DEFINE_string("gradient", default.gradient, "package.module:function.")
-    flags.DEFINE_enum("loss", default.loss, list(losses.LOSSES), "Of that gradient.")
-    flags.DEFINE_float("l2", default.l2, "Largest penalty that it is called with.")
+    loss_help = "Of that gradient; softmax_cross_entropy if unset."
+    flags.DEFINE_enum("loss", default.loss, list(losses.LOSSES), loss_help)
+    l2_help = "Largest penalty that it is called with; 0.1 if unset."
+    flags.DEFINE_float("l2", default.l2, l2_help)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def test_a_cancellation_that_does_not_cancel_makes_the_status_1(capsys, monkeypa
 @pytest.mark.usefixtures("my_gradients")
 def test_a_gradient_of_the_working_directory_is_audited(capsys):
     assert script.run(script.Config(gradient="my_gradients:right")) == 0
-    assert "PASSED: 92 comparisons" in capsys.readouterr().out
+    assert "PASSED: 96 comparisons" in capsys.readouterr().out
     wrong = script.Config(gradient="my_gradients:wrong", l2=1e-5)
     assert script.run(wrong) == 1
     assert "diagnosis: penalty missing" in capsys.readouterr().out
@@ -97,6 +97,23 @@ def test_a_gradient_of_the_working_directory_is_audited(capsys):
 def test_what_cannot_be_loaded_is_refused(path, message):
     with pytest.raises(ValueError, match=message):
         script.run(script.Config(gradient=path))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"loss": "softmax_cross_entropy"}, "--loss without a gradient"),
+        ({"l2": 0.1}, "--l2 without a gradient"),
+        ({"l2": 0.0}, "--l2 without a gradient"),
+        (
+            {"loss": "weston_watkins_hinge", "l2": 1.0},
+            "--loss and --l2 without a gradient",
+        ),
+    ],
+)
+def test_options_of_a_gradient_without_one_are_refused(options, named):
+    with pytest.raises(ValueError, match=f"^{named}; expected --gradient="):
+        script.run(script.Config(**options))
 
 
 def command(folder, *flags):
