@@ -57,8 +57,10 @@ def test_logits_are_a_sum_over_the_features(shape):
 
 class TransformationsTest(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.parameters(params.logits, params.predict, params.predict_proba)
-    def test_lanes_share_a_batch(self, function):
+    # By name: the repr of a function, with its address, would be part of the test's.
+    @parameterized.parameters("logits", "predict", "predict_proba")
+    def test_lanes_share_a_batch(self, name):
+        function = getattr(params, name)
         p, x, _, _ = problems.problem()
         stack = jax.tree.map(lambda a: jnp.stack([a, -2 * a]), p)
         found = self.variant(jax.vmap(function, in_axes=(0, None)))(stack, x)
