@@ -15,13 +15,18 @@ from linclf_jax.audit.cases import Case, HostParams
 LOSSES = tuple(losses.LOSSES)
 SOFTMAX, SUM_HINGE, MAX_HINGE = LOSSES
 
+# Of many small programs that run a few times each, most of the time is compilation.
+jit_quickly = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
+
 
 # Right gradients, each written in another way.
 def by_library(loss):
     return functools.partial(_by_library, loss=loss)
 
 
-@functools.partial(jax.jit, static_argnames="loss")
+@functools.partial(jit_quickly, static_argnames="loss")
 def _by_library(params, x, labels, l2, loss):
     return gradients.objective_gradient(params, x, labels, loss=loss, l2=l2)
 
@@ -74,7 +79,7 @@ def by_autodiff_of_optax(loss):
         scores = x @ params.W + params.b[None, :]
         return value(scores, labels).mean() + l2 / 2 * (params.W**2).sum()
 
-    return jax.jit(jax.grad(objective))
+    return jit_quickly(jax.grad(objective))
 
 
 def _gaps(s, y):
