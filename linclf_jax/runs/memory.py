@@ -1,0 +1,212 @@
+"""How much memory there is, how much is in use, and how much was in use at most.
+
+A CPU's devices share the host's memory: what Linux tells of this process, and what the
+control groups around it, a container's or a batch job's, leave of their limits. A GPU
+has its own, of which JAX tells. All sizes are bytes.
+"""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Protocol
+
+MARGIN = 10  # percent of what is left that a run does not plan with
+ASSUMED = 4 * 2**30  # of a host that does not tell
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+_ROOT = Path("/")
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+
+class Device(Protocol):
+    """What is asked of a ``jax.Device``."""
+
+    @property
+    def platform(self) -> str:
+        """Returns ``cpu``, ``gpu`` or ``tpu``."""
+        ...
+
+    def memory_stats(self) -> dict[str, int] | None:
+        """Returns sizes by their names, or None from a device that does not tell."""
+        ...
+
+
+def parse_size(text: str) -> int:
+    """Returns the bytes that a size means.
+
+    Args:
+        text: A number with a unit, of 1000 (``1.5GB``) or 1024 (``8GiB``), or without
+            one, in bytes.
+
+    Raises:
+        ValueError: The text is no such size, or less than one byte.
+
+    >>> parse_size("512MiB"), parse_size("1.5GB"), parse_size("200000")
+    (536870912, 1500000000, 200000)
+    """
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z]*)", text.strip())
+    number, unit = found.groups() if found else ("0", "")
+    # Decimal, because 0.1 * 10**9 in binary may fall a byte short.
+    size = int(Decimal(number) * _UNITS.get(unit.lower(), 0))
+    if size < 1:
+        raise ValueError(
+            f"--memory_budget is {text!r}; expected at least one byte, as 8GiB, "
+            "512MiB, 1.5GB or a number of bytes"
+        )
+    return size
+
+
+def format_size(size: int) -> str:
+    """Returns a size as a person reads it.
+
+    Args:
+        size: Bytes, not negative.
+
+    >>> format_size(3_435_973_837), format_size(512)
+    ('3.2 GiB', '512 B')
+    """
+    if size < 2**10:
+        return f"{size} B"
+    value = size / 2**10
+    for unit in ("KiB", "MiB", "GiB"):
+        if value < 1023.95:  # one that rounds to 1024.0 is 1.0 of the next
+            return f"{value:.1f} {unit}"
+        value /= 2**10
+    return f"{value:.1f} TiB"
+
+
+def available(devices: Sequence[Device]) -> int:
+    """Returns what a run may take in addition to what is in use, less a margin.
+
+    Args:
+        devices: Those of the run, all of one kind. Of GPUs the fullest counts.
+    """
+    gpus = _gpu_stats(devices)
+    limited = [s for s in gpus if "bytes_limit" in s and "bytes_in_use" in s]
+    if limited:
+        left = min(s["bytes_limit"] - s["bytes_in_use"] for s in limited)
+    else:
+        left = host_available()
+    return max(0, left) * (100 - MARGIN) // 100
+
+
+def resident(devices: Sequence[Device]) -> int:
+    """Returns how much memory is in use now, 0 where the system does not tell.
+
+    Args:
+        devices: Those of the run; of GPUs the fullest counts.
+    """
+    gpus = _gpu_stats(devices)
+    if gpus:
+        return max(stats.get("bytes_in_use", 0) for stats in gpus)
+    return _process("VmRSS") or _most_since_start()
+
+
+def forget_peak() -> None:
+    """Lets ``peak`` of the host begin anew; without effect where Linux is not."""
+    with contextlib.suppress(OSError):
+        _CLEAR.write_text("5")  # resets VmHWM alone, see proc(5)
+
+
+def peak(devices: Sequence[Device]) -> int:
+    """Returns the most memory that was in use at any moment.
+
+    That is since ``forget_peak`` on Linux, and since the process began for a GPU and on
+    other systems; 0 where the system does not tell.
+
+    Args:
+        devices: Those of the run; of GPUs the fullest counts.
+    """
+    gpus = _gpu_stats(devices)
+    if gpus:
+        return max(stats.get("peak_bytes_in_use", 0) for stats in gpus)
+    return _process("VmHWM") or _most_since_start()
+
+
+def host_available(root: Path = _ROOT) -> int:
+    """Returns the bytes that the host, and each control group, still leave.
+
+    Args:
+        root: Of the file system that holds ``proc`` and ``sys``.
+    """
+    told = _fields(root / "proc/meminfo").get("MemAvailable")
+    host = told or max(_installed() - _most_since_start(), 0) or ASSUMED
+    return max(0, min([host, *_group_limits(root)]))
+
+
+def _gpu_stats(devices: Sequence[Device]) -> list[dict[str, int]]:
+    """Returns what JAX tells of each device that has memory of its own, if it does."""
+    stats = [d.memory_stats() for d in devices if d.platform != "cpu"]
+    return [s for s in stats if s]
+
+
+def _group_limits(root: Path) -> Iterator[int]:
+    """Yields what is left of the limit of each control group around this process."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            mount, names = "", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            mount = "memory"
+            names = (
+                *("memory.limit_in_bytes", "memory.usage_in_bytes"),
+                "total_inactive_file",
+            )
+        else:
+            continue
+        # In a container the path is the host's, and the folder at the top its own.
+        inside = Path(path.lstrip("/"))
+        for group in (inside, *inside.parents):
+            yield from _left(root / "sys/fs/cgroup" / mount / group, *names)
+
+
+def _left(group: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int]:
+    most, used = _read(group / limit).strip(), _read(group / usage).strip()
+    if most.isdigit() and used.isdigit():  # "max" is no limit
+        stat = dict(pair.split() for pair in _read(group / "memory.stat").splitlines())
+        # Pages of files that were read once are given up before anything fails.
+        yield int(most) - int(used) + int(stat.get(reclaimable, 0))
+
+
+def _process(name: str) -> int:
+    return _fields(_STATUS).get(name, 0)
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Returns the sizes in a file of lines such as ``VmRSS:  2164 kB``, in bytes."""
+    found = re.findall(r"^(\w+):\s+(\d+) kB$", _read(path), re.MULTILINE)
+    return {name: int(size) * 2**10 for name, size in found}
+
+
+def _most_since_start() -> int:
+    """Returns the process's high-water mark by POSIX, which Windows is not."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 2**10  # macOS counts bytes
+
+
+def _installed() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
