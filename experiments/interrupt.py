@@ -1,0 +1,90 @@
+"""Signals that stop a run: noticed at once, obeyed when the state is safe.
+
+    with interrupt.Stop() as stop:
+        for tile in tiles:
+            train(tile)
+            save(tile)
+            if stop.requested():
+                raise interrupt.Interrupted(stop.requested(), done, total, folder)
+
+SIGTERM, which schedulers and ``kill`` send, and SIGINT, which Ctrl-C sends, only leave
+a note; the loop above looks for it between its steps. A second Ctrl-C does not wait.
+"""
+
+import contextlib
+import os
+import shlex
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# EX_TEMPFAIL of sysexits.h: stopped by a signal, the state is saved, the same command
+# goes on. A scheduler can tell it from bad input, 2, and from a failure, 1.
+EXIT_STATUS = 75
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(Exception):  # noqa: N818, being stopped is no error
+    """A run stopped because a signal asked for it; what it had done is saved."""
+
+    def __init__(self, name: str, done: int, total: int, folder: Path) -> None:
+        """Says in one line what happened and how to go on.
+
+        Args:
+            name: Of the signal.
+            done: Lanes that are trained and saved.
+            total: Lanes of the run.
+            folder: The run folder.
+        """
+        super().__init__(
+            f"stopped by {name}: {done} of {total} lanes are done and saved; the same "
+            f"command with --out_dir={shlex.quote(str(folder))} goes on"
+        )
+        self.name, self.done, self.total, self.folder = name, done, total, folder
+
+
+class Stop:
+    """While entered, a signal of ``SIGNALS`` is a request and no more.
+
+    Outside the main thread, where Python allows no handlers, nothing is requested. A
+    signal that the process was started to ignore, as Ctrl-C is by what a shell script
+    runs in the background, stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self._requested: str | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def requested(self) -> str | None:
+        """Returns the name of the first signal that asked for a stop, or None."""
+        return self._requested
+
+    def __enter__(self) -> "Stop":
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                before = signal.getsignal(number)
+                # None is a handler that was not installed from Python: not ours.
+                if before not in (signal.SIG_IGN, None):
+                    self._before[number] = before
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before.clear()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if number == signal.SIGINT and self._requested:
+            raise KeyboardInterrupt
+        if not self._requested:
+            self._requested = signal.Signals(number).name
+            # Not print: the signal may have come in the middle of another one.
+            text = f"\n{self._requested}: stopping as soon as the state is saved"
+            text += "; Ctrl-C stops at once\n"
+            with contextlib.suppress(OSError):
+                os.write(2, text.encode())
