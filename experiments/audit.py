@@ -31,7 +31,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import flags as shared_flags
+from experiments import launch
 from linclf_jax import audit, losses
 
 
@@ -126,4 +126,4 @@ def define() -> None:
 
 if __name__ == "__main__":
     define()
-    shared_flags.launch(main)
+    launch.launch(main)

@@ -4,7 +4,8 @@
 
 Contenders take turns in one process, after compilation, and the table shows medians:
 
-- ``stack``: this package, all lanes as one stack;
+- ``ours``: this package, the lanes in tiles, as many at once as a sweep trains;
+- ``ours, 10 % diverging``: the same, with a learning rate of 1e30 in every tenth lane;
 - ``vmap``: one run, mapped over lanes that draw their own minibatches;
 - ``loop``: a Python loop over one jitted run (measured on a few lanes, scaled up);
 - ``torch.func``, ``torch loop``: the same in PyTorch, where it is installed;
@@ -14,6 +15,8 @@ Work is counted as those products' ``4 B D C L`` operations a step. The table go
 standard error and one JSON object a line to standard output.
 """
 
+import concurrent.futures
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -28,10 +31,11 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import console
-from experiments import flags as shared_flags
-from linclf_jax.fit import optimizers, settings, training
+from experiments import console, launch
+from experiments import engine as engine_lib
+from linclf_jax.fit import execution, optimizers, settings, sweep, training
 from linclf_jax.fit.settings import Hparams, Static
+from linclf_jax.fit.states import NO_FOLD, Data
 
 SHAPES = (
     (512, 10, 512, 256),
@@ -42,6 +46,7 @@ SHAPES = (
 )
 STEPS = 20
 LOOP_LANES = 4
+DIVERGING = "ours, 10 % diverging"
 
 
 class Shape(NamedTuple):
@@ -71,7 +76,7 @@ class Problem(NamedTuple):
 
     shape: Shape
     static: Static
-    data: training.Data
+    data: Data
     hparams: Hparams  # arrays (L,)
 
 
@@ -92,14 +97,49 @@ def make_problem(shape: Shape, optimizer: str, precision: str) -> Problem:
     rates = np.geomspace(1e-4, 1e-2, shape.lanes).astype(np.float32)
     hparams = Hparams(*columns)._replace(learning_rate=rates)
     # Validation is no part of training: one row of it.
-    return Problem(shape, static, training.Data(x, labels, x[:1], labels[:1]), hparams)
+    return Problem(shape, static, Data(x, labels, x[:1], labels[:1]), hparams)
 
 
-def stack(problem: Problem) -> Contender:
-    """Returns this package's own way."""
-    train = jax.jit(training.make_stacked_train(problem.static))
-    arguments = (jax.random.key(0), problem.hparams, problem.data)
-    return Contender("stack", functools.partial(train, *arguments))
+def diverging(problem: Problem) -> Contender:
+    """Returns ``ours`` with lanes that diverge at once and go along frozen."""
+    rates = np.array(problem.hparams.learning_rate)
+    rates[::10] = 1e30
+    hparams = problem.hparams._replace(learning_rate=rates)
+    return ours(problem._replace(hparams=hparams))._replace(name=DIVERGING)
+
+
+def ours(problem: Problem) -> Contender:
+    """Returns this package's own way: compiled tiles, several of them at once."""
+    mesh = execution.make_mesh(jax.devices()[:1])
+    shape, data = problem.shape, execution.place(problem.data, mesh)
+    width = min(sweep.default_width(shape.num_classes), shape.lanes)
+    # Two epochs, of which one is trained: the validation after it is no part of this.
+    static = dataclasses.replace(problem.static, epochs=2)
+    program = execution.build(static, data, width, mesh)
+    starts = [
+        execution.Start(
+            execution.Tile(
+                np.zeros((), np.uint32),
+                Hparams(*(np.asarray(h)[i : i + width] for h in problem.hparams)),
+                np.full(width, NO_FOLD, np.int32),
+            )
+        )
+        for i in range(0, shape.lanes, width)
+    ]
+    begun = [execution.arguments(program, [start]) for start in starts]
+    at_once = engine_lib.useful_at_once(mesh)
+    pool = concurrent.futures.ThreadPoolExecutor(at_once)
+    # From step 1, so that drawing the initial weights is no part of it either.
+    first, last = np.ones(1, np.int32), np.int32(STEPS)
+
+    def train(tile: Any, state: Any) -> Any:
+        done = program.call(tile, state, first, last, np.bool_(False), data)
+        return jax.block_until_ready(done)
+
+    def run() -> list[Any]:
+        return list(pool.map(lambda begin: train(*begin), begun))
+
+    return Contender("ours", run, scale=STEPS / (STEPS - 1))
 
 
 def vmap(problem: Problem) -> Contender:
@@ -129,25 +169,24 @@ def loop(problem: Problem) -> Contender:
 
 
 def products(problem: Problem) -> Contender:
-    """Returns the two products of a step, on operands of the stack's shapes."""
+    """Returns the two products of a step, on operands of the same shapes."""
     shape, precision = problem.shape, problem.static.precision
-    rng = np.random.default_rng(1)
     columns = shape.num_classes * shape.lanes
+    rng = np.random.default_rng(1)
     W = jnp.asarray(rng.normal(size=(shape.num_features, columns)), jnp.float32)
-    residual = jnp.asarray(rng.normal(size=(shape.batch_size, columns)), jnp.float32)
     batches = problem.data.x.reshape(STEPS, shape.batch_size, shape.num_features)
+    batches /= shape.num_features**0.5 + shape.batch_size**0.5  # a norm of about 1
 
     @jax.jit
-    def run(W: jax.Array, residual: jax.Array, batches: jax.Array) -> Any:
-        def step(carry: Any, x: jax.Array) -> tuple[Any, None]:
-            # Each result is the other's next operand, so that neither can be dropped.
-            W, residual = carry
-            gradient = jnp.matmul(x.T, residual, precision=precision)
-            return (gradient, jnp.matmul(x, W, precision=precision)), None
+    def run(W: jax.Array, batches: jax.Array) -> jax.Array:
+        def step(W: jax.Array, x: jax.Array) -> tuple[jax.Array, None]:
+            # Each result is the other's operand, so that neither can be dropped.
+            scores = jnp.matmul(x, W, precision=precision)
+            return jnp.matmul(x.T, scores, precision=precision), None
 
-        return jax.lax.scan(step, (W, residual), batches)[0]
+        return jax.lax.scan(step, W, batches)[0]
 
-    return Contender("products", functools.partial(run, W, residual, batches))
+    return Contender("products", functools.partial(run, W, batches))
 
 
 def torch_contenders(problem: Problem) -> list[Contender]:
@@ -203,7 +242,7 @@ def run(shape: Shape, optimizer: str, precision: str, repeats: int) -> list[dict
         num_rows=len(problem.data.labels),
         optimizers=optimizers.OPTIMIZERS,
     )
-    contenders = [make(problem) for make in (products, stack, vmap, loop)]
+    contenders = [make(problem) for make in (products, ours, diverging, vmap, loop)]
     contenders += torch_contenders(problem)
     return rows(problem, measure(contenders, repeats))
 
@@ -240,4 +279,4 @@ if __name__ == "__main__":
     flags.DEFINE_list("optimizer", ["momentum", "adam"], "Which to measure.")
     flags.DEFINE_string("precision", "highest", "Of matrix products.")
     flags.DEFINE_integer("repeats", 7, "Turns of each contender.")
-    shared_flags.launch(main)
+    launch.launch(main)

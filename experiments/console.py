@@ -13,7 +13,7 @@ def summary(
     experiment: str,
     folder: Path,
     rows: Sequence[Row],
-    selected: Mapping[str, Any],
+    selected: Mapping[str, Any] | None,
 ) -> str:
     """Returns what a training script prints when it has finished.
 
@@ -21,21 +21,22 @@ def summary(
         experiment: Name of the script, for the command that replays the run.
         folder: The run folder.
         rows: One per lane.
-        selected: As in ``selected.json``.
+        selected: As in ``selected.json``; None of a shard.
     """
-    row, by, tied = selected["row"], selected["selected_by"], selected["ties"]
-    chosen = ", ".join(f"{k} {v}" for k, v in results.settings(row).items())
-    ranked = results.rank(rows, by=by)[:10]
-    columns = ["lane", *results.varying(rows), *results.SCORES]
-    title = f"The {len(ranked)} best lanes by {by}"
-    best = [title, table(ranked, columns), ""] if len(ranked) > 1 else []
+    if selected is None:
+        return "\n".join(
+            [
+                f"{len(rows)} lanes are trained; the choice is made among those of all "
+                "shards, by",
+                f"  python -m experiments.merge {folder} ... --out_dir=...",
+            ]
+        )
+    by = selected["selected_by"]
+    ranked = results.rank_settings(rows, by=by)[:10]
+    best = [*_ranking(ranked, by, results.varying(rows)), ""] if len(rows) > 1 else []
     lines = [
         *best,
-        f"Chosen: lane {selected['lane']}, {selected['reason']}",
-        f"  {chosen}, seed {row['seed']}",
-        f"  validation  accuracy {row['val_accuracy']:.4f}, loss {row['val_loss']:.4f}",
-        f"  test        {test_line(selected['test'])}",
-        *([f"  tied with   {report_answer.ties(tied)}"] if tied else []),
+        *_answer(selected),
         *(f"Warning: {warning}" for warning in selected["warnings"]),
         "",
         f"Run folder  {folder}",
@@ -43,6 +44,52 @@ def summary(
         f"Replay      {' '.join(report_answer.replay(experiment, folder))}",
     ]
     return "\n".join(lines)
+
+
+def _ranking(
+    ranked: Sequence[Sequence[Row]], by: str, varying: Sequence[str]
+) -> list[str]:
+    """The best settings, each with the means over its repeats."""
+    repeats = len(ranked[0])
+    if repeats == 1:
+        columns = ["lane", *varying, *results.SCORES]
+        title = f"The {len(ranked)} best lanes by {by}"
+        return [title, table([group[0] for group in ranked], columns)]
+    columns = [name for name in varying if name not in results.REPEATS]
+    means = [
+        {
+            **group[0],
+            **{name: results.spread(group, name).mean for name in results.SCORES},
+        }
+        for group in ranked
+    ]
+    title = f"The {len(ranked)} best settings by {by}, means over {repeats} repeats"
+    return [title, table(means, ["lane", *columns, *results.SCORES])]
+
+
+def _answer(selected: Mapping[str, Any]) -> list[str]:
+    """What was chosen, how well it did, and how that was measured."""
+    row, tied = selected["row"], selected["ties"]
+    settings = ", ".join(f"{k} {number(v)}" for k, v in results.settings(row).items())
+    who = f"lane {selected['lane']}"
+    repeats = selected["repeats"]
+    count = repeats["val_loss"]["count"]
+    validation = ", ".join(
+        f"{name.removeprefix('val_')} {s['mean']:.4f}"
+        + (f" (standard deviation {s['sd']:.4f})" if count > 1 else "")
+        for name, s in sorted(repeats.items())
+    )
+    if count > 1:
+        validation += f", means over {count} repeats"
+    if selected["refit"]:
+        who = "a setting, trained again on all rows but the test's"
+    return [
+        f"Chosen: {who}; {selected['reason']}",
+        f"  {settings}, seed {row['seed']}",
+        f"  validation  {validation}",
+        f"  test        {test_line(selected['test'])}",
+        *([f"  tied with   {report_answer.ties(tied)}"] if tied else []),
+    ]
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

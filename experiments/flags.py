@@ -4,241 +4,216 @@
 help text beside it. A flag becomes a field, a field becomes a line of ``flags.txt``,
 and that file given as ``--flagfile`` makes the same ``Config`` again.
 
-Flags that take several numbers accept ``0.1``, ``0.1,0.3``, ``log:LOW:HIGH:COUNT`` and
-``lin:LOW:HIGH:COUNT``.
+Flags of static choices take names or integers with commas between; flags of
+hyper-parameters accept ``0.1``, ``0.1,0.3``, ``log:LOW:HIGH:COUNT`` and
+``lin:LOW:HIGH:COUNT``. What they amount to is for ``swept`` to say.
 """
 
+# ruff: noqa: RUF009 -- _flag is dataclasses.field
 import dataclasses
-import logging
 import sys
-from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from absl import app, flags
+from absl import flags
 
+from experiments import flag_types, sweep_file
 from linclf_jax import results
 from linclf_jax.data import datasets, preprocessing
-from linclf_jax.fit import optimizers, settings
-from linclf_jax.fit.settings import Hparams, Static
+from linclf_jax.fit import optimizers, settings, space
 from linclf_jax.losses import LOSSES
 
 FLAGS = flags.FLAGS
-
-_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 
 def _flag(default: Any, help_text: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help_text})
 
 
+def _some_of(names: Any) -> str:
+    return f"One or more of {', '.join(names)}."
+
+
 def _one_of(names: Any) -> str:
-    return ", ".join(names)
+    return f"One of {', '.join(names)}."
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything a training script is told. Tuples are axes of the grid."""
+    """Everything a training script is told. Tuples and ranges are swept."""
 
-    dataset: str = _flag("digits", f"One of {_one_of(datasets.NAMES)}.")
+    dataset: str = _flag("digits", _one_of(datasets.NAMES))
     split_seed: int = _flag(0, "Deals the rows into training, validation and test.")
-    preprocessing: str = _flag(
-        "standardize",
-        f"Fitted on the training split: {_one_of(preprocessing.NAMES)}.",
+
+    # Static choices: a program is compiled for each combination.
+    preprocessing: tuple[str, ...] = _flag(
+        ("standardize",), f"Fitted on training rows. {_some_of(preprocessing.NAMES)}"
     )
-    loss: str = _flag("softmax_cross_entropy", f"One of {_one_of(LOSSES)}.")
-    optimizer: tuple[str, ...] = _flag(
-        ("momentum",), f"One or more of {_one_of(optimizers.OPTIMIZERS)}."
+    loss: tuple[str, ...] = _flag(("softmax_cross_entropy",), _some_of(LOSSES))
+    optimizer: tuple[str, ...] = _flag(("momentum",), _some_of(optimizers.OPTIMIZERS))
+    schedule: tuple[str, ...] = _flag(
+        ("cosine",), f"Of the learning rate. {_some_of(settings.SCHEDULES)}"
     )
-    schedule: str = _flag(
-        "cosine", f"Of the learning rate: {_one_of(settings.SCHEDULES)}."
-    )
-    batch_size: int | None = _flag(
+    batch_size: tuple[int, ...] | None = _flag(
         None, "Rows of a minibatch; 128, or all where there are fewer, if unset."
     )
-    epochs: int = _flag(60, "Passes over the training split.")
-    learning_rate: tuple[float, ...] = _flag((0.03,), "Peak learning rates.")
-    l2: tuple[float, ...] = _flag((1e-3,), "Penalties: (l2 / 2) ||W||^2, mean loss.")
-    momentum: tuple[float, ...] = _flag((0.9,), "For momentum, nesterov, lars.")
-    b1: tuple[float, ...] = _flag((0.9,), "For adam, adamw, lion.")
-    b2: tuple[float, ...] = _flag((0.999,), "For adam, adamw, lion, rmsprop.")
-    weight_decay: tuple[float, ...] = _flag((0.0,), "For adamw, lion.")
-    warmup: tuple[float, ...] = _flag((0.0,), "Share of the steps, below 1.")
-    init_scale: tuple[float, ...] = _flag((1e-3,), "W starts uniform in +-this.")
+    epochs: tuple[int, ...] = _flag((60,), "Passes over the training rows.")
+
+    # Hyper-parameters: any number of values in one program.
+    learning_rate: space.Axis = _flag((0.03,), "Peak learning rates.")
+    l2: space.Axis = _flag((1e-3,), "Penalties: (l2 / 2) ||W||^2, mean loss.")
+    momentum: space.Axis = _flag((0.9,), "For momentum, nesterov, lars.")
+    b1: space.Axis = _flag((0.9,), "For adam, adamw, lion.")
+    b2: space.Axis = _flag((0.999,), "For adam, adamw, lion, rmsprop.")
+    weight_decay: space.Axis = _flag((0.0,), "For adamw, lion.")
+    label_smoothing: space.Axis = _flag((0.0,), "For softmax_cross_entropy, below 1.")
+    warmup: space.Axis = _flag((0.0,), "Share of the steps, below 1.")
+    init_scale: space.Axis = _flag((1e-3,), "W starts uniform in +-this.")
     seeds: tuple[int, ...] = _flag((0,), "Of initial weights and minibatch order.")
-    gradient: str = _flag("manual", f"One of {_one_of(settings.GRADIENTS)}.")
+
+    folds: int = _flag(
+        0,
+        "Of a cross-validation over training and validation rows, at least 2; 0 takes "
+        "the validation split as it is.",
+    )
+    sample: int | None = _flag(
+        None, "Draw this many points at random; the whole grid if unset."
+    )
+    sample_seed: int = _flag(0, "Which points --sample draws.")
+    halving: int | None = _flag(
+        None,
+        "Successive halving: one setting in this many, at least 2, trains on after "
+        "each rung. All train to the end if unset.",
+    )
+    sweep_file: str | None = _flag(
+        None,
+        "JSON, or the path of a file of it, with several grids; each overrides flags "
+        'that are swept: {"grids": [{"optimizer": "lars", "learning_rate": [1, 3]}]}.',
+    )
+    select_by: str = _flag("val_loss", _one_of(results.CRITERIA))
+
+    gradient: str = _flag("manual", _one_of(settings.GRADIENTS))
     precision: str = _flag(
-        "highest", f"Of matrix products: {_one_of(settings.PRECISIONS)}."
+        "highest", f"Of matrix products. {_one_of(settings.PRECISIONS)}"
     )
-    select_by: str = _flag("val_loss", f"One of {_one_of(results.CRITERIA)}.")
-    tile_width: int = _flag(
-        128, "Lanes of one compiled program; a lane's bits depend on it."
+    tile_width: int | None = _flag(
+        None,
+        "Lanes of one compiled program; a lane's bits depend on it. By the number of "
+        "classes if unset, 128 for ten.",
     )
+    num_shards: int = _flag(1, "Independent jobs that share the lanes of one sweep.")
+    shard_index: int = _flag(0, "Which of them this is, from 0.")
+
     out_dir: str | None = _flag(None, "The run folder; a new one in runs/ if unset.")
+    memory_budget: str | None = _flag(
+        None, "Most memory that training may take, such as 8GiB; found out if unset."
+    )
+    devices: str = _flag("1", "How many devices train at once, or all.")
+    tiles_at_once: int | None = _flag(
+        None, "Programs that train side by side on a device; planned if unset."
+    )
+    tensorboard: bool = _flag(False, "Write TensorBoard's event files too.")
+    checkpoint_every: float = _flag(
+        60.0, "Seconds between checkpoints in the middle of a tile."
+    )
+    compilation_cache: str | None = _flag(
+        None,
+        "A folder for compiled programs; none for no cache; a private one in the "
+        "user's own cache if unset.",
+    )
 
 
-# Where the results lie does not change them.
-NOT_COMPARED = ("out_dir",)
+# Flags that change no result: a command that resumes a run may differ in them.
+NOT_COMPARED = (
+    "out_dir",
+    "memory_budget",
+    "devices",
+    "tiles_at_once",
+    "tensorboard",
+    "checkpoint_every",
+    "compilation_cache",
+)
+_DEFINE = {
+    int: flags.DEFINE_integer,
+    int | None: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+    str: flags.DEFINE_string,
+    str | None: flags.DEFINE_string,
+}
 
 
-def define(defaults: Config) -> None:
+def define(defaults: Config, flag_values: flags.FlagValues | None = None) -> None:
     """Defines one absl flag for each field of ``Config``.
 
     Args:
         defaults: What a flag that is not given stands for.
+        flag_values: Where; those of the command line if not given.
     """
+    flag_values = FLAGS if flag_values is None else flag_values
     for field in dataclasses.fields(Config):
         default, text = getattr(defaults, field.name), field.metadata["help"]
-        if field.type in _TUPLES:
-            parser, serializer = _TUPLES[field.type]
+        if field.type in flag_types.PARSERS:
             flags.DEFINE(
-                parser, field.name, _text(default), text, serializer=serializer
+                flag_types.PARSERS[field.type],
+                field.name,
+                flag_types.text(default),
+                text,
+                flag_values=flag_values,
+                serializer=flag_types.Serializer(),
             )
-        elif field.type in (int, int | None):
-            flags.DEFINE_integer(field.name, default, text)
         else:
-            flags.DEFINE_string(field.name, default, text)
+            define_one = _DEFINE[field.type]
+            define_one(field.name, default, text, flag_values=flag_values)
         # --help lists the key flags of the script, which is this module to absl.
-        FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[field.name])
+        flag_values.register_key_flag_for_module(sys.argv[0], flag_values[field.name])
 
 
-def from_flags() -> Config:
-    """Returns the configuration that the command line amounts to."""
+def from_flags(flag_values: flags.FlagValues | None = None) -> Config:
+    """Returns the configuration that the command line amounts to.
+
+    Args:
+        flag_values: Parsed flags; those of the command line if not given.
+
+    Raises:
+        ValueError: ``--sweep_file`` is bad; other flags are checked in ``swept``.
+    """
+    flag_values = FLAGS if flag_values is None else flag_values
     names = [field.name for field in dataclasses.fields(Config)]
-    return Config(**{name: getattr(FLAGS, name) for name in names})
+    given = {name: getattr(flag_values, name) for name in names}
+    if given["sweep_file"] is not None:
+        given["sweep_file"] = sweep_file.read(given["sweep_file"])
+    return Config(**given)
+
+
+def read(path: Path) -> Config:
+    """Returns the configuration that a flagfile makes, apart from the command line's.
+
+    Args:
+        path: ``flags.txt`` of a run folder.
+
+    Raises:
+        ValueError: The file is missing, or holds something else.
+    """
+    values = flags.FlagValues()
+    define(Config(), values)
+    try:
+        values(["", *path.read_text(encoding="utf-8").splitlines()])
+    except (OSError, flags.Error) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return from_flags(values)
+
+
+def compared(config: Config) -> dict[str, Any]:
+    """Returns the flags that results depend on, as ``config.json`` holds them."""
+    return {
+        name: space.text(value) if isinstance(value, space.Range) else value
+        for name, value in vars(config).items()
+        if name not in NOT_COMPARED
+    }
 
 
 def to_flagfile(config: Config) -> str:
-    """Returns the lines of a flagfile that makes ``config``, but for ``out_dir``."""
-    values = dataclasses.asdict(config)
-    given = (k for k, v in values.items() if k not in NOT_COMPARED and v is not None)
-    return "".join(f"--{name}={_text(values[name])}\n" for name in given)
-
-
-def axes(config: Config) -> dict[str, tuple[float, ...]]:
-    """Returns the values of each hyper-parameter."""
-    return {name: getattr(config, name) for name in Hparams._fields}
-
-
-def statics(config: Config, *, num_classes: int, num_rows: int) -> tuple[Static, ...]:
-    """Returns the static choices, one for each optimizer.
-
-    Args:
-        config: All flags.
-        num_classes: C.
-        num_rows: Of the training split; the default batch is no larger.
-    """
-    fields = {field.name for field in dataclasses.fields(Static)}
-    shared = {k: v for k, v in dataclasses.asdict(config).items() if k in fields}
-    shared["num_classes"] = num_classes
-    if config.batch_size is None:
-        shared["batch_size"] = min(Static.batch_size, num_rows)
-    return tuple(
-        Static(**{**shared, "optimizer": optimizer}) for optimizer in config.optimizer
-    )
-
-
-MAX_COUNT = 100_000  # values of one axis
-
-
-def parse_grid(text: str) -> tuple[float, ...]:
-    """Returns the numbers of ``0.1,0.3``, ``log:LOW:HIGH:COUNT`` or ``lin:...``.
-
-    Raises:
-        ValueError: The text has none of these forms.
-
-    >>> parse_grid("log:1e-2:1:3")
-    (0.01, 0.1, 1.0)
-    """
-    kind, *numbers = text.split(":")
-    try:
-        if not numbers:
-            return tuple(map(float, text.split(","))) if text.strip() else ()
-        low, high, count = numbers
-        if int(count) > MAX_COUNT:
-            raise ValueError(count)
-        space = {"log": np.geomspace, "lin": np.linspace}[kind]
-        return tuple(space(float(low), float(high), int(count)).tolist())
-    except (ValueError, KeyError) as error:
-        raise ValueError(
-            f"found {text!r}; expected numbers such as 0.1 or 0.1,0.3, or "
-            "log:LOW:HIGH:COUNT (both above 0), or lin:LOW:HIGH:COUNT, with a COUNT "
-            f"of at most {MAX_COUNT}"
-        ) from error
-
-
-class _GridParser(flags.ArgumentParser):
-    """Turns grid text into a tuple of floats."""
-
-    syntactic_help = "numbers, or log:LOW:HIGH:COUNT, or lin:LOW:HIGH:COUNT"
-
-    def parse(self, argument: Any) -> tuple[float, ...]:
-        return parse_grid(argument) if isinstance(argument, str) else tuple(argument)
-
-
-class _ListParser(flags.ArgumentParser):
-    """Turns comma-separated text into a tuple of names or integers."""
-
-    def __init__(self, convert: Callable[[str], Any], help_text: str) -> None:
-        self._convert = convert
-        self.syntactic_help = help_text
-
-    def parse(self, argument: Any) -> tuple:
-        if not isinstance(argument, str):
-            return tuple(argument)
-        parts = [part.strip() for part in argument.split(",") if part.strip()]
-        return tuple(self._convert(part) for part in parts)
-
-
-class _TupleSerializer(flags.ArgumentSerializer):
-    def serialize(self, value: Any) -> str:
-        return _text(value)
-
-
-def _text(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-_TUPLES: Mapping[Any, tuple[flags.ArgumentParser, flags.ArgumentSerializer]] = {
-    tuple[float, ...]: (_GridParser(), _TupleSerializer()),
-    tuple[str, ...]: (_ListParser(str, "names, with commas"), _TupleSerializer()),
-    tuple[int, ...]: (_ListParser(int, "integers, with commas"), _TupleSerializer()),
-}
-
-
-def launch(main: Callable[[], int | None]) -> None:
-    """Runs a script: bad input or a full disk is one line on stderr, exit status 2.
-
-    Args:
-        main: Returns the exit status, None for 0.
-    """
-    # JAX tells at level INFO which accelerators a machine does not have.
-    logging.getLogger("jax").setLevel(logging.WARNING)
-
-    def guarded(argv: list[str]) -> int | None:
-        try:
-            if len(argv) > 1:
-                raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
-            return main()
-        except (ValueError, OSError) as error:
-            if _DEBUG.value:
-                raise
-            return _refuse(error)
-
-    app.run(guarded, flags_parser=_parse)
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return app.parse_flags_with_usage(argv) if _asks_help(argv) else FLAGS(argv)
-    except flags.Error as error:
-        sys.exit(_refuse(error))
-
-
-def _asks_help(argv: list[str]) -> bool:
-    return any(argument.lstrip("-").startswith("help") for argument in argv[1:])
-
-
-def _refuse(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+    """Returns the lines of a flagfile that makes ``config``, but for NOT_COMPARED."""
+    given = {k: v for k, v in compared(config).items() if v is not None}
+    return "".join(f"--{k}={flag_types.text(v)}\n" for k, v in given.items())

@@ -28,7 +28,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import flags as shared_flags
+from experiments import launch
 from linclf_jax import gradients, losses
 from linclf_jax.runs import directory
 
@@ -291,4 +291,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("out", Config.out, "File for the page; printed if unset.")
-    shared_flags.launch(main)
+    launch.launch(main)

@@ -5,16 +5,27 @@ report and the console have to agree on; nothing here has ever seen the test spl
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 Row = Mapping[str, Any]
 
+RETIRED = "retired"  # the status of a lane that successive halving took out
+REPEATS = ("seed", "fold")  # what lanes of one setting differ in
 SCORES = ("val_loss", "val_accuracy", "train_loss", "train_accuracy")
 # What came out of a lane, or tells repeats apart; all other columns are its settings.
 OUTCOMES = frozenset({*SCORES, "lane", "seed", "fold", "status", "reason", "steps"})
 # What lanes can be ordered by, the sign under which less is better, the tie-breaker.
 CRITERIA = {"val_loss": (1, "val_accuracy"), "val_accuracy": (-1, "val_loss")}
+
+
+class Spread(NamedTuple):
+    """Of a score over the repeats of one setting."""
+
+    mean: float
+    sd: float | None  # sample standard deviation; None of a single value
+    count: int
 
 
 def settings(row: Row) -> dict[str, Any]:
@@ -78,14 +89,82 @@ def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
     return sorted((row for row in rows if row["status"] == "ok"), key=key)
 
 
+def rank_settings(rows: Sequence[Row], *, by: str) -> list[list[Row]]:
+    """Returns the settings that ended well, best first, each with all its repeats.
+
+    Lanes of equal settings repeat one another, over seeds and folds, and are judged by
+    their mean. Settings of which one repeat did not end well are left out: a mean over
+    the others would flatter them.
+
+    Args:
+        rows: One per lane; their order does not matter.
+        by: As for ``rank``: the other criterion's mean breaks ties, then the lowest
+            lane number does. A mean with a score that is not finite is worse than any
+            other.
+
+    Returns:
+        The lanes of each setting, by their number.
+
+    Raises:
+        ValueError: ``by`` is another word.
+    """
+    validate_criterion(by)
+    # Values of different losses do not compare, not even to break a tie.
+    several = len({row.get("loss") for row in rows}) > 1
+    names = (by,) if several else (by, CRITERIA[by][1])
+    groups: dict[frozenset, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row["lane"]):
+        groups.setdefault(frozenset(settings(row).items()), []).append(row)
+
+    def key(group: list[Row]) -> tuple[float, ...]:
+        return (*(_mean_cost(group, name) for name in names), group[0]["lane"])
+
+    good = (g for g in groups.values() if all(row["status"] == "ok" for row in g))
+    return sorted(good, key=key)
+
+
+def spread(rows: Sequence[Row], name: str) -> Spread:
+    """Returns mean and standard deviation of a score over repeats.
+
+    Args:
+        rows: Of one setting, at least one.
+        name: A column, a number in every row.
+
+    >>> spread([{"val_loss": 0.25}, {"val_loss": 0.75}], "val_loss").mean
+    0.5
+    """
+    values = [row[name] for row in rows]
+    mean = math.fsum(value / len(values) for value in values)
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(mean, sd, len(values))
+
+
 def diverged(rows: Sequence[Row]) -> list[int]:
-    """Returns the lanes that did not end well, in the order of the rows.
+    """Returns the lanes whose training blew up, in the order of the rows.
 
     Args:
         rows: One per lane.
     """
-    return [row["lane"] for row in rows if row["status"] != "ok"]
+    return [row["lane"] for row in rows if row["status"] == "diverged"]
+
+
+def retired(rows: Sequence[Row]) -> list[int]:
+    """Returns the lanes that successive halving took out before the end.
+
+    They have the scores of that moment, and can never be chosen.
+
+    Args:
+        rows: One per lane.
+    """
+    return [row["lane"] for row in rows if row["status"] == RETIRED]
 
 
 def _cost(score: float | None, sign: int) -> float:
-    return math.inf if score is None or math.isnan(score) else sign * score
+    return math.inf if score is None or not math.isfinite(score) else sign * score
+
+
+def _mean_cost(rows: Sequence[Row], name: str) -> float:
+    # fsum rounds once, so that the order of the rows moves no bit and breaks no tie;
+    # divided first, large losses have a finite sum.
+    sign = CRITERIA[name][0]
+    return math.fsum(_cost(row[name], sign) / len(rows) for row in rows)

@@ -188,8 +188,27 @@ def test_leftovers_of_a_killed_writer_are_swept(tmp_path):
     directory.open_run(tmp_path, CONFIG)
     assert names(tmp_path) == ["config.json"]
     leftover.write_text("{")
+    (tmp_path / "pieces").mkdir()
+    (tmp_path / "pieces" / ".000001.npz.0a1b2c3d.tmp").write_bytes(b"P")
+    (tmp_path / "pieces" / "000000.npz").write_bytes(b"P")
     directory.open_run(tmp_path, CONFIG)
-    assert names(tmp_path) == ["config.json"]
+    assert names(tmp_path) == ["config.json", "pieces"]
+    assert names(tmp_path / "pieces") == ["000000.npz"]
+
+
+def test_a_leftover_whose_writer_is_alive_may_go_by_itself(tmp_path, monkeypatch):
+    """Somebody draws the page of the unfinished run just when it is taken up."""
+    directory.open_run(tmp_path, CONFIG)
+    temporary = tmp_path / ".page.html.0a1b2c3d.tmp"
+    temporary.write_text("<")
+
+    def finish_page(*_):
+        temporary.rename(tmp_path / "page.html")
+        return []
+
+    monkeypatch.setattr(directory.configuration, "differences", finish_page)
+    directory.open_run(tmp_path, CONFIG)
+    assert names(tmp_path) == ["config.json", "page.html"]
 
 
 def test_another_configuration_is_refused_with_all_differences(tmp_path):
@@ -261,6 +280,72 @@ def test_seal_lists_every_file_and_repeats_itself(tmp_path):
     assert (other / "manifest.json").read_bytes() == sealed
     (path / "notes.txt").write_text("mine")
     assert "notes.txt" not in directory.verify(path)
+
+
+def test_what_comes_and_goes_is_not_sealed(tmp_path):
+    """A page that is drawn at any time, and whatever is half written by then."""
+    path = finished(tmp_path / "run")
+    before = directory.verify(path)
+    for name in ("page.html", ".page.html.0a1b2c3d.tmp", "plots/.curves.png.0a.tmp"):
+        (path / name).write_text("<")
+    (path / "pieces").mkdir()
+    (path / "pieces" / "000000.npz").write_bytes(b"P")
+    directory.seal(path, without=("pieces", "page.html"))
+    assert directory.verify(path) == before
+    directory.seal(path, without="pieces")  # one name is no set of letters
+    assert directory.verify(path) == sorted([*before, "page.html"])
+    (path / "p").write_text("p")
+    directory.seal(path, without="pieces")
+    assert "p" in directory.verify(path)
+
+
+@pytest.mark.parametrize("moment", ["is_file", "open"])
+def test_a_file_that_is_removed_while_it_is_measured_ends_no_run(
+    moment, tmp_path, monkeypatch
+):
+    path = finished(tmp_path / "run")
+    before = directory.verify(path)
+    (path / "page.html").write_text("<")
+    method = getattr(type(path), moment)
+
+    def remove_first(self, *arguments, **options):
+        if self.name == "page.html":
+            self.unlink(missing_ok=True)
+        return method(self, *arguments, **options)
+
+    monkeypatch.setattr(type(path), moment, remove_first)
+    directory.seal(path)
+    assert not (path / "page.html").exists()
+    assert directory.verify(path) == before
+
+
+def test_a_redrawn_file_that_is_gone_again_is_missed(tmp_path):
+    path = finished(tmp_path / "run")
+    (path / "history.npz").unlink()
+    directory.seal(path, ["history.npz"])
+    with pytest.raises(ValueError, match=r": history.npz is missing$"):
+        directory.verify(path)
+
+
+def test_sealing_some_files_again_blesses_no_damage_to_others(tmp_path):
+    path = finished(tmp_path / "run")
+    (path / "history.npz").write_bytes(b"damage")
+    (path / "report.html").write_text("new")
+    (path / "plots" / "curves.png").write_bytes(b"drawn again")
+    redrawn = ["report.html", "plots/curves.png"]
+    with pytest.raises(ValueError, match=r": history.npz has changed$"):
+        directory.verify(path, besides=redrawn)
+    directory.seal(path, redrawn)
+    with pytest.raises(ValueError, match=r": history.npz has changed$"):
+        directory.verify(path)
+    assert "report.html" in directory.verify(path, besides=["history.npz"])
+    manifest = directory.read_json(path / "manifest.json")
+    assert list(manifest["files"]) == sorted(manifest["files"])
+
+
+def test_an_unsealed_folder_cannot_be_sealed_in_part(tmp_path):
+    with pytest.raises(ValueError, match=r"has no manifest.json"):
+        directory.seal(tmp_path, ["report.html"])
 
 
 @pytest.mark.parametrize("name", ["results.jsonl", "plots/curves.png", "history.npz"])

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import console, flags, sweep, train
+from experiments import console, engine, events, sweep, train
 from experiments.flags import Config
+from experiments.progress import Progress
 from linclf_jax import results
 from linclf_jax.data import datasets
+from linclf_jax.fit import execution, space
 from linclf_jax.runs import directory, model
+from tests import events_test
 
 ROOT = Path(__file__).parents[1]
 SMALL = Config(
@@ -22,8 +25,8 @@ SMALL = Config(
     learning_rate=(0.01, 0.1, 1e30),
     l2=(0.0, 0.01),
     seeds=(0, 1),
-    loss="weston_watkins_hinge",
-    epochs=4,
+    loss=("weston_watkins_hinge",),
+    epochs=(4,),
     tile_width=4,
 )
 FILES = {
@@ -133,24 +136,24 @@ def test_the_test_split_cannot_influence_the_choice(finished, tmp_path, monkeypa
 
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped(finished, tmp_path, monkeypatch):
-    run_tile, trained = sweep.sweep.run_tile, []
+    run, trained = execution.run, []
 
-    def stop_after_two(tile, *args):
+    def stop_after_two(*args):
         if len(trained) == 2:
-            raise KeyboardInterrupt
-        trained.append(tile)
-        return run_tile(tile, *args)
+            raise OSError("the power went out")
+        trained.append(args)
+        return run(*args)
 
     folder = tmp_path / "interrupted"
-    monkeypatch.setattr(sweep.sweep, "run_tile", stop_after_two)
-    with pytest.raises(KeyboardInterrupt):
-        again(folder)
+    monkeypatch.setattr(execution, "run", stop_after_two)
+    with pytest.raises(OSError, match="the power went out"):
+        again(folder, tiles_at_once=1)
     assert not (folder / "results.jsonl").exists()
 
     monkeypatch.setattr(
-        sweep.sweep, "run_tile", lambda *args: (trained.append(0), run_tile(*args))[1]
+        execution, "run", lambda *args: (trained.append(args), run(*args))[1]
     )
-    resumed = again(folder)
+    resumed = again(folder, tiles_at_once=1)
     assert len(trained) == 8  # two tiles before, six after: none was trained twice
     for name in ("results.jsonl", "history.npz", "selected.json"):
         expected = (finished.folder / name).read_bytes()
@@ -159,8 +162,8 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(finished, tmp_path, monke
 
 
 def test_a_folder_of_another_configuration_is_refused(finished):
-    with pytest.raises(ValueError, match=r"flags.epochs is 4 there and 5 here"):
-        again(finished.folder, epochs=5)
+    with pytest.raises(ValueError, match=r"flags.epochs is \[4\] there and \[5\] here"):
+        again(finished.folder, epochs=(5,))
     with pytest.raises(ValueError, match="is complete"):
         again(finished.folder)
     directory.verify(finished.folder)
@@ -177,18 +180,151 @@ def test_all_lanes_diverged_is_an_error_that_keeps_the_rows(tmp_path):
 
 def test_a_piece_of_other_lanes_is_refused(tmp_path, monkeypatch):
     folder = tmp_path / "swapped"
-    monkeypatch.setattr(sweep, "finish", lambda _: None)
+    monkeypatch.setattr(sweep.outcome, "close", lambda _: None)
     again(folder)
     pieces = folder / "pieces"
-    (pieces / "000002.npz").write_bytes((pieces / "000000.npz").read_bytes())
-    with pytest.raises(ValueError, match="piece 2 holds lanes"):
+    first = (pieces / "r00-000000.npz").read_bytes()
+    (pieces / "r00-000002.npz").write_bytes(first)
+    with pytest.raises(ValueError, match="piece r00-000002 holds lanes"):
         again(folder)
 
 
-def test_default_batch_is_128_or_all_rows():
-    for num_rows, expected in ((1000, 128), (90, 90)):
-        (static,) = flags.statics(Config(), num_classes=3, num_rows=num_rows)
-        assert static.batch_size == expected
+def read_scalars(folder):
+    return events_test.scalars(folder / events.NAME)
+
+
+def test_tensorboard_gets_one_file_that_is_whole_when_the_folder_is_sealed(tmp_path):
+    outcome = again(tmp_path / "watched", tensorboard=True)
+    directory.verify(outcome.folder)
+    assert len(list(outcome.folder.glob("*tfevents*"))) == 1
+    found = read_scalars(outcome.folder)
+    history = directory.read_arrays(outcome.folder / "history.npz")
+    chosen = outcome.selected["lane"]
+    for name in ("train_loss", "val_loss", "val_accuracy"):
+        curve = list(found[f"chosen/{name}"].values())
+        np.testing.assert_allclose(curve, history[name][chosen], rtol=1e-6)
+    assert found["sweep/share_diverged"][24] == pytest.approx(8 / 24)
+
+
+def test_tensorboard_leaves_a_whole_folder_where_all_lanes_diverge(tmp_path):
+    folder = tmp_path / "watched"
+    with pytest.raises(ValueError, match="all 8 lanes diverged"):
+        again(folder, tensorboard=True, learning_rate=(1e30,))
+    directory.verify(folder)
+
+
+def test_folds_choose_a_setting_that_is_trained_again_on_all_their_rows(tmp_path):
+    outcome = again(tmp_path / "folds", folds=3, seeds=(0,), learning_rate=(0.01, 0.1))
+    assert [row["fold"] for row in outcome.rows] == [0, 1, 2] * 8
+    selected = outcome.selected
+    assert selected["refit"]
+    assert selected["lane"] is None
+    assert selected["repeats"]["val_loss"]["count"] == 3
+    row = selected["row"]
+    assert row["fold"] is row["val_loss"] is row["val_accuracy"] is None
+    best = results.rank_settings(outcome.rows, by="val_loss")[0]
+    assert results.settings(row) == results.settings(best[0])
+    # A loaded model is the refit one: of no fold, on training and validation rows.
+    dataset = datasets.load("iris", split_seed=0)
+    loaded = model.load(outcome.folder / "selected.safetensors")
+    x = np.concatenate([dataset.train.x, dataset.validation.x])
+    np.testing.assert_allclose(loaded.scaling.shift, x.mean(axis=0), rtol=1e-12)
+    labels = np.concatenate([dataset.train.labels, dataset.validation.labels])
+    right = np.mean(model.predict(loaded, x) == labels)
+    np.testing.assert_allclose(right, row["train_accuracy"], rtol=1e-6)
+    assert "trained again on all rows" in console.summary(*outcome)
+
+
+def test_every_preprocessing_trains_on_features_of_its_own(tmp_path):
+    both = again(
+        tmp_path / "both",
+        preprocessing=("standardize", "mean_range"),
+        optimizer=("momentum",),
+        learning_rate=(0.1,),
+        seeds=(0,),
+    )
+    alone = again(
+        tmp_path / "alone",
+        preprocessing=("mean_range",),
+        optimizer=("momentum",),
+        learning_rate=(0.1,),
+        seeds=(0,),
+    )
+    rows = [row for row in both.rows if row["preprocessing"] == "mean_range"]
+    assert [{**row, "lane": n} for n, row in enumerate(rows)] == alone.rows
+    losses = {row["preprocessing"]: row["train_loss"] for row in both.rows}
+    assert len(set(losses.values())) == 2
+
+
+def test_a_sweep_file_says_what_flags_cannot(tmp_path):
+    text = (
+        '{"grids": [{"optimizer": "sgd", "learning_rate": [0.1]}, '
+        '{"optimizer": "adam", "batch_size": [8, 16], "l2": [0.5]}]}'
+    )
+    outcome = again(tmp_path / "file", sweep_file=text, learning_rate=(0.01,))
+    found = [
+        (row["optimizer"], row["batch_size"], row["learning_rate"], row["l2"])
+        for row in outcome.rows[::2]
+    ]
+    assert found == [
+        *(("sgd", 90, 0.1, l2) for l2 in (0.0, 0.01)),
+        *(("adam", size, 0.01, 0.5) for size in (8, 16)),
+    ]
+    flagfile = (outcome.folder / "flags.txt").read_text(encoding="utf-8")
+    assert text in flagfile or "--sweep_file={" in flagfile
+
+
+def test_smoothed_lanes_leave_the_others_their_program(finished, tmp_path):
+    outcome = again(
+        tmp_path / "smooth",
+        loss=("softmax_cross_entropy",),
+        label_smoothing=(0.0, 0.2),
+        learning_rate=(0.1,),
+    )
+    plain = again(
+        tmp_path / "plain", loss=("softmax_cross_entropy",), learning_rate=(0.1,)
+    )
+    kept = [row for row in outcome.rows if row["label_smoothing"] == 0]
+    assert [{**row, "lane": n} for n, row in enumerate(kept)] == plain.rows
+    assert {row["label_smoothing"] for row in outcome.rows} == {0.0, 0.2}
+    smooth = [row for row in outcome.rows if row["label_smoothing"] == 0.2]
+    assert all(
+        a["train_loss"] != b["train_loss"] for a, b in zip(smooth, kept, strict=True)
+    )
+
+
+def test_a_refit_that_fails_leaves_a_folder_that_is_whole(tmp_path, monkeypatch):
+    def diverge(*_):
+        raise ValueError("the chosen setting diverged")
+
+    folder = tmp_path / "refit"
+    monkeypatch.setattr(sweep.outcome, "_refit", diverge)
+    with pytest.raises(ValueError, match="the chosen setting diverged"):
+        again(folder, folds=2, seeds=(0,), optimizer=("adam",), learning_rate=(0.1,))
+    assert "results.jsonl" in directory.verify(folder)
+    assert (folder / "report.html").exists()
+
+
+def test_whoever_watches_is_told_while_nothing_finishes(tmp_path, monkeypatch):
+    seen = []
+    update = Progress.update
+
+    def watch(self, rows, **how):
+        seen.append(len(rows))
+        update(self, rows, **how)
+
+    monkeypatch.setattr(Progress, "update", watch)
+    monkeypatch.setattr(engine, "TICK", 1e-3)
+    again(tmp_path / "watched", epochs=(200,))
+    assert 0 in seen
+    assert sum(seen) == 24
+
+
+def test_too_few_devices_are_refused_and_leave_nothing(tmp_path):
+    folder = tmp_path / "refused"
+    with pytest.raises(ValueError, match="--devices is 999; expected 1 to "):
+        again(folder, devices="999")
+    assert not folder.exists()
 
 
 def test_one_lane_trained_alone_has_the_bits_of_its_row(finished, tmp_path):
@@ -210,9 +346,21 @@ def test_one_lane_trained_alone_has_the_bits_of_its_row(finished, tmp_path):
     assert "epoch" in train.curves(alone)
 
 
-def test_train_refuses_several_values():
-    with pytest.raises(ValueError, match="--optimizer has 2 values; expected one"):
-        train.run(SMALL)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_shards": 2}, "--num_shards is for experiments.sweep"),
+        ({"optimizer": ("sgd", "adam")}, "--optimizer has 2 values; expected one"),
+        ({"l2": space.Range("log", 0.1, 1.0, 3)}, "--l2 has 3 values; expected one"),
+        ({"sample": 1}, "--sample is for experiments.sweep; expected it unset"),
+        ({"folds": 2}, "--folds is for experiments.sweep"),
+        ({"halving": 2}, "--halving is for experiments.sweep"),
+        ({"sweep_file": '{"grids":[{}]}'}, "--sweep_file is for experiments.sweep"),
+    ],
+)
+def test_train_refuses_what_makes_several_lanes(changes, message):
+    with pytest.raises(ValueError, match=message):
+        train.run(Config(**changes))
 
 
 @pytest.mark.parametrize(
@@ -221,16 +369,16 @@ def test_train_refuses_several_values():
         ({"dataset": "imagenet"}, "imagenet.*digits, iris"),
         ({"optimizer": ("adams",)}, "--optimizer is 'adams'; expected one of sgd"),
         ({"optimizer": ()}, "--optimizer is empty"),
-        ({"schedule": "step"}, "--schedule is 'step'"),
+        ({"schedule": ("step",)}, "--schedule is 'step'"),
         ({"gradient": "numerical"}, "--gradient is 'numerical'"),
         ({"precision": "half"}, "--precision is 'half'"),
-        ({"loss": "mse"}, "--loss is 'mse'"),
-        ({"preprocessing": "zca"}, "zca"),
+        ({"loss": ("mse",)}, "--loss is 'mse'"),
+        ({"preprocessing": ("zca",)}, "zca"),
         ({"select_by": "test_accuracy"}, "--select_by is 'test_accuracy'"),
-        ({"batch_size": 91}, "--batch_size is 91; expected 1 to 90"),
-        ({"epochs": 0}, "--epochs is 0"),
+        ({"batch_size": (91,)}, "--batch_size is 91; expected 1 to 90"),
+        ({"epochs": (0,)}, "--epochs is 0"),
         ({"tile_width": 0}, "--tile_width is 0"),
-        ({"seeds": (-1,)}, "-1"),
+        ({"seeds": (-1,)}, "--seeds is -1"),
         ({"split_seed": -1}, "-1"),
         ({"l2": (-0.1,)}, "--l2 holds -0.1"),
         ({"l2": (0.1, 0.1000000001)}, "--l2 has 2 values, 1 of them distinct"),
@@ -244,32 +392,6 @@ def test_bad_flags_are_refused_and_leave_nothing(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         again(folder, **changes)
     assert not folder.exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("0.1", (0.1,)),
-        ("0.1, 0.3", (0.1, 0.3)),
-        ("log:1e-2:1:3", (0.01, 0.1, 1.0)),
-        ("lin:0:1:3", (0.0, 0.5, 1.0)),
-        ("", ()),
-    ],
-)
-def test_grids(text, values):
-    np.testing.assert_allclose(flags.parse_grid(text), values, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("a", "log:0:1:3", "log:1:2", "exp:1:2:3", "log:1:2:x", "lin:0:1:-1"),
-        *("0.1,,0.3", "lin:0:1:3:9", "log:1:10:1000000000"),
-    ],
-)
-def test_bad_grids(text):
-    with pytest.raises(ValueError, match=r"expected numbers such as 0\.1"):
-        flags.parse_grid(text)
 
 
 def run_script(name, *arguments):
@@ -289,7 +411,7 @@ def test_the_flagfile_of_a_run_replays_it_from_the_shell(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     expected = (finished.folder / "results.jsonl").read_bytes()
     assert (tmp_path / "r" / "results.jsonl").read_bytes() == expected
-    assert f"Chosen: lane {finished.selected['lane']}," in done.stdout
+    assert f"Chosen: lane {finished.selected['lane']};" in done.stdout
     assert f"{finished.selected['test']['accuracy']:.4f}" in done.stdout
 
 

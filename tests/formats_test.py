@@ -196,6 +196,34 @@ def test_every_truncated_npz_is_refused():
             formats.decode_arrays(data[:length])
 
 
+def test_some_arrays_are_read_and_no_others():
+    data = bytearray(formats.encode_arrays(ARRAYS))
+    first = min(ARRAYS)
+    found = formats.decode_some_arrays(io.BytesIO(data), [first])
+    same_arrays(found, {first: ARRAYS[first]})
+    with pytest.raises(ValueError, match=r"no item named 'absent.npy'"):
+        formats.decode_some_arrays(io.BytesIO(data), ["absent"])
+
+
+def test_every_flipped_bit_of_some_arrays_is_harmless_or_refused(tmp_path):
+    arrays = {"loss": np.arange(3, dtype=np.float32), "on": np.ones(2)}
+    data = formats.encode_arrays(arrays)
+    path = tmp_path / "a.npz"  # a file refuses other places to seek than a buffer
+    refused = 0
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            with path.open("rb") as file:
+                found = formats.decode_some_arrays(file, ["on"])
+        except ValueError:
+            refused += 1
+        else:
+            same_arrays(found, {"on": arrays["on"]})
+    assert refused > 2 * len(data)
+
+
 TENSORS = {"b": np.zeros(3, np.float32), "W": np.arange(6.0).reshape(2, 3)}
 METADATA = {letter: letter.upper() for letter in "hgfedcba"}
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from linclf_jax import curvature, gradients, losses
-from linclf_jax.fit import optimizers, settings, training
+from linclf_jax.fit import optimizers, settings, states, training
 from linclf_jax.fit.settings import Hparams, Static
 from linclf_jax.params import Params
 
@@ -55,7 +55,7 @@ def make_data(dtype, num_rows=40, num_features=4, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(num_rows, num_features)).astype(dtype)
     labels = rng.integers(0, NUM_CLASSES, num_rows).astype(np.int32)
-    return training.Data(*map(jnp.asarray, (x, labels, x[:9], labels[:9])))
+    return states.Data(*map(jnp.asarray, (x, labels, x[:9], labels[:9])))
 
 
 def optimum(data):
@@ -90,7 +90,7 @@ def test_reaches_the_optimum_of_a_convex_problem(name):
     params, history = train(jax.random.key(0), hparams, data)
     gap = float(objective(params, data) - optimum(data))
     assert -1e-13 < gap < GAPS[name]
-    assert int(history.status) == training.OK
+    assert int(history.status) == states.OK
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
@@ -184,7 +184,7 @@ def test_no_warm_up_starts_at_the_peak():
 
 @pytest.mark.parametrize("name", ["adamw", "lion"])
 def test_weight_decay_leaves_the_bias_alone(name):
-    optimizer = optimizers.make(name, "constant", Hparams(0.1, weight_decay=0.5), 10)
+    optimizer = optimizers.make(name, Hparams(weight_decay=0.5), 0.1)
     params = Params(jnp.ones((2, 3)), jnp.ones(3))
     nothing = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(nothing, optimizer.init(params), params)

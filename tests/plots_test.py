@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from linclf_jax import metrics
-from linclf_jax.runs import curves, figures, grid, heatmap, plots
+from linclf_jax.runs import canvas, curves, figures, grid, heatmap, plots, scatter
 
 
 def row(lane, accuracy, **changes):
@@ -96,6 +96,19 @@ class TestGrid:
         np.testing.assert_array_equal(panel.accuracy, [[0.8]])
         np.testing.assert_array_equal(panel.diverged, [[0.5]])
 
+    def test_a_retired_lane_counts_where_no_lane_finished(self):
+        rows = [
+            row(0, 0.8),
+            row(1, 0.9, momentum=0.5, status="retired"),
+            row(2, 0.6, l2=0.1, status="retired"),
+            row(3, None, l2=0.1, status="diverged", seed=1),
+            row(4, None, l2=0.2, status="diverged"),
+        ]
+        (panel,) = grid.arrange(rows)
+        np.testing.assert_array_equal(panel.accuracy, [[0.8], [0.6], [np.nan]])
+        np.testing.assert_array_equal(panel.retired, [[False], [True], [False]])
+        np.testing.assert_array_equal(panel.diverged, [[0], [0.5], [1]])
+
     def test_other_settings_compete_by_their_means(self):
         rows = [
             row(0, 0.95, momentum=0.5, seed=0),
@@ -156,6 +169,19 @@ class TestHeatmap:
         (legend,) = figure.legends
         assert [text.get_text() for text in legend.get_texts()] == ["diverged"]
 
+    def test_retired_cells_are_marked_and_are_never_the_best(self):
+        rows = [row(0, 0.9), row(1, 0.95, l2=0.1, status="retired")]
+        figure = heatmap.draw(rows, None)
+        (mark,) = (x for x in figure.axes[0].lines if x.get_marker() == "v")
+        np.testing.assert_allclose(mark.get_xydata(), [[-0.38, 1.34]], atol=1e-12)
+        assert figure.axes[0].get_title(loc="left") == "sgd: best cell 0.9000"
+        assert not figure.axes[0].patches
+        (legend,) = figure.legends
+        labels = [text.get_text() for text in legend.get_texts()]
+        assert labels == ["not trained to the end: the accuracy by then"]
+        none = heatmap.draw(rows[1:], None)
+        assert none.axes[0].get_title(loc="left") == "sgd: no lane finished"
+
     def test_all_diverged_has_no_colour_bar(self):
         rows = [row(i, None, l2=0.1 * i, status="diverged") for i in range(3)]
         figure = heatmap.draw(rows, None)
@@ -173,8 +199,156 @@ class TestHeatmap:
         ],
     )
     def test_error_range(self, errors, expected):
-        found = heatmap.error_range(np.array(errors))
+        found = canvas.error_range(np.array(errors))
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+class TestScatter:
+    def sample(self, count=41, **changes):
+        """Lanes of distinct learning rates, from bad to good and back."""
+        rates = np.geomspace(1e-3, 10, count).tolist()
+        return [
+            row(i, 0.9 - abs(i - 30) / 100, learning_rate=rate, l2=10.0 ** -(1 + i % 3))
+            | changes
+            for i, rate in enumerate(rates)
+        ]
+
+    def collections(self, axis):
+        """Offsets of crosses, triangles and dots, in the order in which they lie."""
+        return [np.asarray(points.get_offsets()) for points in axis.collections]
+
+    @pytest.mark.parametrize(
+        ("rates", "l2s", "expected"),
+        [(41, 2, False), (64, 8, False), (40, 1, False), (41, 1, True)],
+    )
+    def test_a_grid_is_not_scattered_unless_it_is_one_long_line(
+        self, rates, l2s, expected
+    ):
+        rows = [
+            row(0, 0.5, learning_rate=rate, l2=l2)
+            for rate in np.geomspace(1e-3, 1, rates).tolist()
+            for l2 in np.linspace(0, 1, l2s).tolist()
+        ]
+        assert grid.is_scattered(rows) == expected
+
+    def test_a_sample_is_scattered_whichever_axis_it_samples(self):
+        assert grid.is_scattered(self.sample())
+        assert not grid.is_scattered(self.sample(40))
+        turned = [
+            r | {"l2": r["learning_rate"], "learning_rate": 1} for r in self.sample()
+        ]
+        assert grid.is_scattered(turned)
+        # One optimizer may have a list of its own.
+        assert grid.is_scattered([row(0, 0.5, optimizer="adam"), *self.sample()])
+        repeated = [r | {"seed": s} for r in self.sample() for s in range(3)]
+        assert grid.is_scattered(repeated)
+        many_seeds = [row(i, 0.5, seed=i) for i in range(99)]
+        assert not grid.is_scattered(many_seeds)
+
+    def test_repeats_are_one_point_and_settings_are_not(self):
+        rows = [
+            row(0, 0.8, seed=0),
+            row(1, 0.9, seed=1),
+            row(2, 0.5, momentum=0.5),
+            row(3, 0.9, l2=0.1),
+            row(4, 0.1, l2=0.1, seed=1, status="diverged"),
+            row(5, 0.6, l2=0.2, status="retired"),
+            row(6, 0.8, l2=0.2, seed=1, status="retired"),
+            row(7, None, l2=0.3),
+        ]
+        (points,) = grid.scatter(rows)
+        np.testing.assert_array_equal(points.l2, [0, 0, 0.1, 0.2, 0.3])
+        expected = [0.85, 0.5, np.nan, 0.7, np.nan]
+        np.testing.assert_allclose(points.accuracy, expected, rtol=1e-12)
+        np.testing.assert_array_equal(points.diverged, np.arange(5) == 2)
+        np.testing.assert_array_equal(points.retired, np.arange(5) == 3)
+
+    def test_every_point_is_where_it_belongs_the_best_on_top(self):
+        rows = self.sample()
+        rows[3] |= {"status": "diverged", "val_accuracy": None}
+        rows[4] |= {"status": "retired", "val_accuracy": 0.99}
+        figure = scatter.draw(rows, None)
+        axis = figure.axes[0]
+        crosses, triangles, dots = self.collections(axis)
+        place = {i: [r["learning_rate"], r["l2"]] for i, r in enumerate(rows)}
+        np.testing.assert_allclose(crosses, [place.pop(3)])
+        np.testing.assert_allclose(triangles, [place.pop(4)])
+        order = sorted(place, key=lambda i: rows[i]["val_accuracy"])
+        np.testing.assert_allclose(dots, [place[i] for i in order])
+        errors = [1 - rows[i]["val_accuracy"] for i in order]
+        np.testing.assert_allclose(axis.collections[2].get_array(), errors, rtol=1e-12)
+        assert axis.get_xscale() == axis.get_yscale() == "log"
+        # A retired lane is never the best.
+        assert axis.get_title(loc="left") == "sgd: best point 0.9000"
+        (legend,) = figure.legends
+        labels = [text.get_text() for text in legend.get_texts()]
+        assert labels == ["diverged", "not trained to the end: the accuracy by then"]
+
+    def test_panels_share_the_colours(self):
+        rows = self.sample() + self.sample(optimizer="adam", val_accuracy=0.5)
+        figure = scatter.draw(rows, None)
+        scales = {points.norm for a in figure.axes[:2] for points in a.collections[1:]}
+        assert len(scales) == 1
+        titles = [axis.get_title(loc="left") for axis in figure.axes[:2]]
+        assert titles == ["sgd: best point 0.9000", "adam: best point 0.5000"]
+        assert not figure.legends
+
+    def test_the_ring_is_on_the_chosen_point_of_its_panel(self):
+        rows = self.sample() + self.sample(optimizer="adam")
+        figure = scatter.draw(rows, rows[50])
+        rings = [
+            [x.get_xydata().tolist() for x in axis.lines if x.get_marker() == "o"]
+            for axis in figure.axes[:2]
+        ]
+        place = [[rows[50]["learning_rate"], rows[50]["l2"]]]
+        assert rings == [[], [place, place]]
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == ["chosen"]
+
+    def test_zero_has_a_strip_below_the_others(self):
+        rows = self.sample()
+        zero = [r | {"l2": 0.0} for r in rows[:5]]
+        figure = scatter.draw([*zero, *rows[5:]], zero[2])
+        axis = figure.axes[0]
+        heights = axis.get_yticks()
+        assert axis.get_yticklabels()[0].get_text() == "0"
+        assert axis.get_ylim()[0] < heights[0] < 1e-3  # the smallest positive l2
+        *_, dots = self.collections(axis)
+        assert (dots[:, 1] == heights[0]).sum() == 5
+        ring = next(x for x in axis.lines if x.get_marker() == "o")
+        np.testing.assert_allclose(ring.get_ydata(), heights[0], rtol=1e-12)
+
+    @pytest.mark.parametrize(("l2", "label"), [(0.0, "0"), (3e-4, "3e-4")])
+    def test_a_single_l2_is_a_line(self, l2, label):
+        figure = scatter.draw(self.sample(l2=l2), None)
+        axis = figure.axes[0]
+        assert [text.get_text() for text in axis.get_yticklabels()] == [label]
+        low, high = axis.get_ylim()
+        (height,) = axis.get_yticks()
+        assert low < height < high
+        assert len(figures.png(figure)) > 0
+
+    def test_all_diverged_has_no_colour_bar(self):
+        rows = self.sample(val_accuracy=None, status="diverged")
+        figure = scatter.draw(rows, None)
+        assert len(figure.axes) == 1
+        assert "every lane diverged" in figure.axes[0].get_title(loc="left")
+        assert len(self.collections(figure.axes[0])[0]) == 41
+        assert len(figures.png(figure)) > 0
+
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ([0.1, 0.3, 0.1], [0.1, 0.3]),
+            (np.geomspace(1e-3, 100, 50), [1e-3, 0.01, 0.1, 1, 10, 100]),
+            (np.geomspace(1.1e-3, 97, 50), [1e-3, 0.01, 0.1, 1, 10, 100]),
+            (np.geomspace(1.5e-3, 60, 50), [0.01, 0.1, 1, 10]),
+            (np.geomspace(0.2, 0.5, 50), [0.2, 0.5]),
+            (np.geomspace(0.2, 3, 50), [0.2, 3]),
+        ],
+    )
+    def test_ticks(self, values, expected):
+        np.testing.assert_allclose(scatter._ticks(np.array(values)), expected)
 
 
 class TestCurves:
@@ -227,6 +401,29 @@ class TestCurves:
         assert lived[-1] == 7
         assert len(lived) == curves.MOST_DIVERGED
 
+    def test_a_retired_lane_is_no_diverged_one(self):
+        history = self.history()
+        left, _ = curves.draw(history, {"chosen": 7}, [], [5]).axes
+        lines = self.lines(left)
+        assert "1 of 1 lanes that were not trained to the end" in lines
+        assert not any("diverged" in label for label in lines)
+        marks = {line.get_marker() for line in left.lines if len(line.get_xdata()) == 1}
+        assert marks == {"v"}
+
+    def test_the_band_is_of_the_lanes_that_finished(self):
+        lanes = np.arange(13)
+        loss = np.tile(np.arange(1.0, 4.0), (13, 1)) + lanes[:, None]
+        loss[:10, 2] = np.nan  # fewer epochs than the diverged and the retired
+        loss[10:] = 1e3
+        history = {"lane": lanes, "val_accuracy": loss / 2e3}
+        history |= {"val_loss": loss, "train_loss": loss}
+        left, _ = curves.draw(history, {}, [10, 11], [12]).axes
+        (band,) = left.collections
+        assert band.get_label() == "middle 80 % of the 10 lanes that finished"
+        corners = band.get_paths()[0].vertices
+        assert corners[:, 0].max() == 2
+        np.testing.assert_allclose(corners[:, 1].max(), 2 + 8.1, rtol=1e-12)
+
     def test_a_loss_of_zero_leaves_the_picture_downwards(self):
         history = self.history()
         history["val_loss"][0, 2] = 0.0
@@ -238,6 +435,16 @@ class TestCurves:
         history = self.history()
         history = {k: v * np.nan if v.ndim == 2 else v for k, v in history.items()}
         assert len(figures.png(curves.draw(history, {}, [7, 3, 5]))) > 0
+
+    def test_a_lane_that_never_improves_is_a_level_line(self):
+        loss = np.full((1, 3), 0.5)
+        history = {"lane": np.array([0]), "train_loss": loss, "val_loss": loss}
+        history["val_accuracy"] = np.full((1, 3), 0.9)
+        left, right = curves.draw(history, {"chosen": 0}, []).axes
+        for axis, height in ((left, 0.5), (right, 0.1)):
+            assert axis.get_yscale() == "log"
+            low, high = sorted(axis.get_ylim())
+            assert 0 < low < height < high
 
     def test_one_epoch_is_a_point(self):
         history = self.history()

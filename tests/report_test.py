@@ -9,14 +9,21 @@ import sys
 import numpy as np
 import pytest
 
-from linclf_jax.runs import directory, record, report, report_markup, report_sections
+from linclf_jax.runs import (
+    checkpoint,
+    directory,
+    record,
+    report,
+    report_markup,
+    report_sections,
+)
 
 NASTY = "<script>alert('x')</script> & $\\frac"
 EPOCHS = 3
 SELECTED_SECTIONS = {"settings", "confusion", "templates", "reliability"}
 
 
-def make_rows(*, diverged=()):
+def make_rows(*, diverged=(), retired=()):
     """Two optimizers x 3 rates x 2 penalties x 2 seeds; lane 17 is the best."""
     grid = [
         (optimizer, rate, l2, seed)
@@ -33,7 +40,11 @@ def make_rows(*, diverged=()):
                 **{"lane": lane, "optimizer": optimizer, "learning_rate": rate},
                 **{"l2": l2, "momentum": 0.9 if optimizer == "sgd" else None},
                 **{"batch_size": 32, "seed": seed, "fold": None, "steps": 12},
-                "status": "diverged" if lost else "ok",
+                "status": "diverged"
+                if lost
+                else "retired"
+                if lane in retired
+                else "ok",
                 "reason": "nonfinite_loss" if lost else None,
                 "train_loss": None if lost else 0.2 + abs(lane - 17) / 64,
                 "train_accuracy": None if lost else 0.97,
@@ -46,7 +57,7 @@ def make_rows(*, diverged=()):
 
 def make_history(rows):
     shape = (len(rows), EPOCHS)
-    lost = np.array([row["status"] != "ok" for row in rows])
+    lost = np.array([row["status"] != "ok" for row in rows], bool)
     loss = np.broadcast_to(np.array([1.0, 0.7, 0.5]), shape).copy()
     loss[lost, 1:] = np.nan
     return {
@@ -84,6 +95,7 @@ def make_run(
     chosen=17,
     warnings=("lane <b> is odd",),
     history=True,
+    choice=None,
 ):
     """Writes a run folder; ``chosen=None`` leaves it without a choice."""
     rows = make_rows(diverged=(4, 5)) if rows is None else rows
@@ -114,8 +126,47 @@ def make_run(
             "row": next(row for row in rows if row["lane"] == chosen),
             "test": make_test_metrics(len(names)),
         }
-        directory.write_json(folder / "selected.json", selected)
+        directory.write_json(folder / "selected.json", selected | (choice or {}))
     return folder
+
+
+def make_folds(folder, *, refit):
+    """Three penalties x three folds, the middle one chosen by its mean."""
+    scores = {0.0: (0.5, 0.1, 0.6), 0.01: (0.2, 0.3, 0.4), 0.1: (0.9, 0.8, 0.7)}
+    pairs = [(l2, fold) for l2 in scores for fold in range(3)]
+    rows = [
+        row
+        | {"lane": lane, "optimizer": "sgd", "momentum": None, "learning_rate": 0.1}
+        | {"l2": l2, "seed": 0, "fold": fold, "preprocessing": "standardize"}
+        | {"label_smoothing": 0.0, "val_loss": scores[l2][fold]}
+        | {"val_accuracy": 1 - scores[l2][fold] / 2}
+        for lane, ((l2, fold), row) in enumerate(zip(pairs, make_rows(), strict=False))
+    ]
+    row = rows[3]
+    choice = {
+        "repeats": {
+            "val_loss": {"mean": 0.3, "sd": 0.1, "count": 3},
+            "val_accuracy": {"mean": 0.85, "sd": 0.05, "count": 3},
+        },
+        **{"ties": [], "reason": "the lowest mean val_loss of 3 settings"},
+    }
+    if refit:
+        row = row | {"lane": None, "fold": None, "val_loss": None, "val_accuracy": None}
+        choice |= {"lane": None, "row": row, "refit": True}
+    return make_run(folder, rows=rows, chosen=3, choice=choice, warnings=())
+
+
+def to_pieces(folder, *, cut):
+    """Turns the results of a run folder into two finished pieces of it."""
+    rows = directory.read_rows(folder / "results.jsonl")
+    history = directory.read_arrays(folder / "history.npz")
+    for number, part in enumerate((slice(0, cut), slice(cut, None))):
+        arrays = {name: array[part] for name, array in history.items()}
+        arrays["W"] = np.zeros((len(arrays["lane"]), 4, 3))
+        piece = checkpoint.Piece(rows[part], arrays)
+        checkpoint.save_piece(folder, f"{number:06d}", piece)
+    (folder / "results.jsonl").unlink()
+    (folder / "history.npz").unlink()
 
 
 class Page(html.parser.HTMLParser):
@@ -256,10 +307,65 @@ class TestFinishedRun:
 
     def test_the_same_folder_gives_the_same_bytes(self, finished):
         folder, _ = finished
-        made = ["report.html", *(f"{name}.png" for name in report.SECTIONS)]
+        made = ["report.html", *(path.name for path in folder.glob("*.png"))]
+        assert len(made) == 6
         before = [(folder / name).read_bytes() for name in made]
         report.write(folder)
         assert [(folder / name).read_bytes() for name in made] == before
+
+
+class TestSample:
+    """A sweep whose lanes are points has a scatter in the place of the heat map."""
+
+    def make(self, folder, *, seeds=(0,), retired=(), **changes):
+        rows = [
+            make_rows(retired=retired)[lane % 24]
+            | {"lane": lane, "seed": seed, "learning_rate": rate, "l2": rate / 100}
+            | {"optimizer": "sgd", "momentum": 0.9}
+            | changes
+            for lane, (rate, seed) in enumerate(
+                (rate, seed)
+                for rate in np.geomspace(0.01, 1, 48).tolist()
+                for seed in seeds
+            )
+        ]
+        return make_run(folder, rows=rows)
+
+    def scatter(self, page):
+        below = page.text.split("Validation accuracy over learning rate and l2")[1]
+        return below.split("Learning curves")[0]
+
+    def test_the_scatter_is_in_the_place_of_the_map(self, tmp_path):
+        page = Page(report.write(self.make(tmp_path)))
+        expected = ["settings", "replay", "scatter", "curves", "ranking", "confusion"]
+        assert page.sections == [*expected, "templates", "reliability", "origins"]
+        inside = page.images[0]["src"].removeprefix("data:image/png;base64,")
+        assert base64.b64decode(inside) == (tmp_path / "scatter.png").read_bytes()
+        assert not (tmp_path / "heatmap.png").exists()
+
+    def test_its_words_are_true(self, tmp_path):
+        text = self.scatter(Page(report.write(self.make(tmp_path))))
+        assert "Each point is a lane." in text
+        assert "another point may be brighter than the chosen one" in text
+        for word in ("cell", "grid", "mean", "retired", "strip", "differ in"):
+            assert word not in text
+
+    def test_repeats_retired_lanes_and_no_l2_have_words(self, tmp_path):
+        run = self.make(tmp_path, seeds=(0, 1), retired=(1,))
+        text = self.scatter(Page(report.write(run)))
+        assert "Each point is the mean over seeds." in text
+        assert "is a cross" not in text
+        assert "a lane." not in text
+        assert "4 of 96 lanes were retired early" in text
+        assert "Their points show how good they were by then." in text
+        rows = directory.read_rows(tmp_path / "results.jsonl")
+        rows[0] |= {"l2": 0.0, "momentum": 0.5}
+        rows[2] |= {"status": "diverged"}
+        directory.write_rows(tmp_path / "results.jsonl", rows)
+        text = self.scatter(Page(report.write(tmp_path)))
+        assert "Without l2 they are in the strip at the bottom." in text
+        assert "Points differ in momentum too." in text
+        assert "Where a repeat diverged, the point is a cross." in text
 
 
 class TestOtherRuns:
@@ -330,6 +436,302 @@ class TestOtherRuns:
         assert "in their first epoch: 1 lane." in Page(report.write(run)).text
 
 
+class TestUnfinishedRun:
+    @pytest.fixture
+    def unfinished(self, tmp_path):
+        folder = make_run(tmp_path / "run", chosen=None)
+        to_pieces(folder, cut=10)
+        return folder
+
+    def test_the_page_is_that_of_the_finished_pieces(self, unfinished, tmp_path):
+        before = {path.name for path in unfinished.iterdir()}
+        path = report.write_progress(unfinished)
+        assert path == unfinished / "progress.html"
+        assert {p.name for p in unfinished.iterdir()} == {*before, "progress.html"}
+        page = Page(path)
+        assert page.sections == ["replay", "heatmap", "curves", "ranking", "origins"]
+        assert "the run is unfinished" in page.text
+        assert "So far 22 lanes have finished and 2 have diverged" in page.text
+        # All rows and curves are there, so the figures are those of the whole.
+        whole = make_run(tmp_path / "whole", chosen=None)
+        assert page.images == Page(report.write(whole)).images
+
+    def test_some_pieces_are_some_lanes(self, unfinished):
+        (unfinished / "pieces" / "000001.npz").unlink()
+        page = Page(report.write_progress(unfinished))
+        assert "sweep on pets & co: 10 linear classifiers" in page.text
+        assert "So far 8 lanes have finished and 2 have diverged" in page.text
+
+    def test_a_damaged_piece_is_left_out_and_named(self, unfinished):
+        path = unfinished / "pieces" / "000001.npz"
+        path.write_bytes(path.read_bytes()[:500])
+        page = Page(report.write_progress(unfinished))
+        assert "10 linear classifiers" in page.text
+        assert "000001.npz: no .npz or a damaged one" in page.text
+        assert "it is left out here" in page.text
+        assert path.exists()
+
+    def test_all_diverged_so_far_is_not_the_end(self, tmp_path):
+        rows = make_rows(diverged=range(24))
+        folder = make_run(tmp_path, rows=rows, chosen=None)
+        to_pieces(folder, cut=10)
+        page = Page(report.write_progress(folder))
+        assert "No classifier to use" not in page.text
+        assert "So far no lane has ended well" in page.text
+
+    def test_no_piece_yet(self, unfinished):
+        checkpoint.clear(unfinished)
+        with pytest.raises(ValueError, match=r"no results.jsonl and no finished piece"):
+            report.write_progress(unfinished)
+
+    def test_the_final_page_takes_the_place_of_it(self, tmp_path):
+        folder = make_run(tmp_path)
+        report.write_progress(folder)
+        report.write(folder)
+        assert not (folder / "progress.html").exists()
+
+
+class TestShard:
+    @pytest.fixture
+    def shard(self, tmp_path):
+        folder = make_run(tmp_path / "run", chosen=None)
+        config = directory.read_json(folder / "config.json")
+        config["flags"] |= {"num_shards": 3, "shard_index": 1}
+        directory.write_json(folder / "config.json", config)
+        return folder
+
+    def test_a_finished_one_says_how_to_join_it_with_the_others(self, shard):
+        directory.seal(shard)
+        page = Page(report.redraw(shard))
+        headline = "Shard 1 of 3, counted from 0, is finished: join all shards"
+        assert page.text.count(headline) == 2  # the title, the answer
+        assert "Of its share 22 lanes have finished and 2 have diverged." in page.text
+        assert "Ahead by validation loss: lane 17 (adam" in page.text
+        assert "with python -m experiments.merge; the test split" in page.text
+        assert "unfinished" not in page.text
+        assert "continues the run" not in page.text
+
+    def test_one_that_lost_all_its_lanes_is_joined_too(self, shard):
+        rows = make_rows(diverged=range(24))
+        directory.write_rows(shard / "results.jsonl", rows)
+        directory.seal(shard)
+        text = Page(report.redraw(shard)).text
+        assert "Of its share 0 lanes have finished and 24 have diverged." in text
+        assert "experiments.merge" in text
+        assert "No classifier to use" not in text
+
+    def test_one_in_training_goes_on_by_its_command(self, shard):
+        to_pieces(shard, cut=10)
+        text = Page(report.write_progress(shard)).text
+        assert "the run is unfinished" in text
+        assert "The same command on this folder continues the run" in text
+
+    def test_a_whole_run_is_none(self, shard):
+        config = directory.read_json(shard / "config.json")
+        config["flags"] |= {"num_shards": 1, "shard_index": 0}
+        directory.write_json(shard / "config.json", config)
+        directory.seal(shard)
+        assert record.read(shard).shard is None
+
+
+class TestRepeats:
+    def test_the_choice_by_folds_has_no_lane(self, tmp_path):
+        page = Page(report.write(make_folds(tmp_path, refit=True)))
+        assert "Use sgd, learning rate 0.1, l2 0.01" in page.text
+        assert "None" not in page.text
+        assert "it was trained again on all rows of training and validation." in (
+            page.text
+        )
+        assert (
+            "validation accuracy0.8500mean of 3 repeats, standard deviation 0.0500; "
+            "it served to choose among 3 settings, so expect less"
+        ) in page.text
+        assert "test loss0.5678validation 0.3000" in page.text
+        settings = page.text.split("Its hyper-parameters")[1].split("The command")[0]
+        assert "fold" not in settings
+        assert "preprocessingstandardize" in settings
+        assert "Each cell is the mean over folds" in page.text
+
+    def test_the_table_has_means_in_their_order(self, tmp_path):
+        """By its best lane, the first setting would be ahead of the chosen one."""
+        page = Page(report.write(make_folds(tmp_path, refit=True)))
+        head, *body = page.cells
+        assert head[:3] == ["l2", "repeats", "validation loss"]
+        assert [cells[:4] for cells in body] == [
+            ["0.01", "3", "0.3000 ± 0.1000", "0.8500 ± 0.0500"],
+            ["0", "3", "0.4000 ± 0.2646", "0.8000 ± 0.1323"],
+            ["0.1", "3", "0.8000 ± 0.1000", "0.6000 ± 0.0500"],
+        ]
+        assert "<tr class=chosen><td>0.01</td>" in page.source
+        assert "The 3 best of 3 settings that finished" in page.text
+
+    def test_before_the_choice_lanes_are_said_not_to_be_in_its_order(self, tmp_path):
+        words = "The choice will go by the mean of each setting over its repeats."
+        run = make_folds(tmp_path, refit=True)
+        assert words not in Page(report.write(run)).text
+        (run / "selected.json").unlink()
+        page = Page(report.write(run))
+        assert page.cells[1][0] == "1"  # the best lane, of a setting that is second
+        assert words in page.text
+        once = directory.read_rows(run / "results.jsonl")[::3]
+        directory.write_rows(run / "results.jsonl", once)
+        (run / "history.npz").unlink()
+        assert words not in Page(report.write(run)).text
+
+    def test_one_repeat_has_no_spread_and_an_unknown_score_no_mean(self, tmp_path):
+        run = make_folds(tmp_path, refit=True)
+        rows = directory.read_rows(run / "results.jsonl")
+        rows[0]["train_loss"] = None
+        directory.write_rows(run / "results.jsonl", rows[:7])
+        history = make_history(rows[:7])
+        directory.write_arrays(run / "history.npz", history)
+        by_l2 = {cells[0]: cells[1:] for cells in Page(report.write(run)).cells}
+        assert by_l2["0.1"] == ["1", "0.9000", "0.5500", "0.3719", "0.9700"]
+        assert by_l2["0"][3] == "none"
+
+    def test_a_choice_by_seeds_keeps_its_lane(self, tmp_path):
+        page = Page(report.write(make_folds(tmp_path, refit=False)))
+        assert "Use lane 3: sgd" in page.text
+        assert "mean of 3 repeats, standard deviation 0.0500" in page.text
+        assert "trained again" not in page.text
+
+    def test_the_chosen_curve_is_one_of_its_repeats(self, tmp_path):
+        run = record.read(make_folds(tmp_path, refit=True))
+        assert report.named(run) == {"a repeat of the chosen": 3, "median": 0}
+        assert [row["lane"] for row in run.chosen_rows] == [3, 4, 5]
+
+    def test_a_count_of_one_is_no_repeat(self, tmp_path):
+        one = {"mean": 0.25, "sd": None, "count": 1}
+        choice = {"repeats": {"val_loss": one, "val_accuracy": one}, "refit": False}
+        page = Page(report.write(make_run(tmp_path, choice=choice)))
+        assert "validation accuracy0.937520 rows" in page.text
+        assert "repeats," not in page.text
+
+
+class TestRetired:
+    def test_they_are_counted_and_not_called_diverged(self, tmp_path):
+        rows = make_rows(diverged=(4, 5), retired=(0, 1, 2, 16))
+        page = Page(report.write(make_run(tmp_path, rows=rows)))
+        line = "4 of 24 lanes were retired early: others were better"
+        assert page.text.count(line) == 3  # the answer, the map, the table
+        assert "choose among 22 lanes" in page.text  # at the rungs, too
+        assert "18 lanes that finished" in page.text
+        lanes = [int(cells[0]) for cells in page.cells[1:]]
+        assert lanes[:2] == [17, 18]  # 16 would be second
+
+    def test_of_an_unfinished_run_too(self, tmp_path):
+        rows = make_rows(diverged=(4, 5), retired=(0,))
+        page = Page(report.write(make_run(tmp_path, rows=rows, chosen=None)))
+        assert (
+            "So far 21 lanes have finished and 2 have diverged. 1 of 24 lanes was"
+            in (page.text)
+        )
+
+    def test_settings_that_were_retired_were_chosen_among(self, tmp_path):
+        run = make_folds(tmp_path, refit=True)
+        rows = directory.read_rows(run / "results.jsonl")
+        for lane in (0, 1, 2):
+            rows[lane]["status"] = "retired"
+        directory.write_rows(run / "results.jsonl", rows)
+        assert "choose among 3 settings" in Page(report.write(run)).text
+        for lane in (0, 1, 2):
+            rows[lane]["status"] = "diverged"
+        directory.write_rows(run / "results.jsonl", rows)
+        assert "choose among 2 settings" in Page(report.write(run)).text
+
+    def test_a_repeat_that_diverged_is_a_reason_too(self, tmp_path):
+        """Lanes 4 and 5 repeat one setting, over seeds."""
+        text = "others were better or a repeat of the same setting diverged, and"
+        rows = make_rows(diverged=(4,), retired=(5,))
+        page = Page(report.write(make_run(tmp_path, rows=rows)))
+        assert f"1 of 24 lanes was retired early: {text} it could" in page.text
+        rows = make_rows(diverged=(4, 5), retired=(6,))
+        page = Page(report.write(make_run(tmp_path, rows=rows)))
+        assert "was retired early: others were better, and it could" in page.text
+
+    @pytest.mark.parametrize("diverged", [(), (4, 5)])
+    def test_while_a_run_trains_the_lanes_of_a_rung_may_train_on(
+        self, diverged, tmp_path
+    ):
+        """Every lane of a rung that is not the last is called retired in its piece."""
+        rest = sorted({*range(24)} - {*diverged})
+        rows = make_rows(diverged=diverged, retired=rest)
+        folder = make_run(tmp_path, rows=rows, chosen=None)
+        to_pieces(folder, cut=10)
+        text = Page(report.write_progress(folder)).text
+        assert f"{len(rest)} of 24 lanes have been through a rung of halving;" in text
+        assert f"0 lanes have finished and {len(diverged)} have diverged." in text
+        assert "The same command on this folder continues the run" in text
+        for words in ("retired", "ended well", "learning rate tried", "Ahead by"):
+            assert words not in text
+
+    def test_none_that_finished(self, tmp_path):
+        rows = make_rows(diverged=range(20), retired=range(20, 24))
+        page = Page(report.write(make_run(tmp_path, rows=rows, chosen=None)))
+        assert "all 24 lanes diverged or were retired" in page.text
+
+    def test_no_word_of_it_where_there_are_none(self, finished):
+        assert "retired" not in finished[1].text
+
+
+class TestRedraw:
+    @pytest.fixture
+    def sealed(self, tmp_path):
+        folder = make_run(tmp_path / "run")
+        report.write(folder)
+        directory.seal(folder)
+        return folder
+
+    def contents(self, folder):
+        return {
+            p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()
+        }
+
+    def test_the_same_bytes_are_not_written(self, sealed):
+        before = self.contents(sealed)
+        assert report.redraw(sealed) == sealed / "report.html"
+        assert self.contents(sealed) == before
+
+    @pytest.mark.parametrize("name", ["report.html", "curves.png"])
+    def test_another_drawing_takes_the_place_of_the_old_one(self, name, sealed):
+        right = (sealed / name).read_bytes()
+        for spoil in (lambda p: p.write_bytes(b"old"), lambda p: p.unlink()):
+            spoil(sealed / name)
+            directory.seal(sealed)
+            report.redraw(sealed)
+            assert (sealed / name).read_bytes() == right
+            assert name in directory.verify(sealed)
+
+    def test_a_stop_before_the_renewal_is_made_good(self, sealed, monkeypatch):
+        (sealed / "report.html").write_bytes(b"old")
+        directory.seal(sealed)
+        with monkeypatch.context() as patch:
+            patch.setattr(directory, "seal", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                report.redraw(sealed)
+        with pytest.raises(ValueError, match=r"report.html has changed"):
+            directory.verify(sealed)
+        report.redraw(sealed)
+        directory.verify(sealed)
+
+    @pytest.mark.parametrize("name", ["results.jsonl", "history.npz", "config.json"])
+    def test_damaged_results_are_refused_and_stay_unblessed(self, name, sealed):
+        data = (sealed / name).read_bytes()
+        (sealed / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        (sealed / "report.html").write_bytes(b"old")
+        for _ in range(2):
+            with pytest.raises(ValueError, match=f": {name} has changed$"):
+                report.redraw(sealed)
+        assert (sealed / "report.html").read_bytes() == b"old"
+
+    def test_a_moved_folder_names_its_new_place(self, sealed, tmp_path):
+        moved = sealed.rename(tmp_path / "moved")
+        (moved / "notes.txt").write_text("mine")
+        page = Page(report.redraw(moved))
+        assert f"--flagfile={moved}/flags.txt" in page.text
+        assert "notes.txt" not in directory.verify(moved)
+
+
 class TestWithoutMatplotlib:
     def test_says_what_to_install_before_it_reads_a_file(self, tmp_path, monkeypatch):
         report.require()
@@ -351,7 +753,7 @@ class TestRanking:
 class TestBadFolders:
     @pytest.mark.parametrize(
         "name",
-        [*record.REQUIRED, *record.REQUIRED_ONCE_CHOSEN],
+        [*record.REQUIRED, *record.REQUIRED_ONCE_TRAINED, *record.REQUIRED_ONCE_CHOSEN],
     )
     def test_a_missing_file_is_named(self, tmp_path, name):
         (make_run(tmp_path) / name).unlink()
@@ -366,7 +768,10 @@ class TestBadFolders:
         make_run(tmp_path)
         history = {k: v[:-1] for k, v in make_history(make_rows()).items()}
         directory.write_arrays(tmp_path / "history.npz", history)
-        with pytest.raises(ValueError, match="holds 23 lanes, expected the 24 lanes"):
+        with pytest.raises(
+            ValueError,
+            match=r"of 23 lanes in history.npz, expected .* 24 .*lacks lanes \[23\]",
+        ):
             report.write(tmp_path)
 
     def test_class_names_that_do_not_fit(self, tmp_path):

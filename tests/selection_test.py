@@ -12,10 +12,17 @@ def row(lane, val_loss, val_accuracy, *, status="ok", **settings):
         "status": status,
         "val_loss": val_loss,
         "val_accuracy": val_accuracy,
-        "learning_rate": 0.1,
+        "optimizer": "sgd",
+        "learning_rate": 0.1 * (lane + 1),
         "l2": 0.0,
+        "seed": 0,
+        "fold": None,
         **settings,
     }
+
+
+def lanes(choice):
+    return [row["lane"] for row in choice.rows]
 
 
 ROWS = [row(0, 0.5, 0.8), row(1, 0.3, 0.7), row(2, 0.4, 0.9), row(3, 0.4, 0.8)]
@@ -25,29 +32,77 @@ ROWS = [row(0, 0.5, 0.8), row(1, 0.3, 0.7), row(2, 0.4, 0.9), row(3, 0.4, 0.8)]
     ("by", "order"), [("val_loss", [1, 2, 3, 0]), ("val_accuracy", [2, 3, 0, 1])]
 )
 def test_the_best_wins_and_the_other_score_breaks_ties(by, order):
-    assert selection.choose(ROWS, by=by, axes={}).lane == order[0]
-    assert selection.choose(ROWS[::-1], by=by, axes={}).lane == order[0]
+    for rows in (ROWS, ROWS[::-1]):
+        assert lanes(selection.choose(rows, by=by)) == order[:1]
+        choice = selection.choose([r for r in rows if r["lane"] != order[0]], by=by)
+        assert lanes(choice) == order[1:2]
+
+
+def repeated(lane, scores, **settings):
+    """Rows of one setting, one a seed, from pairs of loss and accuracy."""
+    return [
+        row(lane + seed, *pair, seed=seed, learning_rate=0.5 + lane, **settings)
+        for seed, pair in enumerate(scores)
+    ]
+
+
+def test_repeats_are_judged_by_their_mean():
+    """The best single lane, number 0, is a lucky seed of the worse setting."""
+    lucky = repeated(0, [(0.1, 0.9), (0.9, 0.5), (0.8, 0.4)])
+    steady = repeated(3, [(0.3, 0.8), (0.4, 0.7), (0.2, 0.75)])
+    for rows in (lucky + steady, (lucky + steady)[::-1]):
+        choice = selection.choose(rows, by="val_loss")
+        assert lanes(choice) == [3, 4, 5]
+        mean, sd, count = choice.repeats["val_loss"]
+        assert (mean, count) == (pytest.approx(0.3, rel=1e-15), 3)
+        assert sd == pytest.approx(0.1, rel=1e-12)
+        assert choice.repeats["val_accuracy"].mean == pytest.approx(0.75, rel=1e-15)
+        assert (
+            choice.reason
+            == "the lowest mean val_loss over 3 repeats, 0.3000, of 2 settings"
+        )
+
+
+def test_folds_repeat_a_setting_as_seeds_do():
+    rows = [
+        row(n, 0.1 * n, 0.5, fold=n % 2, l2=n // 2 * 0.1, learning_rate=0.1)
+        for n in range(4)
+    ]
+    assert lanes(selection.choose(rows, by="val_loss")) == [0, 1]
+
+
+@pytest.mark.parametrize("status", ["diverged", results.RETIRED])
+def test_a_setting_of_which_one_repeat_did_not_end_well_never_wins(status):
+    rows = repeated(0, [(0.1, 0.9), (0.2, 0.9)]) + repeated(2, [(0.5, 0.5)] * 2)
+    rows[1]["status"] = status
+    assert lanes(selection.choose(rows, by="val_loss")) == [2, 3]
+
+
+def test_a_single_lane_has_no_spread():
+    choice = selection.choose(ROWS[:1], by="val_loss")
+    assert choice.reason == "the only one"
+    assert choice.repeats["val_loss"] == (0.5, None, 1)
 
 
 @pytest.mark.parametrize("score", [0.0, -1.0, None, float("nan")])
 def test_a_diverged_lane_never_wins(score):
     rows = [*ROWS, row(4, score, 1.0, status="diverged")]
     for by in results.CRITERIA:
-        assert selection.choose(rows, by=by, axes={}).lane != 4
-    choice = selection.choose(rows, by="val_loss", axes={})
+        assert 4 not in lanes(selection.choose(rows, by=by))
+    choice = selection.choose(rows, by="val_loss")
     assert choice.warnings == ("1 of 5 lanes diverged and were not eligible",)
 
 
 def test_all_diverged_is_an_error():
     rows = [row(0, None, None, status="diverged")]
     with pytest.raises(ValueError, match="all 1 lanes diverged"):
-        selection.choose(rows, by="val_loss", axes={})
+        selection.choose(rows, by="val_loss")
 
 
 def test_exact_ties_are_named_and_the_first_lane_wins():
     rows = [row(7, 0.3, 0.9), row(2, 0.3, 0.9), row(5, 0.3, 0.8)]
-    choice = selection.choose(rows, by="val_loss", axes={})
-    assert choice.lane == 2
+    choice = selection.choose(rows, by="val_loss", edges=False)
+    assert lanes(choice) == [2]
     assert choice.ties == (7,)
 
 
@@ -55,9 +110,12 @@ def test_exact_ties_are_named_and_the_first_lane_wins():
     ("rate", "warned"), [(0.1, "smallest"), (1.0, None), (10.0, "largest")]
 )
 def test_the_best_value_at_an_edge_is_a_warning(rate, warned):
-    rows = [row(0, 0.1, 0.9, learning_rate=rate)]
-    axes = {"learning_rate": (0.1, 1.0, 10.0)}
-    warnings = selection.choose(rows, by="val_loss", axes=axes).warnings
+    rows = [
+        row(n, 0.1 if value == rate else 0.2, 0.9, learning_rate=value)
+        for n, value in enumerate((0.1, 1.0, 10.0))
+    ]
+    warnings = selection.choose(rows, by="val_loss").warnings
+    assert selection.choose(rows, by="val_loss", edges=False).warnings == ()
     if warned is None:
         assert warnings == ()
     else:
@@ -67,11 +125,21 @@ def test_the_best_value_at_an_edge_is_a_warning(rate, warned):
 
 
 def test_no_warning_where_nothing_lies_beyond():
-    rows = [row(0, 0.1, 0.9, l2=0.0, momentum=None)]
-    axes = {"l2": (0.0, 0.1), "learning_rate": (0.1,), "momentum": (0.5, 0.9)}
-    assert selection.choose(rows, by="val_loss", axes=axes).warnings == ()
+    same = {"learning_rate": 0.1}
+    rows = [row(0, 0.1, 0.9, l2=0.0, **same), row(1, 0.2, 0.9, l2=0.1, **same)]
+    # Another optimizer's values are no axis of this one's.
+    rows += [row(2, 0.3, 0.9, optimizer="adam", learning_rate=7.0)]
+    assert selection.choose(rows, by="val_loss").warnings == ()
 
 
 def test_an_unknown_criterion_is_refused():
     with pytest.raises(ValueError, match="'test_loss'; expected one of val_loss"):
-        selection.choose(ROWS, by="test_loss", axes={})
+        selection.choose(ROWS, by="test_loss")
+
+
+def test_retired_settings_count_as_compared():
+    rows = [*ROWS, row(8, 0.9, 0.1, l2=0.5, status="retired")]
+    reason = selection.choose(rows, by="val_loss").reason
+    count = len({tuple(results.settings(r).items()) for r in rows})
+    assert reason.endswith(f"of {count} lanes")
+    assert count == len(ROWS) + 1

@@ -49,16 +49,77 @@ def test_the_stack_is_the_plain_functions_mapped(loss, shape, dtype):
 
     stacked = stack.lanes_last(params)
     scores = stack.logits(stacked, x)
-    found = stack.mean_loss(scores, labels, loss=loss, weights=weights)
     close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
-    chex.assert_trees_all_close(found, value, **close)
-    chex.assert_trees_all_equal(stack.accuracy(scores, labels), accuracy)
+    right = stack.accuracy(scores, labels)
+    assert right.dtype == dtype
+    chex.assert_trees_all_equal(jnp.mean(right, axis=0), accuracy)
+    batch = stack.Batch(x, labels, stack.shares(weights[:, None]))
     for gradient_of in stack.GRADIENTS.values():
-        mine = gradient_of(
-            stacked, x, labels, loss=loss, l2=l2[None, None], weights=weights
-        )
-        assert mine.W.dtype == mine.b.dtype == dtype
+        found, mine = gradient_of(stacked, batch, loss=loss, l2=l2[None, None])
+        assert found.dtype == mine.W.dtype == mine.b.dtype == dtype
+        chex.assert_trees_all_close(found, value, **close)
         chex.assert_trees_all_close(stack.lanes_first(mine), gradient, **close)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_label_smoothing_is_the_plain_loss_of_smooth_targets(shape, dtype):
+    params, x, labels, weights, l2 = make_problem(shape, dtype)
+    smoothing = jnp.linspace(0.0, 0.8, shape[-1]).astype(dtype)
+
+    def plain(params, l2, smoothing):
+        def mean_loss(params):
+            targets = losses.smooth_labels(labels, shape[2], smoothing)
+            values = losses.softmax_cross_entropy_with_targets(
+                params_lib.logits(params, x), targets
+            )
+            return losses.weighted_mean(values, weights)
+
+        value, gradient = jax.value_and_grad(mean_loss)(params)
+        return value, gradient._replace(W=gradient.W + l2 * params.W)
+
+    value, gradient = jax.vmap(plain)(params, l2, smoothing)
+    batch = stack.Batch(x, labels, stack.shares(weights[:, None]))
+    close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+    for gradient_of in stack.GRADIENTS.values():
+        found, mine = gradient_of(
+            stack.lanes_last(params),
+            batch,
+            loss="softmax_cross_entropy",
+            l2=l2[None, None],
+            smoothing=smoothing,
+        )
+        assert found.dtype == mine.W.dtype == dtype
+        chex.assert_trees_all_close(found, value, **close)
+        chex.assert_trees_all_close(stack.lanes_first(mine), gradient, **close)
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES)
+@pytest.mark.parametrize("gradient", stack.GRADIENTS)
+def test_lanes_may_look_at_different_rows(gradient, loss):
+    params, x, labels, _, l2 = make_problem((6, 4, 3, 2), "float64")
+    weights = jnp.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 2], [0, 3]], x.dtype)
+    batch = stack.Batch(x, labels, stack.shares(weights))
+    found, mine = stack.GRADIENTS[gradient](
+        stack.lanes_last(params), batch, loss=loss, l2=l2[None, None]
+    )
+    for lane in range(2):
+        own = jax.tree.map(lambda leaf, lane=lane: leaf[lane], params)
+        seen = weights[:, lane] > 0
+        data = (x[seen], labels[seen])
+        options = {"loss": loss, "weights": weights[seen, lane]}
+        value = losses.objective(own, *data, l2=0.0, **options)
+        expected = gradients.objective_gradient(own, *data, l2=l2[lane], **options)
+        np.testing.assert_allclose(found[lane], value, rtol=1e-12)
+        alone = jax.tree.map(
+            lambda leaf, lane=lane: leaf[lane], stack.lanes_first(mine)
+        )
+        chex.assert_trees_all_close(alone, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_shares_sum_to_one_or_are_zero():
+    shares = stack.shares(jnp.array([[1.0, 0.0], [3.0, 0.0]]))
+    np.testing.assert_array_equal(shares, [[0.25, 0.0], [0.75, 0.0]])
 
 
 def test_lanes_first_undoes_lanes_last():

@@ -13,16 +13,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from linclf_jax.fit.settings import Hparams
+from linclf_jax.fit import settings
+from linclf_jax.fit.settings import Hparams, Static
 from linclf_jax.params import Params
 
 Schedule = Callable[[jax.Array], jax.Array]
+Rate = float | jax.Array
 
 
 class Optimizer(NamedTuple):
     """How to build an optimizer, and which hyper-parameters take part in it."""
 
-    build: Callable[[Hparams, Schedule], optax.GradientTransformation]
+    build: Callable[[Hparams, Rate], optax.GradientTransformation]
     uses: tuple[str, ...]
     elementwise: bool = True  # whether no entry's update depends on another entry
 
@@ -72,32 +74,39 @@ OPTIMIZERS: MappingProxyType[str, Optimizer] = MappingProxyType(
 COMMON_HPARAMS = ("learning_rate", "l2", "warmup", "init_scale")
 
 
-def uses(optimizer: str) -> tuple[str, ...]:
-    """Returns the fields of ``Hparams`` that change a run with this optimizer.
+def uses(static: Static) -> tuple[str, ...]:
+    """Returns the fields of ``Hparams`` that can change a run with these choices.
 
     Args:
-        optimizer: A key of ``OPTIMIZERS``.
+        static: Its optimizer is a key of ``OPTIMIZERS``; its loss says whether labels
+            can be smoothed.
+
+    >>> uses(Static(num_classes=3, optimizer="sgd", loss="weston_watkins_hinge"))
+    ('learning_rate', 'l2', 'warmup', 'init_scale')
     """
-    return COMMON_HPARAMS + OPTIMIZERS[optimizer].uses
+    of_loss = ("label_smoothing",) if static.loss == settings.SMOOTHED_LOSS else ()
+    return COMMON_HPARAMS + OPTIMIZERS[static.optimizer].uses + of_loss
 
 
 def make(
-    name: str, schedule: str, hparams: Hparams, num_steps: int
+    name: str, hparams: Hparams, learning_rate: Rate
 ) -> optax.GradientTransformation:
-    """Returns the named optimizer with the named schedule.
+    """Returns the named optimizer at one learning rate: that of the step to make.
+
+    The rate is no schedule inside the chain, which XLA would fuse into the update: a
+    cosine taken for every weight. Its state holds no rate, so it can be built anew in
+    every step.
 
     Args:
         name: A key of ``OPTIMIZERS``.
-        schedule: ``constant``, ``cosine`` or ``linear``; the last two fall to 0 at the
-            end of the run.
         hparams: Scalars, concrete or traced.
-        num_steps: Steps of the whole run.
+        learning_rate: A scalar, concrete or traced; see ``make_schedule``.
     """
-    return OPTIMIZERS[name].build(hparams, make_schedule(schedule, hparams, num_steps))
+    return OPTIMIZERS[name].build(hparams, learning_rate)
 
 
 def make_stacked(
-    name: str, schedule: str, hparams: Hparams, num_steps: int
+    name: str, hparams: Hparams, learning_rate: jax.Array
 ) -> optax.GradientTransformation:
     """Returns the named optimizer for a stack of lanes, lanes last.
 
@@ -106,20 +115,22 @@ def make_stacked(
 
     Args:
         name: A key of ``OPTIMIZERS``.
-        schedule: As in ``make``.
         hparams: Arrays ``(1, 1, L)``.
-        num_steps: Steps of the whole run.
+        learning_rate: ``(1, 1, L)``, of the step to make.
     """
     if OPTIMIZERS[name].elementwise:
-        return make(name, schedule, hparams, num_steps)
+        return make(name, hparams, learning_rate)
     per_lane = Hparams(*(jnp.asarray(value)[0, 0] for value in hparams))
+    rates = learning_rate[0, 0]
 
-    def build(h: Hparams) -> optax.GradientTransformation:
-        return make(name, schedule, h, num_steps)
+    def build(h: Hparams, rate: jax.Array) -> optax.GradientTransformation:
+        return make(name, h, rate)
 
     def init(params: optax.Params) -> optax.OptState:
-        mapped = jax.vmap(lambda h, p: build(h).init(p), in_axes=(0, -1), out_axes=-1)
-        return mapped(per_lane, params)
+        mapped = jax.vmap(
+            lambda h, r, p: build(h, r).init(p), in_axes=(0, 0, -1), out_axes=-1
+        )
+        return mapped(per_lane, rates, params)
 
     def update(
         updates: optax.Updates,
@@ -127,11 +138,11 @@ def make_stacked(
         params: optax.Params | None = None,
     ) -> tuple[optax.Updates, optax.OptState]:
         mapped = jax.vmap(
-            lambda h, u, s, p: build(h).update(u, s, p),
-            in_axes=(0, -1, -1, -1),
+            lambda h, r, u, s, p: build(h, r).update(u, s, p),
+            in_axes=(0, 0, -1, -1, -1),
             out_axes=-1,
         )
-        return mapped(per_lane, updates, state, params)
+        return mapped(per_lane, rates, updates, state, params)
 
     return optax.GradientTransformation(init, update)
 

@@ -13,7 +13,7 @@ from linclf_jax import losses
 SCHEDULES = ("constant", "cosine", "linear")
 GRADIENTS = ("manual", "autodiff")
 PRECISIONS = ("default", "high", "highest")
-
+SMOOTHED_LOSS = "softmax_cross_entropy"  # the one that takes label_smoothing
 
 Scalar = float | jax.Array | np.ndarray
 
@@ -32,6 +32,7 @@ class Hparams(NamedTuple):
     weight_decay: Scalar = 0.0  # decoupled, of W alone: adamw, lion
     warmup: Scalar = 0.0  # share of all steps with a rising learning rate
     init_scale: Scalar = 1e-3  # W starts uniform in +-init_scale
+    label_smoothing: Scalar = 0.0  # share of each target spread over all classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Static:
     epochs: int = 60
     gradient: str = "manual"
     precision: str = "highest"
+    preprocessing: str = "standardize"  # which features the program is given
+    # Whether label smoothing is part of the program. A run without it has its own
+    # program, whose bits do not depend on whether other runs of a sweep smooth.
+    smoothed: bool = False
 
 
 # name: (lowest value, whether it is allowed, first value too high)
@@ -58,11 +63,14 @@ _BOUNDS = {
     "weight_decay": (0.0, True, math.inf),
     "warmup": (0.0, True, 1.0),
     "init_scale": (0.0, True, math.inf),
+    "label_smoothing": (0.0, True, 1.0),
 }
 
 
 def validate_static(static: Static, *, num_rows: int, optimizers: Mapping) -> None:
     """Checks every choice before anything is compiled.
+
+    The name of the preprocessing is checked where the features are made.
 
     Args:
         static: The choices.
@@ -88,8 +96,13 @@ def validate_static(static: Static, *, num_rows: int, optimizers: Mapping) -> No
     for name, highest in (("batch_size", num_rows), ("epochs", 10**6)):
         value = getattr(static, name)
         if not 1 <= value <= highest:
-            why = " (the rows of the training split)" if name == "batch_size" else ""
+            why = " (the training rows)" if name == "batch_size" else ""
             raise ValueError(f"--{name} is {value}; expected 1 to {highest}{why}")
+    if static.smoothed and static.loss != SMOOTHED_LOSS:
+        raise ValueError(
+            f"--loss is {static.loss!r}, whose labels cannot be smoothed; expected "
+            f"{SMOOTHED_LOSS!r} with --label_smoothing"
+        )
 
 
 def validate_hparam(name: str, value: float) -> None:

@@ -8,15 +8,38 @@ times more slowly on a CPU; the tests hold both together.
 
 The bias has a leading axis of one: with hyper-parameters as ``(1, 1, L)`` all arrays of
 a stack have one rank, and optax updates them as they are.
+
+Rows are weighed by a *share* ``(B, 1)`` or ``(B, L)``: ``w_i / sum_i w_i``, the same
+for all lanes, or each lane's own where lanes hold out different folds.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from linclf_jax import classes, gradients, losses
+from linclf_jax import losses
+from linclf_jax.fit import fused
+from linclf_jax.fit.fused import CLASSES
 from linclf_jax.params import Params, at_least_float32
 
-CLASSES = 1  # their axis in logits (B, C, L)
+
+class Batch(NamedTuple):
+    """Some rows, and what each of them counts."""
+
+    x: jax.Array  # (B, D)
+    labels: jax.Array  # (B,), integers in 0..C-1
+    share: jax.Array  # (B, 1) or (B, L), see ``shares``
+
+
+def shares(weights: jax.Array) -> jax.Array:
+    """Returns weights divided by their sum over the rows; 0 where all of them are 0.
+
+    Args:
+        weights: ``(B, 1)`` or ``(B, L)``, at least 0.
+    """
+    total = jnp.sum(weights, axis=0, keepdims=True)
+    return weights / jnp.where(total > 0, total, 1.0)
 
 
 def lanes_last(params: Params) -> Params:
@@ -50,97 +73,86 @@ def logits(
     return _product(at_least_float32(x), params.W, precision) + params.b
 
 
-def mean_loss(
-    scores: jax.Array, labels: jax.Array, *, loss: str, weights: jax.Array
-) -> jax.Array:
-    """Returns the weighted mean loss of each lane, without the penalty, ``(L,)``.
-
-    Args:
-        scores: Logits ``(B, C, L)``.
-        labels: ``(B,)``, integers in ``0..C-1``.
-        loss: A name in ``losses.LOSSES``.
-        weights: Example weights ``(B,)``, not all zero.
-    """
-    values = losses.LOSSES[loss](scores, _per_lane(labels, scores), axis=CLASSES)
-    share = classes.as_weights(weights, scores) / jnp.sum(weights).astype(scores.dtype)
-    return jnp.sum(share[:, None] * values, axis=0)
-
-
 def accuracy(scores: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns the share of right predictions of each lane, ``(L,)``.
+    """Returns 1 where a lane's prediction is right and 0 where it is not, ``(B, L)``.
 
     Args:
         scores: Logits ``(B, C, L)``; of equal ones the first class counts.
         labels: ``(B,)``, integers in ``0..C-1``.
     """
     right = jnp.argmax(scores, axis=CLASSES) == labels[:, None]
-    return jnp.mean(right.astype(scores.dtype), axis=0)
+    return right.astype(scores.dtype)
 
 
 def manual_gradient(
     params: Params,
-    x: jax.Array,
-    labels: jax.Array,
+    batch: Batch,
     *,
     loss: str,
     l2: jax.Array,
-    weights: jax.Array,
+    smoothing: jax.Array | None = None,
     precision: jax.lax.PrecisionLike = None,
-) -> Params:
-    """Returns the gradient of each lane's objective, equations (18) and (19).
+) -> tuple[jax.Array, Params]:
+    """Returns each lane's mean loss and objective's gradient, equations (18) and (19).
 
     Args:
         params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
-        x: Features ``(B, D)``.
-        labels: ``(B,)``, integers in ``0..C-1``.
+        batch: The rows and their shares.
         loss: A name in ``losses.LOSSES``.
         l2: ``(1, 1, L)``.
-        weights: Example weights ``(B,)``, not all zero.
+        smoothing: ``(L,)``, label smoothing of softmax cross-entropy, or None.
         precision: Of the products.
 
     Returns:
-        ``Params`` shaped as ``params``.
+        The mean loss ``(L,)``, without the penalty, and ``Params`` shaped as
+        ``params``.
     """
-    scores = logits(params, x, precision=precision)
-    residual = gradients.logits_gradient(
-        scores, _per_lane(labels, scores), loss=loss, axis=CLASSES
-    )
-    share = classes.as_weights(weights, scores) / jnp.sum(weights).astype(scores.dtype)
-    residual = residual * share[:, None, None]
-    W = _product(at_least_float32(x).T, residual, precision) + l2 * params.W
-    return Params(W, jnp.sum(residual, axis=0, keepdims=True))
+    scores = logits(params, batch.x, precision=precision)
+    share = batch.share.astype(scores.dtype)
+    values, residual = fused.FUSED[loss](scores, batch.labels, share, smoothing)
+    W = _product(at_least_float32(batch.x).T, residual, precision) + l2 * params.W
+    b = jnp.sum(residual, axis=0, keepdims=True)
+    return jnp.sum(share * values, axis=0), Params(W, b)
 
 
 def autodiff_gradient(
     params: Params,
-    x: jax.Array,
-    labels: jax.Array,
+    batch: Batch,
     *,
     loss: str,
     l2: jax.Array,
-    weights: jax.Array,
+    smoothing: jax.Array | None = None,
     precision: jax.lax.PrecisionLike = None,
-) -> Params:
+) -> tuple[jax.Array, Params]:
     """Returns what ``jax.grad`` makes of each lane's objective; as ``manual_gradient``.
 
     Args:
         params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
-        x: Features ``(B, D)``.
-        labels: ``(B,)``, integers in ``0..C-1``.
+        batch: The rows and their shares.
         loss: A name in ``losses.LOSSES``.
         l2: ``(1, 1, L)``.
-        weights: Example weights ``(B,)``, not all zero.
+        smoothing: ``(L,)``, label smoothing of softmax cross-entropy, or None.
         precision: Of the products.
     """
 
-    def summed_objective(params: Params) -> jax.Array:
-        scores = logits(params, x, precision=precision)
+    def summed_objective(params: Params) -> tuple[jax.Array, jax.Array]:
+        scores = logits(params, batch.x, precision=precision)
+        share = batch.share.astype(scores.dtype)
+        rows, _, lanes = scores.shape
+        per_lane = jnp.broadcast_to(batch.labels[:, None], (rows, lanes))
+        values = losses.LOSSES[loss](scores, per_lane, axis=CLASSES)
+        if smoothing is not None:
+            log_probs = losses.log_softmax(scores, axis=CLASSES)
+            uniform = 0.0 - jnp.mean(log_probs, axis=CLASSES)
+            values = (1.0 - smoothing[None]) * values + smoothing[None] * uniform
+        mean_loss = jnp.sum(share * values, axis=0)
         penalty = 0.5 * jnp.sum(l2 * jnp.square(params.W))
         # A lane's parameters take part in its own term alone: the sum's gradient
         # with respect to them is that of the term.
-        return jnp.sum(mean_loss(scores, labels, loss=loss, weights=weights)) + penalty
+        return jnp.sum(mean_loss) + penalty, mean_loss
 
-    return jax.grad(summed_objective)(params)
+    gradient, mean_loss = jax.grad(summed_objective, has_aux=True)(params)
+    return mean_loss, gradient
 
 
 GRADIENTS = {"manual": manual_gradient, "autodiff": autodiff_gradient}
@@ -153,8 +165,3 @@ def _product(
     _, num_classes, lanes = stack.shape
     flat = stack.reshape(-1, num_classes * lanes)
     return jnp.matmul(x, flat, precision=precision).reshape(-1, num_classes, lanes)
-
-
-def _per_lane(labels: jax.Array, scores: jax.Array) -> jax.Array:
-    """Returns the labels once for each lane, ``(B, L)``."""
-    return jnp.broadcast_to(labels[:, None], (scores.shape[0], scores.shape[-1]))

@@ -1,26 +1,25 @@
-"""Many runs at once: a grid of lanes, cut into stacks of one width.
+"""Many runs at once: lanes, the tiles that they are trained in, and their rows.
 
-A *lane* is one run: its static choices, a seed and a point of hyper-parameters. Lanes
-that share static choices and seed share their minibatches, so a *tile* of them is one
-program whose product with ``x`` is one matrix product. Every tile has the same width:
-a product of another width may round otherwise, so a lane keeps its bits only in
-tiles of equal width. Short tiles are filled up with copies of their last lane, and the
-copies' results are dropped.
+A *lane* is one run: its static choices, a point of hyper-parameters, a seed, and the
+fold that it holds out, if any. Lanes that share static choices and seed share their
+minibatches, so a *tile* of them is one program whose product with ``x`` is one matrix
+product. Every tile has the same width: a product of another width may round otherwise,
+so a lane keeps its bits only in tiles of equal width. Short tiles are filled up with
+copies of their last lane, and the copies' results are dropped.
 """
 
-import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from linclf_jax import validation
-from linclf_jax.fit import optimizers, settings, stack, training
+from linclf_jax import results, validation
+from linclf_jax.fit import execution, optimizers, states
+from linclf_jax.fit.execution import Output
 from linclf_jax.fit.settings import Hparams, Static
-from linclf_jax.fit.training import Data, History
-from linclf_jax.params import Params
+from linclf_jax.fit.space import Point
+from linclf_jax.fit.states import NO_FOLD, Data
 
 MAX_WIDTH = 65536  # lanes of one program; far beyond what gains speed
 
@@ -30,11 +29,9 @@ class Lane(NamedTuple):
 
     lane: int  # its number, and its row in every result
     static: Static
-    seed: int
     hparams: Hparams  # Python floats
-
-
-Program = Callable[[jax.Array, Hparams, Data], tuple[Params, History, "Scores"]]
+    seed: int
+    fold: int | None  # held out; None trains on all training rows
 
 
 class Tile(NamedTuple):
@@ -45,147 +42,104 @@ class Tile(NamedTuple):
     lanes: tuple[Lane, ...]
 
 
-class Scores(NamedTuple):
-    """How a trained lane does on what it may see; losses are without the penalty."""
-
-    train_loss: jax.Array
-    train_accuracy: jax.Array
-    val_loss: jax.Array
-    val_accuracy: jax.Array
-
-
-class TileResult(NamedTuple):
-    """What a tile's lanes came to, lanes in front, in the order of the tile."""
-
-    lanes: np.ndarray  # (L,), int64: their numbers
-    params: Params  # W (L, D, C), b (L, C)
-    history: History  # curves (L, E), status and steps (L,)
-    scores: Scores  # each (L,)
-
-
 def make_lanes(
-    statics: Sequence[Static],
-    axes: Mapping[str, Sequence[float]],
-    seeds: Sequence[int],
+    points: Iterable[Point], seeds: Sequence[int], folds: int = 0
 ) -> tuple[Lane, ...]:
-    """Returns the product of static choices, seeds and hyper-parameter values.
-
-    An axis that an optimizer does not use stays at its first value for that optimizer,
-    so that no run is made twice under two names.
+    """Returns a lane for each point, seed and fold, repeats of a point side by side.
 
     Args:
-        statics: The static choices.
-        axes: Values for fields of ``Hparams``; fields left out keep their default.
+        points: Static choices with hyper-parameters.
         seeds: Each in uint32.
+        folds: K of a K-fold cross-validation; 0 is none.
 
     Raises:
-        ValueError: An unknown field, an empty axis, a repeated value, a value out of
-            range, a bad seed.
+        ValueError: No seed, one twice, or one out of range; a single fold.
     """
-    _validate_axes(statics, axes, seeds)
-    points = (
-        (static, seed, hparams)
-        for static in statics
-        for seed in seeds
-        for hparams in _points(axes, optimizers.uses(static.optimizer))
-    )
-    return tuple(Lane(number, *point) for number, point in enumerate(points))
-
-
-def _points(
-    axes: Mapping[str, Sequence[float]], used: tuple[str, ...]
-) -> Iterator[Hparams]:
-    values = [axes[name] if name in used else axes[name][:1] for name in axes]
-    for point in itertools.product(*values):
-        yield Hparams(**dict(zip(axes, map(float, point), strict=True)))
-
-
-def _validate_axes(
-    statics: Sequence[Static],
-    axes: Mapping[str, Sequence[float]],
-    seeds: Sequence[int],
-) -> None:
-    for name, values in axes.items():
-        if name not in Hparams._fields:
-            raise ValueError(
-                f"no hyper-parameter is named {name!r}; expected one of "
-                f"{', '.join(Hparams._fields)}"
-            )
-        for value in values:
-            settings.validate_hparam(name, value)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds is {list(seeds)}; expected one or more, none twice")
     for seed in seeds:
-        validation.validate_seed(seed)
-    for name, values in {**axes, "seeds": seeds, "optimizer": statics}.items():
-        if len(values) == 0:
-            raise ValueError(f"--{name} is empty; expected at least one value")
-        distinct = set(map(settings.to_float32, values) if name in axes else values)
-        if len(distinct) < len(values):
-            raise ValueError(
-                f"--{name} has {len(values)} values, {len(distinct)} of them distinct "
-                "in float32; expected no repetition"
-            )
+        validation.validate_seed(seed, name="--seeds")
+    if folds < 0 or folds == 1:
+        raise ValueError(f"--folds is {folds}; expected 0, or at least 2")
+    held_out = range(folds) if folds else (None,)
+    runs = itertools.product(points, seeds, held_out)
+    return tuple(
+        Lane(number, point.static, point.hparams, seed, fold)
+        for number, (point, seed, fold) in enumerate(runs)
+    )
 
 
-def make_tiles(lanes: Sequence[Lane], width: int) -> tuple[Tile, ...]:
-    """Returns the lanes in tiles of at most ``width``, each of one static and seed.
+def make_tiles(lanes: Iterable[Lane], width: int) -> tuple[Tile, ...]:
+    """Returns the lanes in tiles of at most ``width``, tiles of a static side by side.
 
     Args:
         lanes: In any order.
         width: Lanes of one compiled program.
 
     Raises:
-        ValueError: The width is below 1.
+        ValueError: The width is out of range.
     """
-    if not 1 <= width <= MAX_WIDTH:
-        raise ValueError(f"--tile_width is {width}; expected 1 to {MAX_WIDTH}")
-    groups: dict[tuple[Static, int], list[Lane]] = {}
+    validate_width(width)
+    groups: dict[Static, dict[int, list[Lane]]] = {}
     for lane in lanes:
-        groups.setdefault((lane.static, lane.seed), []).append(lane)
+        groups.setdefault(lane.static, {}).setdefault(lane.seed, []).append(lane)
     return tuple(
         Tile(static, seed, tuple(group[start : start + width]))
-        for (static, seed), group in groups.items()
+        for static, by_seed in groups.items()
+        for seed, group in by_seed.items()
         for start in range(0, len(group), width)
     )
 
 
-def run_tile(tile: Tile, data: Data, width: int) -> TileResult:
-    """Trains the lanes of one tile and returns what they came to, as NumPy arrays.
+def default_width(num_classes: int) -> int:
+    """Returns a tile width at which its program is fast, and short tiles waste little.
+
+    A product is fast from about a thousand columns, ``C T`` of them, on; see
+    docs/performance.md.
+
+    Args:
+        num_classes: C.
+
+    >>> default_width(10), default_width(100), default_width(1000)
+    (128, 32, 4)
+    """
+    return min(128, 1 << max(0, (4096 // num_classes).bit_length() - 1))
+
+
+def validate_width(width: int) -> None:
+    """Checks the width of a tile.
+
+    Args:
+        width: Lanes of one compiled program.
+
+    Raises:
+        ValueError: It is out of range.
+    """
+    if not 1 <= width <= MAX_WIDTH:
+        raise ValueError(f"--tile_width is {width}; expected 1 to {MAX_WIDTH}")
+
+
+def filled(tile: Tile, width: int, dtype: np.dtype) -> execution.Tile:
+    """Returns a tile as its program takes it, filled up with its last lane.
 
     Args:
         tile: At most ``width`` lanes.
-        data: Training and validation rows, once checked by ``validate_data``.
         width: Of the compiled program.
+        dtype: Of the parameters.
 
     Raises:
         ValueError: The tile holds more lanes than ``width``.
     """
-    hparams = _hparams(tile, data, width)
-    trained = _program(tile.static)(jax.random.key(tile.seed), hparams, data)
-    lanes = np.array([lane.lane for lane in tile.lanes])
-    return TileResult(
-        lanes, *jax.tree.map(lambda array: np.asarray(array)[: len(lanes)], trained)
+    missing = width - len(tile.lanes)
+    if missing < 0:
+        raise ValueError(f"a tile holds {len(tile.lanes)} lanes; its width is {width}")
+    lanes = tile.lanes + tile.lanes[-1:] * missing
+    columns = zip(*(lane.hparams for lane in lanes), strict=True)
+    hparams = Hparams(*(np.array(column, dtype) for column in columns))
+    folds = [NO_FOLD if lane.fold is None else lane.fold for lane in lanes]
+    return execution.Tile(
+        np.array(tile.seed, np.uint32), hparams, np.array(folds, np.int32)
     )
-
-
-def result_like(tile: Tile, data: Data, width: int) -> TileResult:
-    """Returns what ``run_tile`` will return in structure, shapes and lane numbers.
-
-    Nothing is trained or compiled; leaves other than ``lanes`` have no values.
-
-    Args:
-        tile: At most ``width`` lanes.
-        data: Training and validation rows.
-        width: Of the compiled program.
-    """
-    hparams = _hparams(tile, data, width)
-    key = jax.random.key(tile.seed)
-    shapes = jax.eval_shape(_program(tile.static), key, hparams, data)
-    lanes = np.array([lane.lane for lane in tile.lanes])
-
-    def cut(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((len(lanes), *leaf.shape[1:]), leaf.dtype)
-
-    return TileResult(lanes, *jax.tree.map(cut, shapes))
 
 
 def validate_data(data: Data, num_classes: int) -> None:
@@ -207,69 +161,65 @@ def validate_data(data: Data, num_classes: int) -> None:
         )
 
 
-def _hparams(tile: Tile, data: Data, width: int) -> Hparams:
-    """Returns the lanes' hyper-parameters, filled up to ``width`` with the last."""
-    missing = width - len(tile.lanes)
-    if missing < 0:
-        raise ValueError(f"a tile holds {len(tile.lanes)} lanes; its width is {width}")
-    points = [lane.hparams for lane in tile.lanes + tile.lanes[-1:] * missing]
-    dtype = np.result_type(data.x.dtype, np.float32)
-    return Hparams(*(np.array(column, dtype) for column in zip(*points, strict=True)))
-
-
-@functools.cache
-def _program(static: Static) -> Program:
-    """Returns the jitted program of all tiles with these static choices."""
-    train = training.make_stacked_train(static)
-
-    @jax.jit
-    def run(
-        key: jax.Array, hparams: Hparams, data: Data
-    ) -> tuple[Params, History, Scores]:
-        params, history = train(key, hparams, data)
-        stacked = stack.lanes_last(params)
-        scores = Scores(
-            *training.evaluate(stacked, data.x, data.labels, static),
-            *training.evaluate(stacked, data.val_x, data.val_labels, static),
-        )
-        return params, history, scores
-
-    return run
-
-
-def make_rows(tile: Tile, result: TileResult) -> list[dict[str, Any]]:
+def make_rows(
+    tile: Tile, output: Output, *, finished: bool = True
+) -> list[dict[str, Any]]:
     """Returns one row per lane: its choices, its hyper-parameters, what came of it.
 
-    A hyper-parameter that the lane's optimizer does not use is None.
+    A hyper-parameter that the lane does not use is None.
 
     Args:
         tile: The lanes.
-        result: What ``run_tile`` returned for them.
+        output: What ``execution.run`` returned for them.
+        finished: Whether the lanes made all their steps; where they did not, those
+            that have not diverged are retired.
     """
-    columns = {
-        name: values.tolist() for name, values in result.scores._asdict().items()
+    return list(_rows(tile, output, "ok" if finished else results.RETIRED))
+
+
+def _rows(tile: Tile, output: Output, well: str) -> Iterator[dict[str, Any]]:
+    scores = {
+        f"{split}_{name}": values.tolist()
+        for split, part in (("train", output.train), ("val", output.validation))
+        for name, values in part._asdict().items()
     }
-    rows = []
     for index, lane in enumerate(tile.lanes):
-        used = optimizers.uses(lane.static.optimizer)
-        status = int(result.history.status[index])
-        rows.append(
-            {
-                "lane": lane.lane,
-                **{name: getattr(lane.static, name) for name in _STATIC_COLUMNS},
-                **{
-                    k: v if k in used else None
-                    for k, v in lane.hparams._asdict().items()
-                },
-                "seed": lane.seed,
-                "fold": None,
-                "status": "ok" if status == training.OK else "diverged",
-                "reason": training.REASONS.get(status),
-                **{name: values[index] for name, values in columns.items()},
-                "steps": int(result.history.steps[index]),
-            }
-        )
-    return rows
+        status = int(output.state.status[index])
+        used = optimizers.uses(lane.static)
+        yield {
+            "lane": lane.lane,
+            **{name: getattr(lane.static, name) for name in _STATIC_COLUMNS},
+            **{k: v if k in used else None for k, v in lane.hparams._asdict().items()},
+            "seed": lane.seed,
+            "fold": lane.fold,
+            "status": well if status == states.OK else "diverged",
+            "reason": states.REASONS.get(status),
+            **{name: values[index] for name, values in scores.items()},
+            "steps": int(output.state.steps[index]),
+        }
 
 
-_STATIC_COLUMNS = ("optimizer", "schedule", "loss", "batch_size", "epochs")
+_STATIC_COLUMNS = (
+    *("preprocessing", "optimizer", "schedule", "loss", "batch_size", "epochs"),
+)
+
+
+def make_arrays(tile: Tile, output: Output) -> dict[str, np.ndarray]:
+    """Returns what a tile's lanes came to as arrays, lanes in front, without copies.
+
+    Args:
+        tile: The lanes.
+        output: What ``execution.run`` returned for them.
+
+    Returns:
+        ``lane (L,)``, ``W (L, D, C)``, ``b (L, C)``, and the curves ``(L, E)``.
+    """
+    count, state = len(tile.lanes), output.state
+    W, b = np.asarray(state.params.W), np.asarray(state.params.b)
+    curves = {k: np.asarray(v).T[:count] for k, v in state.curves._asdict().items()}
+    return {
+        "lane": np.array([lane.lane for lane in tile.lanes]),
+        "W": np.moveaxis(W, -1, 0)[:count],
+        "b": b[0].T[:count],
+        **curves,
+    }

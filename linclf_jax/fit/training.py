@@ -1,78 +1,54 @@
-"""A run, as a pure function: minibatches, gradient, optimizer, in one ``lax.scan``.
+"""A run, as pure functions: where it begins, and how it gets from one step to another.
 
 ``make_train(static)`` returns ``train(key, hparams, data)`` for one run with scalar
-hyper-parameters; ``make_stacked_train`` for a stack of them, whose lanes share key,
-data and so minibatches. One run is a stack of one. Neither is jitted: ``jit`` goes on
-from outside, once.
+hyper-parameters; ``begin`` and ``advance`` are what it is made of, for a stack of runs
+whose lanes share key, data and so minibatches. A run may stop after any step and go on
+from its ``State``, with the same bits: the order of an epoch comes from its number
+alone. Nothing here is jitted: ``jit`` goes on from outside, once.
 
-``vmap`` of one run gives the same numbers several times more slowly: a scan moves the
-mapped axis of what it carries to the front, and ``stack`` says why lanes stand last.
+``vmap`` of one run gives the same numbers several times more slowly: it moves the
+lanes to the front of what a loop carries, and ``stack`` says why they stand last.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from linclf_jax import params as params_lib
-from linclf_jax.fit import optimizers, stack
+from linclf_jax.fit import evaluation, optimizers, stack
 from linclf_jax.fit.settings import Hparams, Static
+from linclf_jax.fit.states import NO_FOLD, OK, Curves, Data, History, State, diagnose
 from linclf_jax.params import Params
-
-OK, NONFINITE_LOSS, EXPLODED = 0, 1, 2
-REASONS = {NONFINITE_LOSS: "nonfinite_loss", EXPLODED: "exploded"}
-# A mean loss beyond a million belongs to no classifier that will come back.
-EXPLODED_ABOVE = 1e6
-
-
-class Data(NamedTuple):
-    """What a run may see: never the test split."""
-
-    x: jax.Array  # (N, D)
-    labels: jax.Array  # (N,)
-    val_x: jax.Array  # (M, D)
-    val_labels: jax.Array  # (M,)
-
-
-class History(NamedTuple):
-    """How a run went. Curves are NaN from the epoch in which the run diverged."""
-
-    train_loss: jax.Array  # (E,), mean minibatch loss during the epoch
-    val_loss: jax.Array  # (E,), at the end of the epoch
-    val_accuracy: jax.Array  # (E,), at the end of the epoch
-    status: jax.Array  # (), int32: OK, NONFINITE_LOSS or EXPLODED
-    steps: jax.Array  # (), int32: updates made; fewer than all if the run diverged
-
-
-class State(NamedTuple):
-    """What one step hands to the next, lanes last."""
-
-    params: Params  # W (D, C, L), b (1, C, L)
-    optimizer_state: optax.OptState
-    status: jax.Array  # (L,), int32
-    steps: jax.Array  # (L,), int32
-
 
 Train = Callable[[jax.Array, Hparams, Data], tuple[Params, History]]
 
 
-def num_steps(num_rows: int, static: Static) -> int:
-    """Returns the steps of a whole run; the last batch of an epoch may be short.
+def steps_per_epoch(num_rows: int, static: Static) -> int:
+    """Returns the minibatches of an epoch; the last one may be short.
 
     Args:
-        num_rows: N, of the training split.
+        num_rows: N, of the training rows.
+        static: The batch size is used.
+    """
+    return -(-num_rows // static.batch_size)
+
+
+def num_steps(num_rows: int, static: Static) -> int:
+    """Returns the steps of a whole run.
+
+    Args:
+        num_rows: N, of the training rows.
         static: Batch size and epochs are used.
     """
-    return static.epochs * -(-num_rows // static.batch_size)
+    return static.epochs * steps_per_epoch(num_rows, static)
 
 
 def make_train(static: Static) -> Train:
     """Returns ``train(key, hparams, data) -> (Params, History)`` for these choices.
 
-    A run whose minibatch loss is not finite, or above ``EXPLODED_ABOVE``, keeps the
-    parameters it had and changes no more; its status and step count say so.
+    A run whose minibatch loss is not finite, or above ``states.EXPLODED_ABOVE``, keeps
+    the parameters it had and changes no more; its status and step count say so.
 
     Args:
         static: What is compiled in; see ``settings.validate_static``.
@@ -80,119 +56,179 @@ def make_train(static: Static) -> Train:
     Returns:
         A pure function of a key (``jax.random.key``), scalar ``Hparams`` and ``Data``.
     """
-    stacked_train = make_stacked_train(static)
 
     def train(key: jax.Array, hparams: Hparams, data: Data) -> tuple[Params, History]:
-        stack_of_one = Hparams(*(jnp.reshape(value, 1) for value in hparams))
-        result = stacked_train(key, stack_of_one, data)
-        return jax.tree.map(lambda leaf: leaf[0], result)
+        data = jax.tree.map(jnp.asarray, data)
+        lanes = Hparams(*(jnp.reshape(value, 1) for value in hparams))
+        fold = jnp.full(1, NO_FOLD)
+        state = begin(static, key, lanes, data)
+        last = num_steps(data.x.shape[0], static)
+        state = advance(static, state, key, lanes, fold, data, 0, last)
+        curves = (curve[:, 0] for curve in state.curves)
+        params = Params(state.params.W[..., 0], state.params.b[0, :, 0])
+        return params, History(*curves, status=state.status[0], steps=state.steps[0])
 
     return train
 
 
-def make_stacked_train(static: Static) -> Train:
-    """Returns ``train`` for a stack of runs that share their key and their minibatches.
+def begin(static: Static, key: jax.Array, hparams: Hparams, data: Data) -> State:
+    """Returns a stack of runs before their first step.
 
     Args:
-        static: What is compiled in; see ``settings.validate_static``.
-
-    Returns:
-        A pure function of a key, ``Hparams`` of arrays ``(L,)`` and ``Data``; its
-        results have the lanes in front.
+        static: What is compiled in.
+        key: Of the stack; ``advance`` takes the same one.
+        hparams: Arrays ``(L,)``.
+        data: Its shapes and dtypes are used.
     """
-
-    def train(key: jax.Array, hparams: Hparams, data: Data) -> tuple[Params, History]:
-        data = Data(*map(jnp.asarray, data))
-        num_rows = data.x.shape[0]
-        dtype = params_lib.at_least_float32(data.x).dtype
-        hparams = Hparams(*(jnp.asarray(h, dtype)[None, None, :] for h in hparams))
-        init_key, order_key = jax.random.split(key)
-        optimizer = optimizers.make_stacked(
-            static.optimizer, static.schedule, hparams, num_steps(num_rows, static)
-        )
-        step = make_step(static, optimizer, hparams, data)
-
-        def epoch(state: State, number: jax.Array) -> tuple[State, tuple]:
-            epoch_key = jax.random.fold_in(order_key, number)
-            minibatches = draw_minibatches(epoch_key, num_rows, static.batch_size)
-            state, summed_losses = jax.lax.scan(step, state, minibatches)
-            val_loss, val_accuracy = evaluate(
-                state.params, data.val_x, data.val_labels, static
-            )
-            # The last update of an epoch meets no further minibatch that would show it.
-            status = jnp.where(state.status == OK, diagnose(val_loss), state.status)
-            train_loss = jnp.sum(summed_losses, axis=0) / num_rows
-            curves = tuple(
-                jnp.where(status == OK, value, jnp.nan)
-                for value in (train_loss, val_loss, val_accuracy)
-            )
-            return state._replace(status=status), curves
-
-        params = initial_params(init_key, hparams, data, static)
-        zeros = jnp.zeros(params.W.shape[-1], jnp.int32)
-        state = State(params, optimizer.init(params), status=zeros, steps=zeros)
-        epochs = jnp.arange(static.epochs, dtype=jnp.uint32)
-        state, curves = jax.lax.scan(epoch, state, epochs)
-        history = History(
-            *(curve.T for curve in curves), status=state.status, steps=state.steps
-        )
-        return stack.lanes_first(state.params), history
-
-    return train
-
-
-def initial_params(
-    key: jax.Array, hparams: Hparams, data: Data, static: Static
-) -> Params:
-    """Returns the start of each lane: the same draw, scaled by its ``init_scale``.
-
-    Args:
-        key: Used once.
-        hparams: Arrays ``(1, 1, L)``.
-        data: Its features give D and the dtype.
-        static: The number of classes is used.
-
-    Returns:
-        ``W (D, C, L)`` and ``b (1, C, L)``.
-    """
-    scale = jnp.asarray(hparams.init_scale)
+    hparams, dtype = _rank_of_stack(hparams, data)
+    init_key, _ = jax.random.split(key)
     unit = params_lib.init(
-        key, data.x.shape[1], static.num_classes, scale=1.0, dtype=scale.dtype
+        init_key, data.x.shape[1], static.num_classes, scale=1.0, dtype=dtype
     )
-    W = unit.W[:, :, None] * scale
-    return Params(W, jnp.zeros_like(W[:1]))
+    # The same draw for every lane, scaled by its init_scale.
+    W = unit.W[:, :, None] * hparams.init_scale
+    params = Params(W, jnp.zeros_like(W[:1]))
+    lanes = W.shape[-1]
+    zeros = jnp.zeros(lanes, jnp.int32)
+    curve = jnp.full((static.epochs, lanes), jnp.nan, dtype)
+    optimizer = optimizers.make_stacked(
+        static.optimizer, hparams, jnp.asarray(hparams.learning_rate)
+    )
+    return State(
+        params,
+        optimizer.init(params),
+        status=zeros,
+        steps=zeros,
+        epoch_loss=jnp.zeros(lanes, dtype),
+        curves=Curves(curve, curve, curve),
+    )
+
+
+def advance(
+    static: Static,
+    state: State,
+    key: jax.Array,
+    hparams: Hparams,
+    fold: jax.Array,
+    data: Data,
+    first: int | jax.Array,
+    last: int | jax.Array,
+) -> State:
+    """Returns the runs after step ``last - 1``, given them before step ``first``.
+
+    Args:
+        static: What is compiled in.
+        state: From ``begin``, with ``first`` 0, or from an earlier ``advance``.
+        key: The one that the runs began with.
+        hparams: Arrays ``(L,)``.
+        fold: ``(L,)``, the fold that each lane holds out, or ``NO_FOLD``; used where
+            the data has folds.
+        data: Training and validation rows.
+        first: The step to make first, from 0; may be traced.
+        last: One past the step to make last, at most ``num_steps``; may be traced.
+    """
+    num_rows = data.x.shape[0]
+    per_epoch = steps_per_epoch(num_rows, static)
+    hparams, _ = _rank_of_stack(hparams, data)
+    step = make_step(static, hparams, fold, data)
+    schedule = optimizers.make_schedule(
+        static.schedule, hparams, num_steps(num_rows, static)
+    )
+    _, order_key = jax.random.split(key)
+    held_out = _validation_weights(fold, data)
+    trained = num_rows if data.folds is None else jnp.sum(_kept(fold, data.folds), 0)
+
+    def close(number: jax.Array, state: State) -> State:
+        scores = evaluation.evaluate(
+            state.params, data.val_x, data.val_labels, held_out, static
+        )
+        return _close_epoch(state, number, state.epoch_loss / trained, scores)
+
+    def epoch(number: jax.Array, state: State) -> State:
+        epoch_key = jax.random.fold_in(order_key, number)
+        rows, weights = draw_minibatches(epoch_key, num_rows, static.batch_size)
+        steps = number * per_epoch + jnp.arange(per_epoch)
+        rates = jax.vmap(schedule)(steps)  # (S, 1, 1, L)
+        start = jnp.maximum(first - number * per_epoch, 0)
+        stop = jnp.minimum(last - number * per_epoch, per_epoch)
+        state = jax.lax.fori_loop(
+            start,
+            stop,
+            lambda t, state: step(state, rates[t], rows[t], weights[t]),
+            state,
+        )
+        finished = stop == per_epoch
+        return jax.lax.cond(finished, close, lambda _, state: state, number, state)
+
+    return jax.lax.fori_loop(first // per_epoch, -(-last // per_epoch), epoch, state)
+
+
+def _close_epoch(
+    state: State, number: jax.Array, train_loss: jax.Array, scores: evaluation.Scores
+) -> State:
+    """Returns the state with the epoch's place in the curves filled."""
+    # The last update of an epoch meets no further minibatch that would show it.
+    status = jnp.where(state.status == OK, diagnose(scores.loss), state.status)
+    curves = (
+        curve.at[number].set(jnp.where(status == OK, value, jnp.nan))
+        for curve, value in zip(state.curves, (train_loss, *scores), strict=True)
+    )
+    return state._replace(
+        status=status,
+        epoch_loss=jnp.zeros_like(state.epoch_loss),
+        curves=Curves(*curves),
+    )
+
+
+def score(
+    static: Static, params: Params, fold: jax.Array, data: Data
+) -> tuple[evaluation.Scores, evaluation.Scores]:
+    """Returns how lanes do on the rows that they train on, and on those they do not.
+
+    Args:
+        static: Loss and precision are used.
+        params: ``W (D, C, L)`` and ``b (1, C, L)``.
+        fold: ``(L,)``, as in ``advance``.
+        data: Training and validation rows.
+    """
+    kept = jnp.ones((len(data.labels), 1), params.W.dtype)
+    if data.folds is not None:
+        kept = _kept(fold, data.folds).astype(params.W.dtype)
+    return (
+        evaluation.evaluate(params, data.x, data.labels, kept, static),
+        evaluation.evaluate(
+            params, data.val_x, data.val_labels, _validation_weights(fold, data), static
+        ),
+    )
 
 
 def make_step(
-    static: Static,
-    optimizer: optax.GradientTransformation,
-    hparams: Hparams,
-    data: Data,
-) -> Callable[[State, tuple[jax.Array, jax.Array]], tuple[State, jax.Array]]:
-    """Returns ``step(state, (rows, weights)) -> (state, summed losses)`` for a scan.
+    static: Static, hparams: Hparams, fold: jax.Array, data: Data
+) -> Callable[[State, jax.Array, jax.Array, jax.Array], State]:
+    """Returns ``step(state, rate, rows, weights) -> state``: one update of every lane.
 
     Args:
-        static: Loss, gradient and precision are used.
-        optimizer: An optax chain.
-        hparams: Arrays ``(1, 1, L)``; ``l2`` is used.
+        static: Loss, gradient, optimizer and precision are used.
+        hparams: Arrays ``(1, 1, L)``.
+        fold: ``(L,)``, as in ``advance``.
         data: The training rows are used.
     """
     gradient_of = stack.GRADIENTS[static.gradient]
+    smoothing = jnp.asarray(hparams.label_smoothing)[0, 0] if static.smoothed else None
 
     def step(
-        state: State, minibatch: tuple[jax.Array, jax.Array]
-    ) -> tuple[State, jax.Array]:
-        rows, weights = minibatch
-        x, labels = data.x[rows], data.labels[rows]
-        scores = stack.logits(state.params, x, precision=static.precision)
-        loss = stack.mean_loss(scores, labels, loss=static.loss, weights=weights)
-        gradient = gradient_of(
+        state: State, rate: jax.Array, rows: jax.Array, weights: jax.Array
+    ) -> State:
+        optimizer = optimizers.make_stacked(static.optimizer, hparams, rate)
+        x, labels, counted = data.x[rows], data.labels[rows], weights[:, None]
+        if data.folds is not None:
+            counted = counted * _kept(fold, data.folds[rows])
+        loss, gradient = gradient_of(
             state.params,
-            x,
-            labels,
+            stack.Batch(x, labels, stack.shares(counted)),
             loss=static.loss,
             l2=jnp.asarray(hparams.l2),
-            weights=weights,
+            smoothing=smoothing,
             precision=static.precision,
         )
         status = jnp.where(state.status == OK, diagnose(loss), state.status)
@@ -205,9 +241,14 @@ def make_step(
             state.params,
             updates,
         )
-        steps = state.steps + alive.astype(jnp.int32)
-        summed = loss * jnp.sum(weights).astype(loss.dtype)
-        return State(params, optimizer_state, status, steps), summed
+        return state._replace(
+            params=params,
+            optimizer_state=optimizer_state,
+            status=status,
+            steps=state.steps + alive.astype(jnp.int32),
+            epoch_loss=state.epoch_loss
+            + loss * jnp.sum(counted, axis=0).astype(loss.dtype),
+        )
 
     return step
 
@@ -232,31 +273,22 @@ def draw_minibatches(
     return order.reshape(steps, -1), weights.reshape(steps, -1)
 
 
-def diagnose(loss: jax.Array) -> jax.Array:
-    """Returns the status that a loss amounts to, int32 of the shape of ``loss``.
-
-    Args:
-        loss: Mean losses, ``(L,)``.
-    """
-    return jnp.select(
-        [~jnp.isfinite(loss), loss > EXPLODED_ABOVE],
-        [jnp.int32(NONFINITE_LOSS), jnp.int32(EXPLODED)],
-        jnp.int32(OK),
-    )
+def _rank_of_stack(hparams: Hparams, data: Data) -> tuple[Hparams, jnp.dtype]:
+    """Returns hyper-parameters as ``(1, 1, L)``, in the dtype of the parameters."""
+    dtype = params_lib.at_least_float32(data.x).dtype
+    return Hparams(*(jnp.asarray(h, dtype)[None, None, :] for h in hparams)), dtype
 
 
-def evaluate(
-    params: Params, x: jax.Array, labels: jax.Array, static: Static
-) -> tuple[jax.Array, jax.Array]:
-    """Returns each lane's mean loss, without the penalty, and accuracy: ``(L,)`` each.
+def _kept(fold: jax.Array, row_folds: jax.Array) -> jax.Array:
+    """Returns which rows each lane trains on, boolean ``(rows, L)``."""
+    return row_folds[:, None] != fold[None, :]
 
-    Args:
-        params: ``W (D, C, L)`` and ``b (1, C, L)``.
-        x: Features ``(N, D)``.
-        labels: ``(N,)``.
-        static: Loss and precision are used.
-    """
-    scores = stack.logits(params, x, precision=static.precision)
-    ones = jnp.ones(len(labels), scores.dtype)
-    loss = stack.mean_loss(scores, labels, loss=static.loss, weights=ones)
-    return loss, stack.accuracy(scores, labels)
+
+def _validation_weights(fold: jax.Array, data: Data) -> jax.Array:
+    """Returns what each validation row counts, ``(M, 1)`` or ``(M, L)``."""
+    dtype = params_lib.at_least_float32(data.x).dtype
+    if data.val_folds is None:
+        return jnp.ones((len(data.val_labels), 1), dtype)
+    # A lane that holds nothing out has no row of its own: it is scored on all.
+    own = ~_kept(fold, data.val_folds) | (fold == NO_FOLD)[None, :]
+    return own.astype(dtype)

@@ -1,4 +1,4 @@
-"""Learning curves: a few lanes by name, the finished ones as a band, the diverged grey.
+"""Learning curves: a few lanes by name, the finished as a band, those that ended early.
 
 ``draw`` takes arrays and returns a figure; it knows no file.
 """
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_DIVERGED = 5
+MOST_DIVERGED = 5  # and most retired
 FEWEST_FOR_BAND = 10
 BAND = "#d5e4f0"
+# Of a run in training, too, where the retired of a rung may be about to train on.
+LOST, RETIRED = "diverged", "were not trained to the end"
+COLOURS = {LOST: figures.DIVERGED, RETIRED: figures.RETIRED}
+MARKS = {LOST: "x", RETIRED: "v"}
 
 
 @figures.style()
@@ -26,27 +30,31 @@ def draw(
     history: Mapping[str, np.ndarray],
     named: Mapping[str, int],
     diverged: Sequence[int],
+    retired: Sequence[int] = (),
 ) -> Figure:
     """Validation loss and accuracy by epoch.
 
     Args:
         history: ``lane`` (L,); ``train_loss``, ``val_loss`` and ``val_accuracy``,
-            (L, E) each, NaN after a divergence.
+            (L, E) each, NaN after the end of a lane.
         named: lanes to draw in colour, by what they are, at most two, most important
             first: {"chosen": 712, "median": 33}.
         diverged: every lane that diverged; a handful of them is drawn.
+        retired: every lane that was taken out early; a handful of them is drawn.
     """
     from matplotlib.figure import Figure
 
     row = {int(lane): i for i, lane in enumerate(history["lane"])}
-    lost = np.zeros(len(row), bool)
-    lost[[row[lane] for lane in diverged]] = True
+    ends = {
+        label: [row[lane] for lane in lanes]
+        for label, lanes in ((LOST, diverged), (RETIRED, retired))
+    }
     rows = {f"{what}: lane {lane}": row[lane] for what, lane in named.items()}
     floor = figures.error_floor(history["val_accuracy"])
     errors = figures.error_rates(history["val_accuracy"], floor)
     figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    low, high = _draw_lanes(left, history["val_loss"], lost, rows)
+    low, high = _draw_lanes(left, history["val_loss"], ends, rows)
     for label, i in list(rows.items())[:1]:
         training = history["train_loss"][i]
         look = {"color": figures.CHOSEN, "linestyle": ":", "zorder": 3}
@@ -54,18 +62,22 @@ def draw(
         # Two decades of overfitting are enough to see it.
         low = min(low, max(float(np.nanmin(training)), low / 100))
     _loss_axis(left, low, high)
-    _accuracy_axis(right, *_draw_lanes(right, errors, lost, rows))
+    _accuracy_axis(right, *_draw_lanes(right, errors, ends, rows))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     return figure
 
 
 def _draw_lanes(
-    axis: Axes, values: np.ndarray, lost: np.ndarray, named: Mapping[str, int]
+    axis: Axes,
+    values: np.ndarray,
+    ends: Mapping[str, Sequence[int]],
+    named: Mapping[str, int],
 ) -> tuple[float, float]:
     """Draws one metric (L, E) of all lanes; returns the range worth seeing."""
     from matplotlib.ticker import MaxNLocator
 
-    finished = values[~lost]
+    early = [i for rows in ends.values() for i in rows]
+    finished = np.delete(values, early, axis=0)
     everyone = finished if finished.size else values
     low, high = worth_seeing(everyone, values[list(named.values())])
     for (label, i), colour in zip(
@@ -73,11 +85,13 @@ def _draw_lanes(
     ):
         _line(axis, values[i], color=colour, linewidth=1.8, zorder=4, label=label)
     if len(finished) >= FEWEST_FOR_BAND:
-        band = np.nanpercentile(finished, (10, 90), axis=0)
+        known = np.isfinite(finished).any(0)  # a lane cut short may have run for longer
+        band = np.nanpercentile(finished[:, known], (10, 90), axis=0)
         label = f"middle 80 % of the {len(finished)} lanes that finished"
-        epochs = np.arange(1, values.shape[1] + 1)
+        epochs = np.arange(1, values.shape[1] + 1)[known]
         axis.fill_between(epochs, *band, color=BAND, linewidth=0, label=label)
-    _diverged_lines(axis, values[lost], high)
+    for label, rows in ends.items():
+        _ended_lines(axis, values[rows], high, label)
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(
         MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
@@ -110,21 +124,22 @@ def worth_seeing(values: np.ndarray, named: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _diverged_lines(axis: Axes, values: np.ndarray, high: float) -> None:
-    """A handful of diverged lanes, from short-lived to long-lived, × where they end."""
+def _ended_lines(axis: Axes, values: np.ndarray, high: float, label: str) -> None:
+    """A handful of lanes, from short-lived to long-lived, marked where they end."""
     lived = np.isfinite(values).sum(1)
     order = [int(i) for i in np.argsort(lived, kind="stable") if lived[i]]
     if not order:
         return
     picks = np.unique(np.linspace(0, len(order) - 1, MOST_DIVERGED).round().astype(int))
-    look = {"color": figures.DIVERGED, "linewidth": 1.0, "zorder": 2}
+    look: dict[str, Any] = {"color": COLOURS[label], "linewidth": 1.0, "zorder": 2}
+    mark = MARKS[label]
     for i in (order[pick] for pick in picks):
         last = np.flatnonzero(np.isfinite(values[i]))[-1]
         _line(axis, values[i], **look)
         # A lane that leaves the picture ends at its edge.
-        axis.plot(last + 1, min(values[i][last], high), "x", **look)
-    label = f"{len(picks)} of {len(values)} lanes that diverged"
-    axis.plot([], [], "-x", label=label, **look)
+        axis.plot(last + 1, min(values[i][last], high), marker=mark, **look)
+    label = f"{len(picks)} of {len(values)} lanes that {label}"
+    axis.plot([], [], label=label, marker=mark, **look)
 
 
 def _line(axis: Axes, values: np.ndarray, **look: Any) -> None:
@@ -137,9 +152,10 @@ def _loss_axis(axis: Axes, low: float, high: float) -> None:
 
     axis.set_title("validation loss")
     high = max(high, 4 * low)
-    axis.set_yscale("log")
     margin = (high / low) ** 0.06
+    # Limits first: matplotlib warns of its own where all that is drawn is one value.
     axis.set_ylim(low / margin, high * margin)
+    axis.set_yscale("log")
     if high < 300 * low:
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(lambda y, _: figures.short_number(y))
@@ -148,8 +164,8 @@ def _loss_axis(axis: Axes, low: float, high: float) -> None:
 
 def _accuracy_axis(axis: Axes, low: float, high: float) -> None:
     low, high = low / 1.2, min(1.0, max(high, 1.5 * low) * 1.1)
-    axis.set_yscale("log")
     axis.set_ylim(high, low)
+    axis.set_yscale("log")
     errors, labels = figures.accuracy_ticks(low, high)
     axis.set_yticks(errors, labels)
     axis.set_yticks([], minor=True)

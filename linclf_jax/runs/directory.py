@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from linclf_jax.runs import configuration, formats
 
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
+TEMPORARY = ".*.tmp"  # the names of files that somebody is writing: never sealed
 
 
 def open_run(path: str | Path, config: Mapping[str, Any]) -> Path:
@@ -47,12 +48,13 @@ def open_run(path: str | Path, config: Mapping[str, Any]) -> Path:
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file, expected a run folder or nothing")
     path.mkdir(parents=True, exist_ok=True)
-    leftovers = list(path.glob(".*.tmp"))  # of writers that were killed
+    # Of writers that were killed, here or in a folder below.
+    leftovers = [*path.glob(TEMPORARY), *path.glob(f"*/{TEMPORARY}")]
     found = sorted({item.name for item in path.iterdir()} - {x.name for x in leftovers})
     if found:
         _check_resumable(path, found, config)
     for leftover in leftovers:
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)  # its writer may live, and be done by now
     if not found:
         write_json(path / CONFIG, config)
     return path
@@ -77,11 +79,16 @@ def _check_resumable(path: Path, found: list[str], config: dict[str, Any]) -> No
         )
 
 
-def seal(path: str | Path) -> None:
+def seal(
+    path: str | Path, names: Iterable[str] | None = None, *, without: Iterable[str] = ()
+) -> None:
     """Marks a run as finished: writes size and SHA-256 of every file in its folder.
 
     Args:
         path: The run folder; files in folders below it are included.
+        names: Files of a sealed folder that were made again: their entries alone are
+            renewed, so that damage to any other file still shows.
+        without: A file or folder in it, or several, to leave out: they come and go.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -91,52 +98,56 @@ def seal(path: str | Path) -> None:
     ['notes.txt']
     """
     path = Path(path)
-    names = sorted(
-        item.relative_to(path).as_posix()
-        for item in path.rglob("*")
-        if item.is_file() and item != path / MANIFEST
-    )
-    write_json(
-        path / MANIFEST, {"files": {name: _measure(path / name) for name in names}}
-    )
+    sealed = {} if names is None else _sealed(path)
+    if names is None:
+        left_out = {MANIFEST, *([without] if isinstance(without, str) else without)}
+        found = (x.relative_to(path) for x in path.rglob("*") if not x.match(TEMPORARY))
+        names = [x.as_posix() for x in found if x.parts[0] not in left_out]
+    sealed |= {name: m for name in names if (m := _measure(path / name))}
+    write_json(path / MANIFEST, {"files": dict(sorted(sealed.items()))})
 
 
-def verify(path: str | Path) -> list[str]:
+def verify(path: str | Path, besides: Container[str] = ()) -> list[str]:
     """Compares the files of a finished run with its manifest.
 
     Args:
         path: The run folder.
+        besides: Files that need not be as they were sealed.
 
     Returns:
-        The names of the files, all as they were sealed. Files that came later are none
-        of the manifest's business.
+        The names of the sealed files; those that came later are not looked at.
 
     Raises:
-        ValueError: Files are missing or changed (with all their names), or the
-            manifest itself is missing or damaged.
+        ValueError: Files or the manifest are missing or changed, with all their names.
     """
     path = Path(path)
+    sealed, wrong = _sealed(path), []
+    for name, expected in sealed.items():
+        found = expected if name in besides else _measure(path / name)
+        if found != expected:
+            wrong.append(f"{name} {'has changed' if found else 'is missing'}")
+    if wrong:
+        raise ValueError(f"{path} is not as it was sealed: {', '.join(wrong)}")
+    return list(sealed)
+
+
+def _sealed(path: Path) -> dict[str, Any]:
     if not (path / MANIFEST).is_file():
         raise ValueError(f"{path} has no {MANIFEST}: the run is not finished")
     manifest = read_json(path / MANIFEST)
     sealed = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(sealed, dict):
         raise ValueError(f"{path / MANIFEST}: found no list of files, it is damaged")
-    wrong = []
-    for name, expected in sealed.items():
-        if not (path / name).is_file():
-            wrong.append(f"{name} is missing")
-        elif _measure(path / name) != expected:
-            wrong.append(f"{name} has changed")
-    if wrong:
-        raise ValueError(f"{path} is not as it was sealed: {', '.join(wrong)}")
-    return list(sealed)
+    return sealed
 
 
-def _measure(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
+def _measure(path: Path) -> dict[str, Any] | None:
+    """Size and SHA-256; None of a folder, or of a file that is gone since listed."""
+    if path.is_file():
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
+    return None
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -161,11 +172,15 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename last a power cut, where the system can."""
+def sync_folder(folder: Path) -> None:
+    """Makes what is new in a folder last a power cut, where the system can.
+
+    Args:
+        folder: Files in it have been made or renamed; its own files are not flushed.
+    """
     if os.name == "nt":  # a folder cannot be opened
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHOSEN = "#D55E00"
 TYPICAL = "#0072B2"
 DIVERGED = "#8c8c8c"
+RETIRED = "#5bb89b"
 INK = "#222222"
 
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}

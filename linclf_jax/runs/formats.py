@@ -7,12 +7,13 @@ changed digit in JSON or number in ``.safetensors`` shows in the manifest of the
 alone.
 """
 
+import contextlib
 import io
 import json
 import math
 import zipfile
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
 import safetensors
@@ -133,20 +134,39 @@ def decode_arrays(data: bytes) -> dict[str, np.ndarray]:
     Args:
         data: All of a file.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            # Read to the end before parsing: only then is the checksum compared.
-            members = {name: archive.read(name) for name in archive.namelist()}
+    with _damage_as_value_error(), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        arrays = {
+            name.removesuffix(".npy"): _member(archive, name)
+            for name in archive.namelist()
+        }
         # zipfile does not compare: a damaged directory may end before its last entry.
         announced = int.from_bytes(data[-12:-10], "little")
-        if len(members) != announced:
-            raise ValueError(f"found {len(members)} arrays, expected {announced}")
-        return {
-            name.removesuffix(".npy"): np.lib.format.read_array(
-                io.BytesIO(member), allow_pickle=False
-            )
-            for name, member in members.items()
-        }
+        if len(arrays) != announced:
+            raise ValueError(f"found {len(arrays)} arrays, expected {announced}")
+        return arrays
+
+
+def decode_some_arrays(file: IO[bytes], names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Returns arrays of an ``.npz`` without reading the others; ValueError if damaged.
+
+    Args:
+        file: The file, open for reading.
+        names: Of the arrays.
+    """
+    with _damage_as_value_error(), zipfile.ZipFile(file) as archive:
+        return {name: _member(archive, f"{name}.npy") for name in names}
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    # Read to the end before parsing: only then is the checksum compared.
+    data = io.BytesIO(archive.read(name))
+    return np.lib.format.read_array(data, allow_pickle=False)
+
+
+@contextlib.contextmanager
+def _damage_as_value_error() -> Iterator[None]:
+    try:
+        yield
     # zipfile documents no closed set; of flipped bits came BadZipFile, EOFError,
     # NotImplementedError, RuntimeError and ValueError.
     except Exception as error:

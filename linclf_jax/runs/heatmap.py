@@ -11,40 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linclf_jax import results
-from linclf_jax.runs import figures, grid
+from linclf_jax.runs import canvas, figures, grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
 MOST_COLUMNS_WITH_TEXT = 8
-# Bright is good; perceptually even and safe for the colour-blind.
-COLOURS = "viridis"
 ALL_DIVERGED = {
     **{"facecolor": "#e4e4e4", "edgecolor": "#a8a8a8"},
     **{"hatch": "////", "linewidth": 0},
 }
-CROSS = {"markersize": 4, "markeredgewidth": 0.9}
-
-
-def error_range(errors: np.ndarray) -> tuple[float, float]:
-    """The error rates at the two ends of the shared colour scale.
-
-    Args:
-        errors: positive error rates, any shape, with NaN.
-
-    Returns:
-        The smallest error rate and ten times it, or 0.3 if that is more, or the
-        largest if that is less: a decade at the top tells 0.97 from 0.98, and what
-        lies below is merely bad.
-    """
-    known = errors[np.isfinite(errors)]
-    if not known.size:
-        return 0.01, 1.0
-    lowest = float(known.min())
-    highest = min(float(known.max()), max(10 * lowest, 0.3))
-    return lowest, max(highest, 1.25 * lowest)
 
 
 @figures.style()
@@ -55,63 +32,42 @@ def draw(rows: Sequence[results.Row], selected: results.Row | None) -> Figure:
         rows: rows of ``results.jsonl``, at least one.
         selected: the chosen row, or None.
     """
-    from matplotlib.colors import LogNorm
-
     panels = grid.arrange(rows)
-    figure, axes = _canvas(panels)
+    width = min(canvas.WIDTH, 0.5 * max(p.learning_rates.size for p in panels))
+    height = min(canvas.HEIGHT, 0.7 + 0.3 * max(p.l2s.size for p in panels))
+    figure, axes = canvas.make(len(panels), width, height)
     accuracy = np.concatenate([panel.accuracy.ravel() for panel in panels])
-    floor = figures.error_floor(accuracy)
-    ends = error_range(figures.error_rates(accuracy, floor))
-    norm = LogNorm(*ends, clip=True)
-    for axis, panel in zip(axes, panels, strict=False):
-        errors = figures.error_rates(panel.accuracy, floor)
-        _draw_panel(axis, panel, errors, norm)
+    scale = canvas.scale(accuracy)
+    for axis, panel in zip(axes, panels, strict=True):
+        _draw_panel(axis, panel, scale)
         if selected is not None and selected["optimizer"] == panel.optimizer:
             _mark(axis, grid.position(panel.learning_rates, panel.l2s, selected))
     if np.isfinite(accuracy).any():
-        below = bool(np.nanmax(1 - accuracy) > 1.001 * ends[1])
-        _colour_bar(figure, axes[: len(panels)], norm, ends, below=below)
-    _legend(figure, panels, selected)
+        canvas.colour_bar(figure, axes, scale)
+    canvas.legend(figure, _handles(panels, selected))
     return figure
 
 
-def _canvas(panels: Sequence[grid.Panel]) -> tuple[Figure, Sequence[Axes]]:
-    from matplotlib.figure import Figure
-
-    across = min(2, len(panels))
-    down = -(-len(panels) // across)
-    width = min(3.7, 0.5 * max(panel.learning_rates.size for panel in panels))
-    height = min(2.2, 0.7 + 0.3 * max(panel.l2s.size for panel in panels))
-    size = max(across * (width + 0.8) + 0.9, 5.0), down * (height + 0.7) + 0.5
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).ravel().tolist()
-    for axis in axes[len(panels) :]:
-        axis.remove()
-    return figure, axes
-
-
-def _draw_panel(
-    axis: Axes, panel: grid.Panel, errors: np.ndarray, norm: Normalize
-) -> None:
-    axis.imshow(errors, COLOURS + "_r", norm=norm, aspect="auto", origin="lower")
+def _draw_panel(axis: Axes, panel: grid.Panel, scale: canvas.Scale) -> None:
+    errors = scale.errors(panel.accuracy)
+    look: dict[str, Any] = {"aspect": "auto", "origin": "lower"}
+    axis.imshow(errors, canvas.COLOURS, norm=scale.norm, **look)
     # The dark half of the map is the half with the large errors.
-    ink = np.where(norm(errors) > 0.45, "white", "black")
+    ink = np.where(scale.norm(errors) > 0.45, "white", "black")
     _show_diverged(axis, panel, ink)
+    for down, across in np.argwhere(panel.retired):
+        look = {"color": ink[down, across], "linestyle": "none", **canvas.TRIANGLE}
+        axis.plot(across - 0.38, down + 0.34, **look)
     if errors.shape[1] <= MOST_COLUMNS_WITH_TEXT:
         _write_cells(axis, panel, ink)
-    best = panel.accuracy[np.isfinite(panel.accuracy)]
-    title = f"best cell {best.max():.4f}" if best.size else "every lane diverged"
-    axis.set_title(f"{panel.optimizer}: {title}")
+    canvas.label(axis, panel.optimizer, panel.accuracy, panel.retired, "cell")
     rates = [figures.short_number(v) for v in panel.learning_rates]
     l2s = [figures.short_number(v) for v in panel.l2s]
     axis.set_xticks(range(len(rates)), figures.thinned(rates, 6))
     axis.set_yticks(range(len(l2s)), figures.thinned(l2s, 8))
     if len(l2s) > 1 and panel.l2s[0] == 0:
         axis.axhline(0.5, color="white", linewidth=3)  # zero is off the log scale
-    axis.tick_params(length=2)
     axis.spines[:].set_visible(False)
-    axis.set_xlabel("learning rate")
-    axis.set_ylabel("l2")
 
 
 def _show_diverged(axis: Axes, panel: grid.Panel, ink: np.ndarray) -> None:
@@ -124,7 +80,7 @@ def _show_diverged(axis: Axes, panel: grid.Panel, ink: np.ndarray) -> None:
             axis.add_patch(Rectangle(corner, 1, 1, **ALL_DIVERGED))
         else:
             colour = ink[down, across]
-            axis.plot(across + 0.37, down + 0.34, "x", color=colour, **CROSS)
+            axis.plot(across + 0.37, down + 0.34, color=colour, **canvas.CROSS)
 
 
 def _write_cells(axis: Axes, panel: grid.Panel, ink: np.ndarray) -> None:
@@ -154,35 +110,8 @@ def _mark(axis: Axes, cell: tuple[int, int]) -> None:
         )
 
 
-def _colour_bar(
-    figure: Figure,
-    axes: Sequence[Axes],
-    norm: Normalize,
-    ends: tuple[float, float],
-    *,
-    below: bool,
-) -> None:
-    from matplotlib.cm import ScalarMappable
-
-    bar = figure.colorbar(
-        ScalarMappable(norm, COLOURS + "_r"),
-        ax=axes,
-        aspect=30,
-        extendfrac=0.03,
-        extend="max" if below else "neither",
-    )
-    bar.ax.invert_yaxis()  # high accuracy on top
-    bar.ax.minorticks_off()
-    ticks, labels = figures.accuracy_ticks(*ends)
-    bar.set_ticks(ticks, labels=labels)
-    bar.set_label("validation accuracy")
-    bar.ax.set_frame_on(False)
-
-
-def _legend(
-    figure: Figure, panels: Sequence[grid.Panel], selected: results.Row | None
-) -> None:
-    from matplotlib.lines import Line2D
+def _handles(panels: Sequence[grid.Panel], selected: results.Row | None) -> list[Any]:
+    """What the legend explains: the marks that are there, and no other."""
     from matplotlib.patches import Patch
 
     share = np.concatenate([panel.diverged.ravel() for panel in panels])
@@ -194,10 +123,10 @@ def _legend(
         handles.append(Patch(**ALL_DIVERGED, label="diverged"))
     if ((share > 0) & (share < 1)).any():
         label = "some lanes of the cell diverged"
-        cross = {"marker": "x", "color": "black", "linestyle": "none", **CROSS}
-        handles.append(Line2D([], [], label=label, **cross))
+        handles.append(canvas.mark(label, **canvas.CROSS))
+    if any(panel.retired.any() for panel in panels):
+        handles.append(canvas.mark(canvas.RETIRED, **canvas.TRIANGLE))
     if np.isnan(share).any():
         edge = {"edgecolor": "#bbbbbb", "linewidth": 0.7}
         handles.append(Patch(facecolor="none", label="no lane", **edge))
-    if handles:
-        figure.legend(handles=handles, loc="outside lower left", ncols=4)
+    return handles

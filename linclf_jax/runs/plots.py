@@ -1,7 +1,7 @@
 """Figures of the chosen classifier: confusion matrix, weight templates, reliability.
 
 Every function takes arrays and returns a figure; none of them knows a file. The
-figures of the whole sweep are in ``heatmap`` and ``curves``.
+figures of the whole sweep are in ``heatmap``, ``scatter`` and ``curves``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The page that a person opens after a run, made from the run folder alone."""
+"""The page that a person opens after a run, made from the run folder alone.
+
+Of an unfinished run it is ``progress.html``, so that nobody who looks in ever writes a
+file that the run itself will write and seal.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,24 @@ from linclf_jax.runs import (
     curves,
     directory,
     figures,
+    grid,
     heatmap,
     plots,
     record,
     report_answer,
+    report_ranking,
     report_sections,
+    scatter,
 )
 from linclf_jax.runs import report_markup as markup
 
-# In the order of the page; the ranking stands between the sweep and the choice.
+PAGE = "report.html"
+PROGRESS = "progress.html"
+# In the order of the page; the ranking stands between the sweep and the choice. A grid
+# has a heat map, a random sample has a scatter, and no run has both.
 SECTIONS = {
     "heatmap": report_sections.heatmap,
+    "scatter": report_sections.scatter,
     "curves": report_sections.curves,
     "confusion": report_sections.confusion,
     "templates": report_sections.templates,
@@ -46,8 +57,8 @@ def require() -> None:
 def write(run_dir: str | Path) -> Path:
     """Draws the figures of a run folder and writes ``report.html`` around them.
 
-    The same folder gives the same bytes. A run that is unfinished, or whose lanes all
-    diverged, gets a page that says so.
+    The same folder gives the same bytes. A run whose lanes all diverged gets a page
+    that says so.
 
     Args:
         run_dir: a run folder, see ``record.read``. Every figure is also written into
@@ -60,14 +71,80 @@ def write(run_dir: str | Path) -> Path:
         ValueError: a file is missing, or what it holds does not fit the others; or as
             ``require`` does.
     """
+    folder = Path(run_dir)
+    for name, data in _files(folder).items():
+        directory.write_bytes(folder / name, data)
+    (folder / PROGRESS).unlink(missing_ok=True)
+    return folder / PAGE
+
+
+def write_progress(run_dir: str | Path) -> Path:
+    """Writes ``progress.html``: the page of a run that is unfinished, as it stands.
+
+    Args:
+        run_dir: a run folder, which another process may be writing.
+
+    Returns:
+        The path of ``progress.html``; its figures are inside it.
+
+    Raises:
+        ValueError: as ``write`` does; or no piece of the run is finished yet.
+    """
     require()
     run = record.read(Path(run_dir))
-    images = draw(run)
-    for name, png in images.items():
-        directory.write_bytes(run.folder / f"{name}.png", png)
-    path = run.folder / "report.html"
-    directory.write_text(path, page(run, images))
+    path = run.folder / PROGRESS
+    directory.write_text(path, page(run, draw(run)))
     return path
+
+
+def redraw(run_dir: str | Path) -> Path:
+    """Draws the page of a sealed run again, which stays sealed.
+
+    Where the same bytes come out, nothing is written. Where others do, for the code
+    that draws has changed, or the folder has moved, whose path the page names, they
+    are written and their entries in the manifest renewed, and no other entry: the
+    results are compared with the manifest before they are drawn, and stay comparable.
+
+    Args:
+        run_dir: a sealed run folder.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        ValueError: files that the page is made from are not as they were sealed; or as
+            ``write`` does.
+    """
+    folder = Path(run_dir)
+    directory.verify(folder, besides=(PAGE, *(f"{name}.png" for name in SECTIONS)))
+    drawn = _files(folder)
+    new = [n for n in drawn if not _holds(folder / n, drawn[n])]
+    for name in new:
+        directory.write_bytes(folder / name, drawn[name])
+    if new or not _is_sealed(folder):
+        directory.seal(folder, drawn)
+    return folder / PAGE
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.exists() and path.read_bytes() == data
+
+
+def _is_sealed(folder: Path) -> bool:
+    """Whether the manifest is true; a stop may have come before its renewal."""
+    try:
+        return bool(directory.verify(folder))
+    except ValueError:
+        return False
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """The page and its figures as bytes, by the names of their files."""
+    require()
+    run = record.read(folder)
+    images = draw(run)
+    figures = {f"{name}.png": png for name, png in images.items()}
+    return {**figures, PAGE: page(run, images).encode()}
 
 
 def draw(run: record.Record) -> dict[str, bytes]:
@@ -79,21 +156,36 @@ def draw(run: record.Record) -> dict[str, bytes]:
     Returns:
         PNG bytes by name.
     """
-    ranked = run.ranked
     selected = run.selected["row"] if run.selected is not None else None
     images = {}
     if len(run.rows) > 1:  # one lane makes no map
-        images["heatmap"] = figures.png(heatmap.draw(run.rows, selected))
+        name, plot = "heatmap", heatmap.draw
+        if grid.is_scattered(run.rows):
+            name, plot = "scatter", scatter.draw
+        images[name] = figures.png(plot(run.rows, selected))
     # Nothing to draw where every lane diverged in its first epoch.
     if run.history is not None and np.isfinite(run.history["val_loss"]).any():
-        best = "best so far" if selected is None else "chosen"
-        first = selected or (ranked[0] if ranked else None)
-        named = {best: first["lane"]} if first is not None else {}
-        if len(ranked) > 2:
-            named["median"] = ranked[len(ranked) // 2]["lane"]
-        lost = results.diverged(run.rows)
-        images["curves"] = figures.png(curves.draw(run.history, named, lost))
+        ended_early = results.diverged(run.rows), results.retired(run.rows)
+        figure = curves.draw(run.history, named(run), *ended_early)
+        images["curves"] = figures.png(figure)
     return images | (_draw_selected(run) if run.selected is not None else {})
+
+
+def named(run: record.Record) -> dict[str, int]:
+    """The lanes whose curves have a colour, by what they are.
+
+    Args:
+        run: the run folder.
+    """
+    ranked, chosen = run.ranked, run.chosen_rows
+    best = chosen or ranked
+    what = "chosen" if chosen else "best so far"
+    if chosen and run.choice["lane"] is None:
+        what = "a repeat of the chosen"
+    lanes = {what: best[0]["lane"]} if best else {}
+    if len(ranked) > 2:
+        lanes["median"] = ranked[len(ranked) // 2]["lane"]
+    return lanes
 
 
 def _draw_selected(run: record.Record) -> dict[str, bytes]:
@@ -124,8 +216,8 @@ def page(run: record.Record, images: dict[str, bytes]) -> str:
     }
     body = (
         report_answer.header(run),
-        *(sections.pop(name, "") for name in ("heatmap", "curves")),
-        report_sections.ranking(run),
+        *(sections.pop(name, "") for name in ("heatmap", "scatter", "curves")),
+        report_ranking.ranking(run),
         *sections.values(),
         report_sections.origins(run),
     )

@@ -19,6 +19,10 @@ METRICS = {
     "train_accuracy": "training accuracy",
 }
 MOST_TIES = 5
+REFIT = (
+    "Its setting was chosen by folds; it was trained again on all rows of training and "
+    "validation."
+)
 
 
 def headline(run: record.Record) -> str:
@@ -29,13 +33,18 @@ def headline(run: record.Record) -> str:
     """
     lanes = len(run.rows)
     if run.selected is not None:
-        return f"Use lane {run.selected['lane']}: {describe(run.selected['row'])}"
+        who = f"lane {run.selected['lane']}: " if run.choice["lane"] is not None else ""
+        return f"Use {who}{describe(run.selected['row'])}"
+    if run.shard is not None:
+        index, count = run.shard
+        return f"Shard {index} of {count}, counted from 0, is finished: join all shards"
     if not lanes:
         return "No lane has finished yet"
-    if len(results.diverged(run.rows)) < lanes:
+    if run.ranked or run.training:
         return "No classifier has been chosen yet: the run is unfinished"
     who = f"all {lanes:,} lanes" if lanes > 1 else "the only lane"
-    return f"No classifier to use: {who} diverged"
+    retired = markup.when(results.retired(run.rows), " or were retired")
+    return f"No classifier to use: {who} diverged{retired}"
 
 
 def describe(row: results.Row) -> str:
@@ -92,6 +101,35 @@ def ties(lanes: Sequence[int]) -> str:
     return f"lane{'s' if len(lanes) > 1 else ''} {named}"
 
 
+def retired(rows: Sequence[results.Row], *, training: bool = False) -> str:
+    """How many lanes successive halving took out, in plain text; empty for none.
+
+    Args:
+        rows: one per lane.
+        training: whether pieces may follow: until then all lanes of a rung that is
+            not the last are ``retired``, those that train on among them.
+
+    >>> retired([{"lane": 0, "status": "retired"}, {"lane": 1, "status": "ok"}])
+    '1 of 2 lanes was retired early: others were better, and it could not be chosen.'
+    """
+    count = len(results.retired(rows))
+    verb, who = ("were", "they") if count > 1 else ("was", "it")
+    why = "others were better"
+    lost = [row for row in rows if row["status"] == "diverged"]
+    gone = [row for row in rows if row["status"] == results.RETIRED]
+    if _settings_of(lost) & _settings_of(gone):
+        why += " or a repeat of the same setting diverged"
+    what = f"{verb} retired early: {why}, and {who} could not be chosen."
+    if training:
+        verb = "have" if count > 1 else "has"
+        what = f"{verb} been through a rung of halving; the best of each train on."
+    return markup.when(count, f"{count:,} of {len(rows):,} lanes {what}")
+
+
+def _settings_of(rows: Sequence[results.Row]) -> set[frozenset[tuple[str, Any]]]:
+    return {frozenset(results.settings(row).items()) for row in rows}
+
+
 def replay(experiment: str, folder: Path) -> list[str]:
     """The command that runs a run folder's flags again, into a folder beside it.
 
@@ -122,10 +160,10 @@ def header(run: record.Record) -> str:
     title = f"<h1>{markup.text(headline(run))}</h1>"
     top = [markup.paragraph(kicker, kind="kicker"), title]
     if run.selected is None:
-        body = [_state(run)]
+        body = [_state(run), _warnings(run.notes)]
     else:
         body = [
-            _choice(run.selected),
+            _choice(run, run.selected),
             _numbers(run, run.selected),
             _warnings(run.selected["warnings"]),
             _settings(run.selected["row"]),
@@ -134,46 +172,73 @@ def header(run: record.Record) -> str:
     return "<header>\n" + "\n".join(p for p in pieces if p) + "\n</header>"
 
 
-def _choice(selected: Mapping[str, Any]) -> str:
+def _choice(run: record.Record, selected: Mapping[str, Any]) -> str:
     tied = selected["ties"]
     return markup.paragraph(
         f"Why this one: {selected['reason'].rstrip('.')}.",
         markup.when(tied, f"Tied with it: {ties(tied)}."),
+        markup.when(selected.get("refit"), REFIT),
+        retired(run.rows),
         "The test split was measured once, after the choice.",
     )
 
 
 def _state(run: record.Record) -> str:
     """Why there is no choice, and what to do about it."""
+    ranked, lost = run.ranked, len(results.diverged(run.rows))
+    if run.shard is not None:
+        return markup.paragraph(
+            f"Of its share {len(ranked):,} lanes have finished and {lost:,} have "
+            "diverged.",
+            _ahead(run),
+            "To choose among the lanes of all shards, join their folders with",
+            "python -m experiments.merge; the test split has not been touched.",
+        )
     if not run.rows:
         return markup.paragraph("The same command on this folder continues the run.")
-    ranking = run.ranked
-    if not ranking:
+    if lost == len(run.rows) or not (ranked or run.training):
         rates = [row["learning_rate"] for row in run.rows]
         return markup.paragraph(
+            markup.when(run.training, "So far no lane has ended well."),
             f"The smallest learning rate tried was {rounded(min(rates))}:",
             "try smaller ones. The test split has not been touched.",
+            retired(run.rows),
         )
-    first, lost = ranking[0], len(results.diverged(run.rows))
     return markup.paragraph(
-        f"So far {len(ranking):,} lanes have finished and {lost:,} have diverged.",
-        f"Ahead by {METRICS[run.selected_by]}: lane {first['lane']}",
-        f"({describe(first)}), validation accuracy {metric(first['val_accuracy'])}.",
+        f"So far {len(ranked):,} lanes have finished and {lost:,} have diverged.",
+        retired(run.rows, training=run.training),
+        _ahead(run),
         "The same command on this folder continues the run;",
         "the test split has not been touched.",
+    )
+
+
+def _ahead(run: record.Record) -> str:
+    if not run.ranked:
+        return ""
+    first = run.ranked[0]
+    return (
+        f"Ahead by {METRICS[run.selected_by]}: lane {first['lane']} "
+        f"({describe(first)}), validation accuracy {metric(first['val_accuracy'])}."
     )
 
 
 def _numbers(run: record.Record, selected: Mapping[str, Any]) -> str:
     test, row = selected["test"], selected["row"]
     low, high = (metric(end) for end in test["accuracy_interval"])
-    candidates = sum(other["status"] == "ok" for other in run.rows)
-    optimism = (
-        f"; it served to choose among {candidates:,} lanes, so expect less"
-        if candidates > 1
-        else ""
+    val_loss, val_accuracy = row["val_loss"], row["val_accuracy"]
+    source = f"{run.config['data']['validation']:,} rows"
+    # At every rung of halving the validation split chose among those retired there.
+    known = [row for row in run.rows if row["status"] in ("ok", results.RETIRED)]
+    candidates, what = len(known), "lanes"
+    if run.repeats is not None:
+        val_loss = run.repeats["val_loss"]["mean"]
+        val_accuracy, source = run.repeats["val_accuracy"]["mean"], _spread(run.repeats)
+        candidates, what = len(_settings_of(known)), "settings"
+    optimism = markup.when(
+        candidates > 1,
+        f"; it served to choose among {candidates:,} {what}, so expect less",
     )
-    rows = f"{run.config['data']['validation']:,} rows"
     return '<dl class="numbers">\n' + "".join(
         (
             _number(
@@ -182,21 +247,29 @@ def _numbers(run: record.Record, selected: Mapping[str, Any]) -> str:
                 f"95 % interval {low} to {high}; {test['size']:,} rows",
                 kind="first",
             ),
-            _number("validation accuracy", row["val_accuracy"], rows + optimism),
-            _number("test loss", test["loss"], f"validation {metric(row['val_loss'])}"),
+            _number("validation accuracy", val_accuracy, source + optimism),
+            _number("test loss", test["loss"], f"validation {metric(val_loss)}"),
             "</dl>",
         )
     )
 
 
-def _number(name: str, value: float, note: str, *, kind: str = "") -> str:
+def _spread(repeats: Mapping[str, Mapping[str, Any]]) -> str:
+    accuracy = repeats["val_accuracy"]
+    return (
+        f"mean of {accuracy['count']:,} repeats, standard deviation "
+        f"{metric(accuracy['sd'])}"
+    )
+
+
+def _number(name: str, value: float | None, note: str, *, kind: str = "") -> str:
     return (
         f'<div class="{kind}"><dt>{markup.text(name)}</dt><dd>{metric(value)}</dd>'
         f'<dd class="note">{markup.text(note)}</dd></div>\n'
     )
 
 
-def _warnings(warnings: list[str]) -> str:
+def _warnings(warnings: Sequence[str]) -> str:
     if not warnings:
         return ""
     return (
@@ -206,7 +279,7 @@ def _warnings(warnings: list[str]) -> str:
 
 
 def _settings(row: results.Row) -> str:
-    known = results.settings(row) | {"seed": row["seed"], "fold": row["fold"]}
+    known = results.settings(row) | {k: row.get(k) for k in ("seed", "fold")}
     used = {name: value for name, value in known.items() if value is not None}
     return markup.section("settings", "Its hyper-parameters", markup.facts(used))
 

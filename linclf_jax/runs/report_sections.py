@@ -3,17 +3,12 @@
 Functions take a ``record.Record`` and the bytes of their figure, and return markup.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from linclf_jax import results
 from linclf_jax.runs import plots, record, report_answer
 from linclf_jax.runs import report_markup as markup
 
-SHOWN = 10
-WORDS = ("optimizer", "schedule", "loss")
 GRID = ("optimizer", "learning_rate", "l2")
 
 
@@ -24,35 +19,90 @@ def heatmap(run: record.Record, png: bytes) -> str:
         run: the run folder.
         png: the figure.
     """
-    differing = results.varying(run.rows)
-    repeats = [f"{name}s" for name in ("seed", "fold") if name in differing]
-    others = [n for n in differing if n not in ("seed", "fold", *GRID)]
-    by_loss = run.selected is not None and run.selected_by == "val_loss"
-    ended = any(row["status"] == "ok" for row in run.rows)
-    optimizers = dict.fromkeys(row["optimizer"] for row in run.rows)
+    repeats, others = _differences(run)
     return markup.section(
         "heatmap",
         "Validation accuracy over the grid",
         markup.picture(
             png,
             alt="Heat map of validation accuracy over learning rate and l2, one panel "
-            f"for each optimizer: {', '.join(optimizers)}.",
+            f"for each optimizer: {_optimizers(run)}.",
             caption=(
+                markup.when(repeats, f"Each cell is the mean over {repeats}."),
+                markup.when(others, f"Of all values of {others} the best counts."),
+                *_colours(run, "cell"),
                 markup.when(
-                    repeats, f"Each cell is the mean over {' and '.join(repeats)}."
+                    results.retired(run.rows),
+                    "Where none finished, a cell shows how good they were by then.",
                 ),
-                markup.when(
-                    others, f"Of all values of {', '.join(others)} the best counts."
-                ),
-                markup.when(
-                    by_loss, "The choice was made by validation loss, so another cell"
-                ),
-                markup.when(by_loss, "may be brighter than the chosen one."),
-                markup.when(ended, "Colours follow the logarithm of the error rate:"),
-                markup.when(ended, "wherever half of the errors go away, the step is"),
-                markup.when(ended, "the same."),
             ),
         ),
+    )
+
+
+def scatter(run: record.Record, png: bytes) -> str:
+    """Where among the settings of a random sample the good lanes are.
+
+    Args:
+        run: the run folder.
+        png: the figure.
+    """
+    repeats, others = _differences(run)
+    both = {row["l2"] > 0 for row in run.rows} == {True, False}
+    return markup.section(
+        "scatter",
+        "Validation accuracy over learning rate and l2",
+        markup.picture(
+            png,
+            alt="Scatter of validation accuracy over learning rate and l2, one panel "
+            f"for each optimizer: {_optimizers(run)}.",
+            caption=(
+                markup.when(not repeats, "Each point is a lane."),
+                markup.when(repeats, f"Each point is the mean over {repeats}."),
+                markup.when(
+                    repeats and results.diverged(run.rows),
+                    "Where a repeat diverged, the point is a cross.",
+                ),
+                markup.when(others, f"Points differ in {others} too."),
+                "The better ones lie on top.",
+                markup.when(both, "Without l2 they are in the strip at the bottom."),
+                *_colours(run, "point"),
+                markup.when(
+                    results.retired(run.rows),
+                    "Their points show how good they were by then.",
+                ),
+            ),
+        ),
+    )
+
+
+def _differences(run: record.Record) -> tuple[str, str]:
+    """Repeats, and settings besides the axes and panels, in words; empty for none."""
+    differing = results.varying(run.rows)
+    repeats = [f"{name}s" for name in results.REPEATS if name in differing]
+    others = [n for n in differing if n not in (*results.REPEATS, *GRID)]
+    return " and ".join(repeats), ", ".join(others)
+
+
+def _optimizers(run: record.Record) -> str:
+    return ", ".join(dict.fromkeys(row["optimizer"] for row in run.rows))
+
+
+def _colours(run: record.Record, what: str) -> tuple[str, ...]:
+    """What a reader must know of the colours; ``what`` has one: a cell."""
+    by_loss = run.selected is not None and run.selected_by == "val_loss"
+    return (
+        markup.when(
+            by_loss,
+            f"The choice was made by validation loss, so another {what} may be "
+            "brighter than the chosen one.",
+        ),
+        markup.when(
+            any(row["status"] == "ok" for row in run.rows),
+            "Colours follow the logarithm of the error rate: wherever half of the "
+            "errors go away, the step is the same.",
+        ),
+        report_answer.retired(run.rows, training=run.training),
     )
 
 
@@ -64,19 +114,22 @@ def curves(run: record.Record, png: bytes) -> str:
         png: the figure.
     """
     unseen = _without_curve(run)
+    losses = "loss" in results.varying(run.rows)
     return markup.section(
         "curves",
         "Learning curves",
         markup.picture(
             png,
             alt="Validation loss and validation accuracy by epoch, for the best lane, "
-            "the median lane and a few diverged lanes.",
+            "the median lane and a few lanes that ended early.",
             caption=(
                 "Accuracy is drawn on the logarithm of the error rate.",
                 markup.when(
                     unseen, "Without a curve, for they diverged in their first epoch:"
                 ),
                 markup.when(unseen, f"{unseen:,} lane{'s' if unseen > 1 else ''}."),
+                markup.when(losses, "Lanes minimise different losses, whose values do"),
+                markup.when(losses, "not compare; their accuracies do."),
             ),
         ),
     )
@@ -88,61 +141,6 @@ def _without_curve(run: record.Record) -> int:
         return 0
     lost = np.isin(run.history["lane"], results.diverged(run.rows))
     return int((lost & ~np.isfinite(run.history["val_loss"]).any(1)).sum())
-
-
-def ranking(run: record.Record) -> str:
-    """The best lanes, in the order of the choice; empty if no lane finished.
-
-    Args:
-        run: the run folder.
-    """
-    ranked = run.ranked
-    best = ranked[:SHOWN]
-    if not best:
-        return ""
-    differing = results.varying(run.rows)
-    columns = ["lane", *differing, *results.SCORES]
-    lanes = [row["lane"] for row in best]
-    chosen = run.selected["lane"] if run.selected is not None else None
-    table = markup.table(
-        [report_answer.METRICS.get(name, name) for name in columns],
-        [_cells(row, columns) for row in best],
-        words=WORDS,
-        marked=lanes.index(chosen) if chosen in lanes else None,
-    )
-    if len(best) == 1:
-        return markup.section("ranking", "The lane that finished", table)
-    heading = f"The {len(best)} best of {len(ranked):,} lanes that finished"
-    note = (_order(run.selected_by), _common(run.rows, differing))
-    return markup.section(
-        "ranking", heading, table, markup.paragraph(*note, kind="note")
-    )
-
-
-def _order(selected_by: str) -> str:
-    names = ("validation loss", "validation accuracy")
-    first, second = names if selected_by == "val_loss" else names[::-1]
-    return f"Ordered by {first}, then by {second}, then by lane."
-
-
-def _cells(row: results.Row, columns: Sequence[str]) -> list[str]:
-    return [
-        report_answer.metric(row[name])
-        if name in results.SCORES
-        else report_answer.rounded(row[name])
-        for name in columns
-    ]
-
-
-def _common(rows: Sequence[results.Row], differing: Sequence[str]) -> str:
-    """The settings that no lane differs in, as a sentence."""
-    same: dict[str, Any] = {}
-    for row in rows:
-        for name, value in results.settings(row).items():
-            if name not in differing and value is not None:
-                same[name] = value
-    pairs = (f"{name} {report_answer.rounded(value)}" for name, value in same.items())
-    return markup.when(same, f"The same in all lanes that use it: {', '.join(pairs)}.")
 
 
 def confusion(run: record.Record, png: bytes) -> str:

@@ -1,0 +1,59 @@
+"""How the text of a flag becomes a value that takes more than a number, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+
+from linclf_jax.fit import space
+
+
+class _AxisParser(flags.ArgumentParser):
+    """Turns ``0.1,0.3`` into a tuple of numbers; a range stays one."""
+
+    syntactic_help = "numbers, or log:LOW:HIGH:COUNT, or lin:LOW:HIGH:COUNT"
+
+    def parse(self, argument: str) -> space.Axis:
+        return space.parse(argument)
+
+
+class _ListParser(flags.ArgumentParser):
+    """Turns comma-separated text into a tuple of names or integers."""
+
+    def __init__(self, convert: type, items: str) -> None:
+        self._convert, self._items = convert, items
+        self.syntactic_help = f"{items}, with commas"
+
+    def parse(self, argument: str) -> tuple:
+        parts = [part.strip() for part in argument.split(",") if part.strip()]
+        try:
+            return tuple(self._convert(part) for part in parts)
+        except ValueError as error:
+            raise ValueError(
+                f"found {argument!r}; expected {self._items}, with commas"
+            ) from error
+
+
+class Serializer(flags.ArgumentSerializer):
+    """Turns a value into the text that its parser takes."""
+
+    def serialize(self, value: Any) -> str:
+        """Returns the text."""
+        return str(text(value))
+
+
+_INTEGERS = _ListParser(int, "integers")
+# By the type of a field; numbers and texts of their own are absl's business.
+PARSERS: Mapping[Any, flags.ArgumentParser] = {
+    space.Axis: _AxisParser(),
+    tuple[str, ...]: _ListParser(str, "names"),
+    tuple[int, ...]: _INTEGERS,
+    tuple[int, ...] | None: _INTEGERS,
+}
+
+
+def text(value: Any) -> Any:
+    """Returns axes and tuples as the text of a flag, and other values as they are."""
+    if isinstance(value, space.Range):
+        return space.text(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value

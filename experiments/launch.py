@@ -1,0 +1,76 @@
+"""How a script begins and ends: flags, one line for what is wrong, an exit status.
+
+| status | meaning |
+| --- | --- |
+| 0 | done |
+| 2 | bad input, a full disk or too little memory, told in one line on stderr |
+| 75 | stopped by a signal, the state is saved; the same command goes on |
+| 130 | stopped at once, by a second Ctrl-C; the last checkpoints stay |
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+
+from experiments import interrupt
+from linclf_jax.fit import planning
+
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+
+def launch(main: Callable[..., int | None], arguments: str = "") -> None:
+    """Runs a script with the flags of its command line, and ends the process.
+
+    Args:
+        main: Takes the arguments that are no flags; returns the exit status, None is 0.
+        arguments: What they are called, ``FOLDER`` for exactly one, ``FOLDER...`` for
+            one or more; none are expected if empty.
+    """
+    # JAX tells at level INFO which accelerators a machine does not have, matplotlib
+    # that it looks for fonts.
+    for name in ("jax", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+    def guarded(argv: list[str]) -> int | None:
+        try:
+            return main(*_checked(argv[1:], arguments))
+        except interrupt.Interrupted as stopped:
+            print(stopped, file=sys.stderr)
+            return interrupt.EXIT_STATUS
+        except KeyboardInterrupt:
+            if _DEBUG.value:
+                raise
+            print("stopped at once; what was saved stays", file=sys.stderr)
+            return 130
+        except Exception as error:
+            told = isinstance(error, ValueError | OSError)
+            if _DEBUG.value or not (told or planning.is_exhausted(error)):
+                raise
+            return _refuse(error)
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _checked(given: list[str], arguments: str) -> list[str]:
+    """Returns the arguments that are no flags, if they are as many as expected."""
+    if not arguments and given:
+        raise ValueError(f"unexpected arguments: {' '.join(given)}")
+    several = arguments.endswith("...")
+    if arguments and (not given or (len(given) > 1 and not several)):
+        raise ValueError(f"expected {arguments}; found {' '.join(given) or 'nothing'}")
+    return given
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        wants_help = any(word.lstrip("-").startswith("help") for word in argv[1:])
+        return app.parse_flags_with_usage(argv) if wants_help else flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(_refuse(error))
+
+
+def _refuse(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2

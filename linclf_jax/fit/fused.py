@@ -1,0 +1,105 @@
+"""Losses and their residuals for a stack of lanes, computed together in few passes.
+
+``losses`` and ``gradients`` hold the same formulas one by one; there each takes maxima,
+exponentials and sums of its own. A training step needs the loss and the gradient of the
+same logits ``(B, C, L)``, and what it may cost beside the matrix products is a few
+passes over them: here the maximum is taken once, the exponentials once, and everything
+that is one number per row and lane is computed on ``(B, L)``. The tests hold both
+together; ``docs/performance.md`` has the figures.
+"""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+
+from linclf_jax import gradients, losses
+
+CLASSES = 1  # their axis in logits (B, C, L)
+FusedLoss = Callable[..., tuple[jax.Array, jax.Array]]
+
+
+def softmax_cross_entropy(
+    scores: jax.Array,
+    labels: jax.Array,
+    scale: jax.Array,
+    smoothing: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the loss, equation (4), and ``scale`` times its gradient, (8) and (9).
+
+    With m the largest logit of a row, ``e_j = exp(s_j - m)`` and O the sum of ``e_j``
+    over the classes other than the label y,
+
+      loss = (m - s_y) + log1p(O + (e_y - 1)),    p_j = e_j / (O + e_y).
+
+    Where y has the largest logit, ``e_y - 1`` and ``m - s_y`` are 0 and the loss is
+    ``log1p(O)``, accurate down to 1e-30; where it has not, the loss is at least
+    ``log 2`` and nothing cancels. The gradient of class y is ``-O / (O + e_y)``.
+
+    Args:
+        scores: Logits ``(B, C, L)``, float32 or wider.
+        labels: ``(B,)``, integers in ``0..C-1``; another one makes its row NaN.
+        scale: ``(B, 1)`` or ``(B, L)``, what each row's gradient is multiplied by.
+        smoothing: ``(L,)``, a in the targets ``(1 - a) one_hot + a / C``; None is 0
+            everywhere.
+
+    Returns:
+        Losses ``(B, L)``, without ``scale``, and residuals ``(B, C, L)``.
+    """
+    num_classes = scores.shape[CLASSES]
+    iota = jax.lax.broadcasted_iota(jnp.int32, scores.shape, CLASSES)
+    true_class = iota == labels[:, None, None]
+    top = jnp.max(scores, axis=CLASSES)
+    # A gather and no masked sum: it reads one row of lanes where the sum reads all. It
+    # would count a negative label from the last class, and gives NaN beyond that class.
+    index = jnp.where(labels < 0, num_classes, labels)[:, None, None]
+    true_score = jnp.take_along_axis(scores, index, axis=CLASSES)[:, 0]
+    # Without the true class, whose residual is made of the others' sum.
+    exps = jnp.where(true_class, 0.0, jnp.exp(scores - top[:, None]))
+    others = jnp.sum(exps, axis=CLASSES)
+    true_exp = jnp.exp(true_score - top)
+    values = (top - true_score) + jnp.log1p(others + (true_exp - 1.0))
+    # Scaled here, on (B, L): the pass over (B, C, L) has one product left.
+    inverse = scale / (others + true_exp)
+    of_true, of_others = -others * inverse, 0.0
+    if smoothing is not None:
+        share = smoothing[None, :]
+        # Divided first: a sum of logits of 3e38 is not finite, their mean is.
+        mean_shift = jnp.sum((scores - top[:, None]) / num_classes, axis=CLASSES)
+        values = values + share * ((true_score - top) - mean_shift)
+        of_others = (scale * (share / num_classes))[:, None]
+        of_true = of_true + scale * (share * (1.0 - 1.0 / num_classes))
+    rest = exps * inverse[:, None] - of_others
+    return values, jnp.where(true_class, of_true[:, None], rest)
+
+
+def _one_by_one(loss: str) -> FusedLoss:
+    """Returns a hinge in the form above; its parts share their margins already."""
+
+    def both(
+        scores: jax.Array,
+        labels: jax.Array,
+        scale: jax.Array,
+        smoothing: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        if smoothing is not None:
+            raise ValueError(f"{loss} has no label smoothing")
+        rows, _, lanes = scores.shape
+        per_lane = jnp.broadcast_to(labels[:, None], (rows, lanes))
+        values = losses.LOSSES[loss](scores, per_lane, axis=CLASSES)
+        residual = gradients.logits_gradient(scores, per_lane, loss=loss, axis=CLASSES)
+        return values, residual * scale[:, None]
+
+    return both
+
+
+FUSED: MappingProxyType[str, FusedLoss] = MappingProxyType(
+    {
+        "softmax_cross_entropy": softmax_cross_entropy,
+        **{
+            name: _one_by_one(name)
+            for name in ("weston_watkins_hinge", "crammer_singer_hinge")
+        },
+    }
+)

@@ -1,0 +1,103 @@
+"""What training is given and what it carries: data, states, curves, and their statuses.
+
+A run that diverges is data: it gets a status and changes no more.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from linclf_jax.params import Params
+
+OK, NONFINITE_LOSS, EXPLODED = 0, 1, 2
+REASONS = {NONFINITE_LOSS: "nonfinite_loss", EXPLODED: "exploded"}
+# A mean loss beyond a million belongs to no classifier that will come back.
+EXPLODED_ABOVE = 1e6
+NO_FOLD = -1  # of a lane that holds no fold out
+
+
+class Data(NamedTuple):
+    """What a run may see: never the test split.
+
+    With ``folds``, a lane trains on the rows of the other folds and is validated on
+    the rows of its own; ``val_x`` are then the same rows as ``x``.
+    """
+
+    x: jax.Array  # (N, D)
+    labels: jax.Array  # (N,)
+    val_x: jax.Array  # (M, D)
+    val_labels: jax.Array  # (M,)
+    folds: jax.Array | None = None  # (N,), the fold of each row, from 0
+    val_folds: jax.Array | None = None  # (M,)
+
+
+class Curves(NamedTuple):
+    """How a stack of runs went; NaN from the epoch in which a run diverged."""
+
+    train_loss: jax.Array  # (E, L), mean minibatch loss during the epoch
+    val_loss: jax.Array  # (E, L), at the end of the epoch
+    val_accuracy: jax.Array  # (E, L), at the end of the epoch
+
+
+class State(NamedTuple):
+    """What one step hands to the next, lanes last."""
+
+    params: Params  # W (D, C, L), b (1, C, L)
+    optimizer_state: optax.OptState
+    status: jax.Array  # (L,), int32: OK, NONFINITE_LOSS or EXPLODED
+    steps: jax.Array  # (L,), int32: updates made; fewer than all if a run diverged
+    epoch_loss: jax.Array  # (L,), sum over the rows of this epoch so far
+    curves: Curves
+
+
+class History(NamedTuple):
+    """How one run went. Curves are NaN from the epoch in which it diverged."""
+
+    train_loss: jax.Array  # (E,)
+    val_loss: jax.Array  # (E,)
+    val_accuracy: jax.Array  # (E,)
+    status: jax.Array  # (), int32
+    steps: jax.Array  # (), int32
+
+
+def diagnose(loss: jax.Array) -> jax.Array:
+    """Returns the status that a loss amounts to, int32 of the shape of ``loss``.
+
+    Args:
+        loss: Mean losses, ``(L,)``.
+    """
+    return jnp.select(
+        [~jnp.isfinite(loss), loss > EXPLODED_ABOVE],
+        [jnp.int32(NONFINITE_LOSS), jnp.int32(EXPLODED)],
+        jnp.int32(OK),
+    )
+
+
+def gather(parts: Sequence[tuple[State, Sequence[int]]], width: int) -> State:
+    """Returns one stack made of lanes of several stacks: how survivors move together.
+
+    Args:
+        parts: States of one static choice after the same step, as NumPy arrays, and
+            the lanes to take of each.
+        width: L of the result, filled up with copies of the last lane taken.
+
+    Returns:
+        The lanes in the order of ``parts``, each with the bits it had.
+    """
+    missing = width - sum(len(lanes) for _, lanes in parts)
+
+    def join(*leaves: np.ndarray) -> np.ndarray:
+        if leaves[0].ndim == 0:  # a step count, the same in all parts
+            return leaves[0]
+        taken = [
+            leaf[..., list(lanes)]
+            for leaf, (_, lanes) in zip(leaves, parts, strict=True)
+        ]
+        joined = np.concatenate(taken, axis=-1)
+        return np.concatenate([joined, *[joined[..., -1:]] * missing], axis=-1)
+
+    return jax.tree.map(join, *(state for state, _ in parts))

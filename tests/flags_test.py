@@ -1,0 +1,149 @@
+"""Flags, the configuration they make, and the file that makes it again."""
+
+import dataclasses
+
+import pytest
+from absl import flags as absl_flags
+
+from experiments import flags
+from experiments.flags import Config
+from linclf_jax.fit.settings import Hparams, Static
+from linclf_jax.fit.space import Range
+from linclf_jax.runs import formats
+
+GRIDS = '{"grids":[{"optimizer":"lars","learning_rate":[1,3]},{"l2":"log:0.1:1:3"}]}'
+# Every flag that is compared differs from its default.
+EVERYTHING = Config(
+    dataset="iris",
+    split_seed=1,
+    preprocessing=("none", "mean_range"),
+    loss=("softmax_cross_entropy", "weston_watkins_hinge"),
+    optimizer=("sgd", "adam"),
+    schedule=("constant", "linear"),
+    batch_size=(16, 32),
+    epochs=(5, 10),
+    learning_rate=Range("log", 1e-3, 0.1 + 0.2, 7),
+    l2=(0.0, 1e-30, 0.1 + 0.2),
+    momentum=Range("lin", 0.0, 0.9, 4),
+    b1=(0.8,),
+    b2=(0.99, 0.95),
+    weight_decay=(1.0, 1e22),
+    label_smoothing=(0.0, 0.1),
+    warmup=(0.25,),
+    init_scale=(1.0,),
+    seeds=(3, 2**32 - 1),
+    folds=5,
+    sample=100,
+    sample_seed=9,
+    halving=3,
+    sweep_file=GRIDS,
+    select_by="val_accuracy",
+    gradient="autodiff",
+    precision="high",
+    tile_width=32,
+    num_shards=4,
+    shard_index=2,
+)
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """Returns the configuration that a command line makes, with flags of its own."""
+
+    def parse(*arguments, defaults=None):
+        monkeypatch.setattr(flags, "FLAGS", absl_flags.FlagValues())
+        flags.define(defaults or Config())
+        flags.FLAGS(["script", *arguments])
+        return flags.from_flags()
+
+    return parse
+
+
+def test_every_field_has_a_flag_with_its_help(parse):
+    parse()
+    for field in dataclasses.fields(Config):
+        assert flags.FLAGS[field.name].help == field.metadata["help"]
+        assert field.metadata["help"].endswith(".")
+
+
+def test_everything_a_run_takes_is_a_flag():
+    swept = {field.name for field in dataclasses.fields(Static)}
+    names = {field.name for field in dataclasses.fields(Config)}
+    # The data says how many classes there are; label_smoothing, whether any is.
+    assert swept - {"num_classes", "smoothed"} | set(Hparams._fields) <= names
+    for name in Hparams._fields:
+        assert Config.__dataclass_fields__[name].type == Config.__annotations__["l2"]
+
+
+@pytest.mark.parametrize("config", [Config(), EVERYTHING])
+def test_a_configuration_survives_its_flagfile(config, parse, tmp_path):
+    flagfile = tmp_path / "flags.txt"
+    flagfile.write_text(flags.to_flagfile(config))
+    assert parse(f"--flagfile={flagfile}") == config
+
+
+def test_defaults_of_a_script_survive_too(parse):
+    assert parse(defaults=EVERYTHING) == EVERYTHING
+
+
+def test_everything_differs_from_its_default():
+    """Or the tests above would show less than they seem to."""
+    same = {k for k, v in vars(EVERYTHING).items() if v == getattr(Config(), k)}
+    assert same == set(flags.NOT_COMPARED)
+
+
+def test_what_changes_no_result_is_not_compared(parse):
+    given = {
+        "out_dir": "runs/1",
+        "memory_budget": "8GiB",
+        "devices": "all",
+        "tiles_at_once": "2",
+        "tensorboard": "true",
+        "checkpoint_every": "1.5",
+        "compilation_cache": "none",
+    }
+    assert set(given) == set(flags.NOT_COMPARED)
+    config = parse(*(f"--{name}={value}" for name, value in given.items()))
+    assert config.tiles_at_once == 2
+    assert config.tensorboard is True
+    assert config.checkpoint_every == 1.5
+    assert flags.compared(config) == flags.compared(Config())
+    assert flags.to_flagfile(config) == flags.to_flagfile(Config())
+    assert flags.compared(EVERYTHING) != flags.compared(Config())
+
+
+def test_what_is_compared_fits_json_and_keeps_ranges_short():
+    compared = formats.plain(flags.compared(EVERYTHING))
+    assert compared["learning_rate"] == "log:0.001:0.30000000000000004:7"
+    assert compared["l2"] == [0.0, 1e-30, 0.1 + 0.2]
+    assert compared["batch_size"] == [16, 32]
+
+
+def test_a_sweep_file_becomes_its_text_so_that_the_flags_replay_alone(parse, tmp_path):
+    path = tmp_path / "grids.json"
+    path.write_text(GRIDS.replace("{", "{\n  ").replace(":", ": "))
+    config = parse(f"--sweep_file={path}")
+    path.unlink()
+    assert config.sweep_file == GRIDS.replace("log:0.1:1:3", "log: 0.1: 1: 3")
+    flagfile = tmp_path / "flags.txt"
+    flagfile.write_text(flags.to_flagfile(config))
+    assert parse(f"--flagfile={flagfile}") == config
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "--learning_rate=fast",
+            "=fast: found 'fast'; expected numbers",
+        ),
+        ("--l2=log:0:1:3", r"--l2=log:0:1:3: .*both above 0"),
+        ("--epochs=ten", "--epochs=ten: found 'ten'; expected integers"),
+        ("--batch_size=1.5", "--batch_size=1.5: found '1.5'; expected integers"),
+        ("--folds=many", "--folds=many"),
+        ("--checkpoint_every=often", "--checkpoint_every=often"),
+    ],
+)
+def test_text_that_is_no_value_is_refused_with_its_flag(argument, message, parse):
+    with pytest.raises(absl_flags.IllegalFlagValueError, match=message):
+        parse(argument)
