@@ -141,5 +141,6 @@ def test_retired_settings_count_as_compared():
     rows = [*ROWS, row(8, 0.9, 0.1, l2=0.5, status="retired")]
     reason = selection.choose(rows, by="val_loss").reason
     count = len({tuple(results.settings(r).items()) for r in rows})
-    assert reason.endswith(f"of {count} lanes")
+    kept = len(results.rank_settings(rows, by="val_loss"))
+    assert reason.endswith(f"of {count} lanes, {kept} of them trained to the end")
     assert count == len(ROWS) + 1

@@ -60,6 +60,8 @@ def choose(rows: Sequence[Row], *, by: str, edges: bool = True) -> Choice:
         many = "setting" if len(best) > 1 else "lane"
         many += "s" if count > 1 else ""
         reason = f"the {word} {mean}, {repeats[by].mean:.4f}, of {count} {many}"
+        if results.retired(rows):
+            reason += f", {len(ranked)} of them trained to the end"
     warnings = _edge_warnings(rows, best[0]) if edges else []
     if results.diverged(rows):
         warnings.append(f"{_diverged_text(rows)} and were not eligible")
