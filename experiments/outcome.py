@@ -80,14 +80,13 @@ def finish(
         choice = selection.choose(
             rows, by=config.select_by, edges=config.sample is None
         )
-        if config.folds:
-            chosen = _refit(choice, problem, train_alone)
-        else:
-            chosen = _trained(choice, folder, history)
+        refit = _refit(choice, problem, train_alone) if config.folds else None
     except ValueError:
         before_seal(None)
         close(folder)  # the page shows the lanes; there is nothing to choose
         raise
+    # Not above: a piece that cannot be read is trained again, so all must stay.
+    chosen = refit or _trained(choice, folder, history)
     before_seal(chosen.curves)
     selected = _measured(choice, chosen, problem)
     static = problem.lanes[choice.rows[0]["lane"]].static
@@ -179,6 +178,5 @@ def _refit(
             f"the chosen setting diverged ({row['reason']}) when it was trained on all "
             "rows; lower --learning_rate"
         )
-    curves = {name: arrays[name][0] for name in ("train_loss",)}
     params = Params(*(jnp.asarray(arrays[name][0]) for name in Params._fields))
-    return Chosen(None, row, params, curves)
+    return Chosen(None, row, params, {"train_loss": arrays["train_loss"][0]})

@@ -305,6 +305,21 @@ def test_a_refit_that_fails_leaves_a_folder_that_is_whole(tmp_path, monkeypatch)
     assert (folder / "report.html").exists()
 
 
+def test_a_piece_that_cannot_be_read_at_the_end_costs_no_other(tmp_path, monkeypatch):
+    def damaged(*_):
+        raise ValueError("pieces/r00-000000.npz: a damaged one")
+
+    folder = tmp_path / "damaged"
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep.outcome.checkpoint, "load_lane", damaged)
+        with pytest.raises(ValueError, match="a damaged one"):
+            again(folder)
+    assert len(list((folder / "pieces").glob("*.npz"))) == 8
+    assert not (folder / "manifest.json").exists()
+    again(folder)
+    directory.verify(folder)
+
+
 def test_whoever_watches_is_told_while_nothing_finishes(tmp_path, monkeypatch):
     seen = []
     update = Progress.update

@@ -32,9 +32,7 @@ class Tile(NamedTuple):
 
     seed: jax.Array | np.ndarray  # (), uint32
     hparams: Hparams  # arrays (L,)
-    fold: (
-        jax.Array | np.ndarray
-    )  # (L,), int32: the fold that a lane holds out, or NO_FOLD
+    fold: jax.Array | np.ndarray  # (L,), int32: the fold held out, or NO_FOLD
 
 
 class Start(NamedTuple):
