@@ -338,7 +338,7 @@ def test_a_sweep_survives_kills_at_random_moments(tmp_path):
 
 def test_another_configuration_is_refused_with_all_differences(tmp_path):
     stop_in(tmp_path / "run")
-    before = {path: path.stat() for path in (tmp_path / "run").rglob("*")}
+    before = sweeps.untouched(tmp_path / "run")
     with pytest.raises(ValueError, match="another configuration") as refused:
         sweeps.run(tmp_path / "run", l2=(0.0, 0.02), tile_width=4, **HALVING)
     for difference in (
@@ -348,7 +348,7 @@ def test_another_configuration_is_refused_with_all_differences(tmp_path):
         "flags.halving is null there and 3 here",
     ):
         assert difference in str(refused.value)
-    assert {path: path.stat() for path in (tmp_path / "run").rglob("*")} == before
+    assert sweeps.untouched(tmp_path / "run") == before
 
 
 def test_other_data_is_refused(tmp_path, monkeypatch):

@@ -41,10 +41,10 @@ def assert_same(folder, row):
 def test_every_lane_of_a_run_has_the_bits_of_its_row(finished):
     kinds = {(row["preprocessing"], row["status"]) for row in finished.rows}
     assert len(kinds) == 4
-    before = {path: path.stat() for path in finished.folder.rglob("*")}
+    before = sweeps.untouched(finished.folder)
     for row in finished.rows:
         assert_same(finished.folder, row)
-    assert {path: path.stat() for path in finished.folder.rglob("*")} == before
+    assert sweeps.untouched(finished.folder) == before
 
 
 def test_a_lane_whose_scores_are_not_finite_has_them_again(tmp_path):

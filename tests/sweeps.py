@@ -57,6 +57,15 @@ def contents(folder, names=FILES):
     return {name: (Path(folder) / name).read_bytes() for name in names}
 
 
+def untouched(folder):
+    """Returns all that a write to a folder changes; reading it changes nothing here."""
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_ino, path.read_bytes())
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
+
+
 def scores(outcome, columns=("learning_rate", "l2", "seed")):
     """Returns the rows by what makes them experiments of their own."""
     return {
