@@ -1,0 +1,149 @@
+"""The best bias for given weights: a small convex problem of C numbers in each lane."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linclf_jax.fit import lanewise
+from linclf_jax.fit.problem import Problem
+
+LARGEST_CHANGE = 0.5  # of a bias in q alone, so that q is not negative
+LONGEST_STEP = 4.0  # of Newton's, in a bias
+TINY = 1e-300  # a mean probability that is not 0
+MAX_LOOKS = 200  # at the data term on the way to the best bias
+
+
+class Look(NamedTuple):
+    """The data term at some bias, and the way from there to the best one."""
+
+    b: jax.Array  # (L, C)
+    loss: jax.Array  # (L,)
+    residual: jax.Array  # (L, C), its gradient
+    step: jax.Array  # (L, C), Newton's
+    scaling: jax.Array  # (L, C), the step of iterative scaling
+    decrement: jax.Array  # (L,) twice of what the step gains by its own model
+    probs: jax.Array  # (L, C, N)
+    jacobian: jax.Array  # (L, C, C)
+
+
+def examine(problem: Problem, products: jax.Array, b: jax.Array) -> Look:
+    """Looks at the data term.
+
+    Args:
+        problem: Of L lanes.
+        products: ``x @ W``, ``(L, C, N)`` float64.
+        b: ``(L, C)``.
+    """
+    logits = products + b[:, :, None]
+    targets = problem.targets[None]
+    top = jnp.max(logits, axis=1, keepdims=True)
+    # XLA computes an exponential inside of a reduction one by one, eight times slower.
+    exponentials = jax.lax.optimization_barrier(jnp.exp(logits - top))
+    # Without the largest, which is 1: a confident row keeps the digits of its loss.
+    rest = jnp.sum(jnp.where(logits < top, exponentials, 0.0), axis=1, keepdims=True)
+    rest = rest + (jnp.sum(logits == top, axis=1, keepdims=True) - 1.0)
+    probs = exponentials / (1.0 + rest)
+    below = jnp.sum(jnp.where(targets > 0.0, targets * (top - logits), 0.0), axis=1)
+    losses = jnp.log1p(rest)[:, 0] + below
+    # A row without weight may have an infinite loss: it has a class that is absent.
+    counted = jnp.where(problem.shares > 0.0, problem.shares * losses, problem.shares)
+    residual = jnp.sum((probs - targets) * problem.shares[:, None], axis=2)
+    residual = jnp.where(problem.present, residual, 0.0)
+    jacobian = _mean_jacobian(problem, probs)
+    matrix = regular(jacobian, problem.present)
+    step = -jnp.linalg.solve(matrix, residual[:, :, None])[:, :, 0]
+    # Where rounding left no step, or a long one, q would be no distribution.
+    small = jnp.all(jnp.abs(step) <= LARGEST_CHANGE, axis=1)
+    decrement = jnp.where(small, jnp.abs(jnp.sum(residual * step, axis=1)), jnp.inf)
+    step = jnp.where(jnp.isfinite(step), step, 0.0)
+    mean = jnp.einsum("ln,cn->lc", problem.shares, problem.targets)
+    scaling = jnp.log(mean / jnp.maximum(mean + residual, TINY))
+    scaling = jnp.where(problem.present, scaling, 0.0)
+    loss = jnp.sum(counted, axis=1)
+    return Look(b, loss, residual, step, scaling, decrement, probs, jacobian)
+
+
+def best(
+    problem: Problem, products: jax.Array, given: Look, accuracy: float | jax.Array
+) -> Look:
+    """Newton's method in the C biases, and iterative scaling where that fails.
+
+    Where all rows are sure of themselves Newton's model holds nowhere. Scaling is slow,
+    but it lowers the loss from anywhere.
+
+    Args:
+        problem: Of L lanes.
+        products: ``x @ W``, ``(L, C, N)`` float64.
+        given: Where to start.
+        accuracy: The decrement to reach, as a share of the loss.
+    """
+    look, failed = given, np.zeros(len(given.b), np.int32)
+    for _ in range(MAX_LOOKS):
+        rest = np.asarray(look.decrement) > np.asarray(accuracy) * np.asarray(look.loss)
+        going = rest & (np.asarray(failed) < 2)
+        if not going.any():
+            break
+        look, failed = _move(problem, products, look, failed, going)
+    return look
+
+
+@jax.jit
+def _move(
+    problem: Problem,
+    products: jax.Array,
+    look: Look,
+    failed: jax.Array,
+    going: jax.Array,
+) -> tuple[Look, jax.Array]:
+    """Tries a step, and counts how many have failed at this place."""
+    longest = jnp.max(jnp.abs(look.step), axis=1, keepdims=True)
+    newton = look.step / jnp.maximum(longest / LONGEST_STEP, 1.0)
+    step = jnp.where(failed[:, None] == 0, newton, look.scaling)
+    trial = examine(problem, products, look.b + step)
+    better = going & (trial.loss < look.loss)
+    return lanewise.select(better, trial, look), jnp.where(better, 0, failed + going)
+
+
+def corrected(look: Look) -> jax.Array:
+    """Returns the probabilities after Newton's step to first order, ``(L, C, N)``.
+
+    Args:
+        look: At the best bias.
+    """
+    step = look.step[:, :, None]
+    # As a product of its own; fused with what follows the sum took seven times longer.
+    mean = jax.lax.optimization_barrier(jnp.einsum("lcn,lc->ln", look.probs, look.step))
+    return look.probs * (1.0 + step - mean[:, None])
+
+
+def _mean_jacobian(problem: Problem, probs: jax.Array) -> jax.Array:
+    """Returns ``sum_i s_i (diag(p_i) - p_i p_i^T)``, equation (7), ``(L, C, C)``."""
+    weighted = probs * problem.shares[:, None]
+    products = jnp.einsum("lcn,lkn->lck", weighted, probs)
+    # From the other classes' entries: 1 - p_j would be 0 once p_j rounds to 1.
+    identity = jnp.eye(probs.shape[1])[None]
+    products = products * (1.0 - identity)
+    diagonal = jnp.sum(products, axis=2)[:, :, None] * identity
+    return diagonal - products
+
+
+def regular(jacobian: jax.Array, present: jax.Array) -> jax.Array:
+    """Fills the null space of mean Jacobians: the common shift, and absent classes.
+
+    Args:
+        jacobian: ``(L, C, C)``.
+        present: ``(L, C)`` boolean.
+
+    Returns:
+        ``(L, C, C)``, which acts as ``jacobian`` on vectors that sum to 0.
+    """
+    count = jnp.sum(present, axis=1)
+    scale = jnp.trace(jacobian, axis1=1, axis2=2) / count
+    scale = jnp.where(scale > 0.0, scale, 1.0)[:, None]
+    both = present[:, :, None] & present[:, None, :]
+    shift = jnp.where(both, (scale / count[:, None])[:, :, None], 0.0)
+    identity = jnp.eye(present.shape[1])[None]
+    absent = jnp.where(present, 0.0, scale)[:, :, None] * identity
+    return jacobian + shift + absent

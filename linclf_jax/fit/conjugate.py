@@ -1,0 +1,122 @@
+"""Newton's system solved by preconditioned conjugate gradients, all lanes at once.
+
+The products with the features are float32, or float64 where that is too coarse; the
+rest is float64. An inexact direction costs steps and nothing else, because gradient and
+certificate are float64. The bias is
+eliminated from the system, as it has no penalty and its optimum is known for each W.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from linclf_jax.fit import axes as axes_lib
+from linclf_jax.fit.axes import Axes, Preconditioner
+
+MAX_PRODUCTS = 1000  # with the Hessian, for one direction
+
+
+class System(NamedTuple):
+    """Newton's system of each lane, at some parameters."""
+
+    probs: jax.Array  # (L, C, N), in the dtype of the axes
+    shares: jax.Array  # (L, N) the same
+    bias: jax.Array  # (L, C, C) float64, the inverse of the mean softmax Jacobian
+    l2: jax.Array  # (L,) float64
+    preconditioner: Preconditioner
+    target: jax.Array  # (L,) squared norm of the residual to reach
+
+
+class State(NamedTuple):
+    """Conjugate gradients under way; all but the count is ``(L, C, R)`` or ``(L,)``."""
+
+    direction: jax.Array  # the solution so far
+    shift: jax.Array  # (L, C), of the bias that belongs to it
+    residual: jax.Array
+    search: jax.Array
+    inner: jax.Array  # (L,) residual . preconditioned residual
+    products: jax.Array  # (L,) with the Hessian so far
+    live: jax.Array  # (L,) boolean
+
+
+def begin(system: System, gradient: jax.Array) -> State:
+    """Returns the state before the first product.
+
+    Args:
+        system: Of L lanes.
+        gradient: ``(L, C, R)`` float64; the right-hand side is minus this.
+    """
+    residual = -gradient
+    search = axes_lib.precondition(system.preconditioner, residual)
+    inner = _dot(residual, search)
+    live = (_dot(residual, residual) > system.target) & (inner > 0.0)
+    products = jnp.zeros(len(inner), jnp.int64)
+    direction = jnp.zeros_like(gradient)
+    shift = jnp.zeros(gradient.shape[:2])
+    return State(direction, shift, residual, search, inner, products, live)
+
+
+def proceed(axes: Axes, system: System, state: State, fewest: int) -> State:
+    """Iterates until at most ``fewest`` lanes are still live.
+
+    Args:
+        axes: Of the features.
+        system: Of L lanes.
+        state: From ``begin`` or an earlier call.
+        fewest: Below L; those that are left go on in a smaller program.
+    """
+    return jax.lax.while_loop(
+        lambda state: jnp.sum(state.live) > fewest,
+        lambda state: _step(axes, system, state),
+        state,
+    )
+
+
+def _step(axes: Axes, system: System, state: State) -> State:
+    product, shift = _hessian_product(axes, system, state.search)
+    curvature = _dot(state.search, product)
+    # Rounding can take the curvature of a flat direction below zero.
+    usable = state.live & (curvature > 0.0)
+    size = jnp.where(usable, state.inner / curvature, 0.0)[:, None, None]
+    residual = state.residual - size * product
+    solved = axes_lib.precondition(system.preconditioner, residual)
+    inner = _dot(residual, solved)
+    ratio = jnp.where(usable, inner / state.inner, 0.0)[:, None, None]
+    products = state.products + state.live
+    live = usable & (_dot(residual, residual) > system.target)
+    return State(
+        direction=state.direction + size * state.search,
+        shift=state.shift + size[:, :, 0] * shift,
+        residual=residual,
+        search=solved + ratio * state.search,
+        inner=inner,
+        products=products,
+        live=live & (inner > 0.0) & (products < MAX_PRODUCTS),
+    )
+
+
+def _hessian_product(
+    axes: Axes, system: System, vector: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the Hessian times ``(L, C, R)`` vectors, and the bias for each."""
+    lanes, classes, rank = vector.shape
+    flat = vector.reshape(lanes * classes, rank).astype(axes.x.dtype)
+    highest = jax.lax.Precision.HIGHEST
+    logits = jnp.matmul(flat, axes.xt, precision=highest).reshape(system.probs.shape)
+    residual = _jacobian_product(system, logits)
+    shift = -jnp.einsum("lck,lk->lc", system.bias, jnp.sum(residual, axis=2))
+    logits = logits + shift[:, :, None].astype(axes.x.dtype)
+    residual = _jacobian_product(system, logits).reshape(lanes * classes, -1)
+    product = jnp.matmul(residual, axes.x, precision=highest).reshape(vector.shape)
+    return product.astype(vector.dtype) + system.l2[:, None, None] * vector, shift
+
+
+def _jacobian_product(system: System, logits: jax.Array) -> jax.Array:
+    """Returns ``s_i J_i u_i`` of each row, equation (7), ``(L, C, N)``."""
+    mean = jnp.sum(system.probs * logits, axis=1, keepdims=True)
+    return system.shares[:, None] * system.probs * (logits - mean)
+
+
+def _dot(left: jax.Array, right: jax.Array) -> jax.Array:
+    return jnp.sum(left * right, axis=(1, 2))
