@@ -9,9 +9,10 @@ hyper-parameters accept ``0.1``, ``0.1,0.3``, ``log:LOW:HIGH:COUNT`` and
 ``lin:LOW:HIGH:COUNT``. What they amount to is for ``swept`` to say.
 """
 
-# ruff: noqa: RUF009 -- _flag is dataclasses.field
+# ruff: noqa: RUF009 -- flag is dataclasses.field
 import dataclasses
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,18 @@ from linclf_jax.losses import LOSSES
 FLAGS = flags.FLAGS
 
 
-def _flag(default: Any, help_text: str) -> Any:
+def flag(default: Any, help_text: str) -> Any:
+    """Returns a field of a configuration, which is a flag too."""
     return dataclasses.field(default=default, metadata={"help": help_text})
 
 
-def _some_of(names: Any) -> str:
+def some_of(names: Iterable[str]) -> str:
+    """Returns the help text of a flag that takes several names."""
     return f"One or more of {', '.join(names)}."
 
 
-def _one_of(names: Any) -> str:
+def one_of(names: Iterable[str]) -> str:
+    """Returns the help text of a flag that takes one name."""
     return f"One of {', '.join(names)}."
 
 
@@ -42,81 +46,81 @@ def _one_of(names: Any) -> str:
 class Config:
     """Everything a training script is told. Tuples and ranges are swept."""
 
-    dataset: str = _flag("digits", _one_of(datasets.NAMES))
-    split_seed: int = _flag(0, "Deals the rows into training, validation and test.")
+    dataset: str = flag("digits", one_of(datasets.NAMES))
+    split_seed: int = flag(0, "Deals the rows into training, validation and test.")
 
     # Static choices: a program is compiled for each combination.
-    preprocessing: tuple[str, ...] = _flag(
-        ("standardize",), f"Fitted on training rows. {_some_of(preprocessing.NAMES)}"
+    preprocessing: tuple[str, ...] = flag(
+        ("standardize",), f"Fitted on training rows. {some_of(preprocessing.NAMES)}"
     )
-    loss: tuple[str, ...] = _flag(("softmax_cross_entropy",), _some_of(LOSSES))
-    optimizer: tuple[str, ...] = _flag(("momentum",), _some_of(optimizers.OPTIMIZERS))
-    schedule: tuple[str, ...] = _flag(
-        ("cosine",), f"Of the learning rate. {_some_of(settings.SCHEDULES)}"
+    loss: tuple[str, ...] = flag(("softmax_cross_entropy",), some_of(LOSSES))
+    optimizer: tuple[str, ...] = flag(("momentum",), some_of(optimizers.OPTIMIZERS))
+    schedule: tuple[str, ...] = flag(
+        ("cosine",), f"Of the learning rate. {some_of(settings.SCHEDULES)}"
     )
-    batch_size: tuple[int, ...] | None = _flag(
+    batch_size: tuple[int, ...] | None = flag(
         None, "Rows of a minibatch; 128, or all where there are fewer, if unset."
     )
-    epochs: tuple[int, ...] = _flag((60,), "Passes over the training rows.")
+    epochs: tuple[int, ...] = flag((60,), "Passes over the training rows.")
 
     # Hyper-parameters: any number of values in one program.
-    learning_rate: space.Axis = _flag((0.03,), "Peak learning rates.")
-    l2: space.Axis = _flag((1e-3,), "Penalties: (l2 / 2) ||W||^2, mean loss.")
-    momentum: space.Axis = _flag((0.9,), "For momentum, nesterov, lars.")
-    b1: space.Axis = _flag((0.9,), "For adam, adamw, lion.")
-    b2: space.Axis = _flag((0.999,), "For adam, adamw, lion, rmsprop.")
-    weight_decay: space.Axis = _flag((0.0,), "For adamw, lion.")
-    label_smoothing: space.Axis = _flag((0.0,), "For softmax_cross_entropy, below 1.")
-    warmup: space.Axis = _flag((0.0,), "Share of the steps, below 1.")
-    init_scale: space.Axis = _flag((1e-3,), "W starts uniform in +-this.")
-    seeds: tuple[int, ...] = _flag((0,), "Of initial weights and minibatch order.")
+    learning_rate: space.Axis = flag((0.03,), "Peak learning rates.")
+    l2: space.Axis = flag((1e-3,), "Penalties: (l2 / 2) ||W||^2, mean loss.")
+    momentum: space.Axis = flag((0.9,), "For momentum, nesterov, lars.")
+    b1: space.Axis = flag((0.9,), "For adam, adamw, lion.")
+    b2: space.Axis = flag((0.999,), "For adam, adamw, lion, rmsprop.")
+    weight_decay: space.Axis = flag((0.0,), "For adamw, lion.")
+    label_smoothing: space.Axis = flag((0.0,), "For softmax_cross_entropy, below 1.")
+    warmup: space.Axis = flag((0.0,), "Share of the steps, below 1.")
+    init_scale: space.Axis = flag((1e-3,), "W starts uniform in +-this.")
+    seeds: tuple[int, ...] = flag((0,), "Of initial weights and minibatch order.")
 
-    folds: int = _flag(
+    folds: int = flag(
         0,
         "Of a cross-validation over training and validation rows, at least 2; 0 takes "
         "the validation split as it is.",
     )
-    sample: int | None = _flag(
+    sample: int | None = flag(
         None, "Draw this many points at random; the whole grid if unset."
     )
-    sample_seed: int = _flag(0, "Which points --sample draws.")
-    halving: int | None = _flag(
+    sample_seed: int = flag(0, "Which points --sample draws.")
+    halving: int | None = flag(
         None,
         "Successive halving: one setting in this many, at least 2, trains on after "
         "each rung. All train to the end if unset.",
     )
-    sweep_file: str | None = _flag(
+    sweep_file: str | None = flag(
         None,
         "JSON, or the path of a file of it, with several grids; each overrides flags "
         'that are swept: {"grids": [{"optimizer": "lars", "learning_rate": [1, 3]}]}.',
     )
-    select_by: str = _flag("val_loss", _one_of(results.CRITERIA))
+    select_by: str = flag("val_loss", one_of(results.CRITERIA))
 
-    gradient: str = _flag("manual", _one_of(settings.GRADIENTS))
-    precision: str = _flag(
-        "highest", f"Of matrix products. {_one_of(settings.PRECISIONS)}"
+    gradient: str = flag("manual", one_of(settings.GRADIENTS))
+    precision: str = flag(
+        "highest", f"Of matrix products. {one_of(settings.PRECISIONS)}"
     )
-    tile_width: int | None = _flag(
+    tile_width: int | None = flag(
         None,
         "Lanes of one compiled program; a lane's bits depend on it. By the number of "
         "classes if unset, 128 for ten.",
     )
-    num_shards: int = _flag(1, "Independent jobs that share the lanes of one sweep.")
-    shard_index: int = _flag(0, "Which of them this is, from 0.")
+    num_shards: int = flag(1, "Independent jobs that share the lanes of one sweep.")
+    shard_index: int = flag(0, "Which of them this is, from 0.")
 
-    out_dir: str | None = _flag(None, "The run folder; a new one in runs/ if unset.")
-    memory_budget: str | None = _flag(
+    out_dir: str | None = flag(None, "The run folder; a new one in runs/ if unset.")
+    memory_budget: str | None = flag(
         None, "Most memory that training may take, such as 8GiB; found out if unset."
     )
-    devices: str = _flag("1", "How many devices train at once, or all.")
-    tiles_at_once: int | None = _flag(
+    devices: str = flag("1", "How many devices train at once, or all.")
+    tiles_at_once: int | None = flag(
         None, "Programs that train side by side on a device; planned if unset."
     )
-    tensorboard: bool = _flag(False, "Write TensorBoard's event files too.")
-    checkpoint_every: float = _flag(
+    tensorboard: bool = flag(False, "Write TensorBoard's event files too.")
+    checkpoint_every: float = flag(
         60.0, "Seconds between checkpoints in the middle of a tile."
     )
-    compilation_cache: str | None = _flag(
+    compilation_cache: str | None = flag(
         None,
         "A folder for compiled programs; none for no cache; a private one in the "
         "user's own cache if unset.",
@@ -143,15 +147,16 @@ _DEFINE = {
 }
 
 
-def define(defaults: Config, flag_values: flags.FlagValues | None = None) -> None:
-    """Defines one absl flag for each field of ``Config``.
+def define(defaults: Any, flag_values: flags.FlagValues | None = None) -> None:
+    """Defines one absl flag for each field of a configuration.
 
     Args:
-        defaults: What a flag that is not given stands for.
+        defaults: ``Config`` or one of a script's own; what a flag that is not given
+            stands for.
         flag_values: Where; those of the command line if not given.
     """
     flag_values = FLAGS if flag_values is None else flag_values
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(defaults):
         default, text = getattr(defaults, field.name), field.metadata["help"]
         if field.type in flag_types.PARSERS:
             flags.DEFINE(
@@ -178,12 +183,21 @@ def from_flags(flag_values: flags.FlagValues | None = None) -> Config:
     Raises:
         ValueError: ``--sweep_file`` is bad; other flags are checked in ``swept``.
     """
-    flag_values = FLAGS if flag_values is None else flag_values
-    names = [field.name for field in dataclasses.fields(Config)]
-    given = {name: getattr(flag_values, name) for name in names}
+    given = values(Config, flag_values)
     if given["sweep_file"] is not None:
         given["sweep_file"] = sweep_file.read(given["sweep_file"])
     return Config(**given)
+
+
+def values(kind: type, flag_values: flags.FlagValues | None = None) -> dict[str, Any]:
+    """Returns what the flags say of each field of a configuration.
+
+    Args:
+        kind: ``Config`` or one of a script's own.
+        flag_values: Parsed flags; those of the command line if not given.
+    """
+    flag_values = FLAGS if flag_values is None else flag_values
+    return {f.name: getattr(flag_values, f.name) for f in dataclasses.fields(kind)}
 
 
 def read(path: Path) -> Config:
@@ -195,16 +209,16 @@ def read(path: Path) -> Config:
     Raises:
         ValueError: The file is missing, or holds something else.
     """
-    values = flags.FlagValues()
-    define(Config(), values)
+    parsed = flags.FlagValues()
+    define(Config(), parsed)
     try:
-        values(["", *path.read_text(encoding="utf-8").splitlines()])
+        parsed(["", *path.read_text(encoding="utf-8").splitlines()])
     except (OSError, flags.Error) as error:
         raise ValueError(f"{path}: {error}") from error
-    return from_flags(values)
+    return from_flags(parsed)
 
 
-def compared(config: Config) -> dict[str, Any]:
+def compared(config: Any) -> dict[str, Any]:
     """Returns the flags that results depend on, as ``config.json`` holds them."""
     return {
         name: space.text(value) if isinstance(value, space.Range) else value
@@ -213,7 +227,7 @@ def compared(config: Config) -> dict[str, Any]:
     }
 
 
-def to_flagfile(config: Config) -> str:
+def to_flagfile(config: Any) -> str:
     """Returns the lines of a flagfile that makes ``config``, but for NOT_COMPARED."""
     given = {k: v for k, v in compared(config).items() if v is not None}
     return "".join(f"--{k}={flag_types.text(v)}\n" for k, v in given.items())

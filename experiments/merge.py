@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import compilation, console, interrupt, launch, outcome, sweep
+from experiments import compilation, console, folders, interrupt, launch, outcome
 from experiments import flags as shared_flags
 from experiments import problem as problem_lib
 from experiments.engine import Engine
@@ -54,14 +54,14 @@ def run(shards: Sequence[Path], out_dir: Path) -> Outcome:
     problem = problem_lib.prepare(config)
     experiment = configs[shards[0]]["experiment"]
     with interrupt.Stop() as stop, lock.locked(out_dir):
-        sweep.open_folder(out_dir, problem, experiment)
+        folders.open_run(out_dir, config, problem.dataset, experiment)
         _check_same(configs, directory.read_json(out_dir / "config.json"))
         (out_dir / checkpoint.FOLDER).mkdir(exist_ok=True)
         for folder in shards:
             for piece in sorted((folder / checkpoint.FOLDER).iterdir()):
                 shutil.copyfile(piece, out_dir / checkpoint.FOLDER / piece.name)
         lanes = [lane.lane for lane in problem.lanes]
-        with Engine(out_dir, problem, stop, sweep.tell) as engine:
+        with Engine(out_dir, problem, stop, folders.tell) as engine:
             try:
                 return outcome.finish(
                     out_dir,
@@ -70,7 +70,7 @@ def run(shards: Sequence[Path], out_dir: Path) -> Outcome:
                     experiment,
                     train_alone=engine.alone,
                     before_seal=lambda _: None,
-                    tell=sweep.tell,
+                    tell=folders.tell,
                 )
             except Stopped:
                 name, done = stop.requested() or "a signal", len(lanes)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from experiments import swept
 from experiments.flags import Config
+from linclf_jax import folds as folds_lib
 from linclf_jax.data import datasets, preprocessing
 from linclf_jax.data.datasets import Dataset, Split
 from linclf_jax.data.preprocessing import Preprocessing
@@ -68,7 +69,7 @@ def _data(
 ) -> Data:
     x, labels = scaled(scaling, training)
     if config.folds:
-        dealt = datasets.folds(training.labels, config.folds, seed=config.split_seed)
+        dealt = folds_lib.deal(training.labels, config.folds, seed=config.split_seed)
         folds = jnp.asarray(dealt)
         return Data(x, labels, x, labels, folds, folds)
     return Data(x, labels, *scaled(scaling, dataset.validation))

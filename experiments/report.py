@@ -5,12 +5,13 @@
 Of an unfinished run, while it is being trained too, it writes ``progress.html``: what
 the pieces that are finished say. Of a finished run it writes ``report.html`` and the
 figures, where they would differ from those that are there; the folder stays sealed.
+A path, which takes seconds, has no page before it is finished.
 """
 
 from pathlib import Path
 
 from experiments import launch
-from linclf_jax.runs import directory, report
+from linclf_jax.runs import directory, path_record, path_report, report
 
 
 def run(folder: str | Path) -> Path:
@@ -24,6 +25,8 @@ def run(folder: str | Path) -> Path:
             as they were sealed.
     """
     folder = Path(folder)
+    if path_record.is_path(folder):
+        return path_report.redraw(folder)
     if (folder / directory.MANIFEST).exists():
         return report.redraw(folder)
     return report.write_progress(folder)

@@ -12,14 +12,19 @@ signal (Ctrl-C, SIGTERM) saves the state and ends with exit status 75.
 """
 
 import contextlib
-import secrets
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from experiments import compilation, console, events, interrupt, jobs, launch, outcome
+from experiments import (
+    compilation,
+    console,
+    events,
+    folders,
+    interrupt,
+    jobs,
+    launch,
+    outcome,
+)
 from experiments import flags as shared_flags
 from experiments import problem as problem_lib
 from experiments.engine import Engine, choose_devices
@@ -30,7 +35,7 @@ from experiments.problem import Problem
 from experiments.progress import Progress
 from experiments.worker import Stopped
 from linclf_jax.fit import space
-from linclf_jax.runs import checkpoint, configuration, directory, lock, report
+from linclf_jax.runs import lock, report
 
 DEFAULTS = Config(
     optimizer=("sgd", "momentum", "adam", "lion"),
@@ -58,22 +63,22 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
         events.require()
     problem = problem_lib.prepare(config)
     choose_devices(config.devices)
-    path = Path(config.out_dir or default_folder(config, experiment))
+    path = Path(config.out_dir or folders.default(config, experiment))
     first = jobs.first(problem)
     lanes = [lane.lane for job in first for lane in job.tile.lanes]
     shown = Progress(total=len(lanes), by=config.select_by)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(interrupt.Stop())
         stack.enter_context(lock.locked(path))
-        open_folder(path, problem, experiment)
-        engine = stack.enter_context(Engine(path, problem, stop, tell))
+        folders.open_run(path, problem.config, problem.dataset, experiment)
+        engine = stack.enter_context(Engine(path, problem, stop, folders.tell))
         written = None
         if config.tensorboard:
             written = stack.enter_context(events.EventFile(path, by=config.select_by))
         try:
             with shown:
                 train(engine, problem, first, shown, written)
-            tell(engine.memory_line())
+            folders.tell(engine.memory_line())
             return outcome.finish(
                 path,
                 problem,
@@ -81,7 +86,7 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
                 experiment,
                 train_alone=engine.alone,
                 before_seal=lambda curves: complete(written, curves),
-                tell=tell,
+                tell=folders.tell,
             )
         except Stopped:
             name = stop.requested() or "a signal"
@@ -122,34 +127,6 @@ def complete(written: events.EventFile | None, curves: outcome.Curves | None) ->
         if curves is not None:
             written.write_curves(curves)
         written.close()
-
-
-def default_folder(config: Config, experiment: str) -> str:
-    """Returns a new folder in ``runs/`` that jobs of the same second do not share."""
-    now = time.strftime("%Y%m%d-%H%M%S")
-    return f"runs/{experiment}-{config.dataset}-{now}-{secrets.token_hex(2)}"
-
-
-def open_folder(folder: Path, problem: Problem, experiment: str) -> None:
-    """Makes the run folder or takes it up again, with its ``flags.txt``."""
-    checkpoint.tidy(folder)
-    directory.open_run(folder, describe(problem, experiment))
-    directory.write_text(folder / "flags.txt", shared_flags.to_flagfile(problem.config))
-
-
-def describe(problem: Problem, experiment: str) -> dict[str, Any]:
-    """Returns what ``config.json`` says: which run it is, and where it is made."""
-    return {
-        "experiment": experiment,
-        "flags": shared_flags.compared(problem.config),
-        "data": problem_lib.describe(problem.dataset),
-        "environment": configuration.environment(),
-    }
-
-
-def tell(line: str) -> None:
-    """Says something to the person at the terminal, apart from the results."""
-    print(line, file=sys.stderr)
 
 
 def main() -> None:

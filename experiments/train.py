@@ -22,6 +22,7 @@ from absl import flags
 from experiments import (
     compilation,
     console,
+    folders,
     interrupt,
     launch,
     outcome,
@@ -90,7 +91,9 @@ def replay(folder: Path, lane: int) -> Replay:
     row = rows[lane]
     config = shared_flags.read(folder / "flags.txt")
     problem = problem_lib.prepare(config)
-    here = sweep.describe(problem, run_record.config["experiment"])
+    here = folders.describe(
+        problem.config, problem.dataset, run_record.config["experiment"]
+    )
     differences = configuration.differences(run_record.config, here)
     environment = [d for d in differences if d.startswith("environment.")]
     if len(environment) < len(differences):
@@ -99,7 +102,7 @@ def replay(folder: Path, lane: int) -> Replay:
             f"{'; '.join(d for d in differences if d not in environment)}"
         )
     # Nothing is written, so there is nothing to save when a signal comes.
-    with Engine(folder, problem, interrupt.Stop(), sweep.tell) as engine:
+    with Engine(folder, problem, interrupt.Stop(), folders.tell) as engine:
         found = problem.lanes[lane]
         tile = sweep_lib.Tile(found.static, found.seed, (found,))
         retired = row["status"] == results.RETIRED

@@ -24,7 +24,8 @@ ALLOWED = {
     "audit": {"params", "losses", "gradients", "curvature", "validation"},
     "metrics": {"params", "classes", "losses"},
     "results": set(),
-    "fit": {*MATHEMATICS[:-1], "classes", "metrics", "results", "validation"},
+    "folds": set(),
+    "fit": {*MATHEMATICS[:-1], "classes", "folds", "metrics", "results", "validation"},
     "data": {"params", "validation"},
     "runs": {"params", "validation", "metrics", "results", "data"},
 }
@@ -34,6 +35,7 @@ DESCRIBED = {
     *MATHEMATICS[:-1],
     "validation",
     "metrics",
+    "folds",
     "data",
     "results",
     "runs",

@@ -348,7 +348,7 @@ class TestScatter:
         ],
     )
     def test_ticks(self, values, expected):
-        np.testing.assert_allclose(scatter._ticks(np.array(values)), expected)
+        np.testing.assert_allclose(figures.log_ticks(np.array(values)), expected)
 
 
 class TestCurves:

@@ -160,37 +160,6 @@ def joined(first: Split, second: Split) -> Split:
     return Split(*map(np.concatenate, zip(first, second, strict=True)))
 
 
-def folds(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
-    """Deals rows into folds, class by class, so that each fold has its share.
-
-    Args:
-        labels: ``(N,)``, integers from 0.
-        count: Folds, at least 2.
-        seed: In ``0..2^32-1``; of a stream apart from that of ``split``.
-
-    Returns:
-        The fold of each row, ``(N,)`` int32, in ``0..count-1``; the folds of a class
-        differ by at most one row.
-
-    Raises:
-        ValueError: A class has fewer rows than there are folds.
-    """
-    keys = np.random.PCG64([seed, 1]).random_raw(len(labels))
-    dealt = np.empty(len(labels), np.int32)
-    offset = 0  # so that the rows left over of each class do not all fall to fold 0
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        if len(rows) < count:
-            raise ValueError(
-                f"--folds is {count}; class {label} has {len(rows)} rows, expected at "
-                "least one for each fold"
-            )
-        rows = rows[np.argsort(keys[rows], kind="stable")]
-        dealt[rows] = (np.arange(len(rows)) + offset) % count
-        offset += len(rows)
-    return dealt
-
-
 def fingerprint(dataset: Dataset) -> str:
     """Returns a SHA-256 of dtype, shape and bytes of every array of every split.
 

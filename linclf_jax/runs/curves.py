@@ -61,8 +61,10 @@ def draw(
         _line(left, training, label=f"{label}, training loss", **look)
         # Two decades of overfitting are enough to see it.
         low = min(low, max(float(np.nanmin(training)), low / 100))
-    _loss_axis(left, low, high)
-    _accuracy_axis(right, *_draw_lanes(right, errors, ends, rows))
+    loss_axis(left, low, high)
+    left.set_title("validation loss")
+    accuracy_axis(right, *_draw_lanes(right, errors, ends, rows))
+    right.set_title("validation accuracy")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     return figure
 
@@ -147,10 +149,16 @@ def _line(axis: Axes, values: np.ndarray, **look: Any) -> None:
     axis.plot(np.arange(1, values.size + 1), values, marker=marker, **look)
 
 
-def _loss_axis(axis: Axes, low: float, high: float) -> None:
+def loss_axis(axis: Axes, low: float, high: float) -> None:
+    """Makes the vertical axis one of losses, on their logarithm.
+
+    Args:
+        axis: of a panel.
+        low: the smallest loss worth seeing, positive.
+        high: the largest.
+    """
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axis.set_title("validation loss")
     high = max(high, 4 * low)
     margin = (high / low) ** 0.06
     # Limits first: matplotlib warns of its own where all that is drawn is one value.
@@ -162,11 +170,17 @@ def _loss_axis(axis: Axes, low: float, high: float) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def _accuracy_axis(axis: Axes, low: float, high: float) -> None:
+def accuracy_axis(axis: Axes, low: float, high: float) -> None:
+    """Makes the vertical axis one of accuracies, on the logarithm of the error rate.
+
+    Args:
+        axis: of a panel.
+        low: the smallest error rate worth seeing, positive.
+        high: the largest.
+    """
     low, high = low / 1.2, min(1.0, max(high, 1.5 * low) * 1.1)
     axis.set_ylim(high, low)
     axis.set_yscale("log")
     errors, labels = figures.accuracy_ticks(low, high)
     axis.set_yticks(errors, labels)
     axis.set_yticks([], minor=True)
-    axis.set_title("validation accuracy")

@@ -27,6 +27,8 @@ INK = "#222222"
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 
 DOTS_PER_INCH = 150
+MOST_TICKS = 8
+EDGE = 0.1  # of a power of ten, that is still on the axis beyond the outermost point
 ROUNDING = 1e-6  # an error rate below this is the rounding of a float32 accuracy
 # Steps of an accuracy axis, coarse to fine: the first with enough ticks is taken.
 ROUND_ACCURACIES = (
@@ -143,6 +145,21 @@ def thinned(labels: Sequence[str], most: int) -> list[str]:
     """
     step = max(1, -(-len(labels) // most))
     return [label if i % step == 0 else "" for i, label in enumerate(labels)]
+
+
+def log_ticks(values: np.ndarray) -> list[float]:
+    """Ticks of a logarithmic axis: the values where they are few, or powers of ten.
+
+    Args:
+        values: positive, any number of them.
+    """
+    distinct = np.unique(values)
+    if distinct.size <= MOST_TICKS:
+        return distinct.tolist()
+    first, last = np.log10(distinct[[0, -1]])
+    powers = np.arange(np.ceil(first - EDGE), np.floor(last + EDGE) + 1)
+    powers = powers[:: -(-powers.size // MOST_TICKS)] if powers.size else powers
+    return (10.0**powers if powers.size > 1 else distinct[[0, -1]]).tolist()
 
 
 def error_floor(accuracy: np.ndarray) -> float:

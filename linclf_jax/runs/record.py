@@ -96,7 +96,7 @@ def read(folder: Path) -> Record:
     chosen = (folder / "selected.json").exists()
     sealed = (folder / directory.MANIFEST).exists()
     trained = chosen or sealed or (folder / "results.jsonl").exists()
-    _require(
+    require(
         folder,
         REQUIRED
         + (REQUIRED_ONCE_TRAINED if trained else ())
@@ -110,7 +110,7 @@ def read(folder: Path) -> Record:
         rows=rows,
         history=history,
         selected=directory.read_json(folder / "selected.json") if chosen else None,
-        weights=_weights(folder) if chosen else None,
+        weights=weights(folder) if chosen else None,
         training=not trained,
         notes=notes,
         sealed=sealed,
@@ -166,7 +166,16 @@ def merged_curves(
     return history
 
 
-def _require(folder: Path, names: Sequence[str]) -> None:
+def require(folder: Path, names: Sequence[str]) -> None:
+    """Refuses a folder that lacks files.
+
+    Args:
+        folder: a run folder.
+        names: of the files that must be there.
+
+    Raises:
+        ValueError: some are missing, with their names and what is there instead.
+    """
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         found = sorted(path.name for path in folder.glob("*")) or "nothing"
@@ -204,7 +213,15 @@ def _check(record: Record) -> None:
         )
 
 
-def _weights(folder: Path) -> np.ndarray:
+def weights(folder: Path) -> np.ndarray:
+    """Returns W ``(D, C)`` of the chosen classifier.
+
+    Args:
+        folder: a run folder with a choice.
+
+    Raises:
+        ValueError: ``selected.safetensors`` is damaged, or holds no W.
+    """
     tensors = directory.read_tensors(folder / "selected.safetensors")
     if "W" not in tensors:
         raise ValueError(

@@ -21,13 +21,14 @@ from linclf_jax.runs import (
     plots,
     record,
     report_answer,
+    report_files,
     report_ranking,
     report_sections,
     scatter,
 )
 from linclf_jax.runs import report_markup as markup
 
-PAGE = "report.html"
+PAGE = report_files.PAGE
 PROGRESS = "progress.html"
 # In the order of the page; the ranking stands between the sweep and the choice. A grid
 # has a heat map, a random sample has a scatter, and no run has both.
@@ -98,12 +99,7 @@ def write_progress(run_dir: str | Path) -> Path:
 
 
 def redraw(run_dir: str | Path) -> Path:
-    """Draws the page of a sealed run again, which stays sealed.
-
-    Where the same bytes come out, nothing is written. Where others do, for the code
-    that draws has changed, or the folder has moved, whose path the page names, they
-    are written and their entries in the manifest renewed, and no other entry: the
-    results are compared with the manifest before they are drawn, and stay comparable.
+    """Draws the page of a sealed run again, see ``report_files.renew``.
 
     Args:
         run_dir: a sealed run folder.
@@ -115,27 +111,8 @@ def redraw(run_dir: str | Path) -> Path:
         ValueError: files that the page is made from are not as they were sealed; or as
             ``write`` does.
     """
-    folder = Path(run_dir)
-    directory.verify(folder, besides=(PAGE, *(f"{name}.png" for name in SECTIONS)))
-    drawn = _files(folder)
-    new = [n for n in drawn if not _holds(folder / n, drawn[n])]
-    for name in new:
-        directory.write_bytes(folder / name, drawn[name])
-    if new or not _is_sealed(folder):
-        directory.seal(folder, drawn)
-    return folder / PAGE
-
-
-def _holds(path: Path, data: bytes) -> bool:
-    return path.exists() and path.read_bytes() == data
-
-
-def _is_sealed(folder: Path) -> bool:
-    """Whether the manifest is true; a stop may have come before its renewal."""
-    try:
-        return bool(directory.verify(folder))
-    except ValueError:
-        return False
+    names = PAGE, *(f"{name}.png" for name in SECTIONS)
+    return report_files.renew(Path(run_dir), _files, names)
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -168,7 +145,7 @@ def draw(run: record.Record) -> dict[str, bytes]:
         ended_early = results.diverged(run.rows), results.retired(run.rows)
         figure = curves.draw(run.history, named(run), *ended_early)
         images["curves"] = figures.png(figure)
-    return images | (_draw_selected(run) if run.selected is not None else {})
+    return images | (draw_selected(run) if run.selected is not None else {})
 
 
 def named(run: record.Record) -> dict[str, int]:
@@ -188,8 +165,15 @@ def named(run: record.Record) -> dict[str, int]:
     return lanes
 
 
-def _draw_selected(run: record.Record) -> dict[str, bytes]:
-    """Confusion matrix, weight templates and reliability of the chosen classifier."""
+def draw_selected(run: record.Record) -> dict[str, bytes]:
+    """Confusion matrix, weight templates and reliability of the chosen classifier.
+
+    Args:
+        run: a run folder with a choice.
+
+    Returns:
+        PNG bytes by name.
+    """
     data, test = run.config["data"], run.choice["test"]
     names, shape = data["class_names"], data["image_shape"]
     counts = np.asarray(test["confusion"])

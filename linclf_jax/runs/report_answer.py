@@ -160,15 +160,15 @@ def header(run: record.Record) -> str:
     title = f"<h1>{markup.text(headline(run))}</h1>"
     top = [markup.paragraph(kicker, kind="kicker"), title]
     if run.selected is None:
-        body = [_state(run), _warnings(run.notes)]
+        body = [_state(run), markup.warnings(run.notes)]
     else:
         body = [
             _choice(run, run.selected),
             _numbers(run, run.selected),
-            _warnings(run.selected["warnings"]),
+            markup.warnings(run.selected["warnings"]),
             _settings(run.selected["row"]),
         ]
-    pieces = (*top, *body, _replay(run))
+    pieces = (*top, *body, replay_section(run.config["experiment"], run.folder))
     return "<header>\n" + "\n".join(p for p in pieces if p) + "\n</header>"
 
 
@@ -239,18 +239,14 @@ def _numbers(run: record.Record, selected: Mapping[str, Any]) -> str:
         candidates > 1,
         f"; it served to choose among {candidates:,} {what}, so expect less",
     )
-    return '<dl class="numbers">\n' + "".join(
+    return markup.numbers(
         (
-            _number(
-                "test accuracy",
-                test["accuracy"],
-                f"95 % interval {low} to {high}; {test['size']:,} rows",
-                kind="first",
-            ),
-            _number("validation accuracy", val_accuracy, source + optimism),
-            _number("test loss", test["loss"], f"validation {metric(val_loss)}"),
-            "</dl>",
-        )
+            "test accuracy",
+            metric(test["accuracy"]),
+            f"95 % interval {low} to {high}; {test['size']:,} rows",
+        ),
+        ("validation accuracy", metric(val_accuracy), source + optimism),
+        ("test loss", metric(test["loss"]), f"validation {metric(val_loss)}"),
     )
 
 
@@ -262,32 +258,22 @@ def _spread(repeats: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _number(name: str, value: float | None, note: str, *, kind: str = "") -> str:
-    return (
-        f'<div class="{kind}"><dt>{markup.text(name)}</dt><dd>{metric(value)}</dd>'
-        f'<dd class="note">{markup.text(note)}</dd></div>\n'
-    )
-
-
-def _warnings(warnings: Sequence[str]) -> str:
-    if not warnings:
-        return ""
-    return (
-        f'<div class="warnings" role="note">\n{markup.paragraph("Before you trust it")}'
-        f"\n{markup.bullets(w[:1].upper() + w[1:] for w in warnings)}\n</div>"
-    )
-
-
 def _settings(row: results.Row) -> str:
     known = results.settings(row) | {k: row.get(k) for k in ("seed", "fold")}
     used = {name: value for name, value in known.items() if value is not None}
     return markup.section("settings", "Its hyper-parameters", markup.facts(used))
 
 
-def _replay(run: record.Record) -> str:
+def replay_section(experiment: str, folder: Path) -> str:
+    """Markup of the command that ``replay`` makes.
+
+    Args:
+        experiment: the script.
+        folder: the run folder.
+    """
     return markup.section(
         "replay",
         "The command that replays this run",
-        markup.command(replay(run.config["experiment"], run.folder)),
+        markup.command(replay(experiment, folder)),
         markup.paragraph("One click selects all of it.", kind="note"),
     )

@@ -137,6 +137,33 @@ def picture(png: bytes, *, alt: str, caption: Sequence[str]) -> str:
     )
 
 
+def numbers(*items: tuple[str, str, str]) -> str:
+    """Numbers that are read at a glance, the first one above all.
+
+    Args:
+        items: what it is, the number, and what to know of it, each as plain text.
+    """
+    pieces = (
+        f'<div class="{"" if i else "first"}"><dt>{text(name)}</dt>'
+        f'<dd>{text(value)}</dd><dd class="note">{text(note)}</dd></div>\n'
+        for i, (name, value, note) in enumerate(items)
+    )
+    return f'<dl class="numbers">\n{"".join(pieces)}</dl>'
+
+
+def warnings(sentences: Sequence[str]) -> str:
+    """A box that is not overlooked; empty without sentences.
+
+    Args:
+        sentences: plain text; their first letters are made capitals.
+    """
+    if not sentences:
+        return ""
+    items = bullets(s[:1].upper() + s[1:] for s in sentences)
+    heading = paragraph("Before you trust it")
+    return f'<div class="warnings" role="note">\n{heading}\n{items}\n</div>'
+
+
 def facts(pairs: Mapping[str, Any]) -> str:
     """Names and values; a mapping among the values is spread out under its name.
 

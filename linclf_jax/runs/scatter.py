@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_TICKS = 8
-EDGE = 0.1  # of a power of ten, that is still on the axis beyond the outermost point
 # Light enough for the dark points and the crosses, dark enough for the bright points.
 GROUND = "#e9e9ec"
 DIVERGED = {"color": "#a0a0a0", "marker": "x", "s": 7, "linewidths": 0.6}
@@ -71,7 +69,7 @@ def _draw_points(
 
 
 def _rate_axis(axis: Axes, rates: np.ndarray) -> None:
-    ticks = _ticks(rates)
+    ticks = figures.log_ticks(rates)
     axis.set_facecolor(GROUND)
     axis.set_xscale("log")
     axis.set_xlim(rates.min() / 1.3, rates.max() * 1.3)
@@ -89,7 +87,7 @@ def _l2_axis(axis: Axes, l2: np.ndarray) -> np.ndarray:
     margin = max((high / low) ** 0.05, 1.3)
     strip = low / margin**3
     heights = np.where(l2 > 0, l2, strip)
-    ticks = _ticks(positive)
+    ticks = figures.log_ticks(positive)
     labels = [figures.short_number(tick) for tick in ticks]
     if positive.size < l2.size:
         ticks, labels = [strip, *ticks], ["0", *labels]
@@ -100,17 +98,6 @@ def _l2_axis(axis: Axes, l2: np.ndarray) -> np.ndarray:
     axis.set_yticks(ticks, labels)
     axis.set_yticks([], minor=True)
     return heights
-
-
-def _ticks(values: np.ndarray) -> list[float]:
-    """The values themselves where they are few; else powers of ten among them."""
-    distinct = np.unique(values)
-    if distinct.size <= MOST_TICKS:
-        return distinct.tolist()
-    first, last = np.log10(distinct[[0, -1]])
-    powers = np.arange(np.ceil(first - EDGE), np.floor(last + EDGE) + 1)
-    powers = powers[:: -(-powers.size // MOST_TICKS)] if powers.size else powers
-    return (10.0**powers if powers.size > 1 else distinct[[0, -1]]).tolist()
 
 
 def _mark(axis: Axes, rate: float, height: float) -> None:

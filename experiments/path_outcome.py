@@ -1,0 +1,247 @@
+"""What a path comes to, once it is solved: results, choice, test, report."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import console, evaluation
+from experiments import problem as problem_lib
+from experiments.path_problem import Problem
+from linclf_jax.fit import path as path_lib
+from linclf_jax.fit import verdicts
+from linclf_jax.fit.path import Choices, CrossValidation
+from linclf_jax.fit.settings import Static
+from linclf_jax.runs import directory, formats, model, path_report, report_answer
+
+Rows = list[dict[str, Any]]
+
+
+class Outcome(NamedTuple):
+    """What a finished path leaves in memory; the folder holds all but the time."""
+
+    folder: Path
+    rows: Rows
+    selected: dict[str, Any]
+    seconds: float  # of all fits, compilation and scores included
+
+
+def finish(
+    folder: Path, problem: Problem, found: CrossValidation, seconds: float
+) -> Outcome:
+    """Writes rows and curves, chooses, tests once, draws the report and seals.
+
+    Args:
+        folder: The run folder.
+        problem: Flags and data.
+        found: All fits, and how well they do.
+        seconds: What they took.
+
+    Raises:
+        ValueError: No penalty has fits that ended well; rows and curves are written.
+    """
+    found_rows = rows(problem, found)
+    directory.write_rows(folder / "results.jsonl", found_rows)
+    directory.write_arrays(folder / "history.npz", history(found))
+    choices = path_lib.choose(found)
+    place = getattr(choices, problem.config.choice)
+    params = jax.tree.map(lambda array: jnp.asarray(array[place]), found.params)
+    selected = {
+        **describe(problem, found, choices),
+        "row": found_rows[(place + 1) * found.info.status.shape[1] - 1],
+        # The test split is touched here and nowhere else.
+        "test": evaluation.measure(
+            params,
+            *problem_lib.scaled(problem.scaling, problem.dataset.test),
+            Static(num_classes=len(problem.dataset.class_names)),
+        ),
+    }
+    stored = model.Model(params, problem.scaling, problem.dataset.class_names)
+    model.save(folder / "selected.safetensors", stored)
+    directory.write_json(folder / "selected.json", selected)
+    path_report.write(folder)
+    directory.seal(folder)
+    return Outcome(folder, found_rows, formats.plain(selected), seconds)
+
+
+def rows(problem: Problem, found: CrossValidation) -> Rows:
+    """Returns one row for each fit: of a penalty, its folds and then the fit to all."""
+    count, lanes = found.info.status.shape
+    seen = np.full(lanes, len(problem.labels))
+    if problem.folds is not None:
+        seen[:-1] -= np.bincount(problem.folds)
+    return [
+        formats.plain(_row(problem, found, (place, lane), int(seen[lane])))
+        for place in range(count)
+        for lane in range(lanes)
+    ]
+
+
+def _row(
+    problem: Problem, found: CrossValidation, at: tuple[int, int], num_rows: int
+) -> dict[str, Any]:
+    place, lane = at
+    lanes = found.info.status.shape[1]
+    is_fold = lane < lanes - 1
+    l2 = float(found.l2[place])
+    info = verdicts.Info(*(values[at] for values in found.info))
+    return {
+        "lane": place * lanes + lane,
+        "l2": l2,
+        "C": _inverse(problem, l2, num_rows),
+        "fold": lane if is_fold else None,
+        "preprocessing": problem.config.preprocessing,
+        "status": info.status,
+        "train_loss": found.train.loss[at],
+        "train_accuracy": found.train.accuracy[at],
+        "val_loss": found.validation.loss[at] if is_fold else None,
+        "val_accuracy": found.validation.accuracy[at] if is_fold else None,
+        "steps": info.newton_steps,
+        "objective": info.objective,
+        "gap": info.gap,
+        "relative_gap": info.relative_gap,
+        "gradient_norm": info.gradient_norm,
+        "products": info.products,
+    }
+
+
+def _inverse(problem: Problem, l2: float, num_rows: int) -> float:
+    num_classes = len(problem.dataset.class_names)
+    return path_lib.inverse_strength(l2, num_rows, num_classes)
+
+
+def history(found: CrossValidation) -> dict[str, np.ndarray]:
+    """Returns what is drawn over the path, the largest penalty first."""
+    if found.validation.loss.shape[1] == 0:
+        held_out = {
+            "loo_loss": found.loss.mean,
+            "loo_se": found.loss.standard_error,
+            "loo_accuracy": found.accuracy.mean,
+        }
+    else:
+        held_out = {
+            "val_loss": found.validation.loss,
+            "val_loss_mean": found.loss.mean,
+            "val_loss_se": found.loss.standard_error,
+            "val_accuracy": found.validation.accuracy,
+            "val_accuracy_mean": found.accuracy.mean,
+            "val_accuracy_se": found.accuracy.standard_error,
+        }
+    return {
+        "l2s": found.l2,
+        **held_out,
+        "coefficients": np.asarray(found.params.W, np.float32),
+        "newton_steps": found.info.newton_steps,
+        "products": found.info.products,
+        "relative_gap": found.info.relative_gap,
+    }
+
+
+def describe(
+    problem: Problem, found: CrossValidation, choices: Choices
+) -> dict[str, Any]:
+    """Returns what ``selected.json`` says before the test: the choice, and why."""
+    rule, num_rows = problem.config.choice, len(problem.labels)
+
+    def told(place: int) -> dict[str, Any]:
+        l2 = float(found.l2[place])
+        return {
+            "l2": l2,
+            "C": _inverse(problem, l2, num_rows),
+            "loss": found.loss.mean[place],
+            "standard_error": found.loss.standard_error[place],
+            "accuracy": found.accuracy.mean[place],
+        }
+
+    place = getattr(choices, rule)
+    return {
+        "lane": (place + 1) * found.info.status.shape[1] - 1,
+        "selected_by": "val_loss" if problem.folds is not None else "loo_loss",
+        "l2": told(place)["l2"],
+        "C": told(place)["C"],
+        "choice": rule,
+        "reason": _reason(problem, told(choices.min)),
+        "minimum": told(choices.min),
+        "one_standard_error": told(choices.one_standard_error),
+        "warnings": list(warnings(problem, found, choices)),
+        "fits": found.info.status.size,
+        "worst_relative_gap": np.max(found.info.relative_gap),
+        "tol": problem.config.tol,
+    }
+
+
+def _reason(problem: Problem, best: dict[str, Any]) -> str:
+    by = "estimated leave-one-out loss"
+    if problem.folds is not None:
+        by = f"mean loss over {problem.config.folds} folds"
+    value = f"{best['loss']:.4f}"
+    if problem.config.choice == "min":
+        return f"the lowest {by}, {value}, of {len(problem.l2s)} penalties"
+    error = f"{best['standard_error']:.4f}"
+    return (
+        f"the strongest of {len(problem.l2s)} penalties whose {by} is within one "
+        f"standard error, {error}, of the lowest, {value}"
+    )
+
+
+def warnings(
+    problem: Problem, found: CrossValidation, choices: Choices
+) -> Iterator[str]:
+    """Yields what a person should know before trusting the choice."""
+    last = len(found.l2) - 1
+    for what, place in (
+        ("best l2", choices.min),
+        ("strongest l2 within one standard error", choices.one_standard_error),
+    ):
+        # No l2 is less than none.
+        if last and found.l2[place] > 0 and place in (0, last):
+            end = "smallest" if place else "largest"
+            yield (
+                f"the {what}, {found.l2[place]:g}, is the {end} of the grid; widen --l2"
+            )
+    failed = ~path_lib.ended_well(found.info)
+    if failed.any():
+        ends = ", ".join(sorted(set(found.info.status[failed].tolist())))
+        yield (
+            f"{failed.sum()} of {failed.size} fits ended as {ends}; their penalties, "
+            f"{failed.any(axis=1).sum()} of {len(failed)}, were not eligible"
+        )
+    stalled = found.info.status == verdicts.STALLED
+    if stalled.any():
+        yield (
+            f"{stalled.sum()} of {stalled.size} fits are as exact as {problem.x.dtype} "
+            f"can hold, which is a relative gap of up to "
+            f"{found.info.relative_gap[stalled].max():.1e}"
+        )
+
+
+def summary(outcome: Outcome) -> str:
+    """Returns what is printed at the end."""
+    folder, _, selected, seconds = outcome
+    columns = ["choice", "l2", "C", "loss", "standard_error", "accuracy"]
+    both = [
+        {"choice": rule, **selected[name]}
+        for rule, name in zip(
+            Choices._fields, ("minimum", "one_standard_error"), strict=True
+        )
+    ]
+    gap, tol = (console.number(selected[k]) for k in ("worst_relative_gap", "tol"))
+    return "\n".join(
+        [
+            "Both choices, with the loss and accuracy on rows that were held out",
+            console.table(both, columns),
+            "",
+            f"Chosen: l2 {console.number(selected['l2'])}; {selected['reason']}",
+            f"  test        {console.test_line(selected['test'])}",
+            f"  certified   {selected['fits']} fits in {seconds:.1f} s, the worst "
+            f"relative gap {gap} (asked for {tol})",
+            *(f"Warning: {warning}" for warning in selected["warnings"]),
+            "",
+            f"Run folder  {folder}",
+            f"Report      {folder / 'report.html'}",
+            f"Replay      {' '.join(report_answer.replay('path', folder))}",
+        ]
+    )

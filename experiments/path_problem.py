@@ -1,0 +1,100 @@
+"""What a path is made of: its flags, scaled data, penalties and folds."""
+
+# ruff: noqa: RUF009 -- flag is dataclasses.field
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.flags import flag, one_of
+from linclf_jax import folds as folds_lib
+from linclf_jax import validation
+from linclf_jax.data import datasets, preprocessing
+from linclf_jax.data.datasets import Dataset
+from linclf_jax.data.preprocessing import Preprocessing
+from linclf_jax.fit import newton, settings, space
+from linclf_jax.fit.path import Choices
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything the script is told."""
+
+    dataset: str = flag("digits", one_of(datasets.NAMES))
+    split_seed: int = flag(0, "Deals the rows into splits, and these into folds.")
+    preprocessing: str = flag(
+        "standardize",
+        f"Fitted on training and validation rows. {one_of(preprocessing.NAMES)}",
+    )
+    l2: space.Axis = flag(
+        space.parse("log:1e-6:1:45"), "Penalties: (l2 / 2) ||W||^2, mean loss."
+    )
+    folds: int = flag(
+        5, "Of the cross-validation over training and validation rows, at least 2."
+    )
+    loo: bool = flag(
+        False, "Approximate leave-one-out in place of folds, from one fit a penalty."
+    )
+    choice: str = flag("min", one_of(Choices._fields))
+    tol: float = flag(1e-6, "Relative duality gap of every fit.")
+    max_newton: int = flag(100, "Newton steps of a fit.")
+    out_dir: str | None = flag(None, "The run folder; a new one in runs/ if unset.")
+    compilation_cache: str | None = flag(
+        None,
+        "A folder for compiled programs; none for no cache; a private one in the "
+        "user's own cache if unset.",
+    )
+
+
+class Problem(NamedTuple):
+    """All that a path needs to know; the test split is there, unscaled, unread."""
+
+    config: Config
+    dataset: Dataset
+    scaling: Preprocessing
+    x: np.ndarray  # (N, D) float32, training and validation rows
+    labels: np.ndarray  # (N,)
+    l2s: np.ndarray  # (K,) float64, from the largest
+    folds: np.ndarray | None  # (N,), the fold of each row; None for leave-one-out
+
+
+def prepare(config: Config) -> Problem:
+    """Loads and scales the data and deals the folds, after checking every flag.
+
+    Raises:
+        ValueError: A flag or the data is bad; nothing has been compiled or written.
+    """
+    l2s = penalties(config)
+    newton.check_limits(config.tol, config.max_newton)
+    if config.choice not in Choices._fields:
+        raise ValueError(
+            f"--choice is {config.choice!r}; expected one of "
+            f"{', '.join(Choices._fields)}"
+        )
+    validation.validate_seed(config.split_seed, name="--split_seed")
+    dataset = datasets.load(config.dataset, split_seed=config.split_seed)
+    x, labels, _ = datasets.joined(dataset.train, dataset.validation)
+    folds = None
+    if not config.loo:
+        folds = folds_lib.deal(labels, config.folds, seed=config.split_seed)
+    scaling = preprocessing.fit(config.preprocessing, x)
+    return Problem(
+        config, dataset, scaling, preprocessing.apply(scaling, x), labels, l2s, folds
+    )
+
+
+def penalties(config: Config) -> np.ndarray:
+    """Returns the values of ``--l2`` from the largest, if they are ones to fit.
+
+    Raises:
+        ValueError: There are none, or one is out of range or comes twice.
+    """
+    values = space.values(config.l2)
+    for value in values:
+        settings.validate_hparam("l2", value)
+    if len(set(values)) < max(len(values), 1):
+        raise ValueError(
+            f"--l2 has {len(values)} values, {len(set(values))} of them distinct; "
+            "expected at least one, and no repetition"
+        )
+    return np.sort(np.asarray(values, np.float64))[::-1]

@@ -1,0 +1,140 @@
+"""Rows that a fit did not see: which they are, and how well it does on them."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from linclf_jax import folds as folds_lib
+from linclf_jax import validation
+from linclf_jax.fit import evaluation, stack
+from linclf_jax.fit.continuation import Point
+from linclf_jax.fit.settings import Static
+from linclf_jax.params import Params
+
+
+class Scores(NamedTuple):
+    """How fits do on some rows; float64 NumPy arrays of one shape."""
+
+    loss: np.ndarray  # mean, without the penalty
+    accuracy: np.ndarray  # share of right predictions
+
+
+class Curve(NamedTuple):
+    """A score on rows that were held out, for each penalty; float64 NumPy arrays."""
+
+    mean: np.ndarray  # (K,)
+    standard_error: np.ndarray  # (K,), of that mean
+
+
+def hard_labels(labels: ArrayLike) -> np.ndarray:
+    """Returns labels that are one class a row: soft targets cannot be right or wrong.
+
+    Args:
+        labels: ``(N,)``.
+
+    Raises:
+        ValueError: They have another shape.
+    """
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise ValueError(
+            f"labels has shape {array.shape}; expected (N,), the class of each row"
+        )
+    return array
+
+
+def masks(labels: np.ndarray, folds: int | ArrayLike, *, seed: int) -> np.ndarray:
+    """Returns which rows each fold holds out, boolean ``(F, N)``.
+
+    Args:
+        labels: ``(N,)`` integers from 0.
+        folds: How many, F, or the fold of each row, ``(N,)`` integers in ``0..F-1``.
+        seed: Of the dealing, where the folds are a number.
+
+    Raises:
+        ValueError: The folds do not fit the labels, or are fewer than two, or one of
+            them is empty.
+    """
+    if isinstance(folds, int | np.integer):
+        folds = folds_lib.deal(labels, int(folds), seed=seed)
+    folds = np.asarray(folds)
+    if folds.shape != labels.shape:
+        raise ValueError(
+            f"folds has shape {folds.shape}; expected {labels.shape}, the fold of each "
+            "row, or their number"
+        )
+    count = int(np.max(folds, initial=-1)) + 1
+    validation.validate_labels(folds, max(count, 1), name="folds")
+    held_out = folds == np.arange(count)[:, None]
+    empty = np.flatnonzero(~held_out.any(axis=1))
+    if count < 2 or empty.size:
+        which = f", and no row in fold {empty[0]}" if empty.size else ""
+        raise ValueError(
+            f"folds goes up to {count - 1}{which}; expected at least two folds, each "
+            "with a row"
+        )
+    return held_out
+
+
+def train_scores(
+    point: Point, x: ArrayLike, labels: np.ndarray, seen: np.ndarray
+) -> Scores:
+    """Returns each lane's scores on the rows that it was fitted to.
+
+    Args:
+        point: The fits.
+        x: Features ``(N, D)``.
+        labels: ``(N,)`` integers in ``0..C-1``.
+        seen: ``(L, N)`` boolean, the rows of each fit.
+
+    Returns:
+        NumPy arrays ``(L,)``, float64.
+    """
+    squares = np.sum(np.square(np.asarray(point.params.W, np.float64)), axis=(1, 2))
+    # Not the measured loss: a class that is absent from a lane has an infinite loss on
+    # the rows held out, and 0 times it is NaN.
+    loss = point.info.objective - 0.5 * point.l2 * squares
+    return Scores(loss, scores(point.params, x, labels, seen).accuracy)
+
+
+def scores(
+    params: Params, x: ArrayLike, labels: np.ndarray, rows: np.ndarray
+) -> Scores:
+    """Returns each lane's mean loss and accuracy on rows of its own.
+
+    Args:
+        params: ``W (L, D, C)`` and ``b (L, C)``.
+        x: Features ``(N, D)``.
+        labels: ``(N,)`` integers in ``0..C-1``.
+        rows: ``(L, N)`` boolean, at least one row for each lane.
+
+    Returns:
+        NumPy arrays ``(L,)``, computed in float64.
+    """
+    with jax.enable_x64(True):
+        wide = Params(*(jnp.asarray(array, jnp.float64) for array in params))
+        found = _evaluate(
+            stack.lanes_last(wide),
+            jnp.asarray(x),
+            jnp.asarray(labels, jnp.int32),
+            jnp.asarray(rows.T, jnp.float64),
+            Static(num_classes=wide.b.shape[1]),
+        )
+    return Scores(*map(np.asarray, found))
+
+
+_evaluate = jax.jit(evaluation.evaluate, static_argnames="static")
+
+
+def curve(values: np.ndarray) -> Curve:
+    """Returns the mean over folds, and ``sd / sqrt(F)``, its standard error.
+
+    Args:
+        values: ``(K, F)``; the standard deviation is that of a sample.
+    """
+    with np.errstate(invalid="ignore"):  # a loss may be infinite
+        spread = np.std(values, axis=1, ddof=1)
+    return Curve(np.mean(values, axis=1), spread / np.sqrt(values.shape[1]))

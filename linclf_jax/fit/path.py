@@ -1,0 +1,284 @@
+"""Regularisation paths, and the choice of a penalty on rows that the fits did not see.
+
+The folds of a cross-validation are lanes over the one ``x``: the rows that a fold holds
+out weigh 0 in its lane. One more lane weighs all rows alike, so that the classifier of
+whichever penalty is chosen is there already. Of each penalty no more is kept than that
+classifier and a few numbers a fold.
+
+Penalties are in the units of the mean loss, in every lane alike; scikit-learn's ``C``
+depends on the number of rows, see ``inverse_strength``.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from linclf_jax.fit import continuation, held_out, verdicts
+from linclf_jax.fit import leave_one_out as loo_lib
+from linclf_jax.fit.held_out import Curve, Scores
+from linclf_jax.fit.verdicts import Info
+from linclf_jax.params import Params
+
+WORST_GAP = 1e-3  # relative, of a fit that stalled and may still be chosen
+
+
+class Path(NamedTuple):
+    """Solutions along a path; NumPy arrays, in the order of the penalties given."""
+
+    l2: np.ndarray  # (K,) float64
+    params: Params  # W (K, L, D, C), b (K, L, C)
+    info: Info  # (K, L) each
+
+
+class CrossValidation(NamedTuple):
+    """What is known of each penalty; NumPy arrays, in the order given."""
+
+    l2: np.ndarray  # (K,) float64
+    params: Params  # W (K, D, C), b (K, C), fitted to all rows
+    info: Info  # (K, F + 1) each; the last lane is the fit to all rows
+    train: Scores  # (K, F + 1) each, on the rows of the fit
+    validation: Scores  # (K, F) each, on the rows that the fold held out
+    loss: Curve  # of the loss on held-out rows
+    accuracy: Curve
+
+
+class Choices(NamedTuple):
+    """Where in a path its best penalties are, by rule."""
+
+    min: int  # the lowest mean loss
+    one_standard_error: int  # the strongest that is no more than its error above that
+
+
+def path(
+    x: ArrayLike,
+    labels: ArrayLike,
+    l2s: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    num_classes: int | None = None,
+    tol: float = 1e-6,
+    max_newton: int = 100,
+) -> Path:
+    """Solves all lanes at all penalties; see ``continuation.follow``.
+
+    Args:
+        x: Features ``(N, D)``.
+        labels: ``(N,)`` integers from 0, or soft targets ``(N, C)``.
+        l2s: ``(K,)``, at least 0, none twice, in any order.
+        weights: ``(L, N)`` for L lanes; ``(N,)`` or None for one.
+        num_classes: C; the largest label plus one if None.
+        tol: Relative gap of every solution.
+        max_newton: Steps of a lane at one penalty.
+
+    Returns:
+        The solutions; of each of K L fits the gap says how far it may be off.
+
+    Raises:
+        ValueError: As ``continuation.follow``; nothing has been compiled.
+
+    >>> x, labels = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 1, 0, 1])
+    >>> found = path(x, labels, [0.01, 1.0])
+    >>> found.params.W.shape, found.info.status.ravel().tolist()
+    ((2, 1, 1, 2), ['converged', 'converged'])
+    """
+    points = continuation.follow(
+        x,
+        labels,
+        l2s,
+        weights=weights,
+        num_classes=num_classes,
+        tol=tol,
+        max_newton=max_newton,
+    )
+    solved = [(jax.tree.map(np.asarray, p.params), p.info) for p in points]
+    return Path(np.asarray(l2s, np.float64), *_in_order(l2s, solved))
+
+
+def cross_validate(
+    x: ArrayLike,
+    labels: ArrayLike,
+    l2s: ArrayLike,
+    folds: int | ArrayLike,
+    *,
+    seed: int = 0,
+    num_classes: int | None = None,
+    tol: float = 1e-6,
+    max_newton: int = 100,
+) -> CrossValidation:
+    """Measures each penalty on the rows that its fits did not see, fold by fold.
+
+    Args:
+        x: Features ``(N, D)``. Rows scaled by statistics of them all take part in the
+            scaling of the fits that hold them out.
+        labels: ``(N,)`` integers from 0.
+        l2s: ``(K,)``, at least 0, none twice, in any order.
+        folds: How many, F: ``folds.deal`` deals each class evenly. Or the fold of each
+            row, ``(N,)`` integers in ``0..F-1``.
+        seed: Of the dealing.
+        num_classes: C; the largest label plus one if None.
+        tol: Relative gap of every solution.
+        max_newton: Steps of a lane at one penalty.
+
+    Returns:
+        Scores, and the fits to all rows. A curve is the mean over folds with its
+        standard error, ``sd / sqrt(F)`` with the sample standard deviation.
+
+    Raises:
+        ValueError: An argument is out of range; nothing has been compiled.
+    """
+    labels = held_out.hard_labels(labels)
+    unseen = held_out.masks(labels, folds, seed=seed)
+    seen = np.concatenate([~unseen, np.ones((1, len(labels)), bool)])
+    points = continuation.follow(
+        x,
+        labels,
+        l2s,
+        weights=seen.astype(np.float64),
+        num_classes=num_classes,
+        tol=tol,
+        max_newton=max_newton,
+    )
+    measured = [
+        (
+            jax.tree.map(lambda array: np.asarray(array[-1]), point.params),
+            point.info,
+            held_out.train_scores(point, x, labels, seen),
+            held_out.scores(
+                jax.tree.map(lambda array: array[:-1], point.params), x, labels, unseen
+            ),
+        )
+        for point in points
+    ]
+    params, info, train, scores = _in_order(l2s, measured)
+    return CrossValidation(
+        np.asarray(l2s, np.float64),
+        params,
+        info,
+        train,
+        scores,
+        *map(held_out.curve, scores),
+    )
+
+
+def leave_one_out(
+    x: ArrayLike,
+    labels: ArrayLike,
+    l2s: ArrayLike,
+    *,
+    num_classes: int | None = None,
+    tol: float = 1e-6,
+    max_newton: int = 100,
+) -> CrossValidation:
+    """Estimates how each penalty does on a row that its fit did not see.
+
+    A cross-validation with a fold for every row, for the price of a single fit at each
+    penalty: see ``leave_one_out.approximate``. For few rows, which cannot spare any.
+
+    Args:
+        x: Features ``(N, D)``.
+        labels: ``(N,)`` integers from 0.
+        l2s: ``(K,)``, none twice, in any order. There is no estimate at 0: it is NaN.
+        num_classes: C; the largest label plus one if None.
+        tol: Relative gap of every solution.
+        max_newton: Steps at one penalty.
+
+    Returns:
+        A cross-validation of no folds, F = 0: the curves are the estimates, with
+        standard errors over rows.
+
+    Raises:
+        ValueError: An argument is out of range; nothing has been compiled.
+    """
+    labels = held_out.hard_labels(labels)
+    points = continuation.follow(
+        x, labels, l2s, num_classes=num_classes, tol=tol, max_newton=max_newton
+    )
+    seen = np.ones((1, len(labels)), bool)
+    measured = []
+    for point in points:
+        estimate = loo_lib.approximate(point.params, x, labels, np.array([point.l2]))
+        params = jax.tree.map(lambda array: np.asarray(array[0]), point.params)
+        train = held_out.train_scores(point, x, labels, seen)
+        measured.append((params, point.info, train, estimate))
+    params, info, train, estimate = _in_order(l2s, measured)
+    share = estimate.accuracy[:, 0]
+    deviation = np.sqrt(share * (1.0 - share))
+    return CrossValidation(
+        np.asarray(l2s, np.float64),
+        params,
+        info,
+        train,
+        Scores(*(np.empty((len(share), 0)) for _ in Scores._fields)),
+        Curve(estimate.loss[:, 0], estimate.standard_error[:, 0]),
+        Curve(share, deviation / np.sqrt(max(len(labels) - 1, 1))),
+    )
+
+
+def choose(found: CrossValidation) -> Choices:
+    """Returns the penalties of lowest loss and of the one-standard-error rule.
+
+    Where several penalties do equally well, the strongest is taken. A penalty of which
+    a fit has not ended well cannot be chosen.
+
+    Args:
+        found: The measurements.
+
+    Raises:
+        ValueError: No penalty has a finite loss and fits that all ended well.
+    """
+    mean, error = found.loss
+    usable = np.isfinite(mean) & ended_well(found.info).all(axis=1)
+    if not usable.any():
+        statuses = sorted(set(found.info.status.ravel().tolist()))
+        raise ValueError(
+            f"found {np.isfinite(mean).sum()} of {len(mean)} penalties with a finite "
+            f"held-out loss, and fits that are {', '.join(statuses)}; expected a "
+            "penalty with such a loss of which all fits end well: try larger ones, or "
+            "allow more steps"
+        )
+
+    def strongest(limit: float) -> int:
+        good = np.flatnonzero(usable & (mean <= limit))
+        return int(good[np.argmax(found.l2[good])])
+
+    best = strongest(np.min(mean[usable]))
+    return Choices(best, strongest(mean[best] + error[best]))
+
+
+def inverse_strength(l2: float, num_rows: int, num_classes: int) -> float:
+    """Returns scikit-learn's ``C`` for the same classifier, infinity for no penalty.
+
+    ``LogisticRegression`` weighs the sum of the losses against ``||coef||^2 / 2``, so
+    that ``C = 1 / (l2 n)``. Of two classes it fits the difference alone: columns
+    ``-w / 2`` and ``w / 2`` of W have half the squared norm of w, and C is twice that.
+
+    Args:
+        l2: At least 0.
+        num_rows: n, the rows of the fit.
+        num_classes: C.
+
+    >>> inverse_strength(0.01, 100, 3), inverse_strength(0.01, 100, 2)
+    (1.0, 2.0)
+    """
+    if l2 == 0:
+        return np.inf
+    return (2.0 if num_classes == 2 else 1.0) / (l2 * num_rows)
+
+
+def ended_well(info: Info) -> np.ndarray:
+    """Returns which fits are as exact as was asked for, or as their dtype can hold.
+
+    Args:
+        info: Of any fits.
+    """
+    stalled = (info.status == verdicts.STALLED) & (info.relative_gap <= WORST_GAP)
+    return (info.status == verdicts.CONVERGED) | stalled
+
+
+def _in_order(l2s: ArrayLike, found: Sequence[Any]) -> Any:
+    """Stacks what was found from the largest penalty on, in the order of ``l2s``."""
+    places = np.argsort(np.argsort(-np.asarray(l2s, np.float64)))
+    return jax.tree.map(lambda *leaves: np.stack(leaves)[places], *found)
