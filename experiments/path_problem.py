@@ -33,7 +33,7 @@ class Config:
         5, "Of the cross-validation over training and validation rows, at least 2."
     )
     loo: bool = flag(
-        False, "Approximate leave-one-out in place of folds, from one fit a penalty."
+        False, "Approximate leave-one-out, from one fit a penalty; --folds is not used."
     )
     choice: str = flag("min", one_of(Choices._fields))
     tol: float = flag(1e-6, "Relative duality gap of every fit.")

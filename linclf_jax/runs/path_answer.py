@@ -148,7 +148,7 @@ def _rules(run: record.Record) -> str:
         markup.paragraph(
             "One standard error: the strongest penalty whose loss is within one "
             "standard error of the lowest.",
-            "C is scikit-learn's, 1 / (l2 n), for the n rows of the fit.",
+            "C is scikit-learn's: 1 / (l2 n) for n rows, of two classes 2 / (l2 n).",
             kind="note",
         ),
     )
