@@ -101,6 +101,20 @@ def test_float32_says_where_its_precision_ends():
     assert_honest(params, info, data, 1e-6)
 
 
+def test_float32_pays_for_the_rounding_of_a_large_bias():
+    # Far from zero the bias is in the thousands, where float32 has steps of 1e-4.
+    data = miniatures.random()
+    data = data._replace(x=(data.x + 3000).astype("float32"))
+    params, info = solve(data, 1e-3, tol=1e-12)
+    assert np.abs(params.b).max() > 1000
+    assert (info.status == verdicts.STALLED).all()
+    found = newton.duality_gap(
+        params, data.x, data.labels, np.full(2, 1e-3), data.weights
+    )
+    assert (found > 1e-12).all()
+    np.testing.assert_allclose(info.gap, found, rtol=0.5)
+
+
 def test_lanes_are_solved_as_if_each_were_alone():
     data = miniatures.random()
     rng = np.random.default_rng(1)
@@ -253,7 +267,7 @@ def test_nothing_but_constant_columns():
 def test_one_class_in_the_data(num_classes):
     data = miniatures.random()
     params, info = newton.solve(
-        data.x, np.zeros(60, int), np.array([0.1, 1e-8]), num_classes=num_classes
+        data.x, np.zeros(60, int), np.array([0.1, 0.0]), num_classes=num_classes
     )
     assert (info.status == verdicts.CONVERGED).all()
     np.testing.assert_array_equal(info.objective, 0)
