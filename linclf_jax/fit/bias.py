@@ -31,25 +31,53 @@ class Look(NamedTuple):
 def examine(problem: Problem, products: jax.Array, b: jax.Array) -> Look:
     """Looks at the data term.
 
+    Two programs, and others for what comes before and after: in one, XLA computes the
+    probabilities again for each of their uses, which takes twice the time.
+
     Args:
         problem: Of L lanes.
         products: ``x @ W``, ``(L, C, N)`` float64.
         b: ``(L, C)``.
     """
+    term = _data_term(problem, products, b)
+    return _look(problem, b, *term)
+
+
+@jax.jit
+def _data_term(
+    problem: Problem, products: jax.Array, b: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the loss ``(L,)``, its gradient ``(L, C)`` and probs ``(L, C, N)``."""
+    shares, targets = problem.shares, problem.targets
     logits = products + b[:, :, None]
-    targets = problem.targets[None]
-    top = jnp.max(logits, axis=1, keepdims=True)
-    exponentials = jnp.exp(logits - top)
+    top = jnp.max(logits, axis=1)
+    exponentials = jnp.exp(logits - top[:, None])
+    total = jnp.sum(exponentials, axis=1)
     # Without the largest, which is 1: a confident row keeps the digits of its loss.
-    rest = jnp.sum(jnp.where(logits < top, exponentials, 0.0), axis=1, keepdims=True)
-    rest = rest + (jnp.sum(logits == top, axis=1, keepdims=True) - 1.0)
-    probs = exponentials / (1.0 + rest)
-    below = jnp.sum(jnp.where(targets > 0.0, targets * (top - logits), 0.0), axis=1)
-    losses = jnp.log1p(rest)[:, 0] + below
+    others = jnp.sum(jnp.where(exponentials < 1.0, exponentials, 0.0), axis=1)
+    others = jnp.where(total < 2.0, others, total - 1.0)  # several are the largest
+    # Minus infinity times a target of 0 is no number.
+    finite = jnp.where(jnp.isfinite(b), b, 0.0)
+    own = jnp.einsum("cn,lcn->ln", targets, products) + finite @ targets
+    ruled_out = jnp.where(jnp.isfinite(b), 0.0, 1.0) @ targets > 0.0
+    losses = jnp.log1p(others) + jnp.where(ruled_out, jnp.inf, top - own)
     # A row without weight may have an infinite loss: it has a class that is absent.
-    counted = jnp.where(problem.shares > 0.0, problem.shares * losses, problem.shares)
-    residual = jnp.sum((probs - targets) * problem.shares[:, None], axis=2)
+    counted = jnp.where(shares > 0.0, shares * losses, shares)
+    probs = exponentials / total[:, None]
+    residual = jnp.einsum("lcn,ln->lc", probs - targets[None], shares)
     residual = jnp.where(problem.present, residual, 0.0)
+    return jnp.sum(counted, axis=1), residual, probs
+
+
+@jax.jit
+def _look(
+    problem: Problem,
+    b: jax.Array,
+    loss: jax.Array,
+    residual: jax.Array,
+    probs: jax.Array,
+) -> Look:
+    """Finds the ways on from here."""
     jacobian = _mean_jacobian(problem, probs)
     matrix = regular(jacobian, problem.present)
     step = -jnp.linalg.solve(matrix, residual[:, :, None])[:, :, 0]
@@ -60,7 +88,6 @@ def examine(problem: Problem, products: jax.Array, b: jax.Array) -> Look:
     mean = jnp.einsum("ln,cn->lc", problem.shares, problem.targets)
     scaling = jnp.log(mean / jnp.maximum(mean + residual, TINY))
     scaling = jnp.where(problem.present, scaling, 0.0)
-    loss = jnp.sum(counted, axis=1)
     return Look(b, loss, residual, step, scaling, decrement, probs, jacobian)
 
 
@@ -88,7 +115,6 @@ def best(
     return look
 
 
-@jax.jit
 def _move(
     problem: Problem,
     products: jax.Array,
@@ -97,10 +123,21 @@ def _move(
     going: jax.Array,
 ) -> tuple[Look, jax.Array]:
     """Tries a step, and counts how many have failed at this place."""
+    trial = examine(problem, products, _moved(look, failed))
+    return _better(trial, look, failed, going)
+
+
+@jax.jit
+def _moved(look: Look, failed: jax.Array) -> jax.Array:
     longest = jnp.max(jnp.abs(look.step), axis=1, keepdims=True)
     newton = look.step / jnp.maximum(longest / LONGEST_STEP, 1.0)
-    step = jnp.where(failed[:, None] == 0, newton, look.scaling)
-    trial = examine(problem, products, look.b + step)
+    return look.b + jnp.where(failed[:, None] == 0, newton, look.scaling)
+
+
+@jax.jit
+def _better(
+    trial: Look, look: Look, failed: jax.Array, going: jax.Array
+) -> tuple[Look, jax.Array]:
     better = going & (trial.loss < look.loss)
     return lanewise.select(better, trial, look), jnp.where(better, 0, failed + going)
 

@@ -128,24 +128,19 @@ def forward(
         l2: ``(L,)`` float64.
         accuracy: Of the best bias: what may be left of the objective, as a share.
     """
-    products, given = _given(problem, W, b)
-    start, absent = given, ~np.asarray(problem.present)
+    products = _products(problem, W)
+    given = start = bias_lib.examine(problem, products, b)
+    absent = ~np.asarray(problem.present)
     if np.any(np.asarray(b)[absent] > -np.inf):
         # The best bias of a class that is absent leaves it no probability.
-        start = _examined(problem, products, jnp.where(absent, -jnp.inf, b))
+        start = bias_lib.examine(problem, products, jnp.where(absent, -jnp.inf, b))
     best = bias_lib.best(problem, products, start, accuracy)
     return _summed(W, l2, given, best)
 
 
-_examined = jax.jit(bias_lib.examine)
-
-
 @jax.jit
-def _given(problem: Problem, W: jax.Array, b: jax.Array) -> tuple[jax.Array, Look]:
-    products = jnp.einsum(
-        "lcd,nd->lcn", W, problem.x, precision=jax.lax.Precision.HIGHEST
-    )
-    return products, bias_lib.examine(problem, products, b)
+def _products(problem: Problem, W: jax.Array) -> jax.Array:
+    return jnp.einsum("lcd,nd->lcn", W, problem.x, precision=jax.lax.Precision.HIGHEST)
 
 
 @jax.jit

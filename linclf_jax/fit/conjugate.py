@@ -73,6 +73,16 @@ def proceed(axes: Axes, system: System, state: State, fewest: int) -> State:
     )
 
 
+def is_solved(system: System, state: State) -> jax.Array:
+    """Returns which lanes have reached their target, and not just stopped, ``(L,)``.
+
+    Args:
+        system: Of L lanes.
+        state: After the last product.
+    """
+    return _dot(state.residual, state.residual) <= system.target
+
+
 def _step(axes: Axes, system: System, state: State) -> State:
     product, shift = _hessian_product(axes, system, state.search)
     curvature = _dot(state.search, product)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.fit import certificate, lanewise, newton, newton_step
+from linclf_jax.fit import certificate, lanewise, newton, newton_step, verdicts
 from linclf_jax.fit import problem as problem_lib
 from linclf_jax.fit.newton import Solver
 from linclf_jax.fit.newton_step import Iterate
@@ -90,9 +90,10 @@ def _points(
         with jax.enable_x64(True):
             every = np.full(len(solver.problem.shares), l2)
             iterate = _start(solver, memories, iterate, every)
-            iterate, info = newton.minimize(
+            iterate, progress = newton.minimize(
                 solver, iterate, every, tol=tol, max_newton=max_newton
             )
+            info = verdicts.info(iterate, progress)
             params = newton.returned(solver, iterate.params)
             memories = [*memories, Memory(l2, iterate.params)][-REMEMBERED:]
         yield Point(l2, params, info)

@@ -9,7 +9,6 @@ import numpy as np
 FEWEST = 2
 
 
-@jax.jit
 def take(tree, lanes: np.ndarray):
     """Returns some lanes of arrays that all have lanes in front.
 
@@ -17,10 +16,9 @@ def take(tree, lanes: np.ndarray):
         tree: NamedTuples of arrays.
         lanes: Which, ``(A,)`` integers; a lane may come twice.
     """
-    return jax.tree.map(lambda array: array[lanes], tree)
+    return tree if _is_every(tree, lanes) else _taken(tree, lanes)
 
 
-@jax.jit
 def put(tree, lanes: np.ndarray, part):
     """Returns ``tree`` with some of its lanes replaced.
 
@@ -29,6 +27,21 @@ def put(tree, lanes: np.ndarray, part):
         lanes: Which, ``(A,)`` integers; one that comes twice has one new value.
         part: Their new values.
     """
+    return part if _is_every(tree, lanes) else _replaced(tree, lanes, part)
+
+
+def _is_every(tree, lanes: np.ndarray) -> bool:
+    """Returns whether these are all lanes in order, which need no copy."""
+    return np.array_equal(lanes, np.arange(len(jax.tree.leaves(tree)[0])))
+
+
+@jax.jit
+def _taken(tree, lanes: np.ndarray):
+    return jax.tree.map(lambda array: array[lanes], tree)
+
+
+@jax.jit
+def _replaced(tree, lanes: np.ndarray, part):
     return jax.tree.map(lambda old, new: old.at[lanes].set(new), tree, part)
 
 

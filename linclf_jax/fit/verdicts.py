@@ -17,8 +17,9 @@ NO_FINITE_OPTIMUM = "no_finite_optimum"  # l2 = 0, and every row can be told apa
 STALLED = "stalled_at_precision"
 INVALID = "invalid"
 
-# A step is slow that leaves more than this much of the gap and lowers the objective by
-# less than this share. Two in a row: the float32 products are too coarse.
+# A step is slow that leaves more than this much of the gap, or follows a direction that
+# could not be solved for, and lowers the objective by less than this share. Two in a
+# row: the float32 products are too coarse.
 SLOW_GAP = 0.5
 SLOW_DECREASE = 1e-3
 SLOW_STEPS = 2
@@ -49,6 +50,7 @@ class Progress(NamedTuple):
     steps: np.ndarray
     products: np.ndarray
     promised: np.ndarray  # decrease by the model of the last step
+    solved: np.ndarray  # whether its direction was as exact as was asked for
     objective: np.ndarray  # before the last step
     distance: np.ndarray  # from the optimum, by the gap, before the last step
     lowest: np.ndarray  # distance so far
@@ -70,6 +72,7 @@ def begin(num_lanes: int) -> Progress:
         steps=counts[0],
         products=counts[1],
         promised=infinite[0],
+        solved=np.ones(num_lanes, bool),
         objective=infinite[1],
         distance=infinite[2],
         lowest=infinite[3],
@@ -131,7 +134,7 @@ def _count(progress: Progress, found: Certificate, tol: float) -> None:
     decrease = progress.objective - found.objective
     # Without a penalty there is no gap to go by.
     distance = np.where(np.isfinite(found.gap), found.gap, found.gradient_norm**2)
-    slow = distance > SLOW_GAP * progress.distance
+    slow = (distance > SLOW_GAP * progress.distance) | ~progress.solved
     slow &= decrease < SLOW_DECREASE * found.objective
     vain = distance > VAIN_GAP * progress.lowest
     vain &= decrease < max(VAIN_DECREASE * tol, ROUNDING) * found.objective
