@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
 
-from linclf_jax.fit import certificate, newton
+from linclf_jax.fit import certificate, newton, newton_step
+from linclf_jax.fit import problem as problem_lib
 from linclf_jax.params import Params
 from tests import miniatures, reference_solver
 
@@ -250,7 +252,8 @@ def test_absent_class_costs_nothing():
 
 NARROW = """
 import jax, numpy as np
-from linclf_jax.fit import certificate, newton
+from linclf_jax.fit import certificate, newton, newton_step
+from linclf_jax.fit import problem as problem_lib
 from tests import miniatures
 from tests.certificate_test import random_params
 assert not jax.config.jax_enable_x64
@@ -313,3 +316,25 @@ def test_bad_input_is_refused(change, message):
     }
     with pytest.raises(ValueError, match=message):
         certificate.certify(**(args | change))
+
+
+@pytest.mark.parametrize("size", [1e-7, 1e-3, 0.3])
+def test_what_a_rounded_bias_costs_is_bounded(size):
+    data = miniatures.random()
+    params = random_params(data, scale=0.3)
+    change = size * np.random.default_rng(4).normal(size=params.b.shape)
+    with jax.enable_x64(True):
+        l2 = jnp.full(2, 0.01)
+        problem = problem_lib.prepare(
+            data.x, data.labels, num_lanes=2, weights=data.weights
+        )
+        W = jnp.asarray(params.W.transpose(0, 2, 1))
+        best = certificate.forward(problem, W, jnp.asarray(params.b), l2)
+        found = newton_step.with_bias(problem, best, best.b + change)
+        truth = certificate.forward(problem, W, best.b + change, l2)
+    above = np.asarray(found.objective - best.best)
+    cost = np.asarray(truth.objective - best.best)
+    assert (above >= cost - 2e-15).all()
+    # To third order: no more than the range of the change more than it costs.
+    assert (above <= (1 + 2 * np.ptp(change, axis=1)) * cost + 2e-15).all()
+    assert (np.asarray(found.excess) >= above - 1e-15).all()

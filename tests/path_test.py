@@ -291,3 +291,13 @@ def test_bad_input_is_refused_before_anything_is_compiled(
     given = {"labels": labels, "l2s": [0.1], "folds": 3, **changes}
     with pytest.raises(ValueError, match=message):
         path.cross_validate(x, **given)
+
+
+def test_a_leave_one_out_too_large_is_refused_before_the_first_fit(monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("a penalty was solved")
+
+    monkeypatch.setattr(continuation.newton, "minimize", never)
+    x = np.random.default_rng(0).normal(size=(210, 220))
+    with pytest.raises(ValueError, match=r"20790 unknowns.* 9\.7 GiB.* 8\.0 GiB"):
+        path.leave_one_out(x, np.arange(210) % 100, [0.1])

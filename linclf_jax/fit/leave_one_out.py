@@ -99,7 +99,7 @@ def approximate(
         )
         lanes = _lanes(problem, params, l2)
         num_rows, num_features = problem.x.shape
-        _require_memory(num_rows, num_features, lanes.b.shape[1], max_bytes)
+        require_memory(num_rows, num_features, lanes.b.shape[1], max_bytes)
         features = jnp.asarray(_row_space(np.asarray(problem.x)))
         # One after the other: a lane's Hessian may fill the memory.
         each = (Lane(*lane) for lane in zip(*lanes, strict=True))
@@ -119,7 +119,20 @@ def _lanes(problem: problem_lib.Problem, params: Params, l2: np.ndarray) -> Lane
     return Lane(W, b, jnp.asarray(l2), problem.shares, problem.present)
 
 
-def _require_memory(rows: int, features: int, classes: int, max_bytes: int) -> None:
+def require_memory(
+    rows: int, features: int, classes: int, max_bytes: int = MAX_BYTES
+) -> None:
+    """Refuses a problem whose estimate takes too much memory.
+
+    Args:
+        rows: N.
+        features: D.
+        classes: C.
+        max_bytes: Of memory for one lane.
+
+    Raises:
+        ValueError: It takes more; with what it takes.
+    """
     unknowns = (min(rows - 1, features) + 1) * (classes - 1)
     needed = 8 * (3 * unknowns**2 + 4 * rows * classes**2)
     if needed > max_bytes:

@@ -71,7 +71,7 @@ def step(
     tol: float,
     dtype: np.dtype,
 ) -> Step:
-    """Makes a Newton step; no objective rises.
+    """Makes a Newton step; no objective rises, but for ``NOISE``.
 
     Args:
         problem: Of L lanes, at least ``lanewise.FEWEST``.
@@ -224,7 +224,7 @@ def _judged(
 ) -> tuple[tuple[jax.Array, Forward], jax.Array]:
     """Takes the best bias, and says where the objective has fallen as it should."""
     b = rounded(ahead.b, dtype)
-    ahead = _with_bias(problem, ahead, b)
+    ahead = with_bias(problem, ahead, b)
     before = iterate.ahead.objective
     allowed = SUFFICIENT * size * change.slope + NOISE * jnp.abs(before)
     return (b, ahead), ahead.objective <= before + allowed
@@ -240,12 +240,17 @@ def rounded(array: jax.Array, dtype: np.dtype) -> jax.Array:
     return array.astype(dtype).astype(jnp.float64)
 
 
-def _with_bias(problem: Problem, ahead: Forward, b: jax.Array) -> Forward:
+def with_bias(problem: Problem, ahead: Forward, b: jax.Array) -> Forward:
     """Accounts for a bias that is the best one but for rounding.
 
     Where the bias moves by d with a range of r, no third derivative of a row's loss
     exceeds r times the second. So it lies above its tangent by at most e^r / 2 times
     d.J d (Bach, Self-concordant analysis for logistic regression, 2010).
+
+    Args:
+        problem: Of L lanes.
+        ahead: With the best bias.
+        b: ``(L, C)`` float64, near it.
     """
     change = jnp.where(problem.present, b - ahead.b, 0.0)
     reach = jnp.max(change, axis=1) - jnp.min(change, axis=1)

@@ -190,12 +190,15 @@ def leave_one_out(
         standard errors over rows.
 
     Raises:
-        ValueError: An argument is out of range; nothing has been compiled.
+        ValueError: An argument is out of range, or the estimate takes too much memory;
+            no penalty has been solved.
     """
     labels = held_out.hard_labels(labels)
+    count = int(labels.max()) + 1 if num_classes is None else num_classes
     points = continuation.follow(
         x, labels, l2s, num_classes=num_classes, tol=tol, max_newton=max_newton
     )
+    loo_lib.require_memory(*np.shape(x), count)
     seen = np.ones((1, len(labels)), bool)
     measured = []
     for point in points:
