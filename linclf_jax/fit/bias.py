@@ -105,13 +105,13 @@ def best(
         given: Where to start.
         accuracy: The decrement to reach, as a share of the loss.
     """
-    look, failed = given, np.zeros(len(given.b), np.int32)
+    look, failed = given, jnp.zeros(len(given.b), jnp.int32)
     for _ in range(MAX_LOOKS):
         rest = np.asarray(look.decrement) > np.asarray(accuracy) * np.asarray(look.loss)
         going = rest & (np.asarray(failed) < 2)
         if not going.any():
             break
-        look, failed = _move(problem, products, look, failed, going)
+        look, failed = _move(problem, products, look, failed, jnp.asarray(going))
     return look
 
 

@@ -198,7 +198,8 @@ def leave_one_out(
     points = continuation.follow(
         x, labels, l2s, num_classes=num_classes, tol=tol, max_newton=max_newton
     )
-    loo_lib.require_memory(*np.shape(x), count)
+    num_rows, num_features = np.shape(x)
+    loo_lib.require_memory(num_rows, num_features, count)
     seen = np.ones((1, len(labels)), bool)
     measured = []
     for point in points:
