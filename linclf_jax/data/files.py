@@ -1,64 +1,130 @@
-"""Readers of data files, which check all that a file says of itself."""
+"""Readers of data files, each of which checks all that a file says of itself.
 
-import gzip
-import math
-import struct
-import zlib
+=============  =====================================================================
+ending         what is read
+=============  =====================================================================
+``.npy``       an array, memory-mapped
+``.npz``       its array ``features`` or ``labels``, or its only one, or that which
+               ``FILE.npz:NAME`` names
+``.parquet``   a column a feature, or one of lists ``features``; the column ``label``
+``.bin``       CIFAR-10 or CIFAR-100
+anything else  IDX, as it is or compressed by gzip
+=============  =====================================================================
+
+Features are integers, float16, bfloat16, float32 or float64, and keep their dtype.
+Nothing is unpickled, but for Python batches of CIFAR by a reader of arrays alone.
+"""
+
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-# The third byte of an IDX file: the type of its numbers, most significant byte first.
-_IDX_TYPES = {
-    0x08: np.dtype("u1"),
-    0x09: np.dtype("i1"),
-    0x0B: np.dtype(">i2"),
-    0x0C: np.dtype(">i4"),
-    0x0D: np.dtype(">f4"),
-    0x0E: np.dtype(">f8"),
+from linclf_jax.data import cifar, door, idx, labels, npy, npz, tables
+from linclf_jax.data.door import BadFileError
+from linclf_jax.data.labels import Labels
+
+Header = tuple[tuple[int, ...], np.dtype]  # shape and dtype
+read_idx = idx.read
+read_cifar = cifar.read
+
+
+class _Format(NamedTuple):
+    """How the files of a format are read."""
+
+    peek: Callable[[str | Path], Header]
+    read: Callable[[str | Path, int | None], np.ndarray]
+    peek_labels: Callable[[str | Path], Header]
+    read_labels: Callable[[str | Path, int | None], np.ndarray]
+
+
+_IDX = _Format(idx.peek, idx.read, idx.peek, idx.read)
+_FORMATS = {
+    ".npy": _Format(npy.peek, npy.read, npy.peek, npy.read),
+    ".npz": _Format(
+        functools.partial(npz.peek, "features"),
+        functools.partial(npz.read, "features"),
+        functools.partial(npz.peek, "labels"),
+        functools.partial(npz.read, "labels"),
+    ),
+    ".parquet": _Format(
+        tables.peek, tables.read, tables.peek_labels, tables.read_labels
+    ),
+    ".bin": _Format(cifar.peek, cifar.read_images, cifar.peek, cifar.read_labels),
 }
-_GZIP = b"\x1f\x8b"
 
 
-def read_idx(path: str | Path) -> np.ndarray:
-    """Returns the array of an IDX file, the format of MNIST and its relatives.
+def read_features(path: str | Path, *, max_bytes: int | None = None) -> np.ndarray:
+    """Returns the features of a file, once all of them have been looked at.
 
     Args:
-        path: The file, as it is or compressed by gzip, whatever it is called.
+        path: The file, of any of the formats above.
+        max_bytes: Most memory that they may take; what the machine has if None.
 
     Returns:
-        An array of the shape and type that the file says, in the machine's byte order.
+        ``(N, D)``, or images ``(N, H, W)`` or ``(N, H, W, 3)``, in the file's dtype.
 
     Raises:
-        ValueError: The file is missing, damaged, cut short or too long, or is no IDX
-            file.
+        ValueError: The file is missing, damaged, too long, too large, or of another
+            format; or holds NaN or infinity, with the count and the first place.
     """
-    try:
-        content = Path(path).read_bytes()
-        if content.startswith(_GZIP):
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: {error}; expected an IDX file") from error
-    return _parse_idx(content, str(path))
+    peek(path)
+    return door.check_features(_format(path).read(path, max_bytes), path)
 
 
-def _parse_idx(content: bytes, name: str) -> np.ndarray:
-    magic = content[:4]
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES:
-        raise ValueError(
-            f"{name} begins with the bytes {magic.hex(' ')}; expected those of an IDX "
-            "file, 00 00, a type of 08 to 0e, a number of dimensions"
-        )
-    start = 4 + 4 * magic[3]
-    if len(content) < start:
-        raise ValueError(f"{name} ends within its header, after {len(content)} bytes")
-    shape = struct.unpack(f">{magic[3]}I", content[4:start])
-    dtype = _IDX_TYPES[magic[2]]
-    expected = start + math.prod(shape) * dtype.itemsize
-    if len(content) != expected:
-        raise ValueError(
-            f"{name} holds {len(content)} bytes; expected {expected}, for {dtype.name} "
-            f"of shape {shape}"
-        )
-    array = np.frombuffer(content, dtype, offset=start).reshape(shape)
-    return array.astype(dtype.newbyteorder("="))
+def read_labels(path: str | Path, class_names: tuple[str, ...] | None = None) -> Labels:
+    """Returns the labels of a file as classes.
+
+    Args:
+        path: The file, of any of the formats above.
+        class_names: Of the training rows, for labels of other rows; None finds them.
+
+    Returns:
+        Classes ``(N,)`` int32 and the names of all classes: integers are classes
+        themselves, texts are mapped in sorted order.
+
+    Raises:
+        ValueError: As ``read_features``, or as ``labels.from_array``.
+    """
+    found = _format(path).read_labels(path, None)
+    return labels.from_array(found, class_names, path)
+
+
+def peek(path: str | Path) -> Header:
+    """Returns shape and dtype of features, from the header.
+
+    Args:
+        path: The file, of any of the formats above.
+
+    Raises:
+        ValueError: The file is missing, the header is damaged, or what it describes
+            can be no features.
+    """
+    shape, dtype = _format(path).peek(path)
+    door.check_kind(shape, dtype, path)
+    return shape, dtype
+
+
+def peek_labels(path: str | Path) -> int:
+    """Returns how many labels there are, from the header.
+
+    Args:
+        path: The file, of any of the formats above.
+
+    Raises:
+        ValueError: The file is missing, or the header is damaged.
+    """
+    (shape, _) = _format(path).peek_labels(path)
+    if not shape:
+        raise BadFileError(f"{path} holds a single number; expected one a row")
+    return shape[0]
+
+
+def _format(path: str | Path) -> _Format:
+    name = str(path)
+    if Path(path).is_dir():
+        raise BadFileError(f"{path} is a folder; expected a file")
+    kind = ".npz" if ".npz:" in name else Path(path).suffix.lower()
+    return _FORMATS.get(kind, _IDX)
