@@ -4,13 +4,13 @@ A cache entry is code that will be executed. So the cache lies in a folder that 
 but its owner can write to, and one that somebody else owns is refused.
 """
 
-import os
-import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
+
+from linclf_jax.data import private_folder
 
 NONE = "none"
 # Below JAX's default of a second, which is as long as a whole tile program compiles.
@@ -48,7 +48,12 @@ def enable_cache(
         return Path(named)
     try:
         path = Path(folder) if folder else default_folder()
-        make_private(path)
+        private_folder.make(path)
+    except ValueError as error:
+        raise ValueError(
+            f"--compilation_cache: {error}, because what lies there is executed, or "
+            f"{NONE}"
+        ) from error
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         if folder:
             raise ValueError(
@@ -68,43 +73,4 @@ def default_folder() -> Path:
     Raises:
         RuntimeError: The user has no home folder.
     """
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    # A relative path there is invalid, says the specification, and to be ignored.
-    base = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
-    return base / "linclf_jax" / "xla"
-
-
-def make_private(folder: Path) -> None:
-    """Makes a folder that only its owner can use, or closes one that others can.
-
-    Windows has no modes: there the folder is as private as the one it lies in.
-
-    Args:
-        folder: Where; folders above it are made, too.
-
-    Raises:
-        ValueError: It is a symbolic link, no folder, or somebody else's.
-        OSError: It cannot be made, closed to others or written.
-    """
-    if folder.is_symlink():
-        raise ValueError(_refusal(folder, f"a symbolic link to {folder.readlink()}"))
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(_refusal(folder, "no folder"))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.name != "nt":
-        found = folder.lstat()
-        if found.st_uid != os.geteuid():
-            raise ValueError(_refusal(folder, f"owned by user {found.st_uid}"))
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            folder.chmod(0o700)
-            if stat.S_IMODE(folder.lstat().st_mode) & 0o077:
-                raise PermissionError(f"{folder} stays open to others")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{folder} cannot be written")
-
-
-def _refusal(folder: Path, found: str) -> str:
-    return (
-        f"--compilation_cache: {folder} is {found}; expected a folder of your own, "
-        f"because what lies there is executed, or {NONE}"
-    )
+    return private_folder.in_user_cache("xla")

@@ -1,7 +1,6 @@
 """The cache folder is private or refused, and a second process compiles nothing."""
 
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -67,10 +66,6 @@ def settings():
         jax.config.update(name, value)
 
 
-def mode(path):
-    return stat.S_IMODE(path.lstat().st_mode)
-
-
 def test_a_second_process_takes_its_programs_from_the_cache(tmp_path):
     folder, hits, result = start(XDG_CACHE_HOME=str(tmp_path))
     assert Path(folder) == tmp_path / "linclf_jax" / "xla"
@@ -103,27 +98,6 @@ def test_a_damaged_entry_is_compiled_anew(tmp_path):
         path.write_bytes(path.read_bytes()[:-100])  # as a full disk leaves it
     again = start(complaint="Error reading persistent compilation cache", **cache)
     assert again == (folder, 0, result)
-
-
-@posix
-@pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_a_new_folder_is_private_from_its_first_moment(tmp_path, monkeypatch, umask):
-    monkeypatch.setattr(Path, "chmod", lambda *_: pytest.fail("closed too late"))
-    before = os.umask(umask)
-    try:
-        compilation.make_private(tmp_path / "new" / "xla")
-    finally:
-        os.umask(before)
-    assert mode(tmp_path / "new" / "xla") == 0o700
-
-
-@posix
-@pytest.mark.parametrize("loose", [0o777, 0o755, 0o770, 0o701])
-def test_a_folder_that_is_open_to_others_is_closed(tmp_path, loose):
-    (tmp_path / "xla").mkdir()
-    (tmp_path / "xla").chmod(loose)
-    compilation.make_private(tmp_path / "xla")
-    assert mode(tmp_path / "xla") == 0o700
 
 
 @posix
