@@ -9,9 +9,11 @@ from linclf_jax import (
     audit,
     curvature,
     gradients,
+    interop,
     losses,
     metrics,
     params,
+    regularization,
     results,
     validation,
 )
@@ -25,9 +27,11 @@ __all__ = [
     "audit",
     "curvature",
     "gradients",
+    "interop",
     "losses",
     "metrics",
     "params",
+    "regularization",
     "results",
     "validation",
 ]

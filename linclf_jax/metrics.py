@@ -143,8 +143,7 @@ def per_class_recall(confusion: jax.Array) -> jax.Array:
         confusion: ``(C, C)`` counts, as from ``confusion_matrix``.
 
     Returns:
-        ``(C,)``, NaN for a class without examples: average with ``nanmean`` for the
-        mean per-class recall.
+        ``(C,)``, NaN for a class without examples.
 
     Raises:
         ValueError: The counts are no square matrix.
@@ -154,6 +153,26 @@ def per_class_recall(confusion: jax.Array) -> jax.Array:
     totals = jnp.sum(confusion, axis=-1)
     recall = jnp.diagonal(confusion) / jnp.maximum(totals, 1)
     return jnp.where(totals > 0, recall, jnp.nan)
+
+
+def mean_per_class_recall(confusion: jax.Array) -> jax.Array:
+    """Returns the mean of ``per_class_recall`` over the classes that have examples.
+
+    Also called balanced accuracy: every class counts alike, however rare it is.
+
+    Args:
+        confusion: ``(C, C)`` counts, as from ``confusion_matrix``.
+
+    Returns:
+        A scalar; NaN where no class has examples.
+
+    Raises:
+        ValueError: The counts are no square matrix.
+
+    >>> print(mean_per_class_recall(jnp.array([[9, 0], [1, 0]])))
+    0.5
+    """
+    return jnp.nanmean(per_class_recall(confusion))
 
 
 def reliability(probs: jax.Array, labels: jax.Array, *, bins: int = 15) -> Reliability:

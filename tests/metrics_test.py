@@ -71,6 +71,10 @@ def test_against_scikit_learn(seed):
             metrics.per_class_recall(confusion),
             sklearn_metrics.recall_score(labels, predictions, average=None),
         ),
+        (
+            metrics.mean_per_class_recall(confusion),
+            sklearn_metrics.balanced_accuracy_score(labels, predictions),
+        ),
     ]
     for ours, theirs in pairs:
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
@@ -83,6 +87,9 @@ def test_rows_of_the_confusion_matrix_are_true_classes():
     assert confusion.dtype == jnp.int32
     recall = metrics.per_class_recall(confusion)
     np.testing.assert_allclose(recall, [1 / 3, np.nan, 0.0])
+    # Of the two classes that are there.
+    np.testing.assert_allclose(metrics.mean_per_class_recall(confusion), 1 / 6)
+    assert np.isnan(metrics.mean_per_class_recall(jnp.zeros((2, 2))))
 
 
 def test_confusion_matrix_does_not_count_what_is_out_of_range():
@@ -272,6 +279,7 @@ def all_metrics(logits, labels, weights):
         metrics.negative_log_likelihood(logits, labels, weights),
         confusion,
         metrics.per_class_recall(confusion),
+        metrics.mean_per_class_recall(confusion),
         metrics.reliability(probs, labels),
         metrics.expected_calibration_error(probs, labels),
     )

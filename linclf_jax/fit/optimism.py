@@ -1,0 +1,143 @@
+"""How much the best of many flatters itself on the rows that it was chosen on.
+
+The best of L lanes is the one that is good and was lucky, and its own score counts the
+luck as merit. With lane means ``s_l`` over the N rows and the best lane l*, the number
+wanted is ``E[true mean of l* - s_l*]``, which is 0 for a single lane.
+
+The choice is made again on each of B bootstrap samples of the rows, and what it chose
+is scored on the rows that the sample left out, about a third, which had no part in it:
+
+    correction = mean_b [ out_b(l_b) - out_b(l*) ]
+
+with ``l_b`` the winner of sample b and ``out_b`` a lane's mean over the rows left out.
+The first term is the estimate of Tsamardinos, Greasidou and Borboudakis,
+"Bootstrapping the out-of-sample predictions for efficient and accurate
+cross-validation" (2018), which replaced the correction by folds of Tibshirani and
+Tibshirani, "A bias correction for the minimum error rate in cross-validation" (2009):
+chosen and scored on disjoint rows, it is free of the luck. Over all samples the second
+term has the mean ``s_l*`` exactly, for rows are left out evenly; sample by sample it
+takes the same rows as the first, so that their noise cancels, to 0 where one lane
+always wins.
+
+A sample holds about 0.63 N distinct rows, and a choice by fewer rows is a little worse:
+the estimate errs towards more flattery. Scoring the winners on their own sample would
+overstate it by 1.4 for equal lanes, on all rows understate it by the same.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+BLOCK = 2**24  # numbers of a float64 block, of which there are a few at a time
+
+
+class Optimism(NamedTuple):
+    """What the best lane should expect of new rows; plain numbers."""
+
+    best: int  # the lane of the best mean over all rows, the first of equal ones
+    correction: float  # to add to its mean score
+    error: float  # standard error of that, from the number of resamples alone
+    stability: float  # share of the resamples in which the same lane wins
+    resamples: int  # that left a row out
+
+
+def estimate(
+    scores: np.ndarray,
+    measured: np.ndarray | None = None,
+    *,
+    lowest: bool = True,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Optimism:
+    """Estimates how the best lane's mean score changes on rows that chose nothing.
+
+    Memory is that of ``scores`` and a few blocks; time is B N L products.
+
+    Args:
+        scores: ``(L, N)``, of any real dtype: each lane's score of each row, of which
+            the mean over the rows decides.
+        measured: ``(L, N)``, another score of the same rows, which is to be corrected;
+            correctness, say, where the loss decides. ``scores`` themselves if None.
+        lowest: Whether the lowest mean is the best.
+        resamples: B, at least 2.
+        seed: Of the resamples, in ``0..2^32-1``; the same one gives the same bits.
+
+    Returns:
+        The correction: positive for a loss, negative for an accuracy, in expectation.
+
+    Raises:
+        ValueError: A shape is another, there are fewer than two rows or resamples, or
+            a score is not finite.
+
+    >>> right = np.random.default_rng(0).random((50, 200)) < 0.5  # fifty coins
+    >>> found = estimate(right, lowest=False)
+    >>> print(f"{right[found.best].mean():.3f} {found.correction:.3f}")
+    0.605 -0.071
+    """
+    measured = scores if measured is None else measured
+    _check(scores, measured, resamples)
+    rows = scores.shape[1]
+    sign = 1.0 if lowest else -1.0
+    best = int(np.argmin([sign * np.sum(lane, dtype=np.float64) for lane in scores]))
+    stream = np.random.PCG64([seed, 2])  # apart from those of splits and folds
+    gaps, same = [], []
+    for start in range(0, resamples, step := max(1, BLOCK // rows)):
+        count = min(step, resamples - start)
+        counts = np.stack(
+            [np.bincount(_draw(stream, rows), minlength=rows) for _ in range(count)]
+        )
+        winners = _winners(counts.astype(np.float64), scores, sign)
+        left_out = counts == 0
+        change = np.subtract(measured[winners], measured[[best]], dtype=np.float64)
+        known = left_out.any(axis=1)
+        total = np.sum(np.where(left_out, change, 0.0), axis=1)[known]
+        gaps.append(total / np.sum(left_out, axis=1)[known])
+        same.append(winners[known] == best)
+    gap = np.concatenate(gaps)
+    return Optimism(
+        best,
+        float(np.mean(gap)),
+        float(np.std(gap, ddof=1) / np.sqrt(len(gap))),
+        float(np.mean(np.concatenate(same))),
+        len(gap),
+    )
+
+
+def _draw(stream: np.random.PCG64, rows: int) -> np.ndarray:
+    """Returns N rows, with replacement; NumPy promises the bits of a raw stream."""
+    return (stream.random_raw(rows) % np.uint64(rows)).astype(np.int64)
+
+
+def _winners(counts: np.ndarray, scores: np.ndarray, sign: float) -> np.ndarray:
+    """Returns the best lane of each sample ``(B,)``, the first of equal ones."""
+    lowest = np.full(len(counts), np.inf)
+    winners = np.zeros(len(counts), np.int64)
+    for start in range(0, len(scores), step := max(1, BLOCK // counts.shape[1])):
+        block = scores[start : start + step].astype(np.float64)
+        totals = sign * (counts @ block.T)
+        place = np.argmin(totals, axis=1)
+        value = np.take_along_axis(totals, place[:, None], axis=1)[:, 0]
+        better = value < lowest
+        lowest[better], winners[better] = value[better], start + place[better]
+    return winners
+
+
+def _check(scores: np.ndarray, measured: np.ndarray, resamples: int) -> None:
+    if scores.ndim != 2 or scores.shape[0] < 1 or scores.shape[1] < 2:
+        raise ValueError(
+            f"scores have shape {scores.shape}; expected (L, N), at least two rows"
+        )
+    if measured.shape != scores.shape:
+        raise ValueError(
+            f"measured has shape {measured.shape}; expected {scores.shape}, as scores"
+        )
+    if resamples < 2:
+        raise ValueError(f"resamples is {resamples}; expected at least 2")
+    for name, values in (("scores", scores), ("measured", measured)):
+        for lane, row in enumerate(values):
+            if not np.isfinite(row).all():
+                column = int(np.argmin(np.isfinite(row)))
+                raise ValueError(
+                    f"{name} of lane {lane} is {row[column]} in row {column}; expected "
+                    "finite scores"
+                )
