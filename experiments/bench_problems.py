@@ -13,7 +13,7 @@ Features are float32, and whoever computes in float64 gets the same numbers.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -154,8 +154,9 @@ def assemble(
 def _digits(sizes: Sizes) -> Problem:
     from sklearn import datasets as bundled
 
-    x, labels = bundled.load_digits(return_X_y=True)
-    kept = x[:: sizes.scale, :: sizes.scale] / 16.0, labels[:: sizes.scale]
+    bunch: Any = bundled.load_digits()
+    x, labels = bunch.data[:: sizes.scale, :: sizes.scale], bunch.target[:: sizes.scale]
+    kept = x / 16.0, labels
     return assemble("digits", kept, grid(1e-6, 45))
 
 

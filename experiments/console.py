@@ -1,12 +1,12 @@
 """How rows of results look in a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from linclf_jax import results
 from linclf_jax.results import Row
-from linclf_jax.runs import report_answer
+from linclf_jax.runs import report_answer, report_cells, report_validation
 
 
 def summary(
@@ -14,6 +14,9 @@ def summary(
     folder: Path,
     rows: Sequence[Row],
     selected: Mapping[str, Any] | None,
+    cells: Sequence[Mapping[str, Any]] = (),
+    *,
+    also: Collection[str] = (),
 ) -> str:
     """Returns what a training script prints when it has finished.
 
@@ -22,6 +25,8 @@ def summary(
         folder: The run folder.
         rows: One per lane.
         selected: As in ``selected.json``; None of a shard.
+        cells: Those of ``table.json``, if there is one.
+        also: Columns to show beside the settings in which lanes differ.
     """
     if selected is None:
         return "\n".join(
@@ -33,9 +38,11 @@ def summary(
         )
     by = selected["selected_by"]
     ranked = results.rank_settings(rows, by=by)[:10]
-    best = [*_ranking(ranked, by, results.varying(rows)), ""] if len(rows) > 1 else []
+    varied = results.varying(rows, also)
+    best = _ranking(ranked, by, varied) if len(rows) > 1 else []
     lines = [
-        *best,
+        *(_of_cells(cells, rows) if cells else best),
+        *([""] if best else []),
         *_answer(selected),
         *(f"Warning: {warning}" for warning in selected["warnings"]),
         "",
@@ -44,6 +51,15 @@ def summary(
         f"Replay      {' '.join(report_answer.replay(experiment, folder))}",
     ]
     return "\n".join(lines)
+
+
+def _of_cells(found: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> list[str]:
+    """The choice of each cell, with what it does on validation and test rows."""
+    lines = report_cells.lines(found, rows)
+    names = " and ".join(found[0]["values"])
+    remarks = [f"  {remark}" for remark in report_cells.remarks(found)]
+    title = f"The choices by {names}, each tested once after all of them"
+    return [title, table(lines, list(lines[0])), *remarks]
 
 
 def _ranking(
@@ -81,12 +97,15 @@ def _answer(selected: Mapping[str, Any]) -> list[str]:
     )
     if count > 1:
         validation += f", means over {count} repeats"
+    validation += f"; accuracy's {report_validation.interval(selected)}"
+    flattery = report_validation.flattery(selected)
     if selected["refit"]:
         who = "a setting, trained again on all rows but the test's"
     return [
         f"Chosen: {who}; {selected['reason']}",
         f"  {settings}, seed {row['seed']}",
         f"  validation  {validation}",
+        *([f"  optimism    {flattery}"] if flattery else []),
         f"  test        {test_line(selected['test'])}",
         *([f"  tied with   {report_answer.ties(tied)}"] if tied else []),
     ]

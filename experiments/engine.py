@@ -23,6 +23,7 @@ from experiments.worker import Worker
 from linclf_jax.fit import execution, planning
 from linclf_jax.fit.execution import Output, Program
 from linclf_jax.fit.settings import Static
+from linclf_jax.fit.states import Data
 from linclf_jax.fit.sweep import Tile
 from linclf_jax.runs import checkpoint, memory
 from linclf_jax.runs.checkpoint import Report
@@ -31,6 +32,8 @@ TICK = 10.0  # seconds after which no news is told, too
 MOST_AT_ONCE = 8  # calls; measured on two cores, where two are as good as more
 # Of a tile alone that ran out of memory, before it is called too big.
 RETRIES = 3
+
+Key = tuple[Static, int]  # of a program, see ``Engine._key``
 
 
 class Engine:
@@ -63,7 +66,7 @@ class Engine:
             k: execution.place(v, self._mesh) for k, v in problem.data.items()
         }
         self._compiler = futures.ThreadPoolExecutor(1)
-        self._programs: dict[Static, futures.Future[Program]] = {}
+        self._programs: dict[Key, futures.Future[Program]] = {}
         self._worker = Worker(
             folder,
             self._data,
@@ -100,30 +103,35 @@ class Engine:
                 continue
             _check_lanes(job, [row["lane"] for row in piece.rows], self._folder)
             yield piece.rows, True
-        groups: dict[Static, list[Job]] = {}
+        groups: dict[Key, list[Job]] = {}
         for job in missing:
-            groups.setdefault(_compiled(job.tile.static), []).append(job)
-        order = list(groups)
-        for number, static in enumerate(order):
-            program = self.program(static).result()
+            groups.setdefault(self._key(job.tile.static), []).append(job)
+        order = [group[0].tile.static for group in groups.values()]
+        for number, group in enumerate(groups.values()):
+            program = self.program(order[number]).result()
             for following in order[number + 1 : number + 2]:
                 self.program(following)  # compiled while this group is trained
-            for rows in self._run_group(program, groups[static]):
+            for rows in self._run_group(program, group):
                 yield rows, False
 
     def program(self, static: Static) -> "futures.Future[Program]":
         """Returns the program of a static choice, compiled once, in the background."""
-        key = _compiled(static)
+        key = self._key(static)
         if key not in self._programs:
-            (data, *_) = self._data.values()  # of one shape, whatever the scaling
+            data = self._data[static.inputs]
             self._programs[key] = self._compiler.submit(
-                execution.build, key, data, self._width, self._mesh
+                execution.build, key[0], data, self._width, self._mesh
             )
         return self._programs[key]
 
     def alone(self, tile: Tile, steps: int | None = None) -> Output:
         """Trains one tile from the beginning, without a piece, to a step or the end."""
         return self._worker.alone(self.program(tile.static).result(), tile, steps)
+
+    def _key(self, static: Static) -> Key:
+        """Returns what a program depends on; of its data, the number of columns."""
+        compiled = dataclasses.replace(static, features="", preprocessing="")
+        return compiled, self._data[static.inputs].x.shape[1]
 
     def memory_line(self) -> str:
         """Returns what the memory was predicted to reach, and what it reached."""
@@ -142,7 +150,8 @@ class Engine:
     def _run_group(self, program: Program, jobs: Sequence[Job]) -> Iterator[Rows]:
         """Trains jobs of one program, as many at once as the memory allows."""
         waiting = self._calls(jobs)
-        at_once = self._plan(program, len(waiting))
+        data = self._data[jobs[0].tile.static.inputs]
+        at_once = self._plan(program, data, len(waiting))
         running: dict[futures.Future[list[Rows]], list[Job]] = {}
         with futures.ThreadPoolExecutor(at_once) as pool:
             try:
@@ -198,8 +207,7 @@ class Engine:
                 calls.append([job])
         return calls
 
-    def _plan(self, program: Program, calls: int) -> int:
-        (data, *_) = self._data.values()
+    def _plan(self, program: Program, data: Data, calls: int) -> int:
         size = planning.program_bytes(program.memory)
         size -= sum(leaf.nbytes for leaf in jax.tree.leaves(data))  # there already
         # A piece is put together, and then written, from copies of what came out.
@@ -254,13 +262,8 @@ def _check_lanes(job: Job, found: list[int], folder: Path) -> None:
         )
 
 
-def _compiled(static: Static) -> Static:
-    """Returns what a program depends on; a scaling changes its data alone."""
-    return dataclasses.replace(static, preprocessing="")
-
-
 def _same_call(first: Job, second: Job) -> bool:
     return (
-        first.tile.static.preprocessing == second.tile.static.preprocessing
+        first.tile.static.inputs == second.tile.static.inputs
         and first.epochs == second.epochs
     )

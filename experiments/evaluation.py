@@ -1,4 +1,7 @@
-"""The one measurement of a chosen classifier on data that chose nothing."""
+"""The one measurement of a chosen classifier on data that chose nothing.
+
+What it is measured with, a temperature, is fitted on validation rows before.
+"""
 
 import functools
 from typing import Any
@@ -7,13 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linclf_jax import calibration as calibration_lib
 from linclf_jax import losses, metrics, params
 from linclf_jax.fit.settings import Static
 from linclf_jax.params import Params
 
+TOP = 5  # top-5 accuracy, of more classes than these
+
 
 def measure(
-    chosen: Params, x: jax.Array, labels: jax.Array, static: Static
+    chosen: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    static: Static,
+    *,
+    temperature: float | None = None,
 ) -> dict[str, Any]:
     """Returns what the chosen classifier does on the test split.
 
@@ -23,40 +34,64 @@ def measure(
         labels: ``(N,)``.
         static: The lane's choices. Calibration is measured where the loss is
             cross-entropy: a hinge makes no probabilities.
+        temperature: Fitted on validation rows, what logits are divided by for the
+            scores that are called scaled. Those are None without one, or where it is
+            the bound of the fit and no optimum: a thousand times too sure is no
+            calibration.
+
+    Returns:
+        Scores, None where one has no meaning: the five best of five classes or fewer,
+        probabilities of a hinge.
     """
-    found = _measure(chosen, x, labels, static)
+    bounds = (calibration_lib.COLDEST, calibration_lib.HOTTEST)
+    scale = None if temperature in bounds else temperature
+    found = _measure(chosen, x, labels, scale, static)
     accuracy = int(found.pop("right")) / len(labels)
     return {
         "size": len(labels),
         "accuracy": accuracy,
         "accuracy_interval": metrics.wilson_interval(accuracy, len(labels)),
         **found,
+        "temperature": temperature,
     }
 
 
 @functools.partial(jax.jit, static_argnames="static")
 def _measure(
-    chosen: Params, x: jax.Array, labels: jax.Array, static: Static
+    chosen: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    temperature: float | None,
+    static: Static,
 ) -> dict[str, Any]:
     """One program: called one by one, its parts would compile for two seconds."""
     scores = params.logits(chosen, x, precision=static.precision)
     predictions = jnp.argmax(scores, axis=-1)
     confusion = metrics.confusion_matrix(labels, predictions, static.num_classes)
     calibrated = static.loss == "softmax_cross_entropy"
+    plain = scaled = _NO_PROBABILITIES
+    if calibrated:
+        plain = probabilities(scores, labels)
+    if calibrated and temperature is not None:
+        scaled = probabilities(scores / temperature, labels)
+    top = static.num_classes > TOP
     return {
         "right": jnp.sum(predictions == labels),
         "loss": jnp.mean(losses.LOSSES[static.loss](scores, labels)),
+        "top5_accuracy": metrics.top_k_accuracy(scores, labels, k=TOP) if top else None,
+        "mean_per_class_recall": metrics.mean_per_class_recall(confusion),
         "per_class_recall": metrics.per_class_recall(confusion),
         "confusion": confusion,
-        **(calibration(scores, labels) if calibrated else _NO_CALIBRATION),
+        **plain,
+        **{f"{name}_scaled": value for name, value in scaled.items()},
     }
 
 
-_NO_CALIBRATION = {"calibration_error": None, "reliability": None}
+_NO_PROBABILITIES = {"nll": None, "calibration_error": None, "reliability": None}
 
 
-def calibration(scores: jax.Array, labels: jax.Array) -> dict[str, Any]:
-    """Returns the calibration error, and confidence against accuracy in equal bins.
+def probabilities(scores: jax.Array, labels: jax.Array) -> dict[str, Any]:
+    """Returns the mean log-loss, calibration error, and confidence against accuracy.
 
     Args:
         scores: Logits ``(N, C)``.
@@ -66,6 +101,23 @@ def calibration(scores: jax.Array, labels: jax.Array) -> dict[str, Any]:
     bins = metrics.reliability(probs, labels)
     edges = np.linspace(0.0, 1.0, len(bins.count) + 1)
     return {
+        "nll": metrics.negative_log_likelihood(scores, labels),
         "calibration_error": metrics.expected_calibration_error(probs, labels),
         "reliability": {"edges": edges, **bins._asdict()},
     }
+
+
+def temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
+    """Returns what to divide logits by, fitted on rows that trained nothing.
+
+    Args:
+        logits: ``(M, C)``.
+        labels: ``(M,)``.
+
+    Returns:
+        None where a label has no finite logit, so that no temperature can help.
+    """
+    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    if not np.isfinite(own).all():
+        return None
+    return calibration_lib.fit_temperature(logits, labels)

@@ -42,10 +42,12 @@ class Serializer(flags.ArgumentSerializer):
         return str(text(value))
 
 
+_AXES = _AxisParser()
 _INTEGERS = _ListParser(int, "integers")
 # By the type of a field; numbers and texts of their own are absl's business.
 PARSERS: Mapping[Any, flags.ArgumentParser] = {
-    space.Axis: _AxisParser(),
+    space.Axis: _AXES,
+    space.Axis | None: _AXES,
     tuple[str, ...]: _ListParser(str, "names"),
     tuple[int, ...]: _INTEGERS,
     tuple[int, ...] | None: _INTEGERS,

@@ -12,44 +12,36 @@ hyper-parameters accept ``0.1``, ``0.1,0.3``, ``log:LOW:HIGH:COUNT`` and
 # ruff: noqa: RUF009 -- flag is dataclasses.field
 import dataclasses
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from experiments import flag_types, sweep_file
+from experiments import flag_types, penalties, sweep_file
+from experiments.data_flags import DataFlags
+from experiments.fields import flag, one_of, some_of
 from linclf_jax import results
-from linclf_jax.data import datasets, preprocessing
-from linclf_jax.fit import optimizers, settings, space
+from linclf_jax.data import images, preprocessing
+from linclf_jax.fit import optimizers, selection, settings, space
 from linclf_jax.losses import LOSSES
 
 FLAGS = flags.FLAGS
 
 
-def flag(default: Any, help_text: str) -> Any:
-    """Returns a field of a configuration, which is a flag too."""
-    return dataclasses.field(default=default, metadata={"help": help_text})
-
-
-def some_of(names: Iterable[str]) -> str:
-    """Returns the help text of a flag that takes several names."""
-    return f"One or more of {', '.join(names)}."
-
-
-def one_of(names: Iterable[str]) -> str:
-    """Returns the help text of a flag that takes one name."""
-    return f"One of {', '.join(names)}."
+IN_PLACE_OF_L2 = (
+    "In place of --l2, scikit-learn's: 1 / (l2 n) of n training rows, 2 / (l2 n) for "
+    "two classes."
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Everything a training script is told. Tuples and ranges are swept."""
 
-    dataset: str = flag("digits", one_of(datasets.NAMES))
-    split_seed: int = flag(0, "Deals the rows into training, validation and test.")
-
     # Static choices: a program is compiled for each combination.
+    features: tuple[str, ...] = flag(
+        ("raw",), f"The columns as they are, or of images {', '.join(images.NAMES)}."
+    )
     preprocessing: tuple[str, ...] = flag(
         ("standardize",), f"Fitted on training rows. {some_of(preprocessing.NAMES)}"
     )
@@ -62,10 +54,16 @@ class Config:
         None, "Rows of a minibatch; 128, or all where there are fewer, if unset."
     )
     epochs: tuple[int, ...] = flag((60,), "Passes over the training rows.")
+    keep: str = flag(
+        "last",
+        "The epoch a lane ends with; the best is that of the lowest validation loss. "
+        f"{one_of(settings.KEPT)}",
+    )
 
     # Hyper-parameters: any number of values in one program.
     learning_rate: space.Axis = flag((0.03,), "Peak learning rates.")
-    l2: space.Axis = flag((1e-3,), "Penalties: (l2 / 2) ||W||^2, mean loss.")
+    l2: space.Axis | None = flag((1e-3,), "Penalties: (l2 / 2) ||W||^2, mean loss.")
+    C: space.Axis | None = flag(None, IN_PLACE_OF_L2)
     momentum: space.Axis = flag((0.9,), "For momentum, nesterov, lars.")
     b1: space.Axis = flag((0.9,), "For adam, adamw, lion.")
     b2: space.Axis = flag((0.999,), "For adam, adamw, lion, rmsprop.")
@@ -95,6 +93,15 @@ class Config:
         'that are swept: {"grids": [{"optimizer": "lars", "learning_rate": [1, 3]}]}.',
     )
     select_by: str = flag("val_loss", one_of(results.CRITERIA))
+    choice: str = flag(
+        "min",
+        f"The best, or the strongest l2 within its error. {one_of(selection.RULES)}",
+    )
+    table: tuple[str, ...] = flag(
+        (),
+        "Choose and test one setting for each combination of these, too: "
+        "features,loss for instance.",
+    )
 
     gradient: str = flag("manual", one_of(settings.GRADIENTS))
     precision: str = flag(
@@ -197,7 +204,8 @@ def values(kind: type, flag_values: flags.FlagValues | None = None) -> dict[str,
         flag_values: Parsed flags; those of the command line if not given.
     """
     flag_values = FLAGS if flag_values is None else flag_values
-    return {f.name: getattr(flag_values, f.name) for f in dataclasses.fields(kind)}
+    found = {f.name: getattr(flag_values, f.name) for f in dataclasses.fields(kind)}
+    return penalties.settled(found, [k for k in found if flag_values[k].present])
 
 
 def read(path: Path) -> Config:

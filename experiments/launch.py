@@ -64,9 +64,13 @@ def _checked(given: list[str], arguments: str) -> list[str]:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    if any(word.lstrip("-").startswith("help") for word in argv[1:]):
+        try:
+            return app.parse_flags_with_usage(argv)
+        except SystemExit:  # with 1, though it has done what it was asked for
+            sys.exit(0)
     try:
-        wants_help = any(word.lstrip("-").startswith("help") for word in argv[1:])
-        return app.parse_flags_with_usage(argv) if wants_help else flags.FLAGS(argv)
+        return flags.FLAGS(argv)
     except flags.Error as error:
         sys.exit(_refuse(error))
 

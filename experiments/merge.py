@@ -16,7 +16,15 @@ from typing import Any
 
 from absl import flags
 
-from experiments import compilation, console, folders, interrupt, launch, outcome
+from experiments import (
+    compilation,
+    console,
+    folders,
+    interrupt,
+    launch,
+    outcome,
+    penalties,
+)
 from experiments import flags as shared_flags
 from experiments import problem as problem_lib
 from experiments.engine import Engine
@@ -128,7 +136,10 @@ def main(*folders: str) -> None:
     if _OUT_DIR.value is None:
         raise ValueError("expected --out_dir, the run folder to make")
     compilation.enable_cache(None)
-    print(console.summary(*run([Path(f) for f in folders], Path(_OUT_DIR.value))))
+    out_dir = Path(_OUT_DIR.value)
+    outcome = run([Path(folder) for folder in folders], out_dir)
+    config = shared_flags.read(out_dir / "flags.txt")
+    print(console.summary(*outcome, also=penalties.columns(config)))
 
 
 if __name__ == "__main__":

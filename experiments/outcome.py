@@ -4,20 +4,33 @@ Everything is read from the pieces in the run folder, so that it makes no differ
 whether one process trained them, several one after the other, or several shards.
 """
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import evaluation
+from experiments import (
+    cells,
+    evaluation,
+    exhibits,
+    featured,
+    penalties,
+    validated,
+)
 from experiments import problem as problem_lib
+from experiments.cells import Decision
 from experiments.jobs import Rows
 from experiments.problem import Problem
-from linclf_jax.fit import selection, sweep
+from linclf_jax.data.datasets import Split
+from linclf_jax.fit import selection, sweep, training
 from linclf_jax.fit.execution import Output
 from linclf_jax.fit.selection import Choice
+from linclf_jax.fit.settings import Static
 from linclf_jax.fit.sweep import Lane, Tile
 from linclf_jax.params import Params
 from linclf_jax.runs import checkpoint, directory, model, record, report
@@ -33,6 +46,7 @@ class Outcome(NamedTuple):
     folder: Path
     rows: Rows
     selected: dict[str, Any] | None  # None of a shard, which chooses nothing
+    table: Sequence[dict[str, Any]] = ()  # the cells of ``--table``
 
 
 class Chosen(NamedTuple):
@@ -50,7 +64,7 @@ def finish(
     lanes: list[int],
     experiment: str,
     *,
-    train_alone: Callable[[Tile], Output],
+    train_alone: Callable[[Tile, int | None], Output],
     before_seal: Callable[[Curves | None], None],
     tell: Report,
 ) -> Outcome:
@@ -61,7 +75,8 @@ def finish(
         problem: Flags, data and lanes.
         lanes: The numbers of the lanes that the pieces must hold.
         experiment: The script, which the replay command names.
-        train_alone: Trains the chosen setting on all rows, after cross-validation.
+        train_alone: Trains the chosen setting on all rows, after cross-validation, to a
+            step or the end.
         before_seal: Called once, with the curves of the chosen lane if there is one,
             before the folder is sealed.
         tell: Takes a sentence for a person.
@@ -76,26 +91,75 @@ def finish(
         # With its pieces, which the merged run needs.
         directory.seal(folder, without=report.PROGRESS)
         return Outcome(experiment, folder, rows, None)
+    # Before the choice, which may need it, and from pieces: the test is far away.
+    by_row = validated.read(folder, problem, rows, tell)
+    errors = validated.standard_errors(by_row, config.select_by)
+    decide = functools.partial(_decide, problem, errors, train_alone)
     try:
-        choice = selection.choose(
-            rows, by=config.select_by, edges=config.sample is None
-        )
-        refit = _refit(choice, problem, train_alone) if config.folds else None
+        decision = decide(rows)
     except ValueError:
         before_seal(None)
         close(folder)  # the page shows the lanes; there is nothing to choose
         raise
+    decided = cells.decide(rows, config.table, decide, decision)
+    # All choices are made: here, and nowhere before, the test split is looked at.
+    test = problem.dataset.test.read()
+    measure = functools.partial(_measured, folder, problem, history, test)
     # Not above: a piece that cannot be read is trained again, so all must stay.
-    chosen = refit or _trained(choice, folder, history)
+    chosen, selected = measure(decision)
     before_seal(chosen.curves)
-    selected = _measured(choice, chosen, problem)
-    static = problem.lanes[choice.rows[0]["lane"]].static
-    scaling = problem.scalings[static.preprocessing]
-    stored = model.Model(chosen.params, scaling, problem.dataset.class_names)
+    selected["test_data"] = problem_lib.describe_test(test)
+    table = cells.describe(
+        decided, lambda d: selected if d is decision else measure(d)[1]
+    )
+    if config.halving is None:
+        # What lanes that were retired would have come to cannot be known.
+        luck = validated.flattery(by_row.loss, by_row.right, by=config.select_by)
+        selected["optimism"] = luck
+    stored, static = _model(decision, chosen, problem), _static(decision, problem)
     model.save(folder / "selected.safetensors", stored)
+    exhibits.keep(folder, stored, test, static, problem.dataset.image_shape)
+    if table:
+        directory.write_json(folder / record.TABLE, {"cells": table})
     directory.write_json(folder / "selected.json", selected)
     close(folder)
-    return Outcome(experiment, folder, rows, selected)
+    return Outcome(experiment, folder, rows, selected, table)
+
+
+def _decide(
+    problem: Problem,
+    errors: Mapping[int, float],
+    train_alone: Callable[[Tile, int | None], Output],
+    rows: Rows,
+) -> Decision:
+    """Returns what is chosen among lanes, by validation data alone."""
+    config = problem.config
+    choice = selection.choose(
+        rows,
+        by=config.select_by,
+        rule=config.choice,
+        errors=errors,
+        edges=config.sample is None,
+        flags={"l2": penalties.flag(config.C)},
+    )
+    return Decision(
+        choice, _refit(choice, problem, train_alone) if config.folds else None
+    )
+
+
+def _model(decision: Decision, chosen: Chosen, problem: Problem) -> model.Model:
+    static, dataset = _static(decision, problem), problem.dataset
+    return model.Model(
+        chosen.params,
+        problem.scalings[static.inputs],
+        dataset.class_names,
+        static.features,
+        dataset.image_shape,
+    )
+
+
+def _static(decision: Decision, problem: Problem) -> Static:
+    return problem.lanes[decision.choice.rows[0]["lane"]].static
 
 
 def _write_results(folder: Path, lanes: list[int], tell: Report) -> tuple[Rows, Curves]:
@@ -124,22 +188,36 @@ def close(folder: Path) -> None:
     checkpoint.clear(folder)
 
 
-def _measured(choice: Choice, chosen: Chosen, problem: Problem) -> dict[str, Any]:
-    """Returns what ``selected.json`` says: the choice, and then the test."""
-    static = problem.lanes[choice.rows[0]["lane"]].static
-    scaling = problem.scalings[static.preprocessing]
-    return {
+def _measured(
+    folder: Path, problem: Problem, history: Curves, test: Split, decision: Decision
+) -> tuple[Chosen, dict[str, Any]]:
+    """Returns a classifier, and what ``selected.json`` says of it: also of the test."""
+    choice, static = decision.choice, _static(decision, problem)
+    chosen = decision.refit or _trained(choice, folder, history)
+    temperature = validated.temperature(folder, problem, choice)
+    accuracy = choice.repeats["val_accuracy"].mean
+    validation_rows = len(problem.data[static.inputs].val_labels)
+    rows = featured.split(static.features, test, problem.dataset.image_shape)
+    scaling = problem.scalings[static.inputs]
+    return chosen, {
         "lane": chosen.lane,
         "selected_by": problem.config.select_by,
+        "choice": problem.config.choice,
         "reason": choice.reason,
+        "best": choice.best,
+        "standard_error": choice.standard_error,
         "ties": choice.ties,
         "warnings": choice.warnings,
         "repeats": {name: s._asdict() for name, s in choice.repeats.items()},
         "refit": chosen.lane is None,
         "row": chosen.row,
-        # The test split is touched here and nowhere else.
+        "validation": validated.interval(accuracy, validation_rows),
+        "optimism": None,
         "test": evaluation.measure(
-            chosen.params, *problem_lib.scaled(scaling, problem.dataset.test), static
+            chosen.params,
+            *problem_lib.scaled(scaling, rows),
+            static,
+            temperature=temperature,
         ),
     }
 
@@ -160,16 +238,23 @@ def _trained(choice: Choice, folder: Path, history: Curves) -> Chosen:
 
 
 def _refit(
-    choice: Choice, problem: Problem, train_alone: Callable[[Tile], Output]
+    choice: Choice, problem: Problem, train_alone: Callable[[Tile, int | None], Output]
 ) -> Chosen:
     """Returns the chosen setting trained once more, on all rows but the test's.
 
     It has seen its validation rows, so that its scores there say nothing.
     """
     first: Lane = problem.lanes[choice.rows[0]["lane"]]
-    lane = first._replace(fold=None)
+    static, steps = first.static, None
+    num_rows = len(problem.data[static.inputs].labels)
+    if static.keep == "best":
+        # No rows are left to find its best epoch on: it ends where its folds did.
+        kept = statistics.median_high(row["epoch"] for row in choice.rows)
+        steps = kept * training.steps_per_epoch(num_rows, static)
+        static = dataclasses.replace(static, keep="last")
+    lane = first._replace(static=static, fold=None, num_rows=num_rows)
     tile = Tile(lane.static, lane.seed, (lane,))
-    output = train_alone(tile)
+    output = train_alone(tile, steps)
     (row,) = sweep.make_rows(tile, output)
     arrays = sweep.make_arrays(tile, output)
     row |= {"lane": None, "val_loss": None, "val_accuracy": None}

@@ -8,14 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import console, evaluation
+from experiments import console, evaluation, exhibits, penalties, validated
 from experiments import problem as problem_lib
 from experiments.path_problem import Problem
+from linclf_jax import regularization
 from linclf_jax.fit import path as path_lib
 from linclf_jax.fit import verdicts
 from linclf_jax.fit.path import Choices, CrossValidation
 from linclf_jax.fit.settings import Static
-from linclf_jax.runs import directory, formats, model, path_report, report_answer
+from linclf_jax.runs import (
+    directory,
+    formats,
+    model,
+    path_report,
+    report_answer,
+    report_validation,
+)
 
 Rows = list[dict[str, Any]]
 
@@ -48,23 +56,32 @@ def finish(
     directory.write_arrays(folder / "history.npz", history(found))
     choices = path_lib.choose(found)
     place = getattr(choices, problem.config.choice)
+    dataset = problem.dataset
+    static = Static(num_classes=len(dataset.class_names))
     params = jax.tree.map(lambda array: jnp.asarray(array[place]), found.params)
+    test = dataset.test.read()  # here and nowhere else
     selected = {
         **describe(problem, found, choices),
         "row": found_rows[(place + 1) * found.info.status.shape[1] - 1],
-        # The test split is touched here and nowhere else.
         "test": evaluation.measure(
             params,
-            *problem_lib.scaled(problem.scaling, problem.dataset.test),
-            Static(num_classes=len(problem.dataset.class_names)),
+            *problem_lib.scaled(problem.scaling, test),
+            static,
+            temperature=_known(float(found.rows.temperature[place])),
         ),
+        "test_data": problem_lib.describe_test(test),
     }
-    stored = model.Model(params, problem.scaling, problem.dataset.class_names)
+    stored = model.Model(params, problem.scaling, dataset.class_names)
     model.save(folder / "selected.safetensors", stored)
+    exhibits.keep(folder, stored, test, static, dataset.image_shape)
     directory.write_json(folder / "selected.json", selected)
     path_report.write(folder)
     directory.seal(folder)
     return Outcome(folder, found_rows, formats.plain(selected), seconds)
+
+
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def rows(problem: Problem, found: CrossValidation) -> Rows:
@@ -110,7 +127,7 @@ def _row(
 
 def _inverse(problem: Problem, l2: float, num_rows: int) -> float:
     num_classes = len(problem.dataset.class_names)
-    return path_lib.inverse_strength(l2, num_rows, num_classes)
+    return regularization.inverse_strength(l2, num_rows, num_classes)
 
 
 def history(found: CrossValidation) -> dict[str, np.ndarray]:
@@ -157,6 +174,7 @@ def describe(
         }
 
     place = getattr(choices, rule)
+    eligible = path_lib.ended_well(found.info).all(axis=1)
     return {
         "lane": (place + 1) * found.info.status.shape[1] - 1,
         "selected_by": "val_loss" if problem.folds is not None else "loo_loss",
@@ -166,6 +184,10 @@ def describe(
         "reason": _reason(problem, told(choices.min)),
         "minimum": told(choices.min),
         "one_standard_error": told(choices.one_standard_error),
+        "validation": validated.interval(float(found.accuracy.mean[place]), num_rows),
+        "optimism": validated.flattery(
+            found.rows.loss[eligible], found.rows.right[eligible], by="val_loss"
+        ),
         "warnings": list(warnings(problem, found, choices)),
         "fits": found.info.status.size,
         "worst_relative_gap": np.max(found.info.relative_gap),
@@ -200,7 +222,8 @@ def warnings(
         if last and found.l2[place] > 0 and place in (0, last):
             end = "smallest" if place else "largest"
             yield (
-                f"the {what}, {found.l2[place]:g}, is the {end} of the grid; widen --l2"
+                f"the {what}, {found.l2[place]:g}, is the {end} of the grid; widen "
+                f"--{penalties.flag(problem.config.C)}"
             )
     failed = ~path_lib.ended_well(found.info)
     if failed.any():
@@ -228,6 +251,7 @@ def summary(outcome: Outcome) -> str:
             Choices._fields, ("minimum", "one_standard_error"), strict=True
         )
     ]
+    flattery = report_validation.flattery(selected)
     gap, tol = (console.number(selected[k]) for k in ("worst_relative_gap", "tol"))
     return "\n".join(
         [
@@ -235,6 +259,9 @@ def summary(outcome: Outcome) -> str:
             console.table(both, columns),
             "",
             f"Chosen: l2 {console.number(selected['l2'])}; {selected['reason']}",
+            f"  held out    accuracy {selected['validation']['accuracy']:.4f} "
+            f"({report_validation.interval(selected)})",
+            *([f"  optimism    {flattery}"] if flattery else []),
             f"  test        {console.test_line(selected['test'])}",
             f"  certified   {selected['fits']} fits in {seconds:.1f} s, the worst "
             f"relative gap {gap} (asked for {tol})",

@@ -6,7 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.flags import flag, one_of
+from experiments import data_flags
+from experiments import penalties as penalties_lib
+from experiments.data_flags import DataFlags
+from experiments.fields import flag, one_of
+from experiments.flags import IN_PLACE_OF_L2
 from linclf_jax import folds as folds_lib
 from linclf_jax import validation
 from linclf_jax.data import datasets, preprocessing
@@ -17,18 +21,17 @@ from linclf_jax.fit.path import Choices
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Everything the script is told."""
 
-    dataset: str = flag("digits", one_of(datasets.NAMES))
-    split_seed: int = flag(0, "Deals the rows into splits, and these into folds.")
     preprocessing: str = flag(
         "standardize",
         f"Fitted on training and validation rows. {one_of(preprocessing.NAMES)}",
     )
-    l2: space.Axis = flag(
+    l2: space.Axis | None = flag(
         space.parse("log:1e-6:1:45"), "Penalties: (l2 / 2) ||W||^2, mean loss."
     )
+    C: space.Axis | None = flag(None, IN_PLACE_OF_L2)
     folds: int = flag(
         5, "Of the cross-validation over training and validation rows, at least 2."
     )
@@ -47,7 +50,7 @@ class Config:
 
 
 class Problem(NamedTuple):
-    """All that a path needs to know; the test split is there, unscaled, unread."""
+    """All that a path needs to know; the test split is there, unread."""
 
     config: Config
     dataset: Dataset
@@ -64,7 +67,7 @@ def prepare(config: Config) -> Problem:
     Raises:
         ValueError: A flag or the data is bad; nothing has been compiled or written.
     """
-    l2s = penalties(config)
+    penalties_lib.validate(config.l2, config.C)
     newton.check_limits(config.tol, config.max_newton)
     if config.choice not in Choices._fields:
         raise ValueError(
@@ -72,24 +75,35 @@ def prepare(config: Config) -> Problem:
             f"{', '.join(Choices._fields)}"
         )
     validation.validate_seed(config.split_seed, name="--split_seed")
-    dataset = datasets.load(config.dataset, split_seed=config.split_seed)
+    dataset = data_flags.load(config)
     x, labels, _ = datasets.joined(dataset.train, dataset.validation)
+    l2s = penalties(config, num_rows=len(labels), num_classes=len(dataset.class_names))
     folds = None
     if not config.loo:
-        folds = folds_lib.deal(labels, config.folds, seed=config.split_seed)
+        folds = folds_lib.deal(
+            labels, config.folds, seed=config.split_seed, name="--folds"
+        )
     scaling = preprocessing.fit(config.preprocessing, x)
     return Problem(
         config, dataset, scaling, preprocessing.apply(scaling, x), labels, l2s, folds
     )
 
 
-def penalties(config: Config) -> np.ndarray:
-    """Returns the values of ``--l2`` from the largest, if they are ones to fit.
+def penalties(config: Config, *, num_rows: int, num_classes: int) -> np.ndarray:
+    """Returns the values of l2 from the largest, if they are ones to fit.
+
+    Args:
+        config: All flags.
+        num_rows: Of the fit to all rows, which ``--C`` is meant for.
+        num_classes: C.
 
     Raises:
         ValueError: There are none, or one is out of range or comes twice.
     """
-    values = space.values(config.l2)
+    axis = penalties_lib.axis(
+        config.l2, config.C, num_rows=num_rows, num_classes=num_classes
+    )
+    values = space.values(axis)
     for value in values:
         settings.validate_hparam("l2", value)
     if len(set(values)) < max(len(values), 1):

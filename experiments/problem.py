@@ -5,26 +5,30 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from experiments import swept
+from experiments import data_flags, featured, swept
 from experiments.flags import Config
 from linclf_jax import folds as folds_lib
-from linclf_jax.data import datasets, preprocessing
+from linclf_jax.data import datasets, images, preprocessing
 from linclf_jax.data.datasets import Dataset, Split
 from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.fit import sweep
+from linclf_jax.fit.settings import RAW
 from linclf_jax.fit.states import Data
 from linclf_jax.fit.sweep import Lane
 from linclf_jax.runs import memory
 
+Inputs = tuple[str, str]  # see ``Static.inputs``
+
 
 class Problem(NamedTuple):
-    """All that a sweep needs to know; the test split is there, unscaled, unread."""
+    """All that a sweep needs to know; the test split is there, unread."""
 
     config: Config  # nothing that results depend on is left open in it
     dataset: Dataset
-    scalings: dict[str, Preprocessing]  # by name
-    data: dict[str, Data]  # by name of the scaling
+    scalings: dict[Inputs, Preprocessing]
+    data: dict[Inputs, Data]
     lanes: tuple[Lane, ...]
 
 
@@ -37,14 +41,20 @@ def prepare(config: Config) -> Problem:
     swept.validate(config)
     if config.memory_budget is not None:
         memory.parse_size(config.memory_budget)
-    dataset = datasets.load(config.dataset, split_seed=config.split_seed)
-    training = dataset.train
+    dataset = data_flags.load(config)
+    seen = [dataset.train, dataset.validation]
     if config.folds:
-        training = datasets.joined(dataset.train, dataset.validation)
+        seen = [datasets.joined(*seen)]
     points = swept.points(
-        config, num_classes=len(dataset.class_names), num_rows=len(training.labels)
+        config, num_classes=len(dataset.class_names), num_rows=len(seen[0].labels)
     )
-    lanes = sweep.make_lanes(points, config.seeds, config.folds)
+    inputs = dict.fromkeys(point.static.inputs for point in points)
+    for features, _ in inputs:
+        if features != RAW:
+            images.validate(features, dataset.image_shape)
+    lanes = sweep.make_lanes(
+        points, config.seeds, config.folds, _rows_seen(config, seen[0].labels)
+    )
     width = config.tile_width
     if width is None:
         width = sweep.default_width(len(dataset.class_names))
@@ -56,23 +66,38 @@ def prepare(config: Config) -> Problem:
             f"are {tiles} tiles of --tile_width={width} to share"
         )
     config = dataclasses.replace(config, tile_width=width)
-    names = dict.fromkeys(point.static.preprocessing for point in points)
-    scalings = {name: preprocessing.fit(name, training.x) for name in names}
-    data = {name: _data(config, dataset, training, scalings[name]) for name in names}
-    for seen in data.values():
-        sweep.validate_data(seen, len(dataset.class_names))
+    scalings, data = {}, {}
+    for features in dict.fromkeys(features for features, _ in inputs):
+        shape = dataset.image_shape
+        rows = [featured.split(features, split, shape) for split in seen]
+        for key in (key for key in inputs if key[0] == features):
+            scalings[key] = preprocessing.fit(key[1], rows[0].x)
+            data[key] = _data(config, scalings[key], *rows)
+            sweep.validate_data(data[key], len(dataset.class_names))
     return Problem(config, dataset, scalings, data, lanes)
 
 
 def _data(
-    config: Config, dataset: Dataset, training: Split, scaling: Preprocessing
+    config: Config, scaling: Preprocessing, training: Split, *rest: Split
 ) -> Data:
     x, labels = scaled(scaling, training)
     if config.folds:
-        dealt = folds_lib.deal(training.labels, config.folds, seed=config.split_seed)
-        folds = jnp.asarray(dealt)
+        folds = jnp.asarray(_deal(config, training.labels))
         return Data(x, labels, x, labels, folds, folds)
-    return Data(x, labels, *scaled(scaling, dataset.validation))
+    (validation,) = rest
+    return Data(x, labels, *scaled(scaling, validation))
+
+
+def _deal(config: Config, labels: np.ndarray) -> np.ndarray:
+    return folds_lib.deal(labels, config.folds, seed=config.split_seed, name="--folds")
+
+
+def _rows_seen(config: Config, labels: np.ndarray) -> dict[int | None, int]:
+    """Returns how many rows a lane trains on, by the fold that it holds out."""
+    if not config.folds:
+        return {None: len(labels)}
+    sizes = np.bincount(_deal(config, labels)).tolist()
+    return {fold: len(labels) - size for fold, size in enumerate(sizes)}
 
 
 def scaled(scaling: Preprocessing, split: Split) -> tuple[jax.Array, jax.Array]:
@@ -88,9 +113,18 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "fingerprint": datasets.fingerprint(dataset),
         "train": len(dataset.train.labels),
         "validation": len(dataset.validation.labels),
-        "test": len(dataset.test.labels),
+        "test": dataset.test.size,
         "num_features": dataset.train.x.shape[1],
         "num_classes": len(dataset.class_names),
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
+    }
+
+
+def describe_test(split: Split) -> dict[str, Any]:
+    """Returns what ``selected.json`` says of the test rows, once they are open."""
+    return {
+        "sha256": datasets.split_fingerprint(split),
+        "rows": len(split.labels),
+        "opened": "after the choice",
     }

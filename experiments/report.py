@@ -5,13 +5,27 @@
 Of an unfinished run, while it is being trained too, it writes ``progress.html``: what
 the pieces that are finished say. Of a finished run it writes ``report.html`` and the
 figures, where they would differ from those that are there; the folder stays sealed.
-A path, which takes seconds, has no page before it is finished.
+Paths and probes, which take seconds, have no page before they are finished.
 """
 
 from pathlib import Path
 
 from experiments import launch
-from linclf_jax.runs import directory, path_record, path_report, report
+from linclf_jax.runs import (
+    directory,
+    path_record,
+    path_report,
+    probe_record,
+    probe_report,
+    record,
+    report,
+)
+
+# The pages of experiments that are no sweeps.
+REDRAW = {
+    path_record.EXPERIMENT: path_report.redraw,
+    probe_record.EXPERIMENT: probe_report.redraw,
+}
 
 
 def run(folder: str | Path) -> Path:
@@ -25,8 +39,9 @@ def run(folder: str | Path) -> Path:
             as they were sealed.
     """
     folder = Path(folder)
-    if path_record.is_path(folder):
-        return path_report.redraw(folder)
+    redraw = REDRAW.get(record.experiment(folder) or "")
+    if redraw is not None:
+        return redraw(folder)
     if (folder / directory.MANIFEST).exists():
         return report.redraw(folder)
     return report.write_progress(folder)

@@ -24,6 +24,7 @@ from experiments import (
     jobs,
     launch,
     outcome,
+    penalties,
 )
 from experiments import flags as shared_flags
 from experiments import problem as problem_lib
@@ -133,7 +134,7 @@ def main() -> None:
     """Runs the sweep that the flags describe."""
     config = shared_flags.from_flags()
     compilation.enable_cache(config.compilation_cache)
-    print(console.summary(*run(config)))
+    print(console.summary(*run(config), also=penalties.columns(config)))
 
 
 if __name__ == "__main__":

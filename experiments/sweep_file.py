@@ -21,6 +21,7 @@ from linclf_jax.runs import formats
 FLAG = "--sweep_file"
 # The static choices that flags sweep, from the slowest to the fastest to change.
 GROUPS = {
+    "features": str,
     "loss": str,
     "optimizer": str,
     "schedule": str,
@@ -28,6 +29,7 @@ GROUPS = {
     "epochs": int,
     "preprocessing": str,
 }
+AXES = (*Hparams._fields, "C")
 _ITEMS = {str: "a name", int: "an integer"}
 
 
@@ -106,10 +108,10 @@ def _overrides(grid: Any, where: str) -> dict[str, Any]:
             '{"optimizer": "adam"}'
         )
     for name in grid:
-        if name not in (*GROUPS, *Hparams._fields):
+        if name not in (*GROUPS, *AXES):
             raise ValueError(
                 f"{where}: nothing that is swept is named {name!r}; expected one of "
-                f"{', '.join((*GROUPS, *Hparams._fields))}"
+                f"{', '.join((*GROUPS, *AXES))}"
             )
     return {
         name: _group(value, GROUPS[name], f"{where}: {name}")

@@ -5,11 +5,11 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from experiments import sweep_file
+from experiments import penalties, sweep_file
 from experiments.flags import Config
 from linclf_jax import results, validation
-from linclf_jax.data import preprocessing
-from linclf_jax.fit import optimizers, settings, space
+from linclf_jax.data import images, preprocessing
+from linclf_jax.fit import optimizers, selection, settings, space
 from linclf_jax.fit.settings import Hparams, Static
 from linclf_jax.fit.space import Point
 
@@ -67,15 +67,26 @@ def statics(config: Config, *, num_classes: int, num_rows: int) -> tuple[Static,
             num_classes=num_classes,
             gradient=config.gradient,
             precision=config.precision,
+            keep=config.keep,
             **dict(zip(groups, choices, strict=True)),
         )
         for choices in itertools.product(*groups.values())
     )
 
 
-def axes(config: Config) -> dict[str, space.Axis]:
-    """Returns the axis of each hyper-parameter; a sweep file's are not among them."""
-    return {name: getattr(config, name) for name in Hparams._fields}
+def axes(config: Config, *, num_classes: int, num_rows: int) -> dict[str, space.Axis]:
+    """Returns the axis of each hyper-parameter; a sweep file's are not among them.
+
+    Args:
+        config: All flags; its sweep file plays no part.
+        num_classes: C.
+        num_rows: Of training, all folds together, which ``--C`` is meant for.
+
+    Raises:
+        ValueError: The penalty is given twice, or is no strength.
+    """
+    l2 = penalties.axis(config.l2, config.C, num_rows=num_rows, num_classes=num_classes)
+    return {name: getattr(config, name) for name in Hparams._fields} | {"l2": l2}
 
 
 def validate(config: Config) -> None:
@@ -88,6 +99,8 @@ def validate(config: Config) -> None:
     _validate_numbers(config)
     _validate_shards(config)
     results.validate_criterion(config.select_by)
+    selection.validate_rule(config.choice)
+    _validate_table(config.table)
     for flag, seeds in (
         ("split_seed", (config.split_seed,)),
         ("sample_seed", (config.sample_seed,)),
@@ -103,7 +116,8 @@ def _grids(config: Config) -> Iterator[tuple[str, Config]]:
         yield "", config
         return
     for number, overrides in enumerate(sweep_file.overrides(config.sweep_file), 1):
-        grid = dataclasses.replace(config, **overrides)
+        both = {"l2": config.l2, "C": config.C, **overrides}
+        grid = dataclasses.replace(config, **penalties.settled(both, overrides))
         yield f"{sweep_file.FLAG}, grid {number}", grid
 
 
@@ -112,15 +126,17 @@ def _points(
 ) -> tuple[Point, ...]:
     try:
         _validate_lists(config)
+        _validate_penalty(config)
         choices = statics(config, num_classes=num_classes, num_rows=num_rows)
         for static in choices:
             settings.validate_static(
                 static, num_rows=num_rows, optimizers=optimizers.OPTIMIZERS
             )
+        listed = axes(config, num_classes=num_classes, num_rows=num_rows)
         if config.sample is None:
-            return space.grid(choices, axes(config))
+            return space.grid(choices, listed)
         return space.sample(
-            choices, axes(config), count=config.sample, seed=config.sample_seed
+            choices, listed, count=config.sample, seed=config.sample_seed
         )
     except ValueError as error:
         raise ValueError(f"{where}: {error}" if where else str(error)) from error
@@ -155,12 +171,32 @@ def _validate_lists(config: Config) -> None:
             raise ValueError(
                 f"--{name} is {','.join(map(str, values))}; expected no repetition"
             )
-    for name in config.preprocessing:
-        if name not in preprocessing.NAMES:
+    for name in config.features:
+        if name not in (settings.RAW, *images.NAMES):
             raise ValueError(
-                f"--preprocessing is {name!r}; expected one of "
-                f"{', '.join(preprocessing.NAMES)}"
+                f"--features is {name!r}; expected one of "
+                f"{', '.join((settings.RAW, *images.NAMES))}"
             )
+    for name in config.preprocessing:
+        preprocessing.validate(name)
+
+
+def _validate_penalty(config: Config) -> None:
+    penalties.validate(config.l2, config.C)
+    if config.C is None:
+        return
+    others = [name for name in config.loss if name != "softmax_cross_entropy"]
+    if others:
+        raise ValueError(
+            f"--C is of logistic regression, which --loss={others[0]} is not; expected "
+            "--l2 in its place"
+        )
+    evenly = isinstance(config.C, space.Range) and config.C.kind == "lin"
+    if config.sample is not None and evenly:
+        raise ValueError(
+            f"--C is {space.text(config.C)} to draw from, which is even in 1 / l2; "
+            "expected numbers or log:LOW:HIGH:COUNT with --sample"
+        )
 
 
 def _validate_numbers(config: Config) -> None:
@@ -183,6 +219,15 @@ def _validate_numbers(config: Config) -> None:
     if not (number or config.devices == "all"):
         raise ValueError(
             f"--devices is {config.devices!r}; expected a number of at least 1, or all"
+        )
+
+
+def _validate_table(columns: Sequence[str]) -> None:
+    swept = (*sweep_file.GROUPS, *Hparams._fields)
+    if len(set(columns)) < len(columns) or not {*columns} <= {*swept}:
+        raise ValueError(
+            f"--table is {','.join(columns)}; expected some of {', '.join(swept)}, "
+            "none twice"
         )
 
 

@@ -40,8 +40,8 @@ from linclf_jax.runs import configuration, directory, formats, record
 _REPLAY = flags.DEFINE_string("replay", None, "A run folder, a lane of which to train.")
 _LANE = flags.DEFINE_integer("lane", None, "Which lane of --replay.")
 # Flags that only many lanes have a use for.
-_OF_SEVERAL = ("sample", "folds", "halving", "sweep_file", "num_shards")
-COMPARED = ("status", "reason", "steps", *results.SCORES)
+_OF_SEVERAL = ("sample", "folds", "halving", "sweep_file", "num_shards", "table")
+COMPARED = ("status", "reason", "steps", "epoch", *results.SCORES)
 
 
 class Replay(NamedTuple):
@@ -61,16 +61,18 @@ def run(config: Config) -> outcome.Outcome:
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        if field.name in _OF_SEVERAL:
+            if value != field.default:
+                raise ValueError(
+                    f"--{field.name} is for experiments.sweep; expected it unset"
+                )
+            continue
         if isinstance(value, space.Range):
             value = space.values(value)
         if isinstance(value, tuple) and len(value) != 1:
             raise ValueError(
                 f"--{field.name} has {len(value)} values; expected one, or use "
                 "experiments.sweep"
-            )
-        if field.name in _OF_SEVERAL and value != field.default:
-            raise ValueError(
-                f"--{field.name} is for experiments.sweep; expected it unset"
             )
     return sweep.run(config, experiment="train")
 

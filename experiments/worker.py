@@ -32,7 +32,7 @@ class Worker:
     def __init__(
         self,
         folder: Path,
-        data: Mapping[str, Data],
+        data: Mapping[tuple[str, str], Data],
         width: int,
         checkpoint_every: float,
         stop: interrupt.Stop,
@@ -42,7 +42,7 @@ class Worker:
 
         Args:
             folder: The run folder.
-            data: On the devices, by name of the preprocessing.
+            data: On the devices, by ``inputs`` of a static choice.
             width: Lanes of a tile.
             checkpoint_every: Seconds between two saves of a state.
             stop: Says whether the run is asked to stop.
@@ -83,9 +83,7 @@ class Worker:
                 raise Stopped
 
         self._check_stop()
-        outputs = execution.run(
-            program, starts, self._data[static.preprocessing], last, look
-        )
+        outputs = execution.run(program, starts, self._data[static.inputs], last, look)
         finished = last == program.last_step
         if not finished:  # the survivors go on from here
             save([last] * len(call), [output.state for output in outputs])
@@ -131,7 +129,7 @@ class Worker:
         return self._advance(program, start, job.tile, last).state
 
     def _advance(self, program: Program, start: Start, tile: Tile, last: int) -> Output:
-        data = self._data[tile.static.preprocessing]
+        data = self._data[tile.static.inputs]
         (output,) = execution.run(program, [start], data, last, self._check_stop)
         return output
 

@@ -6,7 +6,7 @@ report and the console have to agree on; nothing here has ever seen the test spl
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Row = Mapping[str, Any]
@@ -15,7 +15,10 @@ RETIRED = "retired"  # the status of a lane that successive halving took out
 REPEATS = ("seed", "fold")  # what lanes of one setting differ in
 SCORES = ("val_loss", "val_accuracy", "train_loss", "train_accuracy")
 # What came out of a lane, or tells repeats apart; all other columns are its settings.
-OUTCOMES = frozenset({*SCORES, "lane", "seed", "fold", "status", "reason", "steps"})
+# C says the same as l2, in a unit that depends on how many rows a fold leaves.
+OUTCOMES = frozenset(
+    {*SCORES, *REPEATS, "lane", "status", "reason", "epoch", "steps", "C"}
+)
 # What lanes can be ordered by, the sign under which less is better, the tie-breaker.
 CRITERIA = {"val_loss": (1, "val_accuracy"), "val_accuracy": (-1, "val_loss")}
 
@@ -40,16 +43,18 @@ def settings(row: Row) -> dict[str, Any]:
     return {k: v for k, v in row.items() if k not in OUTCOMES and v is not None}
 
 
-def varying(rows: Sequence[Row]) -> list[str]:
+def varying(rows: Sequence[Row], also: Collection[str] = ()) -> list[str]:
     """Returns the settings, seeds and folds in which lanes differ, in column order.
 
     None, for a setting that a lane does not use, is no value.
 
     Args:
         rows: One per lane.
+        also: Other columns that are to be named where lanes differ in them.
     """
     columns = rows[0] if rows else ()
-    names = [name for name in columns if name not in OUTCOMES] + ["seed", "fold"]
+    names = [name for name in columns if name not in OUTCOMES or name in also]
+    names += ["seed", "fold"]
     values = {name: {row.get(name) for row in rows} - {None} for name in names}
     return [name for name in names if len(values[name]) > 1]
 
@@ -69,19 +74,36 @@ def validate_criterion(by: str) -> None:
         )
 
 
-def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
-    """Returns the lanes that ended well, best first.
+def order(rows: Sequence[Row], by: str) -> tuple[str, ...]:
+    """Returns what rows are ordered by: a criterion, and the other one if it compares.
+
+    Values of different losses do not, not even to break a tie.
 
     Args:
         rows: One per lane.
-        by: ``val_loss`` or ``val_accuracy``; the other one breaks ties, then the lane
-            number does. A score that is not finite is worse than any other.
+        by: ``val_loss`` or ``val_accuracy``.
 
     Raises:
         ValueError: ``by`` is another word.
     """
     validate_criterion(by)
-    names = (by, CRITERIA[by][1])
+    several = len({row.get("loss") for row in rows}) > 1
+    return (by,) if several else (by, CRITERIA[by][1])
+
+
+def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
+    """Returns the lanes that ended well, best first.
+
+    Args:
+        rows: One per lane.
+        by: ``val_loss`` or ``val_accuracy``; what else is in ``order`` breaks ties,
+            then the lane number does. A score that is not finite is worse than any
+            other.
+
+    Raises:
+        ValueError: ``by`` is another word.
+    """
+    names = order(rows, by)
 
     def key(row: Row) -> tuple[float, ...]:
         return (*(_cost(row[name], CRITERIA[name][0]) for name in names), row["lane"])
@@ -98,9 +120,9 @@ def rank_settings(rows: Sequence[Row], *, by: str) -> list[list[Row]]:
 
     Args:
         rows: One per lane; their order does not matter.
-        by: As for ``rank``: the other criterion's mean breaks ties, then the lowest
-            lane number does. A mean with a score that is not finite is worse than any
-            other.
+        by: As for ``rank``: means of what else is in ``order`` break ties, then the
+            lowest lane number does. A mean with a score that is not finite is worse
+            than any other.
 
     Returns:
         The lanes of each setting, by their number.
@@ -108,10 +130,7 @@ def rank_settings(rows: Sequence[Row], *, by: str) -> list[list[Row]]:
     Raises:
         ValueError: ``by`` is another word.
     """
-    validate_criterion(by)
-    # Values of different losses do not compare, not even to break a tie.
-    several = len({row.get("loss") for row in rows}) > 1
-    names = (by,) if several else (by, CRITERIA[by][1])
+    names = order(rows, by)
     groups: dict[frozenset, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["lane"]):
         groups.setdefault(frozenset(settings(row).items()), []).append(row)

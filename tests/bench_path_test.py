@@ -17,7 +17,7 @@ from experiments import (
 )
 from experiments.bench_passes import Pass, Step
 from linclf_jax.runs import figures, formats
-from tests.files_test import idx
+from tests.files_test import idx_bytes
 
 GRIDS = dict.fromkeys("ab", (45, 1e-6)) | dict.fromkeys("cde", (11, 1e-5))
 
@@ -33,8 +33,8 @@ def data_dir(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1000, 4, 5)).astype(np.uint8)
     labels = (np.arange(1000) // 10 % 10).astype(np.uint8)
-    (tmp_path / bench_problems.IMAGES).write_bytes(idx(images))
-    (tmp_path / bench_problems.LABELS).write_bytes(idx(labels))
+    (tmp_path / bench_problems.IMAGES).write_bytes(idx_bytes(images))
+    (tmp_path / bench_problems.LABELS).write_bytes(idx_bytes(labels))
     return tmp_path
 
 
@@ -100,7 +100,7 @@ class TestProblems:
 
     def test_images_without_their_labels_are_refused(self, data_dir):
         labels = data_dir / bench_problems.LABELS
-        labels.write_bytes(idx(np.zeros(999, np.uint8)))
+        labels.write_bytes(idx_bytes(np.zeros(999, np.uint8)))
         with pytest.raises(ValueError, match=r"labels of shape \(999,\) up to 0"):
             bench_problems.make("c", 1, str(data_dir))
 

@@ -14,7 +14,7 @@ from experiments.flags import Config
 from experiments.progress import Progress
 from linclf_jax import results
 from linclf_jax.data import datasets
-from linclf_jax.fit import execution, space
+from linclf_jax.fit import execution, selection, space
 from linclf_jax.runs import directory, model
 from tests import events_test
 
@@ -80,8 +80,8 @@ def test_the_same_command_gives_the_same_bytes(finished, tmp_path):
 def test_the_stored_model_gives_the_stored_test_accuracy_from_raw_features(finished):
     loaded = model.load(finished.folder / "selected.safetensors")
     dataset = datasets.load("iris", split_seed=0)
-    predictions = model.predict(loaded, dataset.test.x)
-    accuracy = np.mean(predictions == dataset.test.labels)
+    test = dataset.test.read()
+    accuracy = np.mean(model.predict(loaded, test.x) == test.labels)
     assert accuracy == finished.selected["test"]["accuracy"]
     assert loaded.class_names == ("setosa", "versicolor", "virginica")
     # Statistics of the training rows, and of no other.
@@ -119,17 +119,27 @@ def test_a_choice_at_the_edge_of_the_grid_is_a_warning(tmp_path):
 
 
 def test_the_test_split_cannot_influence_the_choice(finished, tmp_path, monkeypatch):
-    load = datasets.load
+    load, choose, seen = datasets.load, selection.choose, []
 
     def with_other_test_labels(*args, **kwargs):
         dataset = load(*args, **kwargs)
-        shifted = (dataset.test.labels + 1) % 3
-        return dataset._replace(
-            test=dataset.test._replace(x=-dataset.test.x, labels=shifted)
-        )
+        test = dataset.test.read()
+        other = test._replace(x=-test.x, labels=(test.labels + 1) % 3)
+        read = lambda: (seen.append("test"), other)[1]  # noqa: E731
+        return dataset._replace(test=datasets.Held(dataset.test.size, read))
+
+    def watch(*args, **kwargs):
+        seen.append("choice")
+        return choose(*args, **kwargs)
 
     monkeypatch.setattr(datasets, "load", with_other_test_labels)
+    monkeypatch.setattr(selection, "choose", watch)
     other = again(tmp_path / "other")
+    assert seen == ["choice", "test"]
+    opened, before = (run.selected["test_data"] for run in (other, finished))
+    assert opened["sha256"] != before["sha256"]
+    assert {opened["opened"], before["opened"]} == {"after the choice"}
+    assert opened["rows"] == before["rows"] == 30
     assert other.rows == finished.rows
     assert other.selected["lane"] == finished.selected["lane"]
     assert other.selected["test"]["accuracy"] != finished.selected["test"]["accuracy"]

@@ -13,6 +13,7 @@ from linclf_jax import params as params_lib
 from linclf_jax.fit import evaluation, stack
 from linclf_jax.fit.settings import Static
 from linclf_jax.params import Params
+from tests.tolerances import CLOSED_FORM
 
 NUM_CLASSES, LANES = 3, 2
 
@@ -94,3 +95,19 @@ def test_weights_that_are_nan_for_one_lane_spoil_no_other():
     assert np.isnan(found.loss[1])
     assert found.loss[0] == clean.loss[0]
     assert found.accuracy[0] == clean.accuracy[0]
+
+
+@pytest.mark.parametrize("num_rows", [1, 512, 1300])
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_each_row_has_the_score_that_it_has_alone(num_rows, loss):
+    params, x, labels, _ = make_problem(num_rows)
+    static = Static(NUM_CLASSES, loss=loss)
+    found = evaluation.by_row(stack.lanes_last(params), x, labels, static)
+    chex.assert_shape(found, (num_rows, LANES))
+    for lane in range(LANES):
+        own = jax.tree.map(lambda leaf, lane=lane: leaf[lane], params)
+        scores = params_lib.logits(own, x)
+        expected = losses.LOSSES[loss](scores, labels)
+        np.testing.assert_allclose(found.loss[:, lane], expected, **CLOSED_FORM)
+        right = jnp.argmax(scores, axis=1) == labels
+        np.testing.assert_array_equal(found.right[:, lane], right)

@@ -7,21 +7,25 @@ from absl import flags as absl_flags
 
 from experiments import flags
 from experiments.flags import Config
+from linclf_jax.data.datasets import Files
 from linclf_jax.fit.settings import Hparams, Static
-from linclf_jax.fit.space import Range
+from linclf_jax.fit.space import Axis, Range
 from linclf_jax.runs import formats
 
 GRIDS = '{"grids":[{"optimizer":"lars","learning_rate":[1,3]},{"l2":"log:0.1:1:3"}]}'
 # Every flag that is compared differs from its default.
 EVERYTHING = Config(
+    **{field: f"{field}.npy" for field in Files._fields},
     dataset="iris",
     split_seed=1,
+    features=("raw", "hog"),
     preprocessing=("none", "mean_range"),
     loss=("softmax_cross_entropy", "weston_watkins_hinge"),
     optimizer=("sgd", "adam"),
     schedule=("constant", "linear"),
     batch_size=(16, 32),
     epochs=(5, 10),
+    keep="best",
     learning_rate=Range("log", 1e-3, 0.1 + 0.2, 7),
     l2=(0.0, 1e-30, 0.1 + 0.2),
     momentum=Range("lin", 0.0, 0.9, 4),
@@ -38,12 +42,16 @@ EVERYTHING = Config(
     halving=3,
     sweep_file=GRIDS,
     select_by="val_accuracy",
+    choice="one_standard_error",
+    table=("features", "loss"),
     gradient="autodiff",
     precision="high",
     tile_width=32,
     num_shards=4,
     shard_index=2,
 )
+# The one flag that takes the place of another.
+BY_C = dataclasses.replace(EVERYTHING, l2=None, C=(0.1 + 0.2, 1e30, float("inf")))
 
 
 @pytest.fixture
@@ -71,25 +79,39 @@ def test_everything_a_run_takes_is_a_flag():
     names = {field.name for field in dataclasses.fields(Config)}
     # The data says how many classes there are; label_smoothing, whether any is.
     assert swept - {"num_classes", "smoothed"} | set(Hparams._fields) <= names
-    for name in Hparams._fields:
-        assert Config.__dataclass_fields__[name].type == Config.__annotations__["l2"]
+    for name in (*Hparams._fields, "C"):
+        axis = Axis | None if name in ("l2", "C") else Axis
+        assert Config.__dataclass_fields__[name].type == axis
 
 
-@pytest.mark.parametrize("config", [Config(), EVERYTHING])
+@pytest.mark.parametrize("config", [Config(), EVERYTHING, BY_C])
 def test_a_configuration_survives_its_flagfile(config, parse, tmp_path):
     flagfile = tmp_path / "flags.txt"
     flagfile.write_text(flags.to_flagfile(config))
     assert parse(f"--flagfile={flagfile}") == config
 
 
-def test_defaults_of_a_script_survive_too(parse):
-    assert parse(defaults=EVERYTHING) == EVERYTHING
+@pytest.mark.parametrize("config", [EVERYTHING, BY_C])
+def test_defaults_of_a_script_survive_too(config, parse):
+    assert parse(defaults=config) == config
+
+
+def test_a_penalty_that_is_given_takes_the_place_of_the_default_in_the_other_unit(
+    parse,
+):
+    one = (1.0,)
+    assert (parse("--C=1").l2, parse("--C=1").C) == (None, one)
+    config = parse("--l2=1", defaults=BY_C)
+    assert (config.l2, config.C) == (one, None)
+    # Both are kept, so that whoever checks can refuse them.
+    config = parse("--l2=1", "--C=1")
+    assert (config.l2, config.C) == (one, one)
 
 
 def test_everything_differs_from_its_default():
     """Or the tests above would show less than they seem to."""
     same = {k for k, v in vars(EVERYTHING).items() if v == getattr(Config(), k)}
-    assert same == set(flags.NOT_COMPARED)
+    assert same == {*flags.NOT_COMPARED, "C"}
 
 
 def test_what_changes_no_result_is_not_compared(parse):

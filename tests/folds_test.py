@@ -41,10 +41,12 @@ def test_folds_do_not_follow_the_split_of_the_same_seed():
 def test_refuses_more_folds_than_a_class_has_rows():
     labels = np.array([0] * 9 + [1] * 3)
     folds.deal(labels, 3, seed=0)
-    with pytest.raises(ValueError, match="--folds is 4; class 1 has 3 rows"):
+    with pytest.raises(ValueError, match=r"^count is 4; class 1 has 3 rows"):
         folds.deal(labels, 4, seed=0)
+    with pytest.raises(ValueError, match=r"^--folds is 4; class 1 has 3 rows"):
+        folds.deal(labels, 4, seed=0, name="--folds")
 
 
 def test_refuses_a_single_fold():
-    with pytest.raises(ValueError, match="--folds is 1; expected at least 2"):
+    with pytest.raises(ValueError, match=r"^count is 1; expected at least 2"):
         folds.deal(np.zeros(3, int), 1, seed=0)

@@ -101,6 +101,14 @@ def test_a_run_that_was_stopped_inside_a_tile_goes_on_from_the_saved_step(
     assert sweeps.contents(other.folder) == sweeps.contents(finished.folder)
 
 
+def test_a_run_that_was_stopped_remembers_the_best_epochs(tmp_path):
+    whole = sweeps.run(tmp_path / "whole", **sweeps.BEST)
+    assert len({row["epoch"] for row in whole.rows}) > 1
+    stop_in(tmp_path / "run", **sweeps.BEST)
+    other = sweeps.run(tmp_path / "run", **sweeps.BEST)
+    assert sweeps.contents(other.folder) == sweeps.contents(whole.folder)
+
+
 def test_halving_goes_on_in_the_middle_of_a_rung(halved, tmp_path, trained):
     for stop_at, left in ((1, 11), (4, 8), (7, 5), (9, 3), (11, 2)):
         folder = tmp_path / str(stop_at)

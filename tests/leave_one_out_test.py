@@ -282,7 +282,8 @@ def test_lanes_are_independent():
         )
         for ours, expected in zip(found, alone, strict=True):
             np.testing.assert_array_equal(ours[lane], expected[0])
-    for values in found:
+    assert not found.right[[2, 4]].any()
+    for values in found._replace(right=found.losses):
         assert np.isnan(values[[2, 4]]).all()
 
 
@@ -293,7 +294,9 @@ def test_float32_solutions_without_64_bit_types_are_as_good():
     with jax.enable_x64(False):
         params = Params(jnp.asarray(near[None, :-1]), jnp.asarray(near[None, -1]))
         found = leave_one_out.approximate(params, s.x, s.targets, [s.l2])
-    assert {array.dtype for array in found} == {np.dtype("float64")}
+    assert found.right.dtype == bool
+    numbers = found._replace(right=found.losses)
+    assert {array.dtype for array in numbers} == {np.dtype("float64")}
     # A relative gap of 1e-7 or so; it enters as its root.
     np.testing.assert_allclose(found.loss, estimate(theta, s).loss, rtol=1e-4)
 

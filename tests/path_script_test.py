@@ -11,13 +11,14 @@ import pytest
 from absl import flags as absl_flags
 
 from experiments import flags as shared_flags
-from experiments import path, path_outcome
+from experiments import path, path_outcome, path_problem
 from experiments.path_problem import Config
-from linclf_jax.data import datasets, preprocessing
+from linclf_jax import metrics
+from linclf_jax.data import datasets
+from linclf_jax.fit import optimism, verdicts
 from linclf_jax.fit import path as path_lib
-from linclf_jax.fit import verdicts
 from linclf_jax.fit.leave_one_out import Estimate
-from linclf_jax.runs import directory, model
+from linclf_jax.runs import directory, model, report_validation
 
 ROOT = Path(__file__).parents[1]
 SMALL = Config(dataset="iris", l2=(1e-3, 1.0, 1e-4, 3e-3), folds=3)
@@ -134,10 +135,32 @@ def test_both_choices_are_told_and_one_is_tested(finished, tmp_path):
     assert finished.selected["l2"] < other.selected["l2"]
 
 
+def test_what_selected_says_of_luck_follows_from_rows_held_out(finished):
+    problem = path_problem.prepare(SMALL)
+    again = path.solve(problem)
+    place = finished.selected["lane"] // 4
+    luck, judged = finished.selected["optimism"], finished.selected["validation"]
+    estimate = optimism.estimate(again.rows.loss, again.rows.right)
+    assert luck["accuracy"] == 0.0 - estimate.correction
+    assert luck["loss"] == optimism.estimate(again.rows.loss).correction >= 0
+    assert (luck["settings"], luck["rows"]) == (4, 120)
+    assert judged["accuracy"] == again.accuracy.mean[place]
+    assert judged["accuracy"] == pytest.approx(again.rows.right[place].mean())
+    low, high = metrics.wilson_interval(judged["accuracy"], 120)
+    assert judged["accuracy_interval"] == [low, high]
+    test = finished.selected["test"]
+    assert test["temperature"] == again.rows.temperature[place]
+    assert test["nll_scaled"] != test["nll"] == pytest.approx(test["loss"])
+    text = path_outcome.summary(finished)
+    assert report_validation.flattery(finished.selected) in text
+    assert f"95 % interval {low:.4f} to {high:.4f}" in text
+
+
 def test_the_stored_model_gives_the_stored_test_accuracy(finished):
     loaded = model.load(finished.folder / "selected.safetensors")
     dataset = datasets.load("iris", split_seed=0)
-    right = np.mean(model.predict(loaded, dataset.test.x) == dataset.test.labels)
+    test = dataset.test.read()
+    right = np.mean(model.predict(loaded, test.x) == test.labels)
     assert right == finished.selected["test"]["accuracy"]
     x = np.concatenate([dataset.train.x, dataset.validation.x])
     np.testing.assert_allclose(loaded.scaling.shift, x.mean(axis=0), rtol=1e-12)
@@ -151,34 +174,53 @@ def test_the_test_split_cannot_influence_the_choice(finished, tmp_path, monkeypa
 
     def with_another_test_split(*args, **kwargs):
         dataset = load(*args, **kwargs)
-        shifted = (dataset.test.labels + 1) % 3
-        return dataset._replace(
-            test=dataset.test._replace(x=-dataset.test.x, labels=shifted)
-        )
+        test = dataset.test.read()
+        other = test._replace(x=-test.x, labels=(test.labels + 1) % 3)
+        return dataset._replace(test=datasets.Held(dataset.test.size, lambda: other))
 
     monkeypatch.setattr(datasets, "load", with_another_test_split)
     other = run(tmp_path / "other")
     assert other.rows == finished.rows
-    ignored = {"test": None}
+    ignored = {"test": None, "test_data": None}
     assert {**other.selected, **ignored} == {**finished.selected, **ignored}
     assert other.selected["test"]["accuracy"] != finished.selected["test"]["accuracy"]
 
 
 def test_the_test_split_is_read_once_and_after_the_choice(tmp_path, monkeypatch):
-    read, dataset = [], datasets.load("iris", split_seed=0)
-    apply, choose = preprocessing.apply, path_lib.choose
+    seen, dataset = [], datasets.load("iris", split_seed=0)
+    choose = path_lib.choose
 
-    def watch(scaling, x):
-        read.append("test" if x is dataset.test.x else "other")
-        return apply(scaling, x)
+    def watch():
+        seen.append("test")
+        return dataset.test.read()
 
-    monkeypatch.setattr(datasets, "load", lambda *_, **__: dataset)
-    monkeypatch.setattr(preprocessing, "apply", watch)
+    held = dataset._replace(test=datasets.Held(dataset.test.size, watch))
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: held)
     monkeypatch.setattr(
-        path_lib, "choose", lambda found: (read.append("choice"), choose(found))[1]
+        path_lib, "choose", lambda found: (seen.append("choice"), choose(found))[1]
     )
-    run(tmp_path / "watched")
-    assert read == ["other", "choice", "test"]
+    outcome = run(tmp_path / "watched")
+    assert seen == ["choice", "test"]
+    assert outcome.selected["test_data"] == {
+        "sha256": datasets.split_fingerprint(dataset.test.read()),
+        "rows": 30,
+        "opened": "after the choice",
+    }
+
+
+def test_penalties_may_be_given_as_scikit_learns(finished, tmp_path):
+    """The fit to all 120 rows has the C that was asked for, a fold's 80 have more."""
+    C = tuple(1 / (120 * l2) for l2 in (1e-4, 3e-3))
+    outcome = run(tmp_path / "C", l2=None, C=C)
+    whole = [row for row in outcome.rows if row["fold"] is None]
+    assert [row["C"] for row in whole] == pytest.approx(C[::-1], rel=1e-15)
+    expected = [row for row in finished.rows if row["l2"] in (1e-4, 3e-3)]
+    for row, other in zip(outcome.rows, expected, strict=True):
+        assert row["C"] == pytest.approx(other["C"], rel=1e-14)
+        assert row["objective"] == pytest.approx(other["objective"], rel=2e-6)
+    config = from_flagfile(outcome.folder / "flags.txt")
+    assert (config.l2, config.C) == (None, C)
+    assert "of the grid; widen --C" in outcome.selected["warnings"][0]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +283,11 @@ def estimated(monkeypatch, losses):
     def approximate(params, x, labels, l2):
         assert params.W.shape == (1, 4, 3)
         each = np.full((1, len(labels)), next(left))
-        return Estimate(each[:, 0], np.array([0.02]), np.array([0.75]), each)
+        right = np.arange(len(labels))[None] % 4 > 0
+        logits = np.zeros((1, len(labels), 3))
+        return Estimate(
+            each[:, 0], np.array([0.02]), np.array([0.75]), each, right, logits
+        )
 
     with monkeypatch.context() as patch:
         patch.setattr(path_lib.loo_lib, "approximate", approximate)
@@ -284,6 +330,9 @@ def test_the_path_of_leave_one_out_is_that_of_all_rows(finished, tmp_path, monke
         ({"l2": ()}, "--l2 has 0 values, 0 of them distinct; expected at least one"),
         ({"l2": (0.1, 0.1)}, "--l2 has 2 values, 1 of them distinct"),
         ({"l2": (-0.1,)}, "--l2 holds -0.1.*; expected at least 0"),
+        ({"l2": (-1e-50,)}, "--l2 holds -1e-50, in float32 -0; expected at least 0"),
+        ({"C": (1.0,)}, "of --l2 and --C both are given; expected one of the two"),
+        ({"l2": None, "C": (0.0,)}, "--C holds 0; expected above 0"),
         ({"folds": 1}, "--folds is 1; expected at least 2"),
         ({"folds": 41}, "--folds is 41; class 0 has 40 rows"),
         ({"tol": 0.0}, "tol is 0.0"),

@@ -8,10 +8,10 @@ import pytest
 from sklearn import datasets as bundled
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
+from linclf_jax import calibration, losses, params, regularization
 from linclf_jax import folds as folds_lib
-from linclf_jax import losses, params
 from linclf_jax.fit import certificate, continuation, held_out, path, verdicts
-from linclf_jax.fit.held_out import Curve, Scores
+from linclf_jax.fit.held_out import Curve, RowScores, Scores
 from linclf_jax.params import Params
 
 L2S = (1e-3, 1.0, 1e-2)  # in no order
@@ -88,6 +88,25 @@ def test_each_fold_is_fitted_and_measured_apart_from_its_rows(iris, validated):
             )
 
 
+def test_each_row_has_the_scores_of_the_fold_that_holds_it_out(iris, validated):
+    (x, labels), (found, dealt) = iris, validated
+    assert found.rows.loss.shape == found.rows.right.shape == (3, len(labels))
+    for place, l2 in enumerate(L2S):
+        logits = np.empty((len(labels), 3))
+        for fold in range(3):
+            out = dealt == fold
+            alone = path.path(x[~out], labels[~out], [l2], tol=TOL)
+            W, b = (array[0, 0] for array in alone.params)
+            logits[out] = x[out] @ W + b
+        values = np.asarray(losses.softmax_cross_entropy(logits, labels))
+        # Parameters are known to the square root of the gap.
+        np.testing.assert_allclose(found.rows.loss[place], values, rtol=1e-2, atol=1e-4)
+        right = np.argmax(logits, axis=1) == labels
+        assert np.mean(found.rows.right[place] == right) > 0.99
+        scale = calibration.fit_temperature(logits, labels)
+        assert found.rows.temperature[place] == pytest.approx(scale, rel=1e-3)
+
+
 def test_the_last_lane_is_fitted_to_all_rows(iris, validated):
     (x, labels), (found, _) = iris, validated
     weights = np.ones((LANES, len(labels)))
@@ -145,6 +164,9 @@ def test_a_fold_that_has_all_of_a_class_has_an_infinite_loss_and_harms_no_other(
     assert np.isinf(found.validation.loss[0]).tolist() == [False, False, True]
     assert found.validation.accuracy[0, 2] == 0.0
     assert np.isfinite(found.train.loss).all()
+    # No temperature makes the probability of an absent class more than 0.
+    assert np.isnan(found.rows.temperature[0])
+    assert np.isinf(found.rows.loss[0]).sum() == np.sum(labels == 2)
     with pytest.raises(
         ValueError, match=r"found 0 of 1 penalties .* fits that are converged;"
     ):
@@ -158,7 +180,7 @@ def test_a_fit_to_all_rows_is_that_of_scikit_learn(name, compared):
     classes = len(np.unique(labels))
     for place, l2 in enumerate(found.l2):
         model = LogisticRegression(
-            C=path.inverse_strength(l2, len(labels), classes), **EXACT
+            C=regularization.inverse_strength(l2, len(labels), classes), **EXACT
         ).fit(x, labels)
         assert model.classes_.tolist() == list(range(classes))
         theirs = from_scikit_learn(model.coef_, model.intercept_)
@@ -174,7 +196,7 @@ def test_folds_and_choice_are_those_of_scikit_learn(name, compared):
     count, classes = len(labels), len(np.unique(labels))
     split = [(np.flatnonzero(dealt != f), np.flatnonzero(dealt == f)) for f in range(3)]
     cv = LogisticRegressionCV(
-        Cs=[path.inverse_strength(l2, count, classes) for l2 in found.l2],
+        Cs=[regularization.inverse_strength(l2, count, classes) for l2 in found.l2],
         l1_ratios=(0.0,),
         cv=split,
         scoring="neg_log_loss",
@@ -192,7 +214,7 @@ def test_folds_and_choice_are_those_of_scikit_learn(name, compared):
         losses = -cv.scores_[fold, 0]
         np.testing.assert_allclose(there.validation.loss[:, fold], losses, rtol=1e-4)
     best = path.choose(found).min
-    strength = path.inverse_strength(found.l2[best], count, classes)
+    strength = regularization.inverse_strength(found.l2[best], count, classes)
     assert pytest.approx(strength, rel=1e-12) == cv.C_
     theirs = from_scikit_learn(cv.coef_, cv.intercept_)
     assert_same_objective(found, (best, -1), theirs, x, labels)
@@ -239,8 +261,9 @@ def made(l2, loss, error, status=verdicts.CONVERGED):
     info = verdicts.Info(*[np.zeros((count, 2))] * 6, statuses)
     curve = Curve(np.array(loss), np.array(error))
     scores = Scores(empty, empty)
+    rows = RowScores(empty, empty, np.empty(count))
     return path.CrossValidation(
-        np.array(l2), Params(empty, empty), info, scores, scores, curve, curve
+        np.array(l2), Params(empty, empty), info, scores, scores, curve, curve, rows
     )
 
 
@@ -269,8 +292,8 @@ def test_a_fit_that_did_not_end_well_is_never_chosen(status):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"folds": 1}, "--folds is 1; expected at least 2"),
-        ({"folds": 51}, "--folds is 51; class 0 has 50 rows"),
+        ({"folds": 1}, "^folds is 1; expected at least 2"),
+        ({"folds": 51}, "^folds is 51; class 0 has 50 rows"),
         ({"folds": np.zeros(150, int)}, "folds goes up to 0; expected at least two"),
         ({"folds": np.arange(150) % 2 * 2}, "up to 2, and no row in fold 1; expected"),
         ({"folds": np.arange(149) % 2}, r"folds has shape \(149,\); expected \(150,\)"),

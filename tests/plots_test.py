@@ -532,14 +532,24 @@ class TestReliability:
     )
 
     def test_points_and_bars(self):
-        top, bottom = plots.reliability(self.bins, 0.1).axes
+        top, bottom = plots.reliability(plots.Diagram("as trained", self.bins)).axes
         np.testing.assert_array_equal(top.lines[1].get_xydata(), [[0.6, 0.5], [0.9, 1]])
         heights = [bar.get_height() for bar in bottom.patches]
         assert heights == [0, 4, 16]
-        assert "0.1000" in top.get_title(loc="left")
+        assert top.get_title(loc="left") == "as trained"
+
+    def test_two_diagrams_share_their_axes(self):
+        few = {**self.bins, "count": [0, 2, 2]}
+        diagrams = plots.Diagram("before", self.bins), plots.Diagram("after", few)
+        axes = plots.reliability(*diagrams).axes
+        titles = [axis.get_title(loc="left") for axis in axes]
+        assert titles == ["before", "after", "", ""]
+        heights = [[bar.get_height() for bar in axis.patches] for axis in axes[2:]]
+        assert heights == [[0, 4, 16], [0, 2, 2]]
+        assert axes[2].get_ylim() == axes[3].get_ylim()
 
     def test_intervals_are_wilsons(self):
-        top, _ = plots.reliability(self.bins, 0.1).axes
+        top, _ = plots.reliability(plots.Diagram("as trained", self.bins)).axes
         (lines,) = top.collections
         low, high = metrics.wilson_interval(np.array([0.5, 1.0]), np.array([4, 16]))
         ends = np.array([segment[:, 1] for segment in lines.get_segments()])
@@ -568,7 +578,7 @@ class TestLook:
             "assert 'matplotlib' not in sys.modules\n"
             "bins = {'edges': [0, 1], 'count': [0]}\n"
             "bins |= {'confidence': [None], 'accuracy': [None]}\n"
-            "figures.png(plots.reliability(bins, 0.0))\n"
+            "figures.png(plots.reliability(plots.Diagram('', bins)))\n"
             "assert 'matplotlib' in sys.modules\n"
             "assert 'matplotlib.pyplot' not in sys.modules\n"
         )

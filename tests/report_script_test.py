@@ -87,3 +87,10 @@ def test_bad_arguments_are_one_line_and_status_2(arguments, message):
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_help_is_no_failure():
+    command = [sys.executable, "-m", "experiments.report", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Draws the page of a run folder again" in done.stdout + done.stderr

@@ -12,10 +12,10 @@ import pytest
 from linclf_jax.runs import (
     checkpoint,
     directory,
+    examples,
     record,
     report,
     report_markup,
-    report_sections,
 )
 
 NASTY = "<script>alert('x')</script> & $\\frac"
@@ -374,6 +374,27 @@ class TestOtherRuns:
         assert "templates" not in page.sections
         assert not (tmp_path / "templates.png").exists()
         assert "confusion" in page.sections
+
+    @pytest.mark.parametrize("other", [{"features": "hog"}, {"preprocessing": "pca:4"}])
+    def test_weights_of_no_pixels_are_no_templates(self, tmp_path, other):
+        row = make_rows()[17] | other
+        folder = make_run(tmp_path / "run", choice={"row": row})
+        assert "templates" not in Page(report.write(folder)).sections
+
+    def test_reliability_is_shown_before_and_after_a_temperature(self, tmp_path):
+        test = make_test_metrics(3)
+        test |= {"temperature": 1.75, "calibration_error_scaled": 0.03125}
+        test["reliability_scaled"] = test["reliability"]
+        folder = make_run(tmp_path / "run", choice={"test": test})
+        page = Page(report.write(folder))
+        assert "Expected calibration error 0.0432" in page.text
+        assert "fitted on rows that were held out, not on these: 0.0312" in page.text
+        alone = make_run(tmp_path / "alone")
+        sizes = [
+            next(i for i in p.images if i["alt"].startswith("Reliability"))["width"]
+            for p in (page, Page(report.write(alone)))
+        ]
+        assert int(sizes[0]) > 1.5 * int(sizes[1])
 
     def test_one_lane_makes_no_map(self, tmp_path):
         rows = make_rows()[17:18]
@@ -746,7 +767,7 @@ class TestWithoutMatplotlib:
 class TestRanking:
     def test_most_frequent_errors_are_off_the_diagonal(self):
         counts = np.array([[9, 0, 2], [2, 9, 5], [0, 0, 9]])
-        found = report_sections.most_frequent_errors(counts)
+        found = examples.most_frequent_errors(counts)
         assert found == [(1, 2), (0, 2), (1, 0)]
 
 

@@ -103,6 +103,7 @@ def test_values_of_different_losses_break_no_tie():
     ]
     best, _ = results.rank_settings(rows, by="val_accuracy")
     assert best[0]["lane"] == 0  # the lower number, not the lower value
+    assert results.rank(rows, by="val_accuracy") == rows
     same = [{**row, "loss": "hinge"} for row in rows]
     same = [{**row, "l2": row["lane"]} for row in same]
     best, _ = results.rank_settings(same, by="val_accuracy")

@@ -144,3 +144,129 @@ def test_retired_settings_count_as_compared():
     kept = len(results.rank_settings(rows, by="val_loss"))
     assert reason.endswith(f"of {count} lanes, {kept} of them trained to the end")
     assert count == len(ROWS) + 1
+
+
+def by_l2(scores, **settings):
+    """Rows that differ in l2 alone, the weakest first, from pairs of scores."""
+    return [
+        row(lane, *pair, l2=10.0 ** (lane - 3), learning_rate=0.1, **settings)
+        for lane, pair in enumerate(scores)
+    ]
+
+
+SCORES = [(0.31, 0.9), (0.30, 0.88), (0.32, 0.86), (0.34, 0.84), (0.5, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("error", "lane"), [(0.0, 1), (0.019, 1), (0.021, 2), (0.041, 3), (9.0, 4)]
+)
+def test_the_strongest_l2_within_one_standard_error_is_the_other_choice(error, lane):
+    rows = by_l2(SCORES)
+    for order in (rows, rows[::-1]):
+        choice = selection.choose(
+            order, by="val_loss", rule="one_standard_error", errors={1: error}
+        )
+        assert lanes(choice) == [lane]
+        assert (choice.best, choice.standard_error) == (1, error)
+        assert f"within one standard error, {error:.4f}, of the low" in choice.reason
+        assert choice.reason.endswith("val_loss, 0.3000, of 5 lanes")
+        assert choice.repeats["val_loss"].mean == SCORES[lane][0]
+    assert lanes(selection.choose(rows, by="val_loss", errors={1: error})) == [1]
+
+
+def test_an_accuracy_may_fall_by_its_error():
+    choice = selection.choose(
+        by_l2(SCORES), by="val_accuracy", rule="one_standard_error", errors={0: 0.05}
+    )
+    assert (lanes(choice), choice.best) == ([2], 0)
+
+
+@pytest.mark.parametrize(
+    "other", [{"optimizer": "adam"}, {"learning_rate": 0.2}, {"status": "diverged"}]
+)
+def test_only_settings_that_are_like_the_best_in_all_else_are_simpler(other):
+    rows = by_l2(SCORES)
+    rows[3] |= other
+    for found in rows:
+        found["C"] = 1 / found["l2"]  # the same penalty in other words
+    choice = selection.choose(
+        rows, by="val_loss", rule="one_standard_error", errors={1: 0.05}
+    )
+    assert lanes(choice) == [2]
+
+
+def folds_and_seeds(losses):
+    """Rows of one l2 each, with two folds and two seeds in each fold."""
+    return [
+        row(4 * n + k, loss, 0.5, fold=k // 2, seed=k % 2, l2=0.1 * n, learning_rate=1)
+        for n, group in enumerate(losses)
+        for k, loss in enumerate(group)
+    ]
+
+
+def test_with_folds_the_error_is_over_folds_of_means_over_seeds():
+    best = (0.1, 0.3, 0.4, 0.6)  # folds 0.2 and 0.5: sd 0.3 / sqrt 2, over sqrt 2
+    error = 0.15
+    near, far = (0.49,) * 4, (0.51,) * 4
+    rows = folds_and_seeds([best, near, far])
+    choice = selection.choose(rows, by="val_loss", rule="one_standard_error")
+    assert choice.standard_error == pytest.approx(error, rel=1e-12)
+    assert lanes(choice) == [4, 5, 6, 7]
+
+
+def test_how_little_seeds_differ_is_no_error():
+    """They share their validation rows; the errors given are over those."""
+    losses = [(0.3, 0.3), (0.35, 0.35)]
+    rows = [
+        row(2 * n + seed, loss, 0.5, seed=seed, l2=0.1 * n, learning_rate=1)
+        for n, pair in enumerate(losses)
+        for seed, loss in enumerate(pair)
+    ]
+    given = {"by": "val_loss", "rule": "one_standard_error"}
+    assert lanes(selection.choose(rows, errors={0: 0.06, 2: 0.0}, **given)) == [2, 3]
+    assert lanes(selection.choose(rows, errors={0: 0.04, 2: 9.0}, **given)) == [0, 1]
+
+
+def test_ties_are_those_of_the_setting_that_was_taken():
+    rows = by_l2([(0.30, 0.9), (0.31, 0.9)])
+    rows += [row(7, 0.31, 0.9, optimizer="adam"), row(8, 0.30, 0.9, optimizer="adam")]
+    choice = selection.choose(
+        rows, by="val_loss", rule="one_standard_error", errors={0: 0.05}
+    )
+    assert (lanes(choice), choice.ties) == ([1], (7,))
+
+
+def test_both_the_best_and_the_chosen_l2_may_lie_at_an_edge():
+    choice = selection.choose(
+        by_l2(SCORES), by="val_loss", rule="one_standard_error", errors={1: 9.0}
+    )
+    (warning,) = choice.warnings
+    assert warning == "the chosen l2, 10, is the largest of the grid; widen --l2"
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match="--choice is 'max'; expected one of min, one"):
+        selection.choose(ROWS, by="val_loss", rule="max")
+
+
+def test_of_several_seeds_neither_the_best_is_told_nor_kept():
+    steady = repeated(3, [(0.3, 0.8), (0.2, 0.7), (0.4, 0.75)])
+    choice = selection.choose(steady, by="val_loss")
+    assert choice.rows[0]["seed"] == 0  # whichever did best
+    assert choice.repeats["val_loss"].mean == pytest.approx(0.3, rel=1e-15)
+    assert choice.repeats["val_loss"].sd == pytest.approx(0.1, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "message"),
+    [
+        (["retired"] * 2, "^all 2 lanes were retired early: others were better$"),
+        (["diverged", "retired"], "^1 of 2 lanes diverged, others were retired early;"),
+        (["diverged"] * 2, "^all 2 lanes diverged; lower --learning_rate$"),
+    ],
+)
+def test_why_there_is_nothing_to_choose(statuses, message):
+    """Of a cell of a table, halving may have retired all lanes."""
+    rows = [row(lane, 0.5, 0.8, status=each) for lane, each in enumerate(statuses)]
+    with pytest.raises(ValueError, match=message):
+        selection.choose(rows, by="val_loss")

@@ -48,7 +48,10 @@ def test_a_file_that_is_not_there_is_named_with_its_flag(tmp_path):
         ('{"grids": [{}], "seed": 1}', r'expected \{"grids": \[...\]\} alone'),
         ('{"grid": [{}]}', r'found \{"grid": \[\{\}\]\}; expected'),
         ('{"grids": [{}, 7]}', ", grid 2: found 7; expected an object"),
-        ('{"grids": [{}, {"lr": 1}]}', ", grid 2: .* named 'lr'; expected one of loss"),
+        (
+            '{"grids": [{}, {"lr": 1}]}',
+            ", grid 2: .* named 'lr'; expected one of features",
+        ),
         ('{"grids": [{"seeds": [1]}]}', ", grid 1: .* named 'seeds'"),
         ('{"grids": [{"sweep_file": ""}]}', ", grid 1: .* named 'sweep_file'"),
         ('{"grids": [{"optimizer": 3}]}', "grid 1: optimizer is 3; expected a name"),

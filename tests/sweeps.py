@@ -24,6 +24,14 @@ SMALL = Config(
     tile_width=3,
 )
 
+# Lanes of which some are best in the middle.
+BEST = {
+    "keep": "best",
+    "schedule": ("constant",),
+    "batch_size": (16,),
+    "learning_rate": (0.01, 0.3, 1.0, 3.0),
+}
+
 
 @contextlib.contextmanager
 def quick():

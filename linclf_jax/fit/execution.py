@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from linclf_jax.fit import training
+from linclf_jax.fit import keeping, training
 from linclf_jax.fit.evaluation import Scores
 from linclf_jax.fit.settings import Hparams, Static
 from linclf_jax.fit.states import Data, State
@@ -201,7 +201,7 @@ def _advance_tile(static: Static, width: int) -> Callable[..., Any]:
             scored,
             lambda params: training.score(static, params, fold, data),
             lambda _: (unknown, unknown),
-            state.params,
+            keeping.params(state),
         )
         return jax.tree.map(lambda leaf: leaf[None], (state, *scores))
 

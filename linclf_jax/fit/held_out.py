@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from linclf_jax import calibration, losses, validation
 from linclf_jax import folds as folds_lib
-from linclf_jax import validation
 from linclf_jax.fit import evaluation, stack
 from linclf_jax.fit.continuation import Point
 from linclf_jax.fit.settings import Static
@@ -20,6 +20,16 @@ class Scores(NamedTuple):
 
     loss: np.ndarray  # mean, without the penalty
     accuracy: np.ndarray  # share of right predictions
+
+
+class RowScores(NamedTuple):
+    """How each row fares with a fit that has not seen it; NumPy arrays."""
+
+    loss: np.ndarray  # (N,) float64
+    right: np.ndarray  # (N,) boolean
+    # (), what the logits of all rows are to be divided by for calibrated probabilities;
+    # NaN where a class was absent from a fit, so that its rows have a probability of 0.
+    temperature: np.ndarray
 
 
 class Curve(NamedTuple):
@@ -59,7 +69,7 @@ def masks(labels: np.ndarray, folds: int | ArrayLike, *, seed: int) -> np.ndarra
             them is empty.
     """
     if isinstance(folds, int | np.integer):
-        folds = folds_lib.deal(labels, int(folds), seed=seed)
+        folds = folds_lib.deal(labels, int(folds), seed=seed, name="folds")
     folds = np.asarray(folds)
     if folds.shape != labels.shape:
         raise ValueError(
@@ -127,6 +137,59 @@ def scores(
 
 
 _evaluate = jax.jit(evaluation.evaluate, static_argnames="static")
+
+
+def out_of_fold(
+    params: Params, x: ArrayLike, labels: np.ndarray, unseen: np.ndarray
+) -> RowScores:
+    """Returns how each row fares with the fit that holds it out, in float64.
+
+    Args:
+        params: ``W (F, D, C)`` and ``b (F, C)``.
+        x: Features ``(N, D)``.
+        labels: ``(N,)`` integers in ``0..C-1``.
+        unseen: ``(F, N)`` boolean, each row True once.
+    """
+    features, weights = np.asarray(x), np.asarray(params.W, np.float64)
+    bias = np.asarray(params.b, np.float64)
+    logits = np.empty((len(labels), bias.shape[1]))
+    for fold, rows in enumerate(unseen):
+        logits[rows] = features[rows].astype(np.float64) @ weights[fold] + bias[fold]
+    with jax.enable_x64(True):
+        loss = np.asarray(_losses(jnp.asarray(logits), jnp.asarray(labels, jnp.int32)))
+    right = (np.argmax(logits, axis=1) == labels) & ~np.isnan(loss)
+    return RowScores(loss, right, temperature(logits, labels, loss))
+
+
+_losses = jax.jit(losses.softmax_cross_entropy)
+
+
+def temperature(logits: np.ndarray, labels: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Returns what calibrates out-of-sample logits, (), float64.
+
+    Args:
+        logits: ``(N, C)``, of fits that have not seen the row.
+        labels: ``(N,)`` integers in ``0..C-1``.
+        loss: ``(N,)``; where one of them is not finite, the temperature is NaN.
+    """
+    known = np.isfinite(loss).all()
+    found = calibration.fit_temperature(logits, labels) if known else np.nan
+    return np.asarray(found, np.float64)
+
+
+def fold_means(rows: RowScores, unseen: np.ndarray) -> Scores:
+    """Returns the mean scores of each fold on the rows that it holds out, ``(F,)``.
+
+    Args:
+        rows: From ``out_of_fold``.
+        unseen: ``(F, N)`` boolean, at least one row for each fold.
+    """
+    return Scores(
+        *(
+            np.array([np.mean(values[held]) for held in unseen])
+            for values in (rows.loss, rows.right)
+        )
+    )
 
 
 def curve(values: np.ndarray) -> Curve:

@@ -31,6 +31,8 @@ class Estimate(NamedTuple):
     standard_error: np.ndarray  # (L,) of that mean
     accuracy: np.ndarray  # (L,)
     losses: np.ndarray  # (L, N)
+    right: np.ndarray  # (L, N) boolean
+    logits: np.ndarray  # (L, N, C), of each row by the classifier without it
 
 
 class Lane(NamedTuple):
@@ -106,8 +108,8 @@ def approximate(
         found = [
             jax.tree.map(np.asarray, _predict(problem, features, lane)) for lane in each
         ]
-    values, correct = (np.stack(arrays) for arrays in zip(*found, strict=True))
-    return _summary(values, correct, np.asarray(problem.shares))
+    values, correct, logits = map(np.stack, zip(*found, strict=True))
+    return _summary(values, correct, logits, np.asarray(problem.shares))
 
 
 def _lanes(problem: problem_lib.Problem, params: Params, l2: np.ndarray) -> Lane:
@@ -163,8 +165,8 @@ def _row_space(x: np.ndarray) -> np.ndarray:
 @jax.jit
 def _predict(
     problem: problem_lib.Problem, features: jax.Array, lane: Lane
-) -> tuple[jax.Array, jax.Array]:
-    """Returns loss and correctness of each row, by the classifier without it."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns loss, correctness and scores of rows, by the classifier without each."""
     targets = problem.targets.T
     scores = _left_out(problem, features, lane)
     values = losses.softmax_cross_entropy_with_targets(scores, targets)
@@ -173,7 +175,7 @@ def _predict(
     counts = (targets > 0.0) & (lane.shares > 0.0)[:, None]
     alone = jnp.any(counts & (jnp.sum(counts, axis=0) == 1)[None], axis=1)
     values = jnp.where(alone & ~jnp.isnan(values), jnp.inf, values)
-    return values, correct & ~alone
+    return values, correct & ~alone & ~jnp.isnan(values), scores
 
 
 def _left_out(
@@ -253,7 +255,9 @@ def _leverages(features: jax.Array, inverse: jax.Array) -> jax.Array:
     return leverages.at[:, j, k].set(forms).at[:, k, j].set(forms)
 
 
-def _summary(values: np.ndarray, correct: np.ndarray, shares: np.ndarray) -> Estimate:
+def _summary(
+    values: np.ndarray, correct: np.ndarray, logits: np.ndarray, shares: np.ndarray
+) -> Estimate:
     counted = shares != 0.0
     loss = np.sum(shares * np.where(counted, values, 0.0), axis=1)
     right = np.where(np.isnan(values), np.nan, correct)
@@ -263,4 +267,4 @@ def _summary(values: np.ndarray, correct: np.ndarray, shares: np.ndarray) -> Est
         squares = np.sum((shares * deviations) ** 2, axis=1)
         # n / (n - 1) for equal shares.
         error = np.sqrt(squares / (1.0 - np.sum(shares**2, axis=1)))
-    return Estimate(loss, error, accuracy, values)
+    return Estimate(loss, error, accuracy, values, correct, logits)

@@ -3,10 +3,10 @@
 The folds of a cross-validation are lanes over the one ``x``: the rows that a fold holds
 out weigh 0 in its lane. One more lane weighs all rows alike, so that the classifier of
 whichever penalty is chosen is there already. Of each penalty no more is kept than that
-classifier and a few numbers a fold.
+classifier, a few numbers a fold, and how each row fares with the fit that held it out.
 
 Penalties are in the units of the mean loss, in every lane alike; scikit-learn's ``C``
-depends on the number of rows, see ``inverse_strength``.
+depends on the number of rows, see ``regularization.inverse_strength``.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from linclf_jax.fit import continuation, held_out, verdicts
 from linclf_jax.fit import leave_one_out as loo_lib
-from linclf_jax.fit.held_out import Curve, Scores
+from linclf_jax.fit.held_out import Curve, RowScores, Scores
 from linclf_jax.fit.verdicts import Info
 from linclf_jax.params import Params
 
@@ -43,6 +43,7 @@ class CrossValidation(NamedTuple):
     validation: Scores  # (K, F) each, on the rows that the fold held out
     loss: Curve  # of the loss on held-out rows
     accuracy: Curve
+    rows: RowScores  # loss and right (K, N), temperature (K,)
 
 
 class Choices(NamedTuple):
@@ -146,13 +147,14 @@ def cross_validate(
             jax.tree.map(lambda array: np.asarray(array[-1]), point.params),
             point.info,
             held_out.train_scores(point, x, labels, seen),
-            held_out.scores(
+            held_out.out_of_fold(
                 jax.tree.map(lambda array: array[:-1], point.params), x, labels, unseen
             ),
         )
         for point in points
     ]
-    params, info, train, scores = _in_order(l2s, measured)
+    measured = [(*found, held_out.fold_means(found[-1], unseen)) for found in measured]
+    params, info, train, rows, scores = _in_order(l2s, measured)
     return CrossValidation(
         np.asarray(l2s, np.float64),
         params,
@@ -160,6 +162,7 @@ def cross_validate(
         train,
         scores,
         *map(held_out.curve, scores),
+        rows,
     )
 
 
@@ -206,8 +209,11 @@ def leave_one_out(
         estimate = loo_lib.approximate(point.params, x, labels, np.array([point.l2]))
         params = jax.tree.map(lambda array: np.asarray(array[0]), point.params)
         train = held_out.train_scores(point, x, labels, seen)
-        measured.append((params, point.info, train, estimate))
-    params, info, train, estimate = _in_order(l2s, measured)
+        loss = estimate.losses[0]
+        scale = held_out.temperature(estimate.logits[0], labels, loss)
+        rows = RowScores(loss, estimate.right[0], scale)
+        measured.append((params, point.info, train, estimate, rows))
+    params, info, train, estimate, rows = _in_order(l2s, measured)
     share = estimate.accuracy[:, 0]
     deviation = np.sqrt(share * (1.0 - share))
     return CrossValidation(
@@ -218,6 +224,7 @@ def leave_one_out(
         Scores(*(np.empty((len(share), 0)) for _ in Scores._fields)),
         Curve(estimate.loss[:, 0], estimate.standard_error[:, 0]),
         Curve(share, deviation / np.sqrt(max(len(labels) - 1, 1))),
+        rows,
     )
 
 
@@ -250,26 +257,6 @@ def choose(found: CrossValidation) -> Choices:
 
     best = strongest(np.min(mean[usable]))
     return Choices(best, strongest(mean[best] + error[best]))
-
-
-def inverse_strength(l2: float, num_rows: int, num_classes: int) -> float:
-    """Returns scikit-learn's ``C`` for the same classifier, infinity for no penalty.
-
-    ``LogisticRegression`` weighs the sum of the losses against ``||coef||^2 / 2``, so
-    that ``C = 1 / (l2 n)``. Of two classes it fits the difference alone: columns
-    ``-w / 2`` and ``w / 2`` of W have half the squared norm of w, and C is twice that.
-
-    Args:
-        l2: At least 0.
-        num_rows: n, the rows of the fit.
-        num_classes: C.
-
-    >>> inverse_strength(0.01, 100, 3), inverse_strength(0.01, 100, 2)
-    (1.0, 2.0)
-    """
-    if l2 == 0:
-        return np.inf
-    return (2.0 if num_classes == 2 else 1.0) / (l2 * num_rows)
 
 
 def ended_well(info: Info) -> np.ndarray:

@@ -3,15 +3,29 @@
 A row is a mapping as in ``results.jsonl``. Lanes that differ in seed or fold alone
 repeat one setting and are judged by their mean: the best of several seeds is luck.
 Nothing here has ever seen the test split.
+
+Two rules: ``min`` takes the setting of best mean; ``one_standard_error`` takes the
+strongest l2 of those that are equal to it in all else and no more than a standard error
+worse. The noise of a score is what other rows would change in it. So with folds the
+error is that over folds, ``sd / sqrt(F)``, each the mean over its seeds. Without folds
+it is that over the validation rows, which all repeats share: how little seeds differ
+says nothing of other rows.
+
+Breiman, Friedman, Olshen and Stone, "Classification and Regression Trees" (1984),
+section 3.4.3; Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning"
+(2009), section 7.10.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from linclf_jax import results
 from linclf_jax.results import Row
 
 WORDS = {1: "lowest", -1: "highest"}
+RULES = ("min", "one_standard_error")
+STRENGTH = ("l2", "C")  # the columns that say how strong a penalty is
 
 
 class Choice(NamedTuple):
@@ -22,69 +36,181 @@ class Choice(NamedTuple):
     repeats: dict[str, results.Spread]  # by criterion
     ties: tuple[int, ...]  # first lanes of settings with exactly the same two means
     warnings: tuple[str, ...]
+    best: int  # first lane of the setting that the rule ``min`` takes
+    standard_error: float | None  # of that one's mean; None where the rule is ``min``
 
 
-def choose(rows: Sequence[Row], *, by: str, edges: bool = True) -> Choice:
+def choose(
+    rows: Sequence[Row],
+    *,
+    by: str,
+    rule: str = "min",
+    errors: Mapping[int, float] | None = None,
+    edges: bool = True,
+    flags: Mapping[str, str] | None = None,
+) -> Choice:
     """Returns the best setting on validation data, with its ties and warnings.
 
     Args:
         rows: One per lane.
         by: ``val_loss`` or ``val_accuracy``.
+        rule: A name in ``RULES``.
+        errors: The standard error over validation rows of a setting's mean, by its
+            first lane. For ``one_standard_error`` without folds.
         edges: Whether to warn when the best lies at an edge of what was swept; a
             random sample has no edges.
+        flags: By setting, the flag that widens its axis, where it has another name.
 
     Raises:
-        ValueError: An unknown criterion, or no setting ended well.
+        ValueError: An unknown criterion or rule, or no setting ended well.
     """
+    validate_rule(rule)
     ranked = results.rank_settings(rows, by=by)
     if not ranked:
-        lost = len(results.diverged(rows)) < len(rows)
-        what = " and no setting kept all its repeats" if lost else ""
-        raise ValueError(f"{_diverged_text(rows)}{what}; lower --learning_rate")
-    best = ranked[0]
+        raise ValueError(_nothing_text(rows))
+    first = best = ranked[0]
+    error = None
+    if rule != "min":
+        error = _standard_error(first, by, errors or {})
+        best = _strongest(ranked, by, error)
     repeats = {name: results.spread(best, name) for name in results.CRITERIA}
     ties = tuple(
         group[0]["lane"]
-        for group in ranked[1:]
-        if all(
+        for group in ranked
+        if group is not best
+        and all(
             results.spread(group, n).mean == repeats[n].mean for n in results.CRITERIA
         )
     )
     reason = "the only one"
     if len(rows) > 1:
-        word = WORDS[results.CRITERIA[by][0]]
-        mean = f"mean {by} over {len(best)} repeats" if len(best) > 1 else by
-        # Those that halving retired were compared on the same validation rows.
-        compared = [row for row in rows if row["status"] != "diverged"]
-        count = len({frozenset(results.settings(row).items()) for row in compared})
-        many = "setting" if len(best) > 1 else "lane"
-        many += "s" if count > 1 else ""
-        reason = f"the {word} {mean}, {repeats[by].mean:.4f}, of {count} {many}"
-        if results.retired(rows):
-            reason += f", {len(ranked)} of them trained to the end"
-    warnings = _edge_warnings(rows, best[0]) if edges else []
+        reason = _reason(rows, ranked, by)
+        if error is not None:
+            reason = (
+                f"the strongest l2 that is within one standard error, {error:.4f}, of "
+                + reason
+            )
+    warnings = _edge_warnings(rows, first[0], flags or {}) if edges else []
+    if edges and best is not first:
+        warnings += _edge_warnings(rows, best[0], flags or {}, only="l2")
     if results.diverged(rows):
         warnings.append(f"{_diverged_text(rows)} and were not eligible")
-    return Choice(tuple(best), reason, repeats, ties, tuple(warnings))
+    return Choice(
+        tuple(best), reason, repeats, ties, tuple(warnings), first[0]["lane"], error
+    )
+
+
+def validate_rule(rule: str) -> None:
+    """Checks how one setting is to be taken.
+
+    Args:
+        rule: A name in ``RULES``.
+
+    Raises:
+        ValueError: It is another word; with the names allowed.
+    """
+    if rule not in RULES:
+        raise ValueError(f"--choice is {rule!r}; expected one of {', '.join(RULES)}")
+
+
+def _standard_error(
+    group: Sequence[Row], by: str, errors: Mapping[int, float]
+) -> float:
+    """Returns the standard error of a setting's mean, over folds or over rows."""
+    folds = sorted({row["fold"] for row in group if row["fold"] is not None})
+    if not folds:
+        return errors[group[0]["lane"]]
+    means = [
+        {by: results.spread([row for row in group if row["fold"] == fold], by).mean}
+        for fold in folds
+    ]
+    sd = results.spread(means, by).sd
+    return 0.0 if sd is None else sd / math.sqrt(len(folds))
+
+
+def _strongest(ranked: Sequence[list[Row]], by: str, error: float) -> list[Row]:
+    """Returns the setting of strongest l2, like the best in all else, within an error.
+
+    Of two with one l2, which differ in nothing, there is none: the first is it.
+    """
+    sign = results.CRITERIA[by][0]
+    limit = sign * results.spread(ranked[0], by).mean + error
+    like = _besides_strength(ranked[0][0])
+    within = [
+        group
+        for group in ranked
+        if _besides_strength(group[0]) == like
+        and sign * results.spread(group, by).mean <= limit
+    ]
+    return max(within, key=lambda group: group[0]["l2"])
+
+
+def _besides_strength(row: Row) -> dict[str, Any]:
+    known = results.settings(row)
+    return {name: value for name, value in known.items() if name not in STRENGTH}
+
+
+def _reason(rows: Sequence[Row], ranked: Sequence[list[Row]], by: str) -> str:
+    """Returns what makes the first of the ranking the best."""
+    best = ranked[0]
+    word = WORDS[results.CRITERIA[by][0]]
+    mean = f"mean {by} over {len(best)} repeats" if len(best) > 1 else by
+    # Those that halving retired were compared on the same validation rows.
+    compared = [row for row in rows if row["status"] != "diverged"]
+    count = len({frozenset(results.settings(row).items()) for row in compared})
+    many = "setting" if len(best) > 1 else "lane"
+    many += "s" if count > 1 else ""
+    value = results.spread(best, by).mean
+    reason = f"the {word} {mean}, {value:.4f}, of {count} {many}"
+    if results.retired(rows):
+        reason += f", {len(ranked)} of them trained to the end"
+    return reason
+
+
+def _nothing_text(rows: Sequence[Row]) -> str:
+    """Returns why no setting ended well, and what to do about it."""
+    lost, gone = results.diverged(rows), results.retired(rows)
+    if gone and not lost:
+        return f"{_share(gone, rows)} were retired early: others were better"
+    rest = " and no setting kept all its repeats" if len(lost) < len(rows) else ""
+    if gone:
+        rest = ", others were retired early"
+    return f"{_diverged_text(rows)}{rest}; lower --learning_rate"
 
 
 def _diverged_text(rows: Sequence[Row]) -> str:
-    diverged = len(results.diverged(rows))
-    whole = "all" if diverged == len(rows) else f"{diverged} of"
-    return f"{whole} {len(rows)} lanes diverged"
+    return f"{_share(results.diverged(rows), rows)} diverged"
 
 
-def _edge_warnings(rows: Sequence[Row], best: Row) -> list[str]:
-    """Says where the best value is the first or last of its axis and could go on."""
+def _share(some: Sequence[int], rows: Sequence[Row]) -> str:
+    whole = "all" if len(some) == len(rows) else f"{len(some)} of"
+    return f"{whole} {len(rows)} lanes"
+
+
+def _edge_warnings(
+    rows: Sequence[Row], best: Row, flags: Mapping[str, str], only: str | None = None
+) -> list[str]:
+    """Says where a value is the first or last of its axis and could go on.
+
+    Args:
+        rows: One per lane.
+        best: The lane whose values are looked at.
+        flags: By setting, its flag where that has another name.
+        only: The one axis to look at, whose value a rule has chosen; all if None.
+    """
+    what = "best" if only is None else "chosen"
     rivals = [row for row in rows if row["optimizer"] == best["optimizer"]]
     warnings = []
     for name, value in results.settings(best).items():
+        if only not in (None, name):
+            continue
         if not isinstance(value, float) or value == 0:  # no l2 is less than none
             continue
         swept = {row[name] for row in rivals} - {None}
         if len(swept) > 1 and value in (min(swept), max(swept)):
             end = "largest" if value == max(swept) else "smallest"
             warnings.append(
-                f"the best {name}, {value:g}, is the {end} of the grid; widen --{name}"
+                f"the {what} {name}, {value:g}, is the {end} of the grid; "
+                f"widen --{flags.get(name, name)}"
             )
     return warnings

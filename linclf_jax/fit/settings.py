@@ -12,6 +12,8 @@ from linclf_jax import losses
 
 SCHEDULES = ("constant", "cosine", "linear")
 GRADIENTS = ("manual", "autodiff")
+KEPT = ("last", "best")  # epochs
+RAW = "raw"  # features: the columns of the data as they are
 PRECISIONS = ("default", "high", "highest")
 SMOOTHED_LOSS = "softmax_cross_entropy"  # the one that takes label_smoothing
 
@@ -47,10 +49,17 @@ class Static:
     epochs: int = 60
     gradient: str = "manual"
     precision: str = "highest"
-    preprocessing: str = "standardize"  # which features the program is given
+    keep: str = "last"  # the epoch whose parameters a run ends with; see ``keeping``
+    features: str = RAW  # what the program is given: these columns or image features,
+    preprocessing: str = "standardize"  # scaled like this
     # Whether label smoothing is part of the program. A run without it has its own
     # program, whose bits do not depend on whether other runs of a sweep smooth.
     smoothed: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, str]:
+        """What the program is given: the features, and how they are scaled."""
+        return self.features, self.preprocessing
 
 
 # name: (lowest value, whether it is allowed, first value too high)
@@ -70,7 +79,7 @@ _BOUNDS = {
 def validate_static(static: Static, *, num_rows: int, optimizers: Mapping) -> None:
     """Checks every choice before anything is compiled.
 
-    The name of the preprocessing is checked where the features are made.
+    Names of features and preprocessing are checked where the features are made.
 
     Args:
         static: The choices.
@@ -86,6 +95,7 @@ def validate_static(static: Static, *, num_rows: int, optimizers: Mapping) -> No
         "schedule": SCHEDULES,
         "gradient": GRADIENTS,
         "precision": PRECISIONS,
+        "keep": KEPT,
     }
     for name, values in allowed.items():
         value = getattr(static, name)
@@ -117,7 +127,8 @@ def validate_hparam(name: str, value: float) -> None:
     """
     low, low_allowed, too_high = _BOUNDS[name]
     rounded = to_float32(value)
-    above = rounded >= low if low_allowed else rounded > low
+    # As it was given, too: rounding makes a zero of -1e-50.
+    above = value >= low and (rounded >= low if low_allowed else rounded > low)
     if not (math.isfinite(rounded) and above and rounded < too_high):
         lower = f"at least {low:g}" if low_allowed else f"above {low:g}"
         upper = "finite" if too_high == math.inf else f"below {too_high:g}"

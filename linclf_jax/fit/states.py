@@ -43,6 +43,14 @@ class Curves(NamedTuple):
     val_accuracy: jax.Array  # (E, L), at the end of the epoch
 
 
+class Best(NamedTuple):
+    """The best that a stack has been at the end of an epoch, by validation loss."""
+
+    params: Params  # W (D, C, L), b (1, C, L)
+    loss: jax.Array  # (L,), infinite before the first epoch
+    epoch: jax.Array  # (L,), int32, from 1; 0 before the first
+
+
 class State(NamedTuple):
     """What one step hands to the next, lanes last."""
 
@@ -52,6 +60,7 @@ class State(NamedTuple):
     steps: jax.Array  # (L,), int32: updates made; fewer than all if a run diverged
     epoch_loss: jax.Array  # (L,), sum over the rows of this epoch so far
     curves: Curves
+    best: Best | None = None  # None where the last epoch is kept
 
 
 class History(NamedTuple):

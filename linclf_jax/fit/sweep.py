@@ -9,13 +9,13 @@ copies of their last lane, and the copies' results are dropped.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax import results, validation
-from linclf_jax.fit import execution, optimizers, states
+from linclf_jax import regularization, results, validation
+from linclf_jax.fit import execution, keeping, optimizers, states
 from linclf_jax.fit.execution import Output
 from linclf_jax.fit.settings import Hparams, Static
 from linclf_jax.fit.space import Point
@@ -32,6 +32,7 @@ class Lane(NamedTuple):
     hparams: Hparams  # Python floats
     seed: int
     fold: int | None  # held out; None trains on all training rows
+    num_rows: int | None = None  # that it trains on, for the ``C`` of its row
 
 
 class Tile(NamedTuple):
@@ -43,7 +44,10 @@ class Tile(NamedTuple):
 
 
 def make_lanes(
-    points: Iterable[Point], seeds: Sequence[int], folds: int = 0
+    points: Iterable[Point],
+    seeds: Sequence[int],
+    folds: int = 0,
+    num_rows: Mapping[int | None, int] | None = None,
 ) -> tuple[Lane, ...]:
     """Returns a lane for each point, seed and fold, repeats of a point side by side.
 
@@ -51,6 +55,8 @@ def make_lanes(
         points: Static choices with hyper-parameters.
         seeds: Each in uint32.
         folds: K of a K-fold cross-validation; 0 is none.
+        num_rows: How many a lane trains on, by the fold that it holds out; None where
+            none is. Not known if not given.
 
     Raises:
         ValueError: No seed, one twice, or one out of range; a single fold.
@@ -61,10 +67,10 @@ def make_lanes(
         validation.validate_seed(seed, name="--seeds")
     if folds < 0 or folds == 1:
         raise ValueError(f"--folds is {folds}; expected 0, or at least 2")
-    held_out = range(folds) if folds else (None,)
+    held_out, known = range(folds) if folds else (None,), num_rows or {}
     runs = itertools.product(points, seeds, held_out)
     return tuple(
-        Lane(number, point.static, point.hparams, seed, fold)
+        Lane(number, point.static, point.hparams, seed, fold, known.get(fold))
         for number, (point, seed, fold) in enumerate(runs)
     )
 
@@ -183,6 +189,7 @@ def _rows(tile: Tile, output: Output, well: str) -> Iterator[dict[str, Any]]:
         for split, part in (("train", output.train), ("val", output.validation))
         for name, values in part._asdict().items()
     }
+    epochs = keeping.epochs(output.state).tolist()
     for index, lane in enumerate(tile.lanes):
         status = int(output.state.status[index])
         used = optimizers.uses(lane.static)
@@ -190,17 +197,45 @@ def _rows(tile: Tile, output: Output, well: str) -> Iterator[dict[str, Any]]:
             "lane": lane.lane,
             **{name: getattr(lane.static, name) for name in _STATIC_COLUMNS},
             **{k: v if k in used else None for k, v in lane.hparams._asdict().items()},
+            "C": inverse_strength(lane),
             "seed": lane.seed,
             "fold": lane.fold,
             "status": well if status == states.OK else "diverged",
             "reason": states.REASONS.get(status),
             **{name: values[index] for name, values in scores.items()},
+            "epoch": epochs[index],
             "steps": int(output.state.steps[index]),
         }
 
 
+def inverse_strength(lane: Lane) -> float | None:
+    """Returns scikit-learn's ``C`` for the penalty of a lane.
+
+    Args:
+        lane: Of any loss.
+
+    Returns:
+        None without a penalty, for a loss that is not logistic regression's, and where
+        it is not known how many rows the lane trains on.
+    """
+    logistic = lane.static.loss == "softmax_cross_entropy"
+    if lane.num_rows is None or lane.hparams.l2 == 0 or not logistic:
+        return None
+    return regularization.inverse_strength(
+        float(lane.hparams.l2), lane.num_rows, lane.static.num_classes
+    )
+
+
 _STATIC_COLUMNS = (
-    *("preprocessing", "optimizer", "schedule", "loss", "batch_size", "epochs"),
+    *(
+        "features",
+        "preprocessing",
+        "optimizer",
+        "schedule",
+        "loss",
+        "batch_size",
+        "epochs",
+    ),
 )
 
 
@@ -215,7 +250,7 @@ def make_arrays(tile: Tile, output: Output) -> dict[str, np.ndarray]:
         ``lane (L,)``, ``W (L, D, C)``, ``b (L, C)``, and the curves ``(L, E)``.
     """
     count, state = len(tile.lanes), output.state
-    W, b = np.asarray(state.params.W), np.asarray(state.params.b)
+    W, b = map(np.asarray, keeping.params(state))
     curves = {k: np.asarray(v).T[:count] for k, v in state.curves._asdict().items()}
     return {
         "lane": np.array([lane.lane for lane in tile.lanes]),

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from linclf_jax import params as params_lib
-from linclf_jax.fit import evaluation, optimizers, stack
+from linclf_jax.fit import evaluation, keeping, optimizers, stack
 from linclf_jax.fit.settings import Hparams, Static
 from linclf_jax.fit.states import NO_FOLD, OK, Curves, Data, History, State, diagnose
 from linclf_jax.params import Params
@@ -65,7 +65,8 @@ def make_train(static: Static) -> Train:
         last = num_steps(data.x.shape[0], static)
         state = advance(static, state, key, lanes, fold, data, 0, last)
         curves = (curve[:, 0] for curve in state.curves)
-        params = Params(state.params.W[..., 0], state.params.b[0, :, 0])
+        kept = keeping.params(state)
+        params = Params(kept.W[..., 0], kept.b[0, :, 0])
         return params, History(*curves, status=state.status[0], steps=state.steps[0])
 
     return train
@@ -101,6 +102,7 @@ def begin(static: Static, key: jax.Array, hparams: Hparams, data: Data) -> State
         steps=zeros,
         epoch_loss=jnp.zeros(lanes, dtype),
         curves=Curves(curve, curve, curve),
+        best=keeping.begin(static, params),
     )
 
 
@@ -173,11 +175,12 @@ def _close_epoch(
         curve.at[number].set(jnp.where(status == OK, value, jnp.nan))
         for curve, value in zip(state.curves, (train_loss, *scores), strict=True)
     )
-    return state._replace(
+    state = state._replace(
         status=status,
         epoch_loss=jnp.zeros_like(state.epoch_loss),
         curves=Curves(*curves),
     )
+    return keeping.close_epoch(state, number, scores.loss)
 
 
 def score(

@@ -12,7 +12,7 @@ Damage shows by the checksums of the format. A damaged file is set aside as
 import contextlib
 import errno
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,23 +91,32 @@ def load_lane(run: Path, lane: int, names: Iterable[str]) -> dict[str, np.ndarra
 
 
 def finished(run: Path, names: Iterable[str], report: Report) -> list[Piece]:
-    """Reads the finished pieces in the order of their names; changes nothing on disk.
+    """Reads the finished pieces, all of them at once; see ``each``.
+
+    Args:
+        run: The run folder.
+        names: As in ``each``.
+        report: As in ``each``.
+    """
+    return list(each(run, names, report))
+
+
+def each(run: Path, names: Iterable[str], report: Report) -> Iterator[Piece]:
+    """Yields the finished pieces in the order of their names; changes nothing on disk.
 
     Args:
         run: The run folder; another process may be writing it.
         names: The arrays to read; the others, which may be large, are not touched.
         report: Is told of each damaged file, which is left out.
     """
-    pieces = []
     for path in _pieces(run):
         try:
-            pieces.append(_read(path, names))
+            yield _read(path, names)
         except FileNotFoundError:  # the run has just ended, and cleared its pieces
             continue
         except (ValueError, OSError) as error:
             _check_damage(error)
             report(f"{_sentence(path, error)}; it is left out here")
-    return pieces
 
 
 def rows(run: Path, report: Report) -> list[dict[str, Any]]:

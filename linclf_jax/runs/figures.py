@@ -23,6 +23,10 @@ TYPICAL = "#0072B2"
 DIVERGED = "#8c8c8c"
 RETIRED = "#5bb89b"
 INK = "#222222"
+# The same palette without the colour of the choice; then again, dashed.
+COLOURS = (TYPICAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
+DASHES = ("-", "--")
+MOST_SERIES = len(COLOURS) * len(DASHES)
 
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 
@@ -131,6 +135,16 @@ def short_name(name: str, length: int = 16) -> str:
     'white-throated …'
     """
     return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def series(number: int) -> dict[str, Any]:
+    """Colour and dashes of one of several lines, told apart up to ``MOST_SERIES``.
+
+    Args:
+        number: of the line, from 0.
+    """
+    dashes, colour = divmod(number % MOST_SERIES, len(COLOURS))
+    return {"color": COLOURS[colour], "linestyle": DASHES[dashes]}
 
 
 def thinned(labels: Sequence[str], most: int) -> list[str]:

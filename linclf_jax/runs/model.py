@@ -1,29 +1,37 @@
 """A chosen classifier as a file: weights, bias, scaling and class names together.
 
-The file turns raw features into classes with nothing else at hand.
+The file turns raw rows into classes with nothing else at hand: of images it computes
+the features that it was trained on first.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax import params as params_lib
 from linclf_jax import validation
-from linclf_jax.data import preprocessing
+from linclf_jax.data import image_recipes, images, preprocessing
+from linclf_jax.data.images import ImageShape
 from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.params import Params
 from linclf_jax.runs import directory
+
+RAW = "raw"  # the columns as they are
 
 
 class Model(NamedTuple):
     """All that a prediction needs."""
 
-    params: Params  # W (D, C), b (C,)
+    params: Params  # W (K, C), b (C,)
     scaling: Preprocessing  # fitted on the training split
     class_names: tuple[str, ...]  # C, in the order of the columns of W
+    features: str = RAW  # or one of images.NAMES
+    image_shape: ImageShape | None = None  # of raw rows; None if they are no images
 
 
 def save(path: str | Path, model: Model) -> None:
@@ -35,10 +43,13 @@ def save(path: str | Path, model: Model) -> None:
     """
     statistics, metadata = preprocessing.to_arrays(model.scaling)
     weights = {"W": np.asarray(model.params.W), "b": np.asarray(model.params.b)}
-    names = json.dumps(model.class_names)
-    directory.write_tensors(
-        path, {**weights, **statistics}, {"class_names": names, **metadata}
-    )
+    metadata["class_names"] = json.dumps(model.class_names)
+    if model.image_shape is not None:
+        metadata["image_shape"] = json.dumps([int(side) for side in model.image_shape])
+    if model.features != RAW:
+        metadata["features"] = model.features
+        metadata["recipe"] = str(image_recipes.VERSION)
+    directory.write_tensors(path, {**weights, **statistics}, metadata)
 
 
 def load(path: str | Path) -> Model:
@@ -48,7 +59,8 @@ def load(path: str | Path) -> Model:
         path: ``selected.safetensors`` of a run folder.
 
     Raises:
-        ValueError: The file is damaged, or holds no classifier.
+        ValueError: The file is damaged, or holds no classifier, or one of features of
+            images that are computed in another way now.
     """
     tensors, metadata = directory.read_tensors(path), directory.read_metadata(path)
     missing = {"W", "b"} - set(tensors) | {"class_names"} - set(metadata)
@@ -56,20 +68,92 @@ def load(path: str | Path) -> Model:
         raise ValueError(f"{path} holds no classifier: {sorted(missing)} missing")
     params = Params(jnp.asarray(tensors["W"]), jnp.asarray(tensors["b"]))
     scaling = preprocessing.from_arrays(tensors, metadata)
-    return Model(params, scaling, tuple(json.loads(metadata["class_names"])))
+    try:
+        names = _names(metadata["class_names"], params.b.size)
+        return Model(params, scaling, names, *_images(metadata))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
-def predict(model: Model, x: np.ndarray) -> np.ndarray:
-    """Returns the class of each row of raw features, int32 ``(N,)``.
+def _names(text: str, count: int) -> tuple[str, ...]:
+    names = json.loads(text)
+    if not isinstance(names, list) or len(names) != count:
+        raise ValueError(f"found class names {text}, expected a list of {count}")
+    return tuple(names)
+
+
+def _images(metadata: Mapping[str, str]) -> tuple[str, ImageShape | None]:
+    features = metadata.get("features", RAW)
+    shape = json.loads(metadata.get("image_shape", "null"))
+    image_shape = shape if shape is None else tuple(shape)
+    if features != RAW:
+        images.validate(features, image_shape)
+        if metadata.get("recipe") != str(image_recipes.VERSION):
+            raise ValueError(
+                f"found features {features!r} by recipe {metadata.get('recipe')}, "
+                f"expected {image_recipes.VERSION}: what it was trained on is computed "
+                "in another way now; train it again"
+            )
+    return features, image_shape
+
+
+def scaled(model: Model, x: np.ndarray) -> jax.Array:
+    """Returns what the weights are multiplied by, ``(N, K)`` float32.
 
     Args:
         model: What ``load`` returned.
-        x: Features as they came, before any scaling, ``(N, D)``.
+        x: Rows as they came, ``(N, D)``, of any dtype.
 
     Raises:
-        ValueError: The features do not fit the classifier, or are not finite.
+        ValueError: The rows do not fit the classifier, or are not finite.
     """
     validation.validate_features(x)
-    validation.validate_params(model.params, x)
-    scaled = jnp.asarray(preprocessing.apply(model.scaling, x))
-    return np.asarray(params_lib.predict(model.params, scaled, precision="highest"))
+    if model.features != RAW:
+        x = images.compute(model.features, x, model.image_shape)
+    features = preprocessing.apply(model.scaling, x)
+    validation.validate_params(model.params, features)
+    return jnp.asarray(features)
+
+
+def logits(model: Model, x: np.ndarray) -> np.ndarray:
+    """Returns the class scores of each row, float32 ``(N, C)``.
+
+    Args:
+        model: What ``load`` returned.
+        x: Rows as they came, ``(N, D)``, of any dtype.
+
+    Raises:
+        ValueError: As ``scaled``.
+    """
+    features = scaled(model, x)
+    return np.asarray(params_lib.logits(model.params, features, precision="highest"))
+
+
+def predict(model: Model, x: np.ndarray) -> np.ndarray:
+    """Returns the class of each row, int32 ``(N,)``; ties go to the first.
+
+    Args:
+        model: What ``load`` returned.
+        x: Rows as they came, before any scaling, ``(N, D)``, of any dtype.
+
+    Raises:
+        ValueError: As ``scaled``.
+    """
+    features = scaled(model, x)
+    return np.asarray(params_lib.predict(model.params, features, precision="highest"))
+
+
+def predict_proba(model: Model, x: np.ndarray) -> np.ndarray:
+    """Returns the softmax probabilities of each row, float32 ``(N, C)``.
+
+    Args:
+        model: What ``load`` returned.
+        x: Rows as they came, before any scaling, ``(N, D)``, of any dtype.
+
+    Raises:
+        ValueError: As ``scaled``.
+    """
+    features = scaled(model, x)
+    return np.asarray(
+        params_lib.predict_proba(model.params, features, precision="highest")
+    )

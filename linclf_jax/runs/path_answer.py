@@ -6,7 +6,7 @@ Functions take the ``record.Record`` of a path and return plain text or markup.
 import math
 from collections import Counter
 
-from linclf_jax.runs import figures, path_record, record
+from linclf_jax.runs import figures, path_record, record, report_validation
 from linclf_jax.runs import report_markup as markup
 from linclf_jax.runs.path_record import RULES
 from linclf_jax.runs.report_answer import metric, rounded
@@ -87,16 +87,17 @@ def _numbers(run: record.Record) -> str:
     test, rule = run.choice["test"], run.choice[path_record.chosen_rule(run)]
     low, high = (metric(end) for end in test["accuracy_interval"])
     count = len(path_record.l2s(run))
-    optimism = markup.when(
-        count > 1, f"; it served to choose among {count:,} penalties, so expect less"
-    )
     return markup.numbers(
         (
             "test accuracy",
             metric(test["accuracy"]),
             f"95 % interval {low} to {high}; {test['size']:,} rows",
         ),
-        ("held-out accuracy", metric(rule["accuracy"]), f"{_source(run)}{optimism}"),
+        (
+            "held-out accuracy",
+            metric(rule["accuracy"]),
+            _source(run) + report_validation.judged(run.choice, count, "penalties"),
+        ),
         (
             "test loss",
             metric(test["loss"]),

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette without the colour of the choice; then again, dashed.
-COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
-STYLES = ("-", "--")
-MOST_NAMED = len(COLOURS) * len(STYLES)
+MOST_NAMED = figures.MOST_SERIES
 THIN: dict[str, Any] = {"color": "#a9a9a9", "linewidth": 0.7, "zorder": 2}
 BOLD: dict[str, Any] = {"color": figures.TYPICAL, "linewidth": 1.8, "zorder": 4}
 CROSS: dict[str, Any] = {"color": figures.INK, "zorder": 5, "linestyle": "none"}
@@ -48,10 +45,10 @@ def held_out(l2s: np.ndarray, loss: Curve, accuracy: Curve, marks: Marks) -> Fig
     _draw_curve(left, l2s, loss)
     curves.loss_axis(left, *_range(loss))
     left.set_title("log-loss on held-out rows")
-    _l2_axis(left, l2s, marks)
+    l2_axis(left, l2s, marks)
     for axis in right:
         _draw_accuracy(axis, l2s, accuracy)
-        _l2_axis(axis, l2s, marks)
+        l2_axis(axis, l2s, marks)
     handles = left.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower left", ncols=3 if known else 2)
     return figure
@@ -113,7 +110,7 @@ def norms(
     others = np.delete(sizes, named, axis=1)
     _lines(axis, positions(l2s), others, f"{others.shape[1]} other classes", **THIN)
     _named_lines(axis, l2s, sizes[:, named], np.array(names)[named].tolist())
-    _l2_axis(axis, l2s, marks)
+    l2_axis(axis, l2s, marks)
     axis.set_title("norm of the weights of a class")
     axis.set_ylim(bottom=0)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
@@ -140,7 +137,7 @@ def coefficients(
     for axis, i in zip(axes, shown, strict=True):
         axis.axhline(0, color="#999999", linewidth=0.7)
         _named_lines(axis, l2s, values[:, :, i], features)
-        _l2_axis(axis, l2s, marks)
+        l2_axis(axis, l2s, marks)
         axis.set_title(f"weights of {figures.short_name(names[i])}")
         axis.set_ylim(-limit, limit)
     handles = axes[0].get_legend_handles_labels()
@@ -179,7 +176,7 @@ def work(
         at = positions(l2s)
         _lines(axis, at, each[:, :-1], f"{each.shape[1] - 1} folds", **THIN)
         _lines(axis, at, each[:, -1:], "the fit to all rows", **BOLD)
-        _l2_axis(axis, l2s, marks, most=5)
+        l2_axis(axis, l2s, marks, most=5)
         axis.set_title(title)
         axis.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.set_ylim(bottom=0)
@@ -229,8 +226,7 @@ def _named_lines(
     axis: Axes, l2s: np.ndarray, values: np.ndarray, names: Sequence[str]
 ) -> None:
     for i, name in enumerate(names):
-        style, colour = divmod(i, len(COLOURS))
-        look = {"color": COLOURS[colour], "linestyle": STYLES[style], "linewidth": 1.5}
+        look = {**figures.series(i), "linewidth": 1.5}
         short = figures.short_name(name)
         _lines(axis, positions(l2s), values[:, i : i + 1], short, **look)
 
@@ -257,10 +253,17 @@ def _margin(l2s: np.ndarray) -> float:
     return max((high / low) ** 0.05, 1.3)
 
 
-def _l2_axis(
+def l2_axis(
     axis: Axes, l2s: np.ndarray, marks: Marks, most: int = figures.MOST_TICKS
 ) -> None:
-    """Marks the choices and names the axis, with ``most`` labels at most."""
+    """Makes the horizontal axis one of penalties, on their logarithm.
+
+    Args:
+        axis: of a panel.
+        l2s: (K,) penalties, none twice.
+        marks: the penalties to mark, by what they are, at most two.
+        most: labels, at most.
+    """
     at, margin = positions(l2s), _margin(l2s)
     ticks = figures.log_ticks(l2s[l2s > 0]) if (l2s > 0).any() else []
     labels = figures.thinned([figures.short_number(tick) for tick in ticks], most)

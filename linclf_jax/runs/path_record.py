@@ -34,21 +34,6 @@ class Curve(NamedTuple):
     folds: np.ndarray  # (K, F), without columns where there are no folds
 
 
-def is_path(folder: Path) -> bool:
-    """Whether a folder is the run folder of a path.
-
-    Args:
-        folder: any.
-
-    Raises:
-        ValueError: its ``config.json`` is damaged.
-    """
-    config = folder / directory.CONFIG
-    return (
-        config.is_file() and directory.read_json(config).get("experiment") == EXPERIMENT
-    )
-
-
 def read(folder: Path) -> record.Record:
     """Reads the run folder of a path that has made its choice.
 

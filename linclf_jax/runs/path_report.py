@@ -19,6 +19,7 @@ from linclf_jax.runs import (
     record,
     report,
     report_answer,
+    report_examples,
     report_files,
     report_sections,
 )
@@ -34,6 +35,7 @@ FIGURES = {
 }
 SELECTED = {
     "confusion": report_sections.confusion,
+    **report_examples.SECTIONS,
     "templates": report_sections.templates,
     "reliability": report_sections.reliability,
 }

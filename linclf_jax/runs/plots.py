@@ -7,7 +7,7 @@ figures of the whole sweep are in ``heatmap``, ``scatter`` and ``curves``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,14 @@ MOST_TEMPLATES = 100
 DIVERGING = "RdBu_r"
 
 Box = tuple[float, float, float, float]  # left, right, bottom, top
+
+
+class Diagram(NamedTuple):
+    """Whether confidences are right, of one classifier."""
+
+    title: str
+    # edges (K + 1,); count, confidence and accuracy (K,), the last two None if empty
+    bins: Mapping[str, Any]
 
 
 @figures.style()
@@ -146,30 +154,42 @@ def _template(axis: Axes, image: np.ndarray, limit: float, box: Box) -> None:
 
 
 @figures.style()
-def reliability(bins: Mapping[str, Any], calibration_error: float) -> Figure:
+def reliability(*diagrams: Diagram) -> Figure:
     """Accuracy over confidence in bins, with the number of rows in each bin below.
 
     Args:
-        bins: ``edges`` (K + 1,); ``count``, ``confidence`` and ``accuracy``, (K,) each,
-            the last two None in an empty bin.
-        calibration_error: the expected calibration error, for the title.
+        diagrams: of the same rows, side by side: as trained, and perhaps after
+            temperature scaling.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8, 5.2), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    count = len(diagrams)
+    size = (4.8 if count == 1 else 4.6 * count, 5.2)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(
+        2, count, squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1)
+    )
+    most = max(1, *(max(diagram.bins["count"]) for diagram in diagrams))
+    for (top, bottom), diagram in zip(axes.T, diagrams, strict=True):
+        _accuracy_points(top, diagram.bins)
+        top.set_title(diagram.title)
+        _count_bars(bottom, *(np.asarray(diagram.bins[k]) for k in ("edges", "count")))
+    axes[0, 0].set_ylabel("accuracy in the bin")
+    axes[1, 0].set_ylabel("test rows")
+    axes[1, 0].set_ylim(0, most * 1.18)
+    return figure
+
+
+def _accuracy_points(axis: Axes, bins: Mapping[str, Any]) -> None:
     used = np.flatnonzero(bins["count"])
     count = np.asarray(bins["count"])[used]
     confidence = np.asarray(bins["confidence"], float)[used]
     accuracy = np.asarray(bins["accuracy"], float)[used]
     low, high = metrics.wilson_interval(accuracy, count)
-    top.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
-    top.vlines(confidence, low, high, color=figures.CHOSEN, linewidth=1, alpha=0.6)
-    top.plot(confidence, accuracy, "o", color=figures.CHOSEN, markersize=5)
-    top.set(ylim=(-0.02, 1.02), xlim=(0, 1), ylabel="accuracy in the bin")
-    top.set_title(f"calibration error (ECE) {calibration_error:.4f}")
-    _count_bars(bottom, np.asarray(bins["edges"]), np.asarray(bins["count"]))
-    return figure
+    axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
+    axis.vlines(confidence, low, high, color=figures.CHOSEN, linewidth=1, alpha=0.6)
+    axis.plot(confidence, accuracy, "o", color=figures.CHOSEN, markersize=5)
+    axis.set(ylim=(-0.02, 1.02), xlim=(0, 1))
 
 
 def _count_bars(axis: Axes, edges: np.ndarray, count: np.ndarray) -> None:
@@ -180,5 +200,4 @@ def _count_bars(axis: Axes, edges: np.ndarray, count: np.ndarray) -> None:
         labels = [str(n) if n else "" for n in count]
         axis.bar_label(bars, labels, fontsize=7, color="#555555", padding=1)
         axis.set_yticks([])  # the bars carry their numbers
-    axis.set(xlabel="confidence of the prediction", ylabel="test rows")
-    axis.set_ylim(0, max(1, count.max()) * 1.18)
+    axis.set_xlabel("confidence of the prediction")

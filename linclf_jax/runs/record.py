@@ -19,6 +19,7 @@ REQUIRED = ("config.json", "flags.txt")
 REQUIRED_ONCE_TRAINED = ("results.jsonl",)
 REQUIRED_ONCE_CHOSEN = ("history.npz", "selected.safetensors")
 CURVES = ("train_loss", "val_loss", "val_accuracy")
+TABLE = "table.json"  # of runs that choose for several combinations, see ``--table``
 
 
 class Record(NamedTuple):
@@ -33,6 +34,7 @@ class Record(NamedTuple):
     training: bool  # rows and curves are of finished pieces, more lanes may come
     notes: Sequence[str]  # what could not be read of an unfinished run
     sealed: bool  # the run is finished, whether or not a lane has been chosen
+    table: Sequence[Mapping[str, Any]] = ()  # cells of table.json, each with a choice
 
     @property
     def selected_by(self) -> str:
@@ -52,6 +54,14 @@ class Record(NamedTuple):
     def ranked(self) -> list[results.Row]:
         """The lanes that ended well, best first."""
         return results.rank(self.rows, by=self.selected_by)
+
+    @property
+    def differing(self) -> list[str]:
+        """In what lanes differ; in ``C`` too, where penalties were given so."""
+        flags = self.config["flags"]
+        # The folds of one setting have a C each.
+        given = flags.get("C") is not None and not flags.get("folds")
+        return results.varying(self.rows, also=("C",) if given else ())
 
     @property
     def choice(self) -> Mapping[str, Any]:
@@ -76,6 +86,19 @@ class Record(NamedTuple):
         good = [row for row in self.rows if row["status"] == "ok"]
         same = [row for row in good if results.settings(row) == setting]
         return sorted(same, key=lambda row: row["lane"] != lane)
+
+
+def experiment(folder: Path) -> str | None:
+    """The script that made a run folder; None of any other folder.
+
+    Args:
+        folder: any.
+
+    Raises:
+        ValueError: its ``config.json`` is damaged.
+    """
+    config = folder / directory.CONFIG
+    return directory.read_json(config).get("experiment") if config.is_file() else None
 
 
 def read(folder: Path) -> Record:
@@ -114,9 +137,15 @@ def read(folder: Path) -> Record:
         training=not trained,
         notes=notes,
         sealed=sealed,
+        table=_table(folder) if chosen else (),
     )
     _check(record)
     return record
+
+
+def _table(folder: Path) -> Sequence[Mapping[str, Any]]:
+    path = folder / TABLE
+    return directory.read_json(path)["cells"] if path.exists() else ()
 
 
 def _whole(folder: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray] | None]:

@@ -7,12 +7,15 @@ file that the run itself will write and seal.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from linclf_jax import results
 from linclf_jax.runs import (
+    cell_curves,
     curves,
     directory,
     figures,
@@ -21,6 +24,8 @@ from linclf_jax.runs import (
     plots,
     record,
     report_answer,
+    report_cells,
+    report_examples,
     report_files,
     report_ranking,
     report_sections,
@@ -33,10 +38,12 @@ PROGRESS = "progress.html"
 # In the order of the page; the ranking stands between the sweep and the choice. A grid
 # has a heat map, a random sample has a scatter, and no run has both.
 SECTIONS = {
+    "cells": report_cells.cells,
     "heatmap": report_sections.heatmap,
     "scatter": report_sections.scatter,
     "curves": report_sections.curves,
     "confusion": report_sections.confusion,
+    **report_examples.SECTIONS,
     "templates": report_sections.templates,
     "reliability": report_sections.reliability,
 }
@@ -145,7 +152,30 @@ def draw(run: record.Record) -> dict[str, bytes]:
         ended_early = results.diverged(run.rows), results.retired(run.rows)
         figure = curves.draw(run.history, named(run), *ended_early)
         images["curves"] = figures.png(figure)
+    if run.table and run.history is not None:
+        images["cells"] = figures.png(cell_curves.draw(cell_curves_of(run)))
     return images | (draw_selected(run) if run.selected is not None else {})
+
+
+def cell_curves_of(run: record.Record) -> list[cell_curves.Curve]:
+    """The curves of a table's cells; of a choice by repeats, their mean.
+
+    Args:
+        run: a run folder with a table and curves.
+    """
+    assert run.history is not None
+    place = {int(lane): i for i, lane in enumerate(run.history["lane"])}
+    keeps = run.config["flags"].get("keep") == "best"
+    found = []
+    for cell in (cell for cell in run.table if cell["failure"] is None):
+        first, *rest = map(str, cell["values"].values())
+        accuracy = run.history["val_accuracy"][[place[n] for n in cell["lanes"]]]
+        # Repeats keep an epoch each: the mean of their curves has none.
+        alone = len(cell["lanes"]) == 1
+        epoch = cell["row"]["epoch"] if keeps and alone else None
+        line = ", ".join(rest) or "the choice"
+        found.append(cell_curves.Curve(first, line, accuracy.mean(0), epoch))
+    return found
 
 
 def named(run: record.Record) -> dict[str, int]:
@@ -166,7 +196,7 @@ def named(run: record.Record) -> dict[str, int]:
 
 
 def draw_selected(run: record.Record) -> dict[str, bytes]:
-    """Confusion matrix, weight templates and reliability of the chosen classifier.
+    """What the chosen classifier confuses, is sure of and looks for, and reliability.
 
     Args:
         run: a run folder with a choice.
@@ -175,15 +205,37 @@ def draw_selected(run: record.Record) -> dict[str, bytes]:
         PNG bytes by name.
     """
     data, test = run.config["data"], run.choice["test"]
-    names, shape = data["class_names"], data["image_shape"]
-    counts = np.asarray(test["confusion"])
-    images = {"confusion": plots.confusion(counts, test["per_class_recall"], names)}
-    if shape is not None and run.weights is not None:
-        images["templates"] = plots.templates(run.weights, names, shape)
-    if test["reliability"] is not None:
-        error = test["calibration_error"]
-        images["reliability"] = plots.reliability(test["reliability"], error)
-    return {name: figures.png(figure) for name, figure in images.items()}
+    names, counts = data["class_names"], np.asarray(test["confusion"])
+    drawn = {"confusion": plots.confusion(counts, test["per_class_recall"], names)}
+    if run.weights is not None and _are_pixels(run):
+        drawn["templates"] = plots.templates(run.weights, names, data["image_shape"])
+    diagrams = _diagrams(test)
+    if diagrams:
+        drawn["reliability"] = plots.reliability(*diagrams)
+    images = {name: figures.png(figure) for name, figure in drawn.items()}
+    return images | report_examples.draw(run)
+
+
+def _are_pixels(run: record.Record) -> bool:
+    """Whether each weight of the chosen classifier belongs to one pixel."""
+    row = run.choice["row"]
+    changed = str(row.get("preprocessing")).startswith(("pca", "whiten"))
+    pixels = row.get("features", "raw") in ("raw", "rgb")
+    return run.config["data"]["image_shape"] is not None and pixels and not changed
+
+
+def _diagrams(test: Mapping[str, Any]) -> list[plots.Diagram]:
+    """Reliability as trained, and after temperature scaling where that was fitted."""
+    diagrams = []
+    for name, suffix in (("as trained", ""), ("temperature", "_scaled")):
+        bins = test.get(f"reliability{suffix}")
+        if suffix and test.get("temperature") is not None:
+            name = f"at temperature {test['temperature']:.3g}"
+        if bins is not None:
+            error = test[f"calibration_error{suffix}"]
+            title = f"{name}: calibration error {error:.4f}"
+            diagrams.append(plots.Diagram(title, bins))
+    return diagrams
 
 
 def page(run: record.Record, images: dict[str, bytes]) -> str:
@@ -200,7 +252,7 @@ def page(run: record.Record, images: dict[str, bytes]) -> str:
     }
     body = (
         report_answer.header(run),
-        *(sections.pop(name, "") for name in ("heatmap", "scatter", "curves")),
+        *(sections.pop(name, "") for name in ("cells", "heatmap", "scatter", "curves")),
         report_ranking.ranking(run),
         *sections.values(),
         report_sections.origins(run),

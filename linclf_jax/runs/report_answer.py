@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from linclf_jax import results
-from linclf_jax.runs import record
+from linclf_jax.runs import record, report_validation
 from linclf_jax.runs import report_markup as markup
 
 METRICS = {
@@ -19,6 +19,7 @@ METRICS = {
     "train_accuracy": "training accuracy",
 }
 MOST_TIES = 5
+_INPUTS = ("features", "preprocessing", "loss")
 REFIT = (
     "Its setting was chosen by folds; it was trained again on all rows of training and "
     "validation."
@@ -34,7 +35,9 @@ def headline(run: record.Record) -> str:
     lanes = len(run.rows)
     if run.selected is not None:
         who = f"lane {run.selected['lane']}: " if run.choice["lane"] is not None else ""
-        return f"Use {who}{describe(run.selected['row'])}"
+        row = run.selected["row"]
+        compared = [rounded(row[name]) for name in _compared(run)]
+        return f"Use {who}{', '.join([*compared, describe(row)])}"
     if run.shard is not None:
         index, count = run.shard
         return f"Shard {index} of {count}, counted from 0, is finished: join all shards"
@@ -45,6 +48,14 @@ def headline(run: record.Record) -> str:
     who = f"all {lanes:,} lanes" if lanes > 1 else "the only lane"
     retired = markup.when(results.retired(run.rows), " or were retired")
     return f"No classifier to use: {who} diverged{retired}"
+
+
+def _compared(run: record.Record) -> list[str]:
+    """What a table compares, but for what ``describe`` tells anyway."""
+    names = run.table[0]["values"] if run.table else _INPUTS
+    if not run.table:
+        names = [name for name in names if name in results.varying(run.rows)]
+    return [n for n in names if n not in ("optimizer", "learning_rate", "l2")]
 
 
 def describe(row: results.Row) -> str:
@@ -235,17 +246,16 @@ def _numbers(run: record.Record, selected: Mapping[str, Any]) -> str:
         val_loss = run.repeats["val_loss"]["mean"]
         val_accuracy, source = run.repeats["val_accuracy"]["mean"], _spread(run.repeats)
         candidates, what = len(_settings_of(known)), "settings"
-    optimism = markup.when(
-        candidates > 1,
-        f"; it served to choose among {candidates:,} {what}, so expect less",
-    )
+    tested = f"95 % interval {low} to {high}; {test['size']:,} rows"
+    if run.repeats is not None and selected["lane"] is not None:
+        tested += f"; of lane {selected['lane']}, the first of the repeats"
     return markup.numbers(
+        ("test accuracy", metric(test["accuracy"]), tested),
         (
-            "test accuracy",
-            metric(test["accuracy"]),
-            f"95 % interval {low} to {high}; {test['size']:,} rows",
+            "validation accuracy",
+            metric(val_accuracy),
+            source + report_validation.judged(selected, candidates, what),
         ),
-        ("validation accuracy", metric(val_accuracy), source + optimism),
         ("test loss", metric(test["loss"]), f"validation {metric(val_loss)}"),
     )
 

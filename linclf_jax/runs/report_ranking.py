@@ -13,7 +13,7 @@ from linclf_jax.runs import record, report_answer
 from linclf_jax.runs import report_markup as markup
 
 SHOWN = 10
-WORDS = ("optimizer", "schedule", "loss", "preprocessing")
+WORDS = ("features", "preprocessing", "optimizer", "schedule", "loss")
 BY_MEANS = "The choice will go by the mean of each setting over its repeats."
 
 
@@ -29,7 +29,7 @@ def ranking(run: record.Record) -> str:
 
 
 def _of_lanes(run: record.Record) -> str:
-    best, differing = run.ranked[:SHOWN], results.varying(run.rows)
+    best, differing = run.ranked[:SHOWN], run.differing
     columns = ["lane", *differing, *results.SCORES]
     lanes = [row["lane"] for row in best]
     chosen = run.selected["lane"] if run.selected is not None else None
@@ -44,7 +44,7 @@ def _of_lanes(run: record.Record) -> str:
 def _of_settings(run: record.Record) -> str:
     groups = results.rank_settings(run.rows, by=run.selected_by)
     best = groups[:SHOWN]
-    varying = results.varying(run.rows)
+    varying = run.differing
     differing = [name for name in varying if name not in results.REPEATS]
     columns = [*differing, "repeats", *results.SCORES]
     chosen = {row["lane"] for row in run.chosen_rows}
@@ -74,12 +74,12 @@ def _section(
     last: str,
 ) -> str:
     columns, cells, marked = table
-    names = ("validation loss", "validation accuracy")
-    first, second = names if run.selected_by == "val_loss" else names[::-1]
-    differing = results.varying(run.rows)
+    order = results.order(run.rows, run.selected_by)
+    by = ", then by ".join([*(report_answer.METRICS[name] for name in order), last])
+    differing = run.differing
     spread = "Scores are means over the repeats ± their standard deviation."
     note = (
-        f"Ordered by {first}, then by {second}, then by {last}.",
+        f"Ordered by {by}.",
         markup.when(what == "settings", spread),
         markup.when(what == "lanes" and _are_repeated(run), BY_MEANS),
         report_answer.retired(run.rows, training=run.training),
@@ -96,7 +96,7 @@ def _section(
 
 def _are_repeated(run: record.Record) -> bool:
     """Whether lanes repeat settings and the choice among those is still to come."""
-    differing = results.varying(run.rows)
+    differing = run.differing
     return run.selected is None and any(name in differing for name in results.REPEATS)
 
 

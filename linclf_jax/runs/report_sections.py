@@ -6,7 +6,7 @@ Functions take a ``record.Record`` and the bytes of their figure, and return mar
 import numpy as np
 
 from linclf_jax import results
-from linclf_jax.runs import plots, record, report_answer
+from linclf_jax.runs import examples, plots, record, report_answer
 from linclf_jax.runs import report_markup as markup
 
 GRID = ("optimizer", "learning_rate", "l2")
@@ -155,7 +155,7 @@ def confusion(run: record.Record, png: bytes) -> str:
     wrong = int(counts.sum() - np.trace(counts))
     frequent = ", ".join(
         f"“{names[true]}” taken for “{names[predicted]}” ({counts[true, predicted]})"
-        for true, predicted in most_frequent_errors(counts)
+        for true, predicted in examples.most_frequent_errors(counts)
     )
     recalls = zip(test["per_class_recall"], names, strict=True)
     lowest, name = min(pair for pair in recalls if pair[0] is not None)
@@ -174,22 +174,6 @@ def confusion(run: record.Record, png: bytes) -> str:
             ),
         ),
     )
-
-
-def most_frequent_errors(counts: np.ndarray, most: int = 5) -> list[tuple[int, int]]:
-    """The largest counts off the diagonal, as (true, predicted); ties in row order.
-
-    Args:
-        counts: (C, C) integers, true classes down.
-        most: how many to return at most.
-
-    >>> most_frequent_errors(np.array([[9, 1, 0], [4, 9, 0], [0, 1, 9]]), most=2)
-    [(1, 0), (0, 1)]
-    """
-    errors = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    order = np.argsort(-errors, axis=None, kind="stable")[:most]
-    pairs = (divmod(int(i), len(counts)) for i in order)
-    return [(true, predicted) for true, predicted in pairs if errors[true, predicted]]
 
 
 def templates(run: record.Record, png: bytes) -> str:
@@ -227,7 +211,9 @@ def reliability(run: record.Record, png: bytes) -> str:
         run: the run folder.
         png: the figure.
     """
-    error = run.choice["test"]["calibration_error"]
+    test = run.choice["test"]
+    error = report_answer.metric(test["calibration_error"])
+    scaled = test.get("calibration_error_scaled")
     return markup.section(
         "reliability",
         "Can its probabilities be believed?",
@@ -236,9 +222,15 @@ def reliability(run: record.Record, png: bytes) -> str:
             alt="Reliability diagram of the test split: accuracy over confidence, with "
             "the number of rows in each bin.",
             caption=(
-                f"Expected calibration error {report_answer.metric(error)}.",
+                f"Expected calibration error {error}.",
                 "On the dashed line it is right as often as it is sure; below, it is",
                 "too sure, above, too modest. Vertical lines are 95 % intervals.",
+                markup.when(
+                    scaled is not None,
+                    "At the right all logits are divided by one temperature, fitted on "
+                    "rows that were held out, not on these: "
+                    f"{report_answer.metric(scaled)} is left.",
+                ),
             ),
         ),
     )
@@ -252,6 +244,7 @@ def origins(run: record.Record) -> str:
     """
     data = dict(run.config["data"])
     names = data.pop("class_names")
+    flags = run.config["flags"]
     data["class_names"] = names if len(names) <= 20 else [*names[:20], "…"]
     return markup.section(
         "origins",
@@ -261,6 +254,7 @@ def origins(run: record.Record) -> str:
         "<h3>Environment</h3>",
         markup.facts(run.config["environment"]),
         "<details>\n<summary>All flags</summary>",
-        markup.facts(run.config["flags"]),
+        # Not as an empty value elsewhere: none is a preprocessing, too.
+        markup.facts({k: "unset" if v is None else v for k, v in flags.items()}),
         "</details>",
     )

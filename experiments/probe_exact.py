@@ -1,0 +1,136 @@
+"""A probe by exact fits: penalties compared on held-out rows, the chosen one fitted.
+
+First every penalty is solved in all lanes that are compared. Then the chosen one alone
+is solved, in the same lanes and in the one that is tested, so that no more is held in
+memory than one solution of each lane, however long the path.
+"""
+
+import jax
+import numpy as np
+
+from experiments import probe_fits, probe_flags, probe_scores
+from experiments.probe_fits import Chosen, Path, Rows, Table
+from experiments.probe_problem import Found, Problem
+from experiments.probe_scores import RowScores
+from experiments.probe_sources import FeatureSet
+from linclf_jax import regularization, results
+from linclf_jax.fit import continuation, selection
+from linclf_jax.fit import path as path_lib
+
+
+def find(problem: Problem, features: FeatureSet) -> Found:
+    """Compares all penalties, chooses, and fits what was chosen.
+
+    Args:
+        problem: Flags and protocol.
+        features: The set.
+
+    Raises:
+        ValueError: No penalty has fits that ended well, or the last fit has not.
+    """
+    contests = probe_scores.arrange(problem, features)
+    # Others are most of a large set of which few shots are fitted.
+    used = np.any([contest.rows for contest in contests], axis=0)
+    table = Table(
+        features.x[used],
+        features.labels[used],
+        features.num_classes,
+        tuple(
+            each._replace(rows=each.rows[used], unseen=each.unseen[:, used])
+            for each in contests
+        ),
+    )
+    rows, path = follow(problem, table)
+    chosen = [choose(problem, table, path, number) for number in range(len(contests))]
+    last, fits = probe_fits.solve(problem, table, path, chosen, len(rows))
+    history = {
+        "l2s": np.tile(path.l2, (len(contests), 1)),
+        "val_loss": path.scores.loss.mean.T,
+        "val_loss_se": path.scores.loss.standard_error.T,
+        "val_accuracy": path.scores.accuracy.mean.T,
+    }
+    return Found(rows + last, history, fits)
+
+
+def follow(problem: Problem, table: Table) -> tuple[Rows, Path]:
+    """Solves all lanes at all penalties, and forgets all but their scores.
+
+    Args:
+        problem: Flags and protocol.
+        table: Rows and contests.
+    """
+    lanes = probe_scores.lanes(table.contests)
+    num_rows = int(lanes[0].seen.sum())
+    l2s = probe_flags.penalties(problem.protocol, num_rows, table.num_classes)
+    points = continuation.follow(
+        table.x,
+        table.labels,
+        l2s,
+        weights=np.stack([lane.seen for lane in lanes]).astype(np.float64),
+        num_classes=table.num_classes,
+        tol=problem.config.tol,
+        max_newton=problem.config.max_newton,
+    )
+    rows, known, held_out = [], [], []
+    for l2, params, info in points:
+        values = probe_scores.row_scores(params, table.x, table.labels)
+        scores = probe_scores.compare(
+            values, params, l2, table.x, table.labels, table.contests
+        )
+        known.append((scores, info))
+        if not problem.protocol.shots:
+            held_out.append(probe_scores.held_out(values, table.contests[0]))
+        every = np.full(len(lanes), l2)
+        rows += probe_fits.rows(problem, table, lanes, every, values, info, scores)
+    scores, info = jax.tree.map(lambda *leaves: np.stack(leaves), *known)
+    return rows, Path(l2s, scores, info, _stacked(held_out))
+
+
+def _stacked(held_out: list[RowScores]) -> RowScores | None:
+    if not held_out:
+        return None
+    # In single precision: of every row at every penalty.
+    return RowScores(
+        *(np.stack(each).astype(np.float32) for each in zip(*held_out, strict=True))
+    )
+
+
+def choose(problem: Problem, table: Table, path: Path, number: int) -> Chosen:
+    """Returns the best penalty on held-out rows, the strongest of equally good ones.
+
+    Args:
+        problem: The rule and the criterion are used.
+        table: Rows and contests.
+        path: All fits.
+        number: Of the contest.
+
+    Raises:
+        ValueError: No penalty can be chosen.
+    """
+    contest, by = table.contests[number], problem.protocol.select_by
+    if contest.held_out is None:
+        l2 = regularization.inverse_strength(
+            1.0, int(contest.rows.sum()), table.num_classes
+        )
+        return Chosen(l2, None, "scikit-learn's C = 1: one row a class spares none")
+    own = [lane.contest == number for lane in probe_scores.lanes(table.contests)]
+    good = path_lib.ended_well(path.info)[:, own].all(axis=1)
+    sign, _ = results.CRITERIA[by]
+    score = path.scores.loss if by == "val_loss" else path.scores.accuracy
+    cost = sign * score.mean[:, number]
+    usable = np.flatnonzero(good & np.isfinite(cost))
+    if not usable.size:
+        statuses = ", ".join(sorted(set(path.info.status[:, own].ravel().tolist())))
+        raise ValueError(
+            f"no penalty has a finite {by} and fits that ended well: they are "
+            f"{statuses}; expected one: try larger ones, or allow more steps"
+        )
+    place = int(usable[np.argmin(cost[usable])])
+    many = f"{len(path.l2)} penalties" if len(path.l2) > 1 else "one penalty"
+    lowest = f"{selection.WORDS[sign]} {by}, {score.mean[place, number]:.4f}"
+    if problem.config.choice == "min":
+        return Chosen(float(path.l2[place]), place, f"the {lowest}, of {many}")
+    error = score.standard_error[place, number]
+    place = int(usable[np.argmax(cost[usable] <= cost[place] + error)])
+    reason = f"the strongest of {many} within one standard error, {error:.4f}, of the"
+    return Chosen(float(path.l2[place]), place, f"{reason} {lowest}")

@@ -1,0 +1,194 @@
+"""The one measurement of a probe's classifiers on data that chose nothing.
+
+The test split of a feature set is opened here, once, when every choice is made.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import evaluation
+from experiments import problem as problem_lib
+from experiments.probe_problem import Fit, Found, Problem
+from experiments.probe_sources import FeatureSet
+from linclf_jax import comparison, results
+from linclf_jax import params as params_lib
+from linclf_jax.data import preprocessing
+from linclf_jax.data.datasets import Split
+from linclf_jax.fit.settings import Static
+from linclf_jax.params import Params
+from linclf_jax.runs import formats
+
+Json = dict[str, Any]
+# Of a classifier on the test split, in the order of the table.
+SCORES = (
+    *("accuracy", "top5_accuracy", "mean_per_class_recall", "nll"),
+    *("calibration_error", "calibration_error_scaled"),
+)
+SETTINGS = ("l2", "C", "learning_rate")
+
+
+class Tested(NamedTuple):
+    """What the classifiers of a feature set do on its test split."""
+
+    split: Split
+    data: Json  # what selected.json says of the split
+    runs: list[Json]  # of each fit
+    right: list[np.ndarray]  # (M,) boolean of each fit
+
+
+def measure(features: FeatureSet, found: Found, rows: list[Json]) -> Tested:
+    """Opens the test split of a set, once, and measures its classifiers.
+
+    Args:
+        features: The set.
+        found: Its classifiers, all of them chosen.
+        rows: Its rows of results.
+    """
+    # The test split is touched here and nowhere else.
+    split = features.dataset.test.read()
+    x = jnp.asarray(preprocessing.apply(features.scaling, split.x))
+    labels = jnp.asarray(split.labels)
+    data = problem_lib.describe_test(split)
+    runs = [_run(features, fit, rows[fit.place], x, labels) for fit in found.fits]
+    right = [
+        np.asarray(params_lib.predict(arrays(fit), x, precision="highest") == labels)
+        for fit in found.fits
+    ]
+    return Tested(split, data, runs, right)
+
+
+def _run(
+    features: FeatureSet, fit: Fit, row: Json, x: jax.Array, labels: jax.Array
+) -> Json:
+    temperature = None
+    if fit.logits is not None and fit.labels is not None:
+        temperature = evaluation.temperature(fit.logits, fit.labels)
+    return {
+        "seed": row["seed"],
+        **{name: row.get(name) for name in SETTINGS},
+        "lane": row["lane"],
+        "reason": fit.reason,
+        "validation": fit.validation,
+        "temperature": temperature,
+        "test": evaluation.measure(
+            arrays(fit),
+            x,
+            labels,
+            Static(num_classes=features.num_classes),
+            temperature=temperature,
+        ),
+    }
+
+
+def arrays(fit: Fit) -> Params:
+    """Returns the parameters of a classifier on the device.
+
+    Args:
+        fit: The classifier.
+    """
+    return Params(*map(jnp.asarray, fit.params))
+
+
+def check_labels(tested: Mapping[str, Tested]) -> None:
+    """Refuses sets whose test rows are not the same.
+
+    Args:
+        tested: By name of the set.
+
+    Raises:
+        ValueError: Their labels differ.
+    """
+    (first, one), *others = tested.items()
+    for name, other in others:
+        different = np.flatnonzero(one.split.labels != other.split.labels)
+        if different.size:
+            raise ValueError(
+                f"--features: the test labels of {name} differ from those of {first} "
+                f"in {different.size} rows, the first is {different[0]}; expected the "
+                "same rows in the same order"
+            )
+
+
+def entries(
+    problem: Problem, features: FeatureSet, found: Found, tested: Tested
+) -> Iterator[Json]:
+    """Yields what the table says of one set, for each number of shots.
+
+    Args:
+        problem: The protocol is used.
+        features: The set.
+        found: Its classifiers.
+        tested: What they do.
+    """
+    shots = problem.protocol.shots or (None,)
+    count = len(found.fits) // len(shots)
+    for place, number in enumerate(shots):
+        runs = tested.runs[place * count : (place + 1) * count]
+        suffix = "" if number is None else f"-{number}shots"
+        yield {
+            "features": features.name,
+            "shots": number,
+            "model": f"{features.name}{suffix}.safetensors",
+            "num_rows": found.fits[place * count].num_rows,
+            "num_features": features.x.shape[1],
+            "validation": {
+                "held_out": runs[0]["validation"]["held_out"],
+                **_spreads([run["validation"] for run in runs], ("loss", "accuracy")),
+            },
+            "test": _spreads([run["test"] for run in runs], SCORES),
+            "runs": runs,
+        }
+
+
+def _spreads(of: list[Json], names: tuple[str, ...]) -> Json:
+    """Returns mean and spread over seeds; None of what has no meaning."""
+    plain = [formats.plain({name: one[name] for name in names}) for one in of]
+    return {
+        name: None
+        if any(one[name] is None for one in plain)
+        else results.spread(plain, name)._asdict()
+        for name in names
+    }
+
+
+def comparisons(tested: Mapping[str, Tested]) -> list[Json]:
+    """Returns the paired test of each pair of sets, adjusted for their number.
+
+    Args:
+        tested: By name of the set, each with a single classifier.
+    """
+    found = [
+        {
+            "first": first,
+            "second": second,
+            **comparison.mcnemar(one.right[0], other.right[0])._asdict(),
+        }
+        for (first, one), (second, other) in combinations(tested.items(), 2)
+    ]
+    adjusted = comparison.holm([pair["p_value"] for pair in found]) if found else []
+    return [
+        {**pair, "adjusted": value} for pair, value in zip(found, adjusted, strict=True)
+    ]
+
+
+def best(described: list[Json], by: str) -> int:
+    """Returns the place of the entry that did best on held-out rows, the first of ties.
+
+    One of which nothing was held out comes last.
+
+    Args:
+        described: All entries.
+        by: ``val_loss`` or ``val_accuracy``.
+    """
+    name, (sign, _) = by.removeprefix("val_"), results.CRITERIA[by]
+
+    def cost(entry: Json) -> float:
+        found = entry["validation"][name]
+        return np.inf if found is None else sign * found["mean"]
+
+    return int(np.argmin([cost(entry) for entry in described]))

