@@ -215,7 +215,7 @@ class TestPage:
         assert [row[0] for row in rows] == ["clip", "dino", "<b>mae</b>"]
         found = dict(zip(columns, rows[2], strict=True))
         assert found["test accuracy"] == "0.8750"
-        assert found["95 % interval"] == "0.8250 to 0.9150"
+        assert found["95 % interval"] == "0.825 to 0.915"
         assert found["after temperature scaling"] == "0.0312"
         assert found["held-out accuracy"] == "0.8750"
         assert (found["l2"], found["C"]) == ("0.01", "1.5")

@@ -132,10 +132,8 @@ def verify(path: str | Path, besides: Container[str] = ()) -> list[str]:
 
 
 def _sealed(path: Path) -> dict[str, Any]:
-    if not path.is_dir():
-        raise ValueError(f"{path} is no folder; expected one of a finished run")
     if not (path / MANIFEST).is_file():
-        raise ValueError(f"{path} has no {MANIFEST}: the run is not finished")
+        raise ValueError(f"{path} has no {MANIFEST}: no run has finished there")
     manifest = read_json(path / MANIFEST)
     sealed = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(sealed, dict):

@@ -64,7 +64,9 @@ def _draw_panel(axis: Axes, panel: Panel, labels: Sequence[str]) -> None:
         best = int(np.argmin(loss))
         mark = {"color": figures.CHOSEN, "markersize": 5, "zorder": 4}
         axis.plot(at[best], loss[best], "o", **mark)
-    lowest = panel.loss.min(axis=1, keepdims=True)
+    # The band of the lowest loss is what a choice is judged by.
+    bands = panel.loss - np.nan_to_num(panel.error) if alone else panel.loss
+    lowest = bands.min(axis=1, keepdims=True)
     curves.loss_axis(axis, *curves.worth_seeing(panel.loss, lowest))
     path_figures.l2_axis(axis, panel.l2s, {})
     axis.set_title(figures.short_name(panel.title, 40))

@@ -9,7 +9,7 @@ from typing import Any
 from linclf_jax.runs import probe_figures, probe_record, record
 from linclf_jax.runs import report_markup as markup
 from linclf_jax.runs.probe_figures import signed
-from linclf_jax.runs.report_answer import metric, rounded
+from linclf_jax.runs.report_answer import metric
 
 # Of the test split, by their names in selected.json.
 SCORES = {
@@ -80,7 +80,7 @@ def _range(values: Sequence[float]) -> str:
     """A setting, or the least and the most of several, in plain text."""
     if not values:
         return "none"
-    low, high = rounded(min(values)), rounded(max(values))
+    low, high = (f"{end:.3g}" for end in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
 
 
@@ -91,7 +91,7 @@ def _mean(score: Mapping[str, Any] | None) -> str:
 def _spread(entry: probe_record.Entry) -> str:
     low, high = probe_figures.interval(entry)
     if len(entry["runs"]) == 1:
-        return f"{metric(low)} to {metric(high)}"
+        return f"{low:.3f} to {high:.3f}"
     return f"± {metric(entry['test']['accuracy']['sd'])}"
 
 
