@@ -87,7 +87,7 @@ def test_a_run_that_was_changed_is_refused(finished, rows, tmp_path):
     with pytest.raises(ValueError, match=r"selected\.safetensors has changed"):
         run(copy, rows, tmp_path / "out.csv")
     (copy / directory.MANIFEST).unlink()
-    with pytest.raises(ValueError, match="no run has finished there"):
+    with pytest.raises(ValueError, match="the run is not finished"):
         run(copy, rows, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 

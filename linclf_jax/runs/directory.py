@@ -133,7 +133,7 @@ def verify(path: str | Path, besides: Container[str] = ()) -> list[str]:
 
 def _sealed(path: Path) -> dict[str, Any]:
     if not (path / MANIFEST).is_file():
-        raise ValueError(f"{path} has no {MANIFEST}: no run has finished there")
+        raise ValueError(f"{path} has no {MANIFEST}: the run is not finished")
     manifest = read_json(path / MANIFEST)
     sealed = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(sealed, dict):
