@@ -23,7 +23,7 @@ from linclf_jax.data import datasets, preprocessing
 from linclf_jax.fit import newton
 from linclf_jax.fit import path as path_lib
 from linclf_jax.runs import directory, model
-from tests import probe_files
+from tests import feature_files
 
 GRID = (1.0, 1e-1, 1e-2, 1e-3)
 SMALL = Config(l2=GRID, folds=3, tol=1e-9)
@@ -52,9 +52,9 @@ def files(tmp_path_factory):
     """Two sets of the same rows, and the first once more with a validation file."""
     folder = tmp_path_factory.mktemp("files")
     return {
-        "good": probe_files.write(folder / "good", noise=1.0),
-        "bad": probe_files.write(folder / "bad", noise=2.5),
-        "val": probe_files.write(folder / "val", val=True),
+        "good": feature_files.write(folder / "good", noise=1.0),
+        "bad": feature_files.write(folder / "bad", noise=2.5),
+        "val": feature_files.write(folder / "val", val=True),
     }
 
 
@@ -291,7 +291,7 @@ def test_a_finished_folder_is_refused(finished, both):
 
 
 def test_test_labels_that_differ_are_refused(files, tmp_path):
-    other = probe_files.write(tmp_path / "odd")
+    other = feature_files.write(tmp_path / "odd")
     labels = np.load(other / "test_labels.npy")
     np.save(other / "test_labels.npy", np.roll(labels, 1))
     sets = (f"good={files['good']}", f"odd={other}")
@@ -537,7 +537,7 @@ def test_one_archive_is_as_good_as_a_folder(files, tmp_path):
 
 def test_sets_of_other_rows_are_refused_at_once(files, tmp_path, monkeypatch):
     monkeypatch.setattr(probe, "solve", None)
-    short = probe_files.write(tmp_path / "short")
+    short = feature_files.write(tmp_path / "short")
     for what in ("features", "labels"):
         path = short / f"test_{what}.npy"
         np.save(path, np.load(path)[:-6])
@@ -557,7 +557,7 @@ def test_data_that_sets_would_leave_unread_is_refused(given, both, tmp_path):
 
 
 def test_a_class_too_small_to_hold_out_names_the_protocol(files, tmp_path):
-    few = probe_files.write(tmp_path / "few")
+    few = feature_files.write(tmp_path / "few")
     for what in ("features", "labels"):
         path = few / f"train_{what}.npy"
         np.save(path, np.load(path)[:24])
@@ -567,7 +567,7 @@ def test_a_class_too_small_to_hold_out_names_the_protocol(files, tmp_path):
 
 
 def test_a_single_validation_row_is_refused(tmp_path):
-    lonely = probe_files.write(tmp_path / "lonely", val=True)
+    lonely = feature_files.write(tmp_path / "lonely", val=True)
     for what in ("features", "labels"):
         path = lonely / f"val_{what}.npy"
         np.save(path, np.load(path)[:1])
