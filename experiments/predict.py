@@ -6,10 +6,11 @@ The run may be any that has chosen a classifier: of a sweep, a path, a course, a
 Its files are compared with their SHA-256 sums first. Features are as they came, before
 any scaling. ``--out`` is ``.csv`` or ``.parquet``, with a column ``class`` and, with
 ``--probabilities``, a column for each class, or ``.npy``, a structured array with the
-fields ``class`` and ``probabilities (C,)``, classes in the order of the model.
+fields ``class`` and ``probabilities (C,)``, classes in the order of the model. In a
+``.csv`` an apostrophe stands before what a spreadsheet would take for a formula, see
+``runs.csv_text``.
 """
 
-import csv
 import dataclasses
 import io
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from experiments import flags as shared_flags
 from experiments import launch
 from experiments.fields import flag
 from linclf_jax.data import files
-from linclf_jax.runs import directory
+from linclf_jax.runs import csv_text, directory
 from linclf_jax.runs import model as model_lib
 
 
@@ -170,14 +171,7 @@ def _npy(found: Predictions) -> bytes:
 
 
 def _csv(found: Predictions) -> bytes:
-    columns = _columns(found)
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    # item() would write a float32 as the float64 beside it: seventeen digits.
-    texts = ([str(value) for value in column] for column in columns.values())
-    writer.writerows(zip(*texts, strict=True))
-    return buffer.getvalue().encode()
+    return csv_text.encode(_columns(found))
 
 
 def _parquet(found: Predictions) -> bytes:

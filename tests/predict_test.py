@@ -13,7 +13,7 @@ from experiments import path, predict
 from experiments.path_problem import Config as PathConfig
 from experiments.predict import Config
 from linclf_jax.data import datasets
-from linclf_jax.runs import directory, model
+from linclf_jax.runs import csv_text, directory, model
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,6 +73,14 @@ def test_every_format_says_the_same(finished, rows, tmp_path):
     assert [line[0] for line in lines] == found.classes.tolist()
     written = np.array([line[1:] for line in lines]).astype(np.float32)
     np.testing.assert_array_equal(written, probabilities)
+
+
+def test_names_of_classes_are_no_formulas_in_a_csv_and_come_back():
+    names = ("=HYPERLINK(A1)", "-1")
+    found = predict.Predictions(names, np.array(names), None)
+    written = predict.WRITERS[".csv"](found).decode().splitlines()
+    assert written == ["class", "'=HYPERLINK(A1)", "-1"]
+    assert tuple(csv_text.unmarked(cell) for cell in written[1:]) == names
 
 
 def test_a_run_that_was_changed_is_refused(finished, rows, tmp_path):
