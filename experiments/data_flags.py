@@ -4,7 +4,8 @@ import dataclasses
 import sys
 
 from experiments.fields import flag, one_of
-from linclf_jax.data import datasets
+from linclf_jax.data import columns, datasets
+from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Dataset, Files
 
 
@@ -30,8 +31,28 @@ class DataFlags:
         None, "Test rows, read after the choice; dealt like the others if unset."
     )
     test_labels: str | None = flag(None, "Their labels.")
+    label_column: str | None = flag(
+        None,
+        f"The column of the labels in a table; {', '.join(columns.LABELS)} if unset.",
+    )
+    drop_columns: tuple[str, ...] = flag(
+        (),
+        "Columns that are no features: names, or numbers from 0 where there are none.",
+    )
+    keep_columns: tuple[str, ...] = flag(
+        (), "Columns that are features though they look like labels or an index."
+    )
     split_seed: int = flag(
         0, "Deals the rows into training, validation and test, and into folds."
+    )
+
+
+def read_options(config: DataFlags) -> ReadOptions:
+    """Returns what the flags say of files that these cannot say of themselves."""
+    return ReadOptions(
+        label_column=config.label_column,
+        drop_columns=config.drop_columns,
+        keep_columns=config.keep_columns,
     )
 
 
@@ -42,7 +63,12 @@ def load(config: DataFlags) -> Dataset:
         ValueError: A flag or a file is missing or bad.
     """
     paths = Files(**{field: getattr(config, field) for field in Files._fields})
-    dataset = datasets.load(config.dataset, split_seed=config.split_seed, files=paths)
+    dataset = datasets.load(
+        config.dataset,
+        split_seed=config.split_seed,
+        files=paths,
+        options=read_options(config),
+    )
     constant = datasets.constant_columns(dataset)
     # A pixel that is never lit is nothing to warn of.
     if len(constant) and dataset.image_shape is None:

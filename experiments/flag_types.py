@@ -1,11 +1,16 @@
 """How the text of a flag becomes a value that takes more than a number, and back."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
 from linclf_jax.fit import space
+
+_ITEM = re.compile(r"(?:\\[\\,]|[^,])+")  # what stands between commas
+_ESCAPED = re.compile(r"\\([\\,])")
+_TO_ESCAPE = re.compile(r"([\\,])")
 
 
 class _AxisParser(flags.ArgumentParser):
@@ -18,16 +23,19 @@ class _AxisParser(flags.ArgumentParser):
 
 
 class _ListParser(flags.ArgumentParser):
-    """Turns comma-separated text into a tuple of names or integers."""
+    r"""Turns comma-separated text into a tuple of names or integers.
+
+    A comma within a name is written ``\,`` and a backslash before one ``\\``.
+    """
 
     def __init__(self, convert: type, items: str) -> None:
         self._convert, self._items = convert, items
-        self.syntactic_help = f"{items}, with commas"
+        self.syntactic_help = rf"{items}, with commas; one within an item is \,"
 
     def parse(self, argument: str) -> tuple:
-        parts = [part.strip() for part in argument.split(",") if part.strip()]
+        parts = [part.strip() for part in _ITEM.findall(argument) if part.strip()]
         try:
-            return tuple(self._convert(part) for part in parts)
+            return tuple(self._convert(_ESCAPED.sub(r"\1", part)) for part in parts)
         except ValueError as error:
             raise ValueError(
                 f"found {argument!r}; expected {self._items}, with commas"
@@ -58,4 +66,6 @@ def text(value: Any) -> Any:
     """Returns axes and tuples as the text of a flag, and other values as they are."""
     if isinstance(value, space.Range):
         return space.text(value)
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return ",".join(_TO_ESCAPE.sub(r"\\\1", str(item)) for item in value)
+    return value

@@ -30,6 +30,7 @@ from experiments import (
 )
 from experiments import flags as shared_flags
 from experiments import problem as problem_lib
+from experiments.data_flags import DataFlags
 from experiments.engine import Engine
 from experiments.flags import Config
 from linclf_jax import results
@@ -59,8 +60,11 @@ def run(config: Config) -> outcome.Outcome:
     Raises:
         ValueError: A flag has several values; or as ``sweep.run`` does.
     """
+    of_data = {field.name for field in dataclasses.fields(DataFlags)}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        if field.name in of_data:  # names of columns are no values to compare
+            continue
         if field.name in _OF_SEVERAL:
             if value != field.default:
                 raise ValueError(

@@ -17,6 +17,9 @@ GRIDS = '{"grids":[{"optimizer":"lars","learning_rate":[1,3]},{"l2":"log:0.1:1:3
 EVERYTHING = Config(
     **{field: f"{field}.npy" for field in Files._fields},
     dataset="iris",
+    label_column="species, as named",
+    drop_columns=("row,number", "back\\slash"),
+    keep_columns=("y",),
     split_seed=1,
     features=("raw", "hog"),
     preprocessing=("none", "mean_range"),

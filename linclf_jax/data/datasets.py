@@ -9,7 +9,6 @@ The test split is ``Held``: it can be read, and until somebody does, nothing has
 at it but at its size.
 """
 
-import hashlib
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,14 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax import validation
-from linclf_jax.data import sources, stored
+from linclf_jax.data import fingerprints, sources, stored
+from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.images import ImageShape
 from linclf_jax.data.official import Later
 from linclf_jax.data.sources import Mixture, Source
 from linclf_jax.data.stored import Files
 
 NAMES = (*sources.BUNDLED, "synthetic", "mnist5k", *stored.NAMES)
-_BLOCK = 2**24  # bytes that are hashed at once
 
 
 class Split(NamedTuple):
@@ -63,6 +62,7 @@ def load(
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
     mixture: Mixture | None = None,
     files: Files | None = None,
+    options: ReadOptions | None = None,
 ) -> Dataset:
     """Loads a dataset by its name and splits it.
 
@@ -74,6 +74,7 @@ def load(
         fractions: Shares of the training, validation and test split; see ``split``.
         mixture: What ``synthetic`` is drawn from; None means ``Mixture()``.
         files: Where the files of a dataset are.
+        options: What the files of ``features`` cannot say of themselves.
 
     Returns:
         The dataset, raw values.
@@ -93,16 +94,19 @@ def load(
         raise ValueError(f"found dataset {name!r}, expected one of {', '.join(NAMES)}")
     if mixture is not None and name != "synthetic":
         raise ValueError(f"dataset {name!r} is real data: it takes no mixture")
-    paths, options = files or Files(), {"name": name, "split_seed": split_seed}
+    paths, dealing = files or Files(), {"name": name, "split_seed": split_seed}
+    dealing["fractions"] = fractions
     if name in stored.NAMES:
-        return split(*stored.open_parts(name, paths), **options, fractions=fractions)
+        return split(
+            *stored.open_parts(name, paths, options or ReadOptions()), **dealing
+        )
     if given := [f"--{field}" for field, path in paths._asdict().items() if path]:
         raise ValueError(f"dataset {name!r} has no files; found {', '.join(given)}")
     if name == "synthetic":
-        return split(sources.draw(mixture or Mixture()), **options, fractions=fractions)
+        return split(sources.draw(mixture or Mixture()), **dealing)
     if name == "mnist5k":
-        return split(sources.mnist5k(), **options, fractions=fractions)
-    return split(sources.bundled(name), **options, fractions=fractions)
+        return split(sources.mnist5k(), **dealing)
+    return split(sources.bundled(name), **dealing)
 
 
 def split(
@@ -200,39 +204,21 @@ def fingerprint(dataset: Dataset) -> str:
         dataset: The dataset; its test split stays closed.
 
     Returns:
-        64 hexadecimal digits, of dtype, shape and bytes of every array, in row-major,
-        little-endian order everywhere.
+        ``fingerprints.sha256`` of the two splits.
     """
-    digest = hashlib.sha256()
-    for part in (dataset.train, dataset.validation):
-        _hash(digest, part)
-    return digest.hexdigest()
+    return fingerprints.sha256(dataset.train._asdict(), dataset.validation._asdict())
 
 
 def split_fingerprint(split: Split) -> str:
-    """Returns a SHA-256 of dtype, shape and bytes of every array of one split.
+    """Returns a SHA-256 of one split.
 
     Args:
         split: The rows.
 
     Returns:
-        64 hexadecimal digits.
+        ``fingerprints.sha256`` of it.
     """
-    digest = hashlib.sha256()
-    _hash(digest, split)
-    return digest.hexdigest()
-
-
-def _hash(digest: "hashlib._Hash", split: Split) -> None:
-    for field, array in split._asdict().items():
-        kind = array.dtype.newbyteorder("<")
-        # bfloat16 calls itself a void of two bytes, which it shares with others.
-        text = kind.str if kind.kind != "V" else kind.name
-        digest.update(f"{field} {text} {array.shape}\n".encode())
-        rows = max(_BLOCK // max(array[:1].nbytes, 1), 1)
-        for start in range(0, len(array), rows):
-            block = array[start : start + rows]
-            digest.update(block.astype(kind, order="C", copy=False).tobytes())
+    return fingerprints.sha256(split._asdict())
 
 
 def _deal(

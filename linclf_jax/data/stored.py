@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from linclf_jax.data import files as files_lib
 from linclf_jax.data import official
+from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.official import Later
 from linclf_jax.data.sources import Source
 
@@ -27,12 +28,13 @@ class Files(NamedTuple):
     test_labels: str | Path | None = None
 
 
-def open_parts(name: str, files: Files) -> Parts:
+def open_parts(name: str, files: Files, options: ReadOptions) -> Parts:
     """Reads training and validation rows, and looks at the headers of the test rows.
 
     Args:
         name: One of ``NAMES``.
         files: Where they are.
+        options: What the files of ``features`` cannot say of themselves.
 
     Raises:
         ValueError: A file is missing or bad, is of no use to this dataset, or does not
@@ -42,15 +44,16 @@ def open_parts(name: str, files: Files) -> Parts:
     if name in official.NAMES:
         train, test = official.open_parts(name, files.data_dir)
         return train, None, test
-    train = _read(*_pair(files, "train"), None)
+    train = _read(*_pair(files, "train"), None, options)
     names = train.class_names
     rest = test = None
     if files.val_features is not None:
-        _check_headers(*_pair(files, "val"), train)
-        rest = _read(*_pair(files, "val"), names)
+        _check_headers(*_pair(files, "val"), train, options)
+        rest = _read(*_pair(files, "val"), names, options)
     if files.test_features is not None:
         paths = _pair(files, "test")
-        test = Later(_check_headers(*paths, train), lambda: _read(*paths, names))
+        size = _check_headers(*paths, train, options)
+        test = Later(size, lambda: _read(*paths, names, options))
     return train, rest, test
 
 
@@ -92,9 +95,11 @@ def _pair(files: Files, part: str) -> tuple[str | Path, str | Path]:
     return getattr(files, f"{part}_features"), getattr(files, f"{part}_labels")
 
 
-def _check_headers(features: str | Path, labels: str | Path, train: Source) -> int:
+def _check_headers(
+    features: str | Path, labels: str | Path, train: Source, options: ReadOptions
+) -> int:
     """Returns how many rows the headers of two files declare, if they fit."""
-    shape, _ = files_lib.peek(features)
+    shape, _ = files_lib.peek(features, options)
     columns = train.x.shape[1]
     if math.prod(shape[1:]) != columns:
         raise ValueError(
@@ -107,7 +112,7 @@ def _check_headers(features: str | Path, labels: str | Path, train: Source) -> i
             f"{features} has images of shape {image}; expected {train.image_shape}, as "
             "in training"
         )
-    _check_lengths(shape[0], files_lib.peek_labels(labels), features, labels)
+    _check_lengths(shape[0], files_lib.peek_labels(labels, options), features, labels)
     return shape[0]
 
 
@@ -122,13 +127,15 @@ def _check_lengths(
 
 
 def _read(
-    features: str | Path, labels: str | Path, class_names: tuple[str, ...] | None
+    features: str | Path,
+    labels: str | Path,
+    class_names: tuple[str, ...] | None,
+    options: ReadOptions,
 ) -> Source:
-    _check_lengths(
-        files_lib.peek(features)[0][0], files_lib.peek_labels(labels), features, labels
-    )
-    found = files_lib.read_labels(labels, class_names)
-    x = files_lib.read_features(features)
+    (rows, *_), _ = files_lib.peek(features, options)
+    _check_lengths(rows, files_lib.peek_labels(labels, options), features, labels)
+    found = files_lib.read_labels(labels, class_names, options=options)
+    x = files_lib.read_features(features, options=options)
     shape = x.shape[1:] if x.ndim > 2 else None
     return Source(
         x.reshape(len(x), -1), found.labels, found.class_names, image_shape=shape
