@@ -112,6 +112,8 @@ def finish(
     table = cells.describe(
         decided, lambda d: selected if d is decision else measure(d)[1]
     )
+    # Of the whole run, and in no cell of the table.
+    selected["warnings"] = [*problem_lib.warnings(problem), *selected["warnings"]]
     if config.halving is None:
         # What lanes that were retired would have come to cannot be known.
         luck = validated.flattery(by_row.loss, by_row.right, by=config.select_by)
@@ -196,7 +198,7 @@ def _measured(
     chosen = decision.refit or _trained(choice, folder, history)
     temperature = validated.temperature(folder, problem, choice)
     accuracy = choice.repeats["val_accuracy"].mean
-    validation_rows = len(problem.data[static.inputs].val_labels)
+    validation_rows = int(problem_lib.held_out(problem).sum())
     rows = featured.split(static.features, test, problem.dataset.image_shape)
     scaling = problem.scalings[static.inputs]
     return chosen, {

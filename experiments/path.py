@@ -13,9 +13,17 @@ had been left out, estimated from one fit. For few rows.
 """
 
 import time
+import warnings
 from pathlib import Path
 
-from experiments import compilation, folders, launch, path_outcome, path_problem
+from experiments import (
+    compilation,
+    folders,
+    launch,
+    path_outcome,
+    path_problem,
+    rare_classes,
+)
 from experiments import flags as shared_flags
 from experiments.path_outcome import Outcome
 from experiments.path_problem import Config, Problem
@@ -37,6 +45,7 @@ def run(config: Config) -> Outcome:
     """
     report.require()
     problem = path_problem.prepare(config)
+    rare_classes.tell(problem.warnings)
     folder = Path(config.out_dir or folders.default(config, "path"))
     with lock.locked(folder):
         folders.open_run(folder, config, problem.dataset, "path")
@@ -51,7 +60,9 @@ def solve(problem: Problem) -> CrossValidation:
     config, x, labels, l2s = problem.config, problem.x, problem.labels, problem.l2s
     limits = {"tol": config.tol, "max_newton": config.max_newton}
     if problem.folds is None:
-        return path_lib.leave_one_out(x, labels, l2s, **limits)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            # Of rare classes, of which there is a line already.
+            return path_lib.leave_one_out(x, labels, l2s, **limits)
     return path_lib.cross_validate(x, labels, l2s, problem.folds, **limits)
 
 

@@ -89,7 +89,7 @@ def rows(problem: Problem, found: CrossValidation) -> Rows:
     count, lanes = found.info.status.shape
     seen = np.full(lanes, len(problem.labels))
     if problem.folds is not None:
-        seen[:-1] -= np.bincount(problem.folds)
+        seen[:-1] -= np.bincount(problem.folds[problem.held_out])
     return [
         formats.plain(_row(problem, found, (place, lane), int(seen[lane])))
         for place in range(count)
@@ -162,6 +162,7 @@ def describe(
 ) -> dict[str, Any]:
     """Returns what ``selected.json`` says before the test: the choice, and why."""
     rule, num_rows = problem.config.choice, len(problem.labels)
+    held_out = problem.held_out
 
     def told(place: int) -> dict[str, Any]:
         l2 = float(found.l2[place])
@@ -184,9 +185,13 @@ def describe(
         "reason": _reason(problem, told(choices.min)),
         "minimum": told(choices.min),
         "one_standard_error": told(choices.one_standard_error),
-        "validation": validated.interval(float(found.accuracy.mean[place]), num_rows),
+        "validation": validated.interval(
+            float(found.accuracy.mean[place]), int(held_out.sum())
+        ),
         "optimism": validated.flattery(
-            found.rows.loss[eligible], found.rows.right[eligible], by="val_loss"
+            found.rows.loss[eligible][:, held_out],
+            found.rows.right[eligible][:, held_out],
+            by="val_loss",
         ),
         "warnings": list(warnings(problem, found, choices)),
         "fits": found.info.status.size,
@@ -213,6 +218,7 @@ def warnings(
     problem: Problem, found: CrossValidation, choices: Choices
 ) -> Iterator[str]:
     """Yields what a person should know before trusting the choice."""
+    yield from problem.warnings
     last = len(found.l2) - 1
     for what, place in (
         ("best l2", choices.min),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import data_flags
+from experiments import data_flags, rare_classes
 from experiments import penalties as penalties_lib
 from experiments.data_flags import DataFlags
 from experiments.fields import flag, one_of
@@ -58,7 +58,23 @@ class Problem(NamedTuple):
     x: np.ndarray  # (N, D) float32, training and validation rows
     labels: np.ndarray  # (N,)
     l2s: np.ndarray  # (K,) float64, from the largest
-    folds: np.ndarray | None  # (N,), the fold of each row; None for leave-one-out
+    # (N,), the fold of each row, or ``folds.NOT_HELD_OUT``; None for leave-one-out.
+    folds: np.ndarray | None
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Rows that some fit does not see, ``(N,)`` boolean."""
+        if self.folds is None:
+            return ~folds_lib.alone(self.labels)
+        return self.folds != folds_lib.NOT_HELD_OUT
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What scores do not say of rare classes."""
+        return (
+            *rare_classes.of_folds(self.dataset, self.labels, self.held_out),
+            *rare_classes.of_splits(self.dataset, validates=False),
+        )
 
 
 def prepare(config: Config) -> Problem:

@@ -24,6 +24,7 @@ from experiments import (
     probe_problem,
     probe_table,
     probe_training,
+    rare_classes,
 )
 from experiments import flags as shared_flags
 from experiments.probe_flags import Config
@@ -46,6 +47,8 @@ def run(config: Config) -> Outcome:
     """
     report.require()
     problem = probe_problem.prepare(config)
+    for features in problem.sets:
+        rare_classes.tell([f"{features.name}: {w}" for w in features.warnings])
     if problem.protocol.training is not None:
         for features in problem.sets:  # before there is a folder of bad settings
             probe_training.arrange(problem, features)

@@ -128,7 +128,7 @@ def finish(
         "comparisons": compared,
         "chosen": probe_measured.best(described, problem.protocol.select_by),
         "test_data": {name: one.data for name, one in tested.items()},
-        "warnings": list(warnings(found)),
+        "warnings": [*warnings(problem, found)],
     }
     directory.write_json(folder / "selected.json", selected)
     probe_report.write(folder)
@@ -175,11 +175,12 @@ def protocol(problem: Problem) -> Json:
     }
 
 
-def warnings(found: Mapping[str, Found]) -> Iterator[str]:
-    """Yields the warnings of all fits, each once, with the name of the set."""
-    for name, one in found.items():
-        for warning in dict.fromkeys(w for fit in one.fits for w in fit.warnings):
-            yield f"{name}: {warning}"
+def warnings(problem: Problem, found: Mapping[str, Found]) -> Iterator[str]:
+    """Yields the warnings of all sets and fits, each once, with the name of the set."""
+    for features in problem.sets:
+        of_fits = (w for fit in found[features.name].fits for w in fit.warnings)
+        for warning in dict.fromkeys((*features.warnings, *of_fits)):
+            yield f"{features.name}: {warning}"
 
 
 def _save(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import data_flags
+from experiments import data_flags, rare_classes
 from experiments import shots as shots_lib
 from experiments.probe_flags import Config
 from experiments.protocols import Protocol
@@ -18,7 +18,7 @@ from linclf_jax.data import datasets, preprocessing
 from linclf_jax.data.datasets import Dataset, Files
 from linclf_jax.data.preprocessing import Preprocessing
 
-NOT_HELD_OUT = -1
+NOT_HELD_OUT = folds_lib.NOT_HELD_OUT
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ROLES = ("train", "val", "test")
 _KINDS = (".npy", ".parquet")
@@ -35,6 +35,16 @@ class FeatureSet(NamedTuple):
     index: np.ndarray  # (N,), row numbers in the files
     fold: np.ndarray  # (N,), the fold that holds a row out, or NOT_HELD_OUT
     dealt: np.ndarray  # (G, N) boolean, the rows of each draw of shots, or no draw
+    given: bool  # whether validation rows have a file of their own
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What scores do not say of rare classes."""
+        held_out = self.fold != NOT_HELD_OUT
+        found = rare_classes.of_splits(self.dataset, validates=False)
+        if self.given or not held_out.any():
+            return tuple(found)
+        return (*rare_classes.of_folds(self.dataset, self.labels, held_out), *found)
 
     @property
     def num_classes(self) -> int:
@@ -152,13 +162,15 @@ def _feature_set(
         fold, dealt = _dealt(config, protocol, rows.labels, given, dataset)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    # Folds hold every row out, so that all take part in the scaling, without labels.
-    kept = fold == NOT_HELD_OUT
+    # Of several folds all rows take part in the scaling, without labels.
+    folds = fold.max() > 0
     scaling = preprocessing.fit(
-        protocol.preprocessing, rows.x[kept] if kept.any() else rows.x
+        protocol.preprocessing, rows.x if folds else rows.x[fold == NOT_HELD_OUT]
     )
     x = preprocessing.apply(scaling, rows.x)
-    return FeatureSet(name, dataset, scaling, x, rows.labels, rows.index, fold, dealt)
+    return FeatureSet(
+        name, dataset, scaling, x, rows.labels, rows.index, fold, dealt, given
+    )
 
 
 def _dealt(
@@ -188,4 +200,9 @@ def _dealt(
         said = held if protocol.hold_out else "--folds"
         dealt = folds_lib.deal(labels, count, seed=config.split_seed, name=said)
         fold = np.where(dealt == 0, 0, fold) if protocol.hold_out else dealt
+        if np.sum(fold != NOT_HELD_OUT) < 2:
+            raise ValueError(
+                f"{said} is {count}, which holds out a single row; expected at least "
+                "two: more rows, or --val_features and --val_labels"
+            )
     return fold, nothing

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import data_flags, featured, swept
+from experiments import data_flags, featured, rare_classes, swept
 from experiments.flags import Config
 from linclf_jax import folds as folds_lib
 from linclf_jax.data import datasets, images, preprocessing
@@ -45,6 +45,11 @@ def prepare(config: Config) -> Problem:
     seen = [dataset.train, dataset.validation]
     if config.folds:
         seen = [datasets.joined(*seen)]
+    elif len(dataset.validation.labels) < 2:
+        raise ValueError(
+            f"found {len(dataset.validation.labels)} validation rows; expected at "
+            "least two: give --val_features and --val_labels, or --folds"
+        )
     points = swept.points(
         config, num_classes=len(dataset.class_names), num_rows=len(seen[0].labels)
     )
@@ -89,7 +94,28 @@ def _data(
 
 
 def _deal(config: Config, labels: np.ndarray) -> np.ndarray:
-    return folds_lib.deal(labels, config.folds, seed=config.split_seed, name="--folds")
+    folds = folds_lib.deal(labels, config.folds, seed=config.split_seed, name="--folds")
+    # No lane holds out a fold of this number; that of no fold is a lane of all rows.
+    return np.where(folds == folds_lib.NOT_HELD_OUT, config.folds, folds)
+
+
+def held_out(problem: Problem) -> np.ndarray:
+    """Returns which validation rows some lane is validated on, ``(M,)`` boolean."""
+    (data, *_) = problem.data.values()
+    if data.val_folds is None:
+        return np.ones(len(data.val_labels), bool)
+    return np.asarray(data.val_folds) < problem.config.folds
+
+
+def warnings(problem: Problem) -> tuple[str, ...]:
+    """Returns what scores do not say of rare classes."""
+    (data, *_), dataset = problem.data.values(), problem.dataset
+    by_folds = data.val_folds is not None
+    found = rare_classes.of_splits(dataset, validates=not by_folds)
+    if not by_folds:
+        return tuple(found)
+    labels = np.asarray(data.val_labels)
+    return (*rare_classes.of_folds(dataset, labels, held_out(problem)), *found)
 
 
 def _rows_seen(config: Config, labels: np.ndarray) -> dict[int | None, int]:

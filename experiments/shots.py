@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from linclf_jax import folds as folds_lib
 from linclf_jax import validation
 
 
@@ -43,14 +44,16 @@ def deal(labels: np.ndarray, shots: int, *, seed: int) -> np.ndarray:
     """
     validation.validate_seed(seed, name="seed")
     keys = np.random.PCG64([seed, 2]).random_raw(len(labels))
+    found, counts = np.unique(labels, return_counts=True)
+    if (few := counts < shots).any():
+        raise ValueError(
+            f"--shots is {shots}; expected at least as many training rows of each "
+            f"class; fewer has {folds_lib.listed(found[few].tolist(), counts[few])}: "
+            "lower --shots, or leave these classes out"
+        )
     dealt = []
-    for label in np.unique(labels):
+    for label in found:
         rows = np.flatnonzero(labels == label)
-        if len(rows) < shots:
-            raise ValueError(
-                f"--shots is {shots}; class {label} has {len(rows)} training rows, "
-                "expected at least as many"
-            )
         dealt.append(rows[np.argsort(keys[rows], kind="stable")][:shots])
     return np.sort(np.concatenate(dealt))
 

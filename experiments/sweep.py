@@ -25,6 +25,7 @@ from experiments import (
     launch,
     outcome,
     penalties,
+    rare_classes,
 )
 from experiments import flags as shared_flags
 from experiments import problem as problem_lib
@@ -64,6 +65,7 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
         events.require()
     problem = problem_lib.prepare(config)
     choose_devices(config.devices)
+    rare_classes.tell(problem_lib.warnings(problem))
     path = Path(config.out_dir or folders.default(config, experiment))
     first = jobs.first(problem)
     lanes = [lane.lane for job in first for lane in job.tile.lanes]

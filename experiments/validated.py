@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import evaluation
+from experiments import problem as problem_lib
 from experiments.jobs import Rows
 from experiments.problem import Problem
 from linclf_jax import metrics, results
@@ -31,7 +32,7 @@ Report = Callable[[str], None]
 
 
 class Validated(NamedTuple):
-    """How S settings that ended well do on each of M validation rows.
+    """How S settings that ended well do on each of M rows that some lane is judged on.
 
     Means over seeds; with folds, each row is judged by the lane that holds it out.
     """
@@ -74,7 +75,10 @@ def read(folder: Path, problem: Problem, rows: Rows, tell: Report) -> Validated:
             scores = _score(problem, lanes, stacks)
             for index, lane in enumerate(lanes):
                 _add(problem, found, lane, place[lane], index, scores)
-    return found
+    held = problem_lib.held_out(problem)
+    if held.all():
+        return found
+    return found._replace(loss=found.loss[:, held], right=found.right[:, held])
 
 
 def standard_errors(found: Validated, by: str) -> dict[int, float]:
@@ -164,12 +168,13 @@ def temperature(folder: Path, problem: Problem, choice: Choice) -> float | None:
         if row["seed"] == first.seed:
             arrays = checkpoint.load_lane(folder, row["lane"], Params._fields)
             params = Params(*(jnp.asarray(arrays[name]) for name in Params._fields))
-            held = _held_out(problem, row["lane"])
+            own = _held_out(problem, row["lane"])
             scores = params_lib.logits(
                 params, data.val_x, precision=first.static.precision
             )
-            logits[held] = np.asarray(scores)[held]
-    return evaluation.temperature(logits, np.asarray(data.val_labels))
+            logits[own] = np.asarray(scores)[own]
+    held = problem_lib.held_out(problem)
+    return evaluation.temperature(logits[held], np.asarray(data.val_labels)[held])
 
 
 def _score(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from linclf_jax.data import datasets, preprocessing
+from linclf_jax.data.official import Later
 
 SHAPES = {
     "digits": (1797, 64, 10),
@@ -220,10 +221,47 @@ def test_refuses_labels_that_do_not_fit():
     refuse("20 rows but labels has 19", {"labels": np.zeros(19, int)})
 
 
-def test_refuses_a_class_without_rows_for_each_split():
-    lonely = np.array([1, 1, *[0] * 18])
-    refuse(r"found 2 rows of class 1 \(odd\)", {"labels": lonely})
-    refuse(r"found 0 rows of class 1 \(odd\)", {"labels": np.zeros(20, int)})
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [(1, (1, 0, 0)), (2, (1, 1, 0)), (3, (1, 1, 1)), (4, (2, 1, 1)), (5, (3, 1, 1))],
+)
+def test_a_rare_class_is_trained_on_first(rows, sizes):
+    labels = np.array([*[0] * 30, *[1] * rows])
+    rare = source(x=np.zeros((30 + rows, 3)), labels=labels)
+    dataset = datasets.split(rare, name="small", split_seed=0)
+    parts = (dataset.train, dataset.validation, dataset.test.read())
+    assert tuple((part.labels == 1).sum() for part in parts) == sizes
+    assert [(part.labels == 0).sum() for part in parts] == [18, 6, 6]
+    said = [((1, rows),) if size == 0 else () for size in sizes[1:]]
+    assert dataset.lacking == tuple(said)
+
+
+def test_training_has_every_class_whatever_its_share():
+    labels = np.array([*[0] * 30, 1])
+    rare = source(x=np.zeros((31, 3)), labels=labels)
+    for fractions in ((0.1, 0.1, 0.8), (0.1, 0.8, 0.1)):
+        dataset = datasets.split(rare, name="s", split_seed=0, fractions=fractions)
+        assert (dataset.train.labels == 1).sum() == 1
+
+
+def test_a_file_may_lack_a_class_that_a_dealt_split_would_be_said_to_lack():
+    labels = np.array([*[0] * 9, 1])
+    rare = source(x=np.zeros((10, 3)), labels=labels)
+    rows = source(x=np.ones((2, 3)), labels=np.zeros(2, int))
+    test = Later(2, lambda: rows)
+    dataset = datasets.split(rare, rows, test, name="small", split_seed=0)
+    assert dataset.lacking == ((), ())
+    assert len(dataset.train.labels) == 10
+
+
+def test_refuses_a_class_without_a_row_and_a_test_split_without_any():
+    refuse(r"found no row of class 1 \(odd\)", {"labels": np.zeros(20, int)})
+    pairs = np.repeat(np.arange(10), 2)
+    names = tuple("abcdefghij")
+    refuse(
+        "no class with a row to spare .* --test_features",
+        {"labels": pairs, "class_names": names},
+    )
 
 
 @pytest.mark.parametrize(

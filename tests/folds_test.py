@@ -38,13 +38,47 @@ def test_folds_do_not_follow_the_split_of_the_same_seed():
     assert not np.array_equal(by_split, folds.deal(np.zeros(60, int), 3, seed=0))
 
 
-def test_refuses_more_folds_than_a_class_has_rows():
-    labels = np.array([0] * 9 + [1] * 3)
-    folds.deal(labels, 3, seed=0)
-    with pytest.raises(ValueError, match=r"^count is 4; class 1 has 3 rows"):
-        folds.deal(labels, 4, seed=0)
-    with pytest.raises(ValueError, match=r"^--folds is 4; class 1 has 3 rows"):
-        folds.deal(labels, 4, seed=0, name="--folds")
+def test_a_class_of_fewer_rows_than_folds_is_held_out_by_some_of_them():
+    labels = np.array([0] * 9 + [1] * 3 + [2] * 2)
+    dealt = folds.deal(labels, 5, seed=0)
+    for label in range(3):
+        own = dealt[labels == label]
+        assert own.min() >= 0
+        # Each fold trains on some row of each class.
+        assert all((own != fold).any() for fold in range(5))
+    assert set(dealt.tolist()) == set(range(5))
+
+
+def test_the_only_row_of_a_class_is_in_training_in_every_fold():
+    labels = np.array([0, 1, 0, 1, 2, 0, 3])
+    dealt = folds.deal(labels, 2, seed=1)
+    assert (dealt == folds.NOT_HELD_OUT).tolist() == (labels >= 2).tolist()
+    assert folds.alone(labels).tolist() == (labels >= 2).tolist()
+    # The others are dealt as if they were all.
+    assert set(dealt[labels < 2].tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.uint64])
+def test_classes_that_are_never_held_out_are_named_and_counted(dtype):
+    labels = np.array([0, 0, 0, 1, 2, 3, 4, 4], dtype)
+    held_out = folds.deal(labels, 2, seed=0) != folds.NOT_HELD_OUT
+    assert folds.warning(labels, held_out) == (
+        "held-out scores contain no row of 3 classes, which stay in training: "
+        "1 (1 row), 2 (1 row), 3 (1 row)"
+    )
+    said = folds.warning(labels, held_out & (labels != 4), tuple("abcde"))
+    assert said is not None
+    assert said.endswith(": b (1 row), c (1 row), d (1 row) and 1 more")
+    assert folds.warning(labels[:3], np.ones(3, bool)) is None
+
+
+def test_refuses_more_folds_than_rows_that_can_be_held_out():
+    labels = np.array([0] * 2 + [1] * 2 + [2])
+    folds.deal(labels, 4, seed=0)
+    with pytest.raises(ValueError, match=r"^count is 5; 4 rows are of .*lower count$"):
+        folds.deal(labels, 5, seed=0)
+    with pytest.raises(ValueError, match=r"^--folds is 5; .*: lower --folds$"):
+        folds.deal(labels, 5, seed=0, name="--folds")
 
 
 def test_refuses_a_single_fold():

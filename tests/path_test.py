@@ -173,6 +173,61 @@ def test_a_fold_that_has_all_of_a_class_has_an_infinite_loss_and_harms_no_other(
         path.choose(found)
 
 
+def lonely(iris):
+    """Iris, and one row of a fourth class."""
+    x, labels = iris
+    return np.concatenate([x, [[9.0, 0.0, 0.0, 9.0]]]), np.append(labels, 3)
+
+
+def test_the_only_row_of_a_class_trains_every_fold_and_is_scored_by_none(iris):
+    x, labels = lonely(iris)
+    with pytest.warns(UserWarning, match=r"no row of 1 class, .*: 3 \(1 row\)$"):
+        found = path.cross_validate(x, labels, [0.1, 0.01], 3, seed=5, tol=TOL)
+    assert found.held_out.tolist() == (labels < 3).tolist()
+    dealt = folds_lib.deal(labels, 3, seed=5)
+    for fold in range(3):
+        rows = dealt != fold
+        alone = path.path(x[rows], labels[rows], [0.1], tol=TOL)
+        logits = x[~rows] @ alone.params.W[0, 0] + alone.params.b[0, 0]
+        values = np.log(np.exp(logits).sum(axis=1))
+        values -= logits[np.arange(len(logits)), labels[~rows]]
+        np.testing.assert_allclose(found.validation.loss[0, fold], values.mean(), 1e-5)
+    assert np.isnan(found.rows.loss[:, -1]).all()
+    assert np.isfinite(found.rows.loss[:, :-1]).all()
+    assert np.isfinite(found.rows.temperature).all()
+    path.choose(found)
+
+
+def test_the_only_row_of_a_class_is_not_left_out(iris):
+    x, labels = lonely(iris)
+    with pytest.warns(UserWarning, match=r"no row of 1 class, .*: 3 \(1 row\)$"):
+        found = path.leave_one_out(x, labels, [0.1], tol=TOL)
+    losses_of_rows = found.rows.loss[0]
+    assert np.isnan(losses_of_rows).tolist() == (labels == 3).tolist()
+    own = losses_of_rows[found.held_out]
+    np.testing.assert_allclose(found.loss.mean[0], own.mean(), rtol=1e-12)
+    error = own.std(ddof=1) / np.sqrt(len(own))
+    np.testing.assert_allclose(found.loss.standard_error[0], error, rtol=1e-12)
+    share = found.rows.right[0][found.held_out].mean()
+    np.testing.assert_allclose(found.accuracy.mean[0], share, rtol=1e-12)
+    assert np.isfinite(found.rows.temperature).all()
+    # A fit without one of the others, on the same penalty in all.
+    kept = np.arange(len(labels)) != 70
+    l2 = 0.1 * len(labels) / kept.sum()
+    without = path.path(x[kept], labels[kept], [l2], tol=TOL).params
+    logits = x[70] @ without.W[0, 0] + without.b[0, 0]
+    value = np.log(np.exp(logits).sum()) - logits[labels[70]]
+    np.testing.assert_allclose(losses_of_rows[70], value, rtol=1e-2)
+
+
+def test_rows_none_of_which_can_be_left_out_are_refused(iris):
+    x, _ = iris
+    with pytest.raises(ValueError, match="3 classes of one row each"):
+        path.leave_one_out(x[:3], np.arange(3), [0.1])
+    with pytest.raises(ValueError, match="folds is 2; 0 rows are of classes with two"):
+        path.cross_validate(x[:3], np.arange(3), [0.1], 2)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fit_to_all_rows_is_that_of_scikit_learn(name, compared):
     """Class order, intercept and C = 1 / (l2 n) among them."""
@@ -262,8 +317,10 @@ def made(l2, loss, error, status=verdicts.CONVERGED):
     curve = Curve(np.array(loss), np.array(error))
     scores = Scores(empty, empty)
     rows = RowScores(empty, empty, np.empty(count))
+    fits = Params(empty, empty), info
+    every = np.ones(0, bool)
     return path.CrossValidation(
-        np.array(l2), Params(empty, empty), info, scores, scores, curve, curve, rows
+        np.array(l2), *fits, scores, scores, curve, curve, rows, every
     )
 
 
@@ -293,11 +350,11 @@ def test_a_fit_that_did_not_end_well_is_never_chosen(status):
     ("changes", "message"),
     [
         ({"folds": 1}, "^folds is 1; expected at least 2"),
-        ({"folds": 51}, "^folds is 51; class 0 has 50 rows"),
+        ({"folds": 151}, "^folds is 151; 150 rows are of classes with"),
         ({"folds": np.zeros(150, int)}, "folds goes up to 0; expected at least two"),
         ({"folds": np.arange(150) % 2 * 2}, "up to 2, and no row in fold 1; expected"),
         ({"folds": np.arange(149) % 2}, r"folds has shape \(149,\); expected \(150,\)"),
-        ({"folds": np.arange(150) - 1}, r"folds\[0\] = -1; expected integers in 0"),
+        ({"folds": np.arange(150) - 2}, r"folds\[0\] = -2; expected integers in 0"),
         ({"folds": np.arange(150) % 2 / 1}, "folds has dtype float64; expected int"),
         ({"labels": np.eye(3)[np.arange(150) % 3]}, r"labels has shape \(150, 3\)"),
         ({"l2s": [0.1, 0.1]}, "l2s holds a value twice"),

@@ -556,16 +556,6 @@ def test_data_that_sets_would_leave_unread_is_refused(given, both, tmp_path):
     assert not (tmp_path / "refused").exists()
 
 
-def test_a_class_too_small_to_hold_out_names_the_protocol(files, tmp_path):
-    few = feature_files.write(tmp_path / "few")
-    for what in ("features", "labels"):
-        path = few / f"train_{what}.npy"
-        np.save(path, np.load(path)[:24])
-    flags = {**one(few), "protocol": "clip", "l2": None}
-    with pytest.raises(ValueError, match="hold_out of --protocol=clip is 5; class 0"):
-        run(tmp_path / "refused", **flags)
-
-
 def test_a_single_validation_row_is_refused(tmp_path):
     lonely = feature_files.write(tmp_path / "lonely", val=True)
     for what in ("features", "labels"):

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax import validation
-from linclf_jax.data import fingerprints, sources, stored
+from linclf_jax.data import dealing, fingerprints, sources, stored
 from linclf_jax.data.columns import ReadOptions
+from linclf_jax.data.dealing import Lacking
 from linclf_jax.data.images import ImageShape
 from linclf_jax.data.official import Later
 from linclf_jax.data.sources import Mixture, Source
@@ -53,6 +54,7 @@ class Dataset(NamedTuple):
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...] | None
     image_shape: ImageShape | None  # (H, W) or (H, W, 3), columns row-major
+    lacking: Lacking = Lacking()
 
 
 def load(
@@ -123,7 +125,9 @@ def split(
     The rows of each class are ordered by random 64-bit keys and cut at the rounded
     cumulative fractions. The keys are the raw stream of NumPy's PCG64, which NumPy
     guarantees for all its versions and platforms (unlike methods of ``Generator`` such
-    as ``permutation``), so that a seed names the same split everywhere.
+    as ``permutation``), so that a seed names the same split everywhere. A split that is
+    left without a row of a class gets one of the largest; of a class with fewer rows
+    than splits, training has the first, validation the second.
 
     Args:
         source: The rows; validated here.
@@ -135,35 +139,40 @@ def split(
         fractions: Shares of training, validation and test; positive, summing to 1.
 
     Returns:
-        The splits; those that are dealt have at least one row of every class.
+        The splits. Training has at least one row of every class, the others where
+        there are enough; ``lacking`` has the classes where there are not.
 
     Raises:
         ValueError: Shapes do not match; features are not finite; labels are not
-            integers in ``0..C-1``; a class has too few rows for the splits; fractions
-            or seed are out of range.
+            integers in ``0..C-1``; a class has no row, or the test split would have
+            none; fractions or seed are out of range.
     """
     x, labels = _checked(source)
-    _check_fractions(fractions)
     validation.validate_seed(split_seed, name="split_seed")
-    shares = _shares(fractions, validation_rows is None, test_rows is None)
-    train, held_out, tested = _deal(source, shares, name, split_seed)
+    shares = dealing.shares(
+        fractions,
+        deals_validation=validation_rows is None,
+        deals_test=test_rows is None,
+    )
+    dealt = dealing.deal(source, shares, name, split_seed)
     if validation_rows is not None:
         rest = _whole(validation_rows, len(x))
     else:
-        rest = _take(x, labels, held_out)
+        rest = _take(x, labels, dealt.validation)
     if test_rows is not None:
         start = len(x) + len(rest.labels) * (validation_rows is not None)
         test = Held(test_rows.size, lambda: _whole(test_rows.read(), start))
     else:
-        test = Held(len(tested), lambda: _take(x, labels, tested))
+        test = Held(len(dealt.test), lambda: _take(x, labels, dealt.test))
     return Dataset(
-        _take(x, labels, train),
+        _take(x, labels, dealt.train),
         rest,
         test,
         name=name,
         class_names=source.class_names,
         feature_names=source.feature_names,
         image_shape=source.image_shape,
+        lacking=dealing.lacking(labels, dealt, shares),
     )
 
 
@@ -221,39 +230,6 @@ def split_fingerprint(split: Split) -> str:
     return fingerprints.sha256(split._asdict())
 
 
-def _deal(
-    source: Source, shares: tuple[float, float, float], name: str, seed: int
-) -> list[np.ndarray]:
-    """Returns the sorted row numbers of each split, int64."""
-    labels = np.asarray(source.labels)
-    keys = np.random.PCG64(seed).random_raw(len(labels))
-    parts: tuple[list[np.ndarray], ...] = ([], [], [])
-    for label, class_name in enumerate(source.class_names):
-        rows = np.flatnonzero(labels == label)
-        rows = rows[np.argsort(keys[rows], kind="stable")]
-        dealt = np.split(rows, [round(sum(shares[:k]) * len(rows)) for k in (1, 2)])
-        if any(share and not len(d) for share, d in zip(shares, dealt, strict=True)):
-            raise ValueError(
-                f"{name}: found {len(rows)} rows of class {label} ({class_name}), "
-                f"expected enough for one in each split at fractions {shares}"
-            )
-        for part, rows_of_class in zip(parts, dealt, strict=True):
-            part.append(rows_of_class)
-    return [np.sort(np.concatenate(part)).astype(np.int64) for part in parts]
-
-
-def _shares(
-    fractions: tuple[float, float, float], deals_validation: bool, deals_test: bool
-) -> tuple[float, float, float]:
-    """Returns the shares of a source in whose place other rows may stand."""
-    first, second, third = fractions
-    return (
-        first + second * (not deals_validation) + third * (not deals_test),
-        second * deals_validation,
-        third * deals_test,
-    )
-
-
 def _checked(source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Returns features and labels as they came, or says what is wrong with them."""
     validation.validate_batch(source.x, source.labels, len(source.class_names))
@@ -275,11 +251,3 @@ def _take(x: np.ndarray, labels: np.ndarray, index: np.ndarray) -> Split:
 def _whole(source: Source, start: int) -> Split:
     x, labels = _checked(source)
     return Split(x, labels.astype(np.int32), start + np.arange(len(x), dtype=np.int64))
-
-
-def _check_fractions(fractions: tuple[float, float, float]) -> None:
-    positive = len(fractions) == 3 and all(0 < share < 1 for share in fractions)
-    if not positive or abs(sum(fractions) - 1) > 1e-9:
-        raise ValueError(
-            f"found fractions {fractions}, expected three positive ones that sum to 1"
-        )

@@ -1,5 +1,6 @@
 """Rows that a fit did not see: which they are, and how well it does on them."""
 
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -25,7 +26,7 @@ class Scores(NamedTuple):
 class RowScores(NamedTuple):
     """How each row fares with a fit that has not seen it; NumPy arrays."""
 
-    loss: np.ndarray  # (N,) float64
+    loss: np.ndarray  # (N,) float64, NaN where every fit has seen it
     right: np.ndarray  # (N,) boolean
     # (), what the logits of all rows are to be divided by for calibrated probabilities;
     # NaN where a class was absent from a fit, so that its rows have a probability of 0.
@@ -61,7 +62,8 @@ def masks(labels: np.ndarray, folds: int | ArrayLike, *, seed: int) -> np.ndarra
 
     Args:
         labels: ``(N,)`` integers from 0.
-        folds: How many, F, or the fold of each row, ``(N,)`` integers in ``0..F-1``.
+        folds: How many, F, or the fold of each row, ``(N,)`` integers in ``0..F-1``,
+            and ``folds.NOT_HELD_OUT`` for rows that every fit sees.
         seed: Of the dealing, where the folds are a number.
 
     Raises:
@@ -77,7 +79,10 @@ def masks(labels: np.ndarray, folds: int | ArrayLike, *, seed: int) -> np.ndarra
             "row, or their number"
         )
     count = int(np.max(folds, initial=-1)) + 1
-    validation.validate_labels(folds, max(count, 1), name="folds")
+    is_held_out = folds != folds_lib.NOT_HELD_OUT
+    validation.validate_labels(
+        np.where(is_held_out, folds, 0), max(count, 1), name="folds"
+    )
     held_out = folds == np.arange(count)[:, None]
     empty = np.flatnonzero(~held_out.any(axis=1))
     if count < 2 or empty.size:
@@ -87,6 +92,36 @@ def masks(labels: np.ndarray, folds: int | ArrayLike, *, seed: int) -> np.ndarra
             "with a row"
         )
     return held_out
+
+
+def spared(labels: np.ndarray) -> np.ndarray:
+    """Returns the rows without which a fit still knows their class, ``(N,)`` boolean.
+
+    Args:
+        labels: ``(N,)`` integers from 0.
+
+    Raises:
+        ValueError: There are none.
+    """
+    rows = ~folds_lib.alone(labels)
+    if not rows.any():
+        raise ValueError(
+            f"labels has {len(labels)} classes of one row each, none of which can be "
+            "left out; expected two rows of some class"
+        )
+    return rows
+
+
+def warn(labels: np.ndarray, rows: np.ndarray) -> None:
+    """Warns the caller's caller of classes that held-out rows do not contain.
+
+    Args:
+        labels: ``(N,)`` integers from 0.
+        rows: ``(N,)`` boolean, those that some fit did not see.
+    """
+    sentence = folds_lib.warning(labels, rows)
+    if sentence is not None:
+        warnings.warn(sentence, stacklevel=3)
 
 
 def train_scores(
@@ -148,17 +183,20 @@ def out_of_fold(
         params: ``W (F, D, C)`` and ``b (F, C)``.
         x: Features ``(N, D)``.
         labels: ``(N,)`` integers in ``0..C-1``.
-        unseen: ``(F, N)`` boolean, each row True once.
+        unseen: ``(F, N)`` boolean, each row True once, or nowhere: then its loss is
+            NaN, and it is not right.
     """
     features, weights = np.asarray(x), np.asarray(params.W, np.float64)
     bias = np.asarray(params.b, np.float64)
-    logits = np.empty((len(labels), bias.shape[1]))
+    logits = np.full((len(labels), bias.shape[1]), np.nan)
     for fold, rows in enumerate(unseen):
         logits[rows] = features[rows].astype(np.float64) @ weights[fold] + bias[fold]
     with jax.enable_x64(True):
         loss = np.asarray(_losses(jnp.asarray(logits), jnp.asarray(labels, jnp.int32)))
     right = (np.argmax(logits, axis=1) == labels) & ~np.isnan(loss)
-    return RowScores(loss, right, temperature(logits, labels, loss))
+    held = unseen.any(axis=0)
+    scale = temperature(logits[held], labels[held], loss[held])
+    return RowScores(loss, right, scale)
 
 
 _losses = jax.jit(losses.softmax_cross_entropy)

@@ -52,6 +52,7 @@ def approximate(
     l2: ArrayLike,
     weights: ArrayLike | None = None,
     *,
+    counted: np.ndarray | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Estimate:
     """Estimates the leave-one-out loss of every lane without fitting one anew.
@@ -74,6 +75,8 @@ def approximate(
             the class that counts as right.
         l2: ``(L,)``.
         weights: ``(N,)``, ``(L, N)`` or None.
+        counted: ``(N,)`` boolean, rows that the means are of; all if None. The others
+            take part in the fits.
         max_bytes: Of memory for one lane, which come one after the other. With
             ``M = (min(N - 1, D) + 1) (C - 1)`` unknowns a lane takes 3 arrays
             ``(M, M)`` and 4 arrays ``(N, C, C)``, and ``2.3 M^3 + 2 N M^2`` operations.
@@ -109,7 +112,11 @@ def approximate(
             jax.tree.map(np.asarray, _predict(problem, features, lane)) for lane in each
         ]
     values, correct, logits = map(np.stack, zip(*found, strict=True))
-    return _summary(values, correct, logits, np.asarray(problem.shares))
+    shares = np.asarray(problem.shares)
+    if counted is not None and not counted.all():
+        shares = np.where(counted, shares, 0.0)
+        shares /= shares.sum(axis=1, keepdims=True)
+    return _summary(values, correct, logits, shares)
 
 
 def _lanes(problem: problem_lib.Problem, params: Params, l2: np.ndarray) -> Lane:

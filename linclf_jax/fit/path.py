@@ -44,6 +44,7 @@ class CrossValidation(NamedTuple):
     loss: Curve  # of the loss on held-out rows
     accuracy: Curve
     rows: RowScores  # loss and right (K, N), temperature (K,)
+    held_out: np.ndarray  # (N,) boolean, rows that some fit did not see
 
 
 class Choices(NamedTuple):
@@ -116,8 +117,10 @@ def cross_validate(
             scaling of the fits that hold them out.
         labels: ``(N,)`` integers from 0.
         l2s: ``(K,)``, at least 0, none twice, in any order.
-        folds: How many, F: ``folds.deal`` deals each class evenly. Or the fold of each
-            row, ``(N,)`` integers in ``0..F-1``.
+        folds: How many, F: ``folds.deal`` deals each class evenly. The only row of a
+            class is in training in every fold, and a warning names the class. Or the
+            fold of each row, ``(N,)`` integers in ``0..F-1``, and
+            ``folds.NOT_HELD_OUT`` for a row that is never held out.
         seed: Of the dealing.
         num_classes: C; the largest label plus one if None.
         tol: Relative gap of every solution.
@@ -142,6 +145,8 @@ def cross_validate(
         tol=tol,
         max_newton=max_newton,
     )
+    if np.ndim(folds) == 0:
+        held_out.warn(labels, unseen.any(axis=0))
     measured = [
         (
             jax.tree.map(lambda array: np.asarray(array[-1]), point.params),
@@ -163,6 +168,7 @@ def cross_validate(
         scores,
         *map(held_out.curve, scores),
         rows,
+        unseen.any(axis=0),
     )
 
 
@@ -179,6 +185,7 @@ def leave_one_out(
 
     A cross-validation with a fold for every row, for the price of a single fit at each
     penalty: see ``leave_one_out.approximate``. For few rows, which cannot spare any.
+    The only row of a class is not left out, and a warning names the class.
 
     Args:
         x: Features ``(N, D)``.
@@ -204,13 +211,19 @@ def leave_one_out(
     num_rows, num_features = np.shape(x)
     loo_lib.require_memory(num_rows, num_features, count)
     seen = np.ones((1, len(labels)), bool)
+    left_out = held_out.spared(labels)
+    held_out.warn(labels, left_out)
     measured = []
     for point in points:
-        estimate = loo_lib.approximate(point.params, x, labels, np.array([point.l2]))
+        estimate = loo_lib.approximate(
+            point.params, x, labels, np.array([point.l2]), counted=left_out
+        )
         params = jax.tree.map(lambda array: np.asarray(array[0]), point.params)
         train = held_out.train_scores(point, x, labels, seen)
-        loss = estimate.losses[0]
-        scale = held_out.temperature(estimate.logits[0], labels, loss)
+        loss = np.where(left_out, estimate.losses[0], np.nan)
+        scale = held_out.temperature(
+            estimate.logits[0][left_out], labels[left_out], loss[left_out]
+        )
         rows = RowScores(loss, estimate.right[0], scale)
         measured.append((params, point.info, train, estimate, rows))
     params, info, train, estimate, rows = _in_order(l2s, measured)
@@ -223,8 +236,9 @@ def leave_one_out(
         train,
         Scores(*(np.empty((len(share), 0)) for _ in Scores._fields)),
         Curve(estimate.loss[:, 0], estimate.standard_error[:, 0]),
-        Curve(share, deviation / np.sqrt(max(len(labels) - 1, 1))),
+        Curve(share, deviation / np.sqrt(max(left_out.sum() - 1, 1))),
         rows,
+        left_out,
     )
 
 
