@@ -4,7 +4,7 @@ import dataclasses
 import sys
 
 from experiments.fields import flag, one_of
-from linclf_jax.data import columns, datasets
+from linclf_jax.data import class_names, columns, datasets, files
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Dataset, Files
 
@@ -18,10 +18,10 @@ class DataFlags:
         None, "The folder with the files of fashion_mnist, mnist or cifar10."
     )
     train_features: str | None = flag(
-        None, "The file of --dataset=features: .npy, .npz, .parquet, IDX or CIFAR."
+        None, f"The file of --dataset=features: {files.KINDS}."
     )
     train_labels: str | None = flag(
-        None, "Its labels, integers from 0 or names, in a file of any of these kinds."
+        None, "Its labels, integers or names, in a file of any of these kinds."
     )
     val_features: str | None = flag(
         None, "Validation rows; dealt from the training file if unset."
@@ -42,6 +42,19 @@ class DataFlags:
     keep_columns: tuple[str, ...] = flag(
         (), "Columns that are features though they look like labels or an index."
     )
+    label_values: str = flag(
+        "consecutive",
+        "Integers are classes 0..C-1, each with rows, or any integers, as_is. "
+        f"{one_of(columns.VALUES)}",
+    )
+    ignore_label: str | None = flag(
+        None, "Rows with this label, such as -1, are left out of all files."
+    )
+    class_names: str | None = flag(
+        None,
+        "A file with the names of labels that are integers: a name a line from 0, or "
+        ".json.",
+    )
     split_seed: int = flag(
         0, "Deals the rows into training, validation and test, and into folds."
     )
@@ -53,6 +66,9 @@ def read_options(config: DataFlags) -> ReadOptions:
         label_column=config.label_column,
         drop_columns=config.drop_columns,
         keep_columns=config.keep_columns,
+        label_values=config.label_values,
+        ignore_label=config.ignore_label,
+        class_names=config.class_names and class_names.read(config.class_names),
     )
 
 
@@ -62,13 +78,17 @@ def load(config: DataFlags) -> Dataset:
     Raises:
         ValueError: A flag or a file is missing or bad.
     """
+    if config.label_values not in columns.VALUES:
+        raise ValueError(
+            f"--label_values is {config.label_values!r}; expected one of "
+            f"{', '.join(columns.VALUES)}"
+        )
     paths = Files(**{field: getattr(config, field) for field in Files._fields})
+    options = read_options(config)
     dataset = datasets.load(
-        config.dataset,
-        split_seed=config.split_seed,
-        files=paths,
-        options=read_options(config),
+        config.dataset, split_seed=config.split_seed, files=paths, options=options
     )
+    _warn_of_columns(config, options)
     constant = datasets.constant_columns(dataset)
     # A pixel that is never lit is nothing to warn of.
     if len(constant) and dataset.image_shape is None:
@@ -79,3 +99,22 @@ def load(config: DataFlags) -> Dataset:
             file=sys.stderr,
         )
     return dataset
+
+
+def _warn_of_columns(config: DataFlags, options: ReadOptions) -> None:
+    """Tells which columns are left out that nobody has named."""
+    path, labels = config.train_features, config.train_labels
+    if path is None or files.feature_names(path, options) is None:
+        return
+    told = {*options.drop_columns, options.label_column}
+    names = {*files.columns(path)} - {*files.feature_names(path, options)} - told
+    if path == labels:
+        names -= {*columns.LABELS}
+    for name in sorted(names):
+        what = "the labels" if name in columns.LABELS else "an index"
+        print(
+            f"Warning: column {name!r} of {path} is taken for {what}, and left out of "
+            f"the features; --keep_columns={name} makes it one, --drop_columns={name} "
+            "ends this warning",
+            file=sys.stderr,
+        )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from linclf_jax.data import datasets, door, files, idx
+from linclf_jax.data.columns import ReadOptions
 
 TYPES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
@@ -220,9 +221,10 @@ class TestNpz:
 
 
 class TestLabels:
-    def read(self, found, tmp_path, class_names=None):
+    def read(self, found, tmp_path, class_names=None, **options):
         np.save(tmp_path / "y.npy", found)
-        return files.read_labels(tmp_path / "y.npy", class_names)
+        options = ReadOptions(**options)
+        return files.read_labels(tmp_path / "y.npy", class_names, options=options)
 
     def test_integers_are_classes(self, tmp_path):
         found = self.read(np.array([2, 0, 1, 0]), tmp_path)
@@ -268,12 +270,15 @@ class TestLabels:
             ([0, 1], ("ant", "bee"), "has integers; expected names of classes"),
             (["ant", "cow"], ("ant", "bee"), "row 1, is cow; expected names"),
             ([[0, 1]], None, r"shape \(1, 2\); expected \(N,\)"),
-            ([0.0, 1.0], None, "dtype float64; expected integers or texts"),
+            ([0.0, 0.5], None, "row 1, is 0.5; expected whole numbers"),
+            ([0.0, np.nan], None, "row 1, is nan; expected whole numbers"),
+            ([0.0, 1e300], None, "row 1, is 1e.300; expected whole numbers"),
+            ([0j, 1j], None, "dtype complex128; expected integers"),
         ],
     )
     def test_labels_that_are_no_classes(self, found, names, message, tmp_path):
         with pytest.raises(ValueError, match=message) as refused:
-            self.read(np.array(found), tmp_path, names)
+            self.read(np.array(found), tmp_path, names, label_values="consecutive")
         assert str(tmp_path / "y.npy") in str(refused.value)
 
 

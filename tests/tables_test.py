@@ -90,7 +90,7 @@ def test_what_is_no_feature_is_refused(table, message, tmp_path):
     [
         ({"a": [1], "b": [2]}, r"columns \['a', 'b'\]; expected one column label or"),
         ({"label": [0, None]}, "1 entries of label are missing, the first in row 1"),
-        ({"label": [0.0, 1.0]}, "dtype float64; expected integers or texts"),
+        ({"label": [0.0, 1.5]}, "row 1, is 1.5; expected whole numbers"),
     ],
 )
 def test_what_is_no_label_is_refused(table, message, tmp_path):

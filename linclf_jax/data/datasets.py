@@ -21,7 +21,7 @@ from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.dealing import Lacking
 from linclf_jax.data.images import ImageShape
 from linclf_jax.data.official import Later
-from linclf_jax.data.sources import Mixture, Source
+from linclf_jax.data.sources import FileRows, Mixture, Source
 from linclf_jax.data.stored import Files
 
 NAMES = (*sources.BUNDLED, "synthetic", "mnist5k", *stored.NAMES)
@@ -32,8 +32,8 @@ class Split(NamedTuple):
 
     x: np.ndarray  # (N, D), values and dtype of the source
     labels: np.ndarray  # (N,) int32
-    # (N,) int64, row numbers. Where rows have files of their own they go on counting:
-    # training, then validation, then test.
+    # (N,) int64, row numbers, of rows that were left out too. Where rows have files of
+    # their own they go on counting: training, then validation, then test.
     index: np.ndarray
 
 
@@ -96,19 +96,18 @@ def load(
         raise ValueError(f"found dataset {name!r}, expected one of {', '.join(NAMES)}")
     if mixture is not None and name != "synthetic":
         raise ValueError(f"dataset {name!r} is real data: it takes no mixture")
-    paths, dealing = files or Files(), {"name": name, "split_seed": split_seed}
-    dealing["fractions"] = fractions
+    paths, options = files or Files(), options or ReadOptions()
+    how = {"name": name, "split_seed": split_seed, "fractions": fractions}
+    stored.check_options(name, options)
     if name in stored.NAMES:
-        return split(
-            *stored.open_parts(name, paths, options or ReadOptions()), **dealing
-        )
+        return split(*stored.open_parts(name, paths, options), **how)
     if given := [f"--{field}" for field, path in paths._asdict().items() if path]:
         raise ValueError(f"dataset {name!r} has no files; found {', '.join(given)}")
     if name == "synthetic":
-        return split(sources.draw(mixture or Mixture()), **dealing)
+        return split(sources.draw(mixture or Mixture()), **how)
     if name == "mnist5k":
-        return split(sources.mnist5k(), **dealing)
-    return split(sources.bundled(name), **dealing)
+        return split(sources.mnist5k(), **how)
+    return split(sources.bundled(name), **how)
 
 
 def split(
@@ -155,17 +154,18 @@ def split(
         deals_test=test_rows is None,
     )
     dealt = dealing.deal(source, shares, name, split_seed)
+    numbers, total = _file_rows(source)
     if validation_rows is not None:
-        rest = _whole(validation_rows, len(x))
+        rest = _whole(validation_rows, total)
+        total += _file_rows(validation_rows).total
     else:
-        rest = _take(x, labels, dealt.validation)
+        rest = _take(x, labels, numbers, dealt.validation)
     if test_rows is not None:
-        start = len(x) + len(rest.labels) * (validation_rows is not None)
-        test = Held(test_rows.size, lambda: _whole(test_rows.read(), start))
+        test = Held(test_rows.size, lambda: _whole(test_rows.read(), total))
     else:
-        test = Held(len(dealt.test), lambda: _take(x, labels, dealt.test))
+        test = Held(len(dealt.test), lambda: _take(x, labels, numbers, dealt.test))
     return Dataset(
-        _take(x, labels, dealt.train),
+        _take(x, labels, numbers, dealt.train),
         rest,
         test,
         name=name,
@@ -242,12 +242,19 @@ def _checked(source: Source) -> tuple[np.ndarray, np.ndarray]:
     return x, labels
 
 
-def _take(x: np.ndarray, labels: np.ndarray, index: np.ndarray) -> Split:
+def _take(
+    x: np.ndarray, labels: np.ndarray, numbers: np.ndarray, index: np.ndarray
+) -> Split:
     # Without a copy where it is all rows, which may lie on the disk.
     rows = x if len(index) == len(x) else x[index]
-    return Split(rows, labels[index].astype(np.int32), index)
+    return Split(rows, labels[index].astype(np.int32), numbers[index])
 
 
 def _whole(source: Source, start: int) -> Split:
     x, labels = _checked(source)
-    return Split(x, labels.astype(np.int32), start + np.arange(len(x), dtype=np.int64))
+    return Split(x, labels.astype(np.int32), start + _file_rows(source).index)
+
+
+def _file_rows(source: Source) -> FileRows:
+    every = np.arange(len(source.labels), dtype=np.int64)
+    return source.file_rows or FileRows(every, len(every))

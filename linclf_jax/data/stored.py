@@ -1,14 +1,15 @@
 """Datasets that are read from files, whose test rows wait until they are asked for."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from linclf_jax.data import files as files_lib
-from linclf_jax.data import official
+from linclf_jax.data import leakage, official
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.official import Later
-from linclf_jax.data.sources import Source
+from linclf_jax.data.sources import FileRows, Source
 
 NAMES = (*official.NAMES, "features")
 _PARTS = ("train", "val", "test")
@@ -44,6 +45,7 @@ def open_parts(name: str, files: Files, options: ReadOptions) -> Parts:
     if name in official.NAMES:
         train, test = official.open_parts(name, files.data_dir)
         return train, None, test
+    _check_columns(files, options)
     train = _read(*_pair(files, "train"), None, options)
     names = train.class_names
     rest = test = None
@@ -53,8 +55,30 @@ def open_parts(name: str, files: Files, options: ReadOptions) -> Parts:
     if files.test_features is not None:
         paths = _pair(files, "test")
         size = _check_headers(*paths, train, options)
+        if options.ignore_label is not None:  # how many are left no header says
+            found = files_lib.read_labels(paths[1], names, options=options)
+            size = len(found.labels)
         test = Later(size, lambda: _read(*paths, names, options))
     return train, rest, test
+
+
+def check_options(name: str, options: ReadOptions) -> None:
+    """Refuses options of files for data that has none of the user's.
+
+    Args:
+        name: Of the dataset.
+        options: As they are given.
+
+    Raises:
+        ValueError: There are any, and the dataset is another than ``features``.
+    """
+    given = [field for field, value in options._asdict().items() if value]
+    given = [f"--{field}" for field in given if field != "label_values"]
+    if given and name != "features":
+        raise ValueError(
+            f"dataset {name!r} takes no {given[0]}; expected it with the files of "
+            "--dataset=features"
+        )
 
 
 def _check_fields(name: str, files: Files) -> None:
@@ -75,6 +99,35 @@ def _check_fields(name: str, files: Files) -> None:
                 f"--{part}_features and --{part}_labels, one row for each label"
             )
     _check_apart(files)
+
+
+def _check_columns(files: Files, options: ReadOptions) -> None:
+    """Refuses columns that the training files do not have: they are misspelt."""
+    features, labels = (Path(path) for path in _pair(files, "train"))
+    names, numbers = files_lib.columns(features), ()
+    if files_lib.feature_names(features, options) is None:
+        dropped = tuple(name for name in options.drop_columns if name in names)
+        every = options._replace(drop_columns=dropped)
+        numbers = files_lib.called(features, every) or ()
+    for field in ("drop_columns", "keep_columns"):
+        for name in getattr(options, field):
+            if name not in {*names, *numbers}:
+                raise ValueError(
+                    f"--{field} holds {name!r}; expected columns of {features}: "
+                    f"{_some(names) if names else f'0..{len(numbers) - 1}'}"
+                )
+    label = options.label_column
+    known = {*names, *files_lib.columns(labels)}
+    if label is not None and label not in known:
+        raise ValueError(
+            f"--label_column is {label!r}; expected a column of {features} or of "
+            f"{labels}: {_some(sorted(known))}"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Returns the first names of many."""
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
 def _check_apart(files: Files) -> None:
@@ -136,7 +189,15 @@ def _read(
     _check_lengths(rows, files_lib.peek_labels(labels, options), features, labels)
     found = files_lib.read_labels(labels, class_names, options=options)
     x = files_lib.read_features(features, options=options)
+    if class_names is None:
+        leakage.check(x, found, features, options)
     shape = x.shape[1:] if x.ndim > 2 else None
+    rest = None if found.rows is None else FileRows(found.rows, len(x))
+    x = x.reshape(len(x), -1)
     return Source(
-        x.reshape(len(x), -1), found.labels, found.class_names, image_shape=shape
+        x if rest is None else x[rest.index],
+        found.labels,
+        found.class_names,
+        image_shape=shape,
+        file_rows=rest,
     )

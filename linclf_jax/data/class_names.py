@@ -1,0 +1,46 @@
+"""Names of classes in a file of their own, for labels that are integers."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from linclf_jax.data import door
+from linclf_jax.data.door import BadFileError
+
+_LARGEST = 2**26  # bytes
+_EXPECTED = "a name a line, or .json with a list of names or an object {integer: name}"
+
+
+def read(path: str | Path) -> Mapping[int, str]:
+    """Returns the names of integers.
+
+    Args:
+        path: A text in UTF-8 with a name a line, the first of which is the name of 0;
+            or ``.json``, a list of names or an object from integers to names.
+
+    Raises:
+        BadFileError: It is missing or another file, a name is missing, or two integers
+            have the same one.
+    """
+    with door.reading(path, _EXPECTED):
+        if Path(path).stat().st_size > _LARGEST:
+            raise BadFileError(f"{path} is too large; expected {_EXPECTED}")
+        text = Path(path).read_text(encoding="utf-8-sig")
+        if Path(path).suffix.lower() == ".json":
+            found = json.loads(text)
+        else:
+            found = [line.strip() for line in text.rstrip().splitlines()]
+        pairs = found.items() if isinstance(found, dict) else enumerate(found)
+        names = {int(key): name for key, name in pairs}
+    for key, name in names.items():
+        if not isinstance(name, str) or not name:
+            raise BadFileError(f"{path} names {key} {name!r}; expected {_EXPECTED}")
+    repeated = [name for name, count in Counter(names.values()).items() if count > 1]
+    if repeated or not names:
+        raise BadFileError(
+            f"{path} has {len(names)} names, {len(repeated)} of them more than once"
+            f"{f', such as {repeated[0]!r}' if repeated else ''}; expected a name of "
+            "its own for each class"
+        )
+    return names
