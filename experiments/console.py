@@ -6,7 +6,12 @@ from typing import Any
 
 from linclf_jax import results
 from linclf_jax.results import Row
-from linclf_jax.runs import report_answer, report_cells, report_validation
+from linclf_jax.runs import (
+    report_answer,
+    report_cells,
+    report_validation,
+    report_warnings,
+)
 
 
 def summary(
@@ -44,7 +49,7 @@ def summary(
         *(_of_cells(cells, rows) if cells else best),
         *([""] if best else []),
         *_answer(selected),
-        *(f"Warning: {warning}" for warning in selected["warnings"]),
+        *(f"Warning: {text}" for text in report_warnings.warnings(selected)),
         "",
         f"Run folder  {folder}",
         f"Report      {folder / 'report.html'}",

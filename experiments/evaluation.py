@@ -12,6 +12,8 @@ import numpy as np
 
 from linclf_jax import calibration as calibration_lib
 from linclf_jax import losses, metrics, params
+from linclf_jax.data import duplicates as duplicates_lib
+from linclf_jax.data.duplicates import Duplicates
 from linclf_jax.fit.settings import Static
 from linclf_jax.params import Params
 
@@ -25,6 +27,7 @@ def measure(
     static: Static,
     *,
     temperature: float | None = None,
+    duplicates: Duplicates | None = None,
 ) -> dict[str, Any]:
     """Returns what the chosen classifier does on the test split.
 
@@ -38,6 +41,7 @@ def measure(
             scores that are called scaled. Those are None without one, or where it is
             the bound of the fit and no optimum: a thousand times too sure is no
             calibration.
+        duplicates: Which rows chose or trained the classifier too; none if None.
 
     Returns:
         Scores, None where one has no meaning: the five best of five classes or fewer,
@@ -46,14 +50,33 @@ def measure(
     bounds = (calibration_lib.COLDEST, calibration_lib.HOTTEST)
     scale = None if temperature in bounds else temperature
     found = _measure(chosen, x, labels, scale, static)
-    accuracy = int(found.pop("right")) / len(labels)
+    right = np.asarray(found.pop("right"))
+    accuracy = np.count_nonzero(right) / len(labels)
     return {
         "size": len(labels),
         "accuracy": accuracy,
         "accuracy_interval": metrics.wilson_interval(accuracy, len(labels)),
         **found,
         "temperature": temperature,
+        "duplicates": _without(right, duplicates),
     }
+
+
+def _without(right: np.ndarray, duplicates: Duplicates | None) -> dict[str, Any]:
+    """Returns how many rows are duplicates, and the accuracy on the others."""
+    if duplicates is None or not duplicates.rows.any():
+        return {"rows": 0, "another_label": 0, "without": None}
+    rows, another_label, _ = duplicates_lib.counts(duplicates)
+    others, without = right[~duplicates.rows], None
+    if len(others):
+        accuracy = np.count_nonzero(others) / len(others)
+        interval = metrics.wilson_interval(accuracy, len(others))
+        without = {
+            "size": len(others),
+            "accuracy": accuracy,
+            "accuracy_interval": interval,
+        }
+    return {"rows": rows, "another_label": another_label, "without": without}
 
 
 @functools.partial(jax.jit, static_argnames="static")
@@ -76,7 +99,7 @@ def _measure(
         scaled = probabilities(scores / temperature, labels)
     top = static.num_classes > TOP
     return {
-        "right": jnp.sum(predictions == labels),
+        "right": predictions == labels,
         "loss": jnp.mean(losses.LOSSES[static.loss](scores, labels)),
         "top5_accuracy": metrics.top_k_accuracy(scores, labels, k=TOP) if top else None,
         "mean_per_class_recall": metrics.mean_per_class_recall(confusion),

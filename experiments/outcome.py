@@ -19,6 +19,7 @@ from experiments import (
     evaluation,
     exhibits,
     featured,
+    leakage,
     penalties,
     validated,
 )
@@ -27,6 +28,7 @@ from experiments.cells import Decision
 from experiments.jobs import Rows
 from experiments.problem import Problem
 from linclf_jax.data.datasets import Split
+from linclf_jax.data.duplicates import Duplicates
 from linclf_jax.fit import selection, sweep, training
 from linclf_jax.fit.execution import Output
 from linclf_jax.fit.selection import Choice
@@ -104,7 +106,8 @@ def finish(
     decided = cells.decide(rows, config.table, decide, decision)
     # All choices are made: here, and nowhere before, the test split is looked at.
     test = problem.dataset.test.read()
-    measure = functools.partial(_measured, folder, problem, history, test)
+    duplicates = leakage.in_test(problem.dataset, test)
+    measure = functools.partial(_measured, folder, problem, history, test, duplicates)
     # Not above: a piece that cannot be read is trained again, so all must stay.
     chosen, selected = measure(decision)
     before_seal(chosen.curves)
@@ -191,7 +194,12 @@ def close(folder: Path) -> None:
 
 
 def _measured(
-    folder: Path, problem: Problem, history: Curves, test: Split, decision: Decision
+    folder: Path,
+    problem: Problem,
+    history: Curves,
+    test: Split,
+    duplicates: Duplicates,
+    decision: Decision,
 ) -> tuple[Chosen, dict[str, Any]]:
     """Returns a classifier, and what ``selected.json`` says of it: also of the test."""
     choice, static = decision.choice, _static(decision, problem)
@@ -200,7 +208,13 @@ def _measured(
     accuracy = choice.repeats["val_accuracy"].mean
     validation_rows = int(problem_lib.held_out(problem).sum())
     rows = featured.split(static.features, test, problem.dataset.image_shape)
-    scaling = problem.scalings[static.inputs]
+    measured = evaluation.measure(
+        chosen.params,
+        *problem_lib.scaled(problem.scalings[static.inputs], rows),
+        static,
+        temperature=temperature,
+        duplicates=duplicates,
+    )
     return chosen, {
         "lane": chosen.lane,
         "selected_by": problem.config.select_by,
@@ -213,14 +227,12 @@ def _measured(
         "repeats": {name: s._asdict() for name, s in choice.repeats.items()},
         "refit": chosen.lane is None,
         "row": chosen.row,
-        "validation": validated.interval(accuracy, validation_rows),
+        "validation": {
+            **validated.interval(accuracy, validation_rows),
+            "duplicates": problem.duplicates._asdict(),
+        },
         "optimism": None,
-        "test": evaluation.measure(
-            chosen.params,
-            *problem_lib.scaled(scaling, rows),
-            static,
-            temperature=temperature,
-        ),
+        "test": measured,
     }
 
 

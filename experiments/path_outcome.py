@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import console, evaluation, exhibits, penalties, validated
+from experiments import (
+    console,
+    evaluation,
+    exhibits,
+    leakage,
+    penalties,
+    validated,
+)
 from experiments import problem as problem_lib
 from experiments.path_problem import Problem
 from linclf_jax import regularization
@@ -23,6 +30,7 @@ from linclf_jax.runs import (
     path_report,
     report_answer,
     report_validation,
+    report_warnings,
 )
 
 Rows = list[dict[str, Any]]
@@ -60,15 +68,17 @@ def finish(
     static = Static(num_classes=len(dataset.class_names))
     params = jax.tree.map(lambda array: jnp.asarray(array[place]), found.params)
     test = dataset.test.read()  # here and nowhere else
+    measured = evaluation.measure(
+        params,
+        *problem_lib.scaled(problem.scaling, test),
+        static,
+        temperature=_known(float(found.rows.temperature[place])),
+        duplicates=leakage.in_test(dataset, test),
+    )
     selected = {
         **describe(problem, found, choices),
         "row": found_rows[(place + 1) * found.info.status.shape[1] - 1],
-        "test": evaluation.measure(
-            params,
-            *problem_lib.scaled(problem.scaling, test),
-            static,
-            temperature=_known(float(found.rows.temperature[place])),
-        ),
+        "test": measured,
         "test_data": problem_lib.describe_test(test),
     }
     stored = model.Model(params, problem.scaling, dataset.class_names)
@@ -185,9 +195,12 @@ def describe(
         "reason": _reason(problem, told(choices.min)),
         "minimum": told(choices.min),
         "one_standard_error": told(choices.one_standard_error),
-        "validation": validated.interval(
-            float(found.accuracy.mean[place]), int(held_out.sum())
-        ),
+        "validation": {
+            **validated.interval(
+                float(found.accuracy.mean[place]), int(held_out.sum())
+            ),
+            "duplicates": problem.duplicates._asdict(),
+        },
         "optimism": validated.flattery(
             found.rows.loss[eligible][:, held_out],
             found.rows.right[eligible][:, held_out],
@@ -271,7 +284,7 @@ def summary(outcome: Outcome) -> str:
             f"  test        {console.test_line(selected['test'])}",
             f"  certified   {selected['fits']} fits in {seconds:.1f} s, the worst "
             f"relative gap {gap} (asked for {tol})",
-            *(f"Warning: {warning}" for warning in selected["warnings"]),
+            *(f"Warning: {text}" for text in report_warnings.warnings(selected)),
             "",
             f"Run folder  {folder}",
             f"Report      {folder / 'report.html'}",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import data_flags, rare_classes
+from experiments import data_flags, leakage, rare_classes
 from experiments import penalties as penalties_lib
 from experiments.data_flags import DataFlags
 from experiments.fields import flag, one_of
@@ -15,6 +15,7 @@ from linclf_jax import folds as folds_lib
 from linclf_jax import validation
 from linclf_jax.data import datasets, preprocessing
 from linclf_jax.data.datasets import Dataset
+from linclf_jax.data.duplicates import Counts
 from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.fit import newton, settings, space
 from linclf_jax.fit.path import Choices
@@ -60,6 +61,7 @@ class Problem(NamedTuple):
     l2s: np.ndarray  # (K,) float64, from the largest
     # (N,), the fold of each row, or ``folds.NOT_HELD_OUT``; None for leave-one-out.
     folds: np.ndarray | None
+    duplicates: Counts  # of rows that are held out
 
     @property
     def held_out(self) -> np.ndarray:
@@ -70,8 +72,9 @@ class Problem(NamedTuple):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What scores do not say of rare classes."""
+        """What scores do not say of rare classes, and of rows that are twice."""
         return (
+            *leakage.of_validation(self.duplicates),
             *rare_classes.of_folds(self.dataset, self.labels, self.held_out),
             *rare_classes.of_splits(self.dataset, validates=False),
         )
@@ -101,8 +104,22 @@ def prepare(config: Config) -> Problem:
         )
     scaling = preprocessing.fit(config.preprocessing, x)
     return Problem(
-        config, dataset, scaling, preprocessing.apply(scaling, x), labels, l2s, folds
+        config,
+        dataset,
+        scaling,
+        preprocessing.apply(scaling, x),
+        labels,
+        l2s,
+        folds,
+        _duplicates(x, labels, folds),
     )
+
+
+def _duplicates(x: np.ndarray, labels: np.ndarray, folds: np.ndarray | None) -> Counts:
+    if folds is None:
+        every = np.arange(len(labels))
+        folds = np.where(folds_lib.alone(labels), folds_lib.NOT_HELD_OUT, every)
+    return leakage.across_folds(x, labels, folds)
 
 
 def penalties(config: Config, *, num_rows: int, num_classes: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import evaluation
+from experiments import evaluation, leakage
 from experiments import problem as problem_lib
 from experiments.probe_problem import Fit, Found, Problem
 from experiments.probe_sources import FeatureSet
@@ -19,6 +19,7 @@ from linclf_jax import comparison, results
 from linclf_jax import params as params_lib
 from linclf_jax.data import preprocessing
 from linclf_jax.data.datasets import Split
+from linclf_jax.data.duplicates import Duplicates
 from linclf_jax.fit.settings import Static
 from linclf_jax.params import Params
 from linclf_jax.runs import formats
@@ -54,7 +55,11 @@ def measure(features: FeatureSet, found: Found, rows: list[Json]) -> Tested:
     x = jnp.asarray(preprocessing.apply(features.scaling, split.x))
     labels = jnp.asarray(split.labels)
     data = problem_lib.describe_test(split)
-    runs = [_run(features, fit, rows[fit.place], x, labels) for fit in found.fits]
+    duplicates = leakage.in_test(features.dataset, split)
+    runs = [
+        _run(features, fit, rows[fit.place], x, labels, duplicates)
+        for fit in found.fits
+    ]
     right = [
         np.asarray(params_lib.predict(arrays(fit), x, precision="highest") == labels)
         for fit in found.fits
@@ -63,7 +68,12 @@ def measure(features: FeatureSet, found: Found, rows: list[Json]) -> Tested:
 
 
 def _run(
-    features: FeatureSet, fit: Fit, row: Json, x: jax.Array, labels: jax.Array
+    features: FeatureSet,
+    fit: Fit,
+    row: Json,
+    x: jax.Array,
+    labels: jax.Array,
+    duplicates: Duplicates,
 ) -> Json:
     temperature = None
     if fit.logits is not None and fit.labels is not None:
@@ -81,6 +91,7 @@ def _run(
             labels,
             Static(num_classes=features.num_classes),
             temperature=temperature,
+            duplicates=duplicates,
         ),
     }
 
@@ -139,6 +150,7 @@ def entries(
             "validation": {
                 "held_out": runs[0]["validation"]["held_out"],
                 **_spreads([run["validation"] for run in runs], ("loss", "accuracy")),
+                "duplicates": features.duplicates._asdict(),
             },
             "test": _spreads([run["test"] for run in runs], SCORES),
             "runs": runs,

@@ -14,7 +14,9 @@
       num_features
       validation    how settings were compared: held_out ("folds", "validation",
                     "leave_one_out", or null where there was no choice), and mean, sd
-                    and count over seeds of loss and accuracy
+                    and count over seeds of loss and accuracy, and duplicates: rows of
+                    size that are held out and equal to one that trains then, and
+                    another_label, those of which no equal has the same label
       test          mean, sd and count over seeds of accuracy, top5_accuracy,
                     mean_per_class_recall, nll, calibration_error, and
                     calibration_error_scaled; sd is null of a single one
@@ -30,7 +32,10 @@
         test          what ``evaluation.measure`` returns: size, accuracy,
                       accuracy_interval, top5_accuracy, mean_per_class_recall, nll,
                       per_class_recall, confusion, calibration_error,
-                      calibration_error_scaled, reliability, reliability_scaled, ...
+                      calibration_error_scaled, reliability, reliability_scaled, ...,
+                      and duplicates: rows that are equal to one of training or
+                      validation, another_label of these, and without: size, accuracy
+                      and accuracy_interval of the others, null where it is all or none
     comparisons   a list, one for each pair of feature sets that all rows were used of,
                   on the same test rows: first, second (names), difference (accuracy of
                   the first minus that of the second), low, high, p_value, only_a and

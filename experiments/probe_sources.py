@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import data_flags, rare_classes
+from experiments import data_flags, leakage, rare_classes
 from experiments import shots as shots_lib
 from experiments.probe_flags import Config
 from experiments.protocols import Protocol
 from linclf_jax import folds as folds_lib
 from linclf_jax.data import datasets, preprocessing
 from linclf_jax.data.datasets import Dataset, Files
+from linclf_jax.data.duplicates import Counts
 from linclf_jax.data.preprocessing import Preprocessing
 
 NOT_HELD_OUT = folds_lib.NOT_HELD_OUT
@@ -36,14 +37,18 @@ class FeatureSet(NamedTuple):
     fold: np.ndarray  # (N,), the fold that holds a row out, or NOT_HELD_OUT
     dealt: np.ndarray  # (G, N) boolean, the rows of each draw of shots, or no draw
     given: bool  # whether validation rows have a file of their own
+    duplicates: Counts  # of rows that are held out
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What scores do not say of rare classes."""
+        """What scores do not say of rare classes, and of rows that are twice."""
         held_out = self.fold != NOT_HELD_OUT
-        found = rare_classes.of_splits(self.dataset, validates=False)
+        found = (
+            *leakage.of_validation(self.duplicates),
+            *rare_classes.of_splits(self.dataset, validates=False),
+        )
         if self.given or not held_out.any():
-            return tuple(found)
+            return found
         return (*rare_classes.of_folds(self.dataset, self.labels, held_out), *found)
 
     @property
@@ -168,8 +173,11 @@ def _feature_set(
         protocol.preprocessing, rows.x if folds else rows.x[fold == NOT_HELD_OUT]
     )
     x = preprocessing.apply(scaling, rows.x)
+    # Shots are compared on rows of their own draw; validation rows take no part.
+    held_out = np.full_like(fold, NOT_HELD_OUT) if protocol.shots else fold
+    repeated = leakage.across_folds(rows.x, rows.labels, held_out)
     return FeatureSet(
-        name, dataset, scaling, x, rows.labels, rows.index, fold, dealt, given
+        name, dataset, scaling, x, rows.labels, rows.index, fold, dealt, given, repeated
     )
 
 

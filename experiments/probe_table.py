@@ -6,7 +6,7 @@ from typing import Any
 from experiments import console
 from experiments.probe_measured import SETTINGS
 from experiments.probe_outcome import Outcome
-from linclf_jax.runs import report_answer
+from linclf_jax.runs import report_answer, report_warnings
 
 Json = dict[str, Any]
 # Columns of the table, by their names in selected.json.
@@ -40,7 +40,7 @@ def summary(outcome: Outcome) -> str:
             f"{len(rows)} fits in {seconds:.1f} s; best on held-out rows: "
             f"{best['features']}" + _shots(best),
             *(f"Changed: {sentence}" for sentence in selected["protocol"]["changed"]),
-            *(f"Warning: {warning}" for warning in selected["warnings"]),
+            *(f"Warning: {text}" for text in report_warnings.warnings(selected)),
             "",
             f"Run folder  {folder}",
             f"Report      {folder / 'report.html'}",

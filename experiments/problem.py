@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import data_flags, featured, rare_classes, swept
+from experiments import data_flags, featured, leakage, rare_classes, swept
 from experiments.flags import Config
 from linclf_jax import folds as folds_lib
 from linclf_jax.data import datasets, images, preprocessing
 from linclf_jax.data.datasets import Dataset, Split
+from linclf_jax.data.duplicates import Counts
 from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.fit import sweep
 from linclf_jax.fit.settings import RAW
@@ -30,6 +31,7 @@ class Problem(NamedTuple):
     scalings: dict[Inputs, Preprocessing]
     data: dict[Inputs, Data]
     lanes: tuple[Lane, ...]
+    duplicates: Counts  # of validation rows
 
 
 def prepare(config: Config) -> Problem:
@@ -79,7 +81,17 @@ def prepare(config: Config) -> Problem:
             scalings[key] = preprocessing.fit(key[1], rows[0].x)
             data[key] = _data(config, scalings[key], *rows)
             sweep.validate_data(data[key], len(dataset.class_names))
-    return Problem(config, dataset, scalings, data, lanes)
+    return Problem(
+        config, dataset, scalings, data, lanes, _duplicates(config, dataset, seen[0])
+    )
+
+
+def _duplicates(config: Config, dataset: Dataset, training: Split) -> Counts:
+    if not config.folds:
+        return leakage.in_validation(dataset)
+    fold = _deal(config, training.labels)
+    fold[fold == config.folds] = folds_lib.NOT_HELD_OUT
+    return leakage.across_folds(training.x, training.labels, fold)
 
 
 def _data(
@@ -108,12 +120,15 @@ def held_out(problem: Problem) -> np.ndarray:
 
 
 def warnings(problem: Problem) -> tuple[str, ...]:
-    """Returns what scores do not say of rare classes."""
+    """Returns what scores do not say of rare classes, and of rows that are twice."""
     (data, *_), dataset = problem.data.values(), problem.dataset
     by_folds = data.val_folds is not None
-    found = rare_classes.of_splits(dataset, validates=not by_folds)
+    found = (
+        *leakage.of_validation(problem.duplicates),
+        *rare_classes.of_splits(dataset, validates=not by_folds),
+    )
     if not by_folds:
-        return tuple(found)
+        return found
     labels = np.asarray(data.val_labels)
     return (*rare_classes.of_folds(dataset, labels, held_out(problem)), *found)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax import validation
-from linclf_jax.data import dealing, fingerprints, sources, stored
+from linclf_jax.data import dealing, duplicates, fingerprints, sources, stored
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.dealing import Lacking
 from linclf_jax.data.images import ImageShape
@@ -187,10 +187,7 @@ def joined(first: Split, second: Split) -> Split:
         The rows in a dtype that holds both; float64 where NumPy knows none, as of
         bfloat16 beside float16.
     """
-    try:
-        kind = np.result_type(first.x, second.x)
-    except TypeError:
-        kind = np.dtype(np.float64)
+    kind = duplicates.common_dtype(first.x, second.x)
     pairs = zip(first[1:], second[1:], strict=True)
     x = np.concatenate([split.x.astype(kind, copy=False) for split in (first, second)])
     return Split(x, *map(np.concatenate, pairs))

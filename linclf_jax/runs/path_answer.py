@@ -6,7 +6,13 @@ Functions take the ``record.Record`` of a path and return plain text or markup.
 import math
 from collections import Counter
 
-from linclf_jax.runs import figures, path_record, record, report_validation
+from linclf_jax.runs import (
+    figures,
+    path_record,
+    record,
+    report_validation,
+    report_warnings,
+)
 from linclf_jax.runs import report_markup as markup
 from linclf_jax.runs.path_record import RULES
 from linclf_jax.runs.report_answer import metric, rounded
@@ -42,7 +48,7 @@ def header(run: record.Record) -> str:
         ),
         markup.paragraph(certificate(run)),
         _numbers(run),
-        markup.warnings(run.choice["warnings"]),
+        markup.warnings(report_warnings.warnings(run.choice)),
         _rules(run),
     )
     return "<header>\n" + "\n".join(p for p in pieces if p) + "\n</header>"

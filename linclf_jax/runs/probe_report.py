@@ -22,6 +22,7 @@ from linclf_jax.runs import (
     report_files,
     report_sections,
     report_validation,
+    report_warnings,
 )
 from linclf_jax.runs import report_markup as markup
 from linclf_jax.runs.report_answer import metric
@@ -161,7 +162,7 @@ def header(run: record.Record) -> str:
             ),
         ),
         _numbers(run),
-        markup.warnings(run.choice["warnings"]),
+        markup.warnings(report_warnings.warnings(run.choice)),
     )
     return "<header>\n" + "\n".join(p for p in pieces if p) + "\n</header>"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from linclf_jax import results
-from linclf_jax.runs import record, report_validation
+from linclf_jax.runs import record, report_validation, report_warnings
 from linclf_jax.runs import report_markup as markup
 
 METRICS = {
@@ -176,7 +176,7 @@ def header(run: record.Record) -> str:
         body = [
             _choice(run, run.selected),
             _numbers(run, run.selected),
-            markup.warnings(run.selected["warnings"]),
+            markup.warnings(report_warnings.warnings(run.selected)),
             _settings(run.selected["row"]),
         ]
     pieces = (*top, *body, replay_section(run.config["experiment"], run.folder))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from linclf_jax import results
-from linclf_jax.runs import record, report_answer
+from linclf_jax.runs import record, report_answer, report_warnings
 from linclf_jax.runs import report_markup as markup
 
 Cell = Mapping[str, Any]  # of ``table.json``
@@ -63,8 +63,12 @@ def remarks(cells: Sequence[Cell]) -> list[str]:
     return [
         f"{', '.join(map(str, cell['values'].values()))}: {text}"
         for cell in cells
-        for text in ([cell["failure"]] if cell["failure"] else cell["warnings"])
+        for text in _remarks(cell)
     ]
+
+
+def _remarks(cell: Cell) -> list[str]:
+    return [cell["failure"]] if cell["failure"] else report_warnings.warnings(cell)
 
 
 def cells(run: record.Record, png: bytes) -> str:
