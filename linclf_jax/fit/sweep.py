@@ -226,16 +226,12 @@ def inverse_strength(lane: Lane) -> float | None:
     )
 
 
+# Every choice that makes a setting is a column of its row: two settings that differ in
+# what is none would be averaged as repeats of one.
 _STATIC_COLUMNS = (
-    *(
-        "features",
-        "preprocessing",
-        "optimizer",
-        "schedule",
-        "loss",
-        "batch_size",
-        "epochs",
-    ),
+    *("features", "preprocessing", "optimizer", "schedule", "loss"),
+    *("batch_size", "epochs", "keep", "gradient", "precision"),
+    *("num_classes", "smoothed"),
 )
 
 
