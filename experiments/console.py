@@ -90,7 +90,7 @@ def _ranking(
 
 def _answer(selected: Mapping[str, Any]) -> list[str]:
     """What was chosen, how well it did, and how that was measured."""
-    row, tied = selected["row"], selected["ties"]
+    row, tied, by = selected["row"], selected["ties"], selected["selected_by"]
     settings = ", ".join(f"{k} {number(v)}" for k, v in results.settings(row).items())
     who = f"lane {selected['lane']}"
     repeats = selected["repeats"]
@@ -112,7 +112,11 @@ def _answer(selected: Mapping[str, Any]) -> list[str]:
         f"  validation  {validation}",
         *([f"  optimism    {flattery}"] if flattery else []),
         f"  test        {test_line(selected['test'])}",
-        *([f"  tied with   {report_answer.ties(tied)}"] if tied else []),
+        *(
+            [f"  tied        for the best {by}: {report_answer.ties(tied)}"]
+            if tied
+            else []
+        ),
     ]
 
 

@@ -92,7 +92,7 @@ class Config(DataFlags):
         "JSON, or the path of a file of it, with several grids; each overrides flags "
         'that are swept: {"grids": [{"optimizer": "lars", "learning_rate": [1, 3]}]}.',
     )
-    select_by: str = flag("val_loss", one_of(results.CRITERIA))
+    select_by: str = flag("val_loss", one_of(results.LANE_CRITERIA))
     choice: str = flag(
         "min",
         f"The best, or the strongest l2 within its error. {one_of(selection.RULES)}",

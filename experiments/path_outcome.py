@@ -20,8 +20,9 @@ from experiments import problem as problem_lib
 from experiments.path_problem import Problem
 from linclf_jax import regularization
 from linclf_jax.fit import path as path_lib
-from linclf_jax.fit import verdicts
-from linclf_jax.fit.path import Choices, CrossValidation
+from linclf_jax.fit import path_choice, selection, verdicts
+from linclf_jax.fit.path import CrossValidation
+from linclf_jax.fit.path_choice import Choices
 from linclf_jax.fit.settings import Static
 from linclf_jax.runs import (
     directory,
@@ -62,7 +63,7 @@ def finish(
     found_rows = rows(problem, found)
     directory.write_rows(folder / "results.jsonl", found_rows)
     directory.write_arrays(folder / "history.npz", history(found))
-    choices = path_lib.choose(found)
+    choices = path_lib.choose(found, problem.config.select_by)
     place = getattr(choices, problem.config.choice)
     dataset = problem.dataset
     static = Static(num_classes=len(dataset.class_names))
@@ -126,6 +127,9 @@ def _row(
         "train_accuracy": found.train.accuracy[at],
         "val_loss": found.validation.loss[at] if is_fold else None,
         "val_accuracy": found.validation.accuracy[at] if is_fold else None,
+        "val_loss_calibrated": (
+            found.validation.loss_calibrated[at] if is_fold else None
+        ),
         "steps": info.newton_steps,
         "objective": info.objective,
         "gap": info.gap,
@@ -147,6 +151,8 @@ def history(found: CrossValidation) -> dict[str, np.ndarray]:
             "loo_loss": found.loss.mean,
             "loo_se": found.loss.standard_error,
             "loo_accuracy": found.accuracy.mean,
+            "loo_loss_calibrated": found.loss_calibrated.mean,
+            "loo_loss_calibrated_se": found.loss_calibrated.standard_error,
         }
     else:
         held_out = {
@@ -156,10 +162,14 @@ def history(found: CrossValidation) -> dict[str, np.ndarray]:
             "val_accuracy": found.validation.accuracy,
             "val_accuracy_mean": found.accuracy.mean,
             "val_accuracy_se": found.accuracy.standard_error,
+            "val_loss_calibrated": found.validation.loss_calibrated,
+            "val_loss_calibrated_mean": found.loss_calibrated.mean,
+            "val_loss_calibrated_se": found.loss_calibrated.standard_error,
         }
     return {
         "l2s": found.l2,
         **held_out,
+        "temperature": found.rows.temperature,
         "coefficients": np.asarray(found.params.W, np.float32),
         "newton_steps": found.info.newton_steps,
         "products": found.info.products,
@@ -172,7 +182,7 @@ def describe(
 ) -> dict[str, Any]:
     """Returns what ``selected.json`` says before the test: the choice, and why."""
     rule, num_rows = problem.config.choice, len(problem.labels)
-    held_out = problem.held_out
+    held_out, by = problem.held_out, problem.config.select_by
 
     def told(place: int) -> dict[str, Any]:
         l2 = float(found.l2[place])
@@ -182,17 +192,20 @@ def describe(
             "loss": found.loss.mean[place],
             "standard_error": found.loss.standard_error[place],
             "accuracy": found.accuracy.mean[place],
+            "loss_calibrated": found.loss_calibrated.mean[place],
+            "temperature": found.rows.temperature[place],
         }
 
     place = getattr(choices, rule)
     eligible = path_lib.ended_well(found.info).all(axis=1)
     return {
         "lane": (place + 1) * found.info.status.shape[1] - 1,
-        "selected_by": "val_loss" if problem.folds is not None else "loo_loss",
+        "selected_by": by if problem.folds is not None else by.replace("val", "loo"),
         "l2": told(place)["l2"],
         "C": told(place)["C"],
         "choice": rule,
-        "reason": _reason(problem, told(choices.min)),
+        "reason": _reason(problem, found, choices),
+        "ties": found.l2[list(choices.ties)],
         "minimum": told(choices.min),
         "one_standard_error": told(choices.one_standard_error),
         "validation": {
@@ -202,9 +215,12 @@ def describe(
             "duplicates": problem.duplicates._asdict(),
         },
         "optimism": validated.flattery(
-            found.rows.loss[eligible][:, held_out],
-            found.rows.right[eligible][:, held_out],
-            by="val_loss",
+            *(
+                values[eligible][:, held_out]
+                for values in (found.rows.loss, found.rows.right)
+            ),
+            by=by,
+            calibrated=found.rows.calibrated[eligible][:, held_out],
         ),
         "warnings": list(warnings(problem, found, choices)),
         "fits": found.info.status.size,
@@ -213,17 +229,18 @@ def describe(
     }
 
 
-def _reason(problem: Problem, best: dict[str, Any]) -> str:
-    by = "estimated leave-one-out loss"
+def _reason(problem: Problem, found: CrossValidation, choices: Choices) -> str:
+    by = problem.config.select_by
+    what = f"estimated leave-one-out {path_choice.NAMES[by]}"
     if problem.folds is not None:
-        by = f"mean loss over {problem.config.folds} folds"
-    value = f"{best['loss']:.4f}"
-    if problem.config.choice == "min":
-        return f"the lowest {by}, {value}, of {len(problem.l2s)} penalties"
-    error = f"{best['standard_error']:.4f}"
-    return (
-        f"the strongest of {len(problem.l2s)} penalties whose {by} is within one "
-        f"standard error, {error}, of the lowest, {value}"
+        what = f"mean {path_choice.NAMES[by]} over {problem.config.folds} folds"
+    return path_choice.reason(
+        choices,
+        *(float(array[choices.min]) for array in path_lib.criterion(found, by)),
+        by=by,
+        what=what,
+        rule=problem.config.choice,
+        count=len(problem.l2s),
     )
 
 
@@ -264,10 +281,12 @@ def summary(outcome: Outcome) -> str:
     """Returns what is printed at the end."""
     folder, _, selected, seconds = outcome
     columns = ["choice", "l2", "C", "loss", "standard_error", "accuracy"]
+    if selected["selected_by"].endswith("calibrated"):
+        columns.append("loss_calibrated")
     both = [
         {"choice": rule, **selected[name]}
         for rule, name in zip(
-            Choices._fields, ("minimum", "one_standard_error"), strict=True
+            selection.RULES, ("minimum", "one_standard_error"), strict=True
         )
     ]
     flattery = report_validation.flattery(selected)

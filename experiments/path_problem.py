@@ -12,13 +12,12 @@ from experiments.data_flags import DataFlags
 from experiments.fields import flag, one_of
 from experiments.flags import IN_PLACE_OF_L2
 from linclf_jax import folds as folds_lib
-from linclf_jax import validation
+from linclf_jax import results, validation
 from linclf_jax.data import datasets, preprocessing
 from linclf_jax.data.datasets import Dataset
 from linclf_jax.data.duplicates import Counts
 from linclf_jax.data.preprocessing import Preprocessing
-from linclf_jax.fit import newton, settings, space
-from linclf_jax.fit.path import Choices
+from linclf_jax.fit import newton, selection, settings, space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +38,10 @@ class Config(DataFlags):
     loo: bool = flag(
         False, "Approximate leave-one-out, from one fit a penalty; --folds is not used."
     )
-    choice: str = flag("min", one_of(Choices._fields))
+    select_by: str = flag(
+        "val_loss", f"On rows that are held out. {one_of(results.CRITERIA)}"
+    )
+    choice: str = flag("min", one_of(selection.RULES))
     tol: float = flag(1e-6, "Relative duality gap of every fit.")
     max_newton: int = flag(100, "Newton steps of a fit.")
     out_dir: str | None = flag(None, "The run folder; a new one in runs/ if unset.")
@@ -88,11 +90,8 @@ def prepare(config: Config) -> Problem:
     """
     penalties_lib.validate(config.l2, config.C)
     newton.check_limits(config.tol, config.max_newton)
-    if config.choice not in Choices._fields:
-        raise ValueError(
-            f"--choice is {config.choice!r}; expected one of "
-            f"{', '.join(Choices._fields)}"
-        )
+    results.validate_criterion(config.select_by)
+    selection.validate_rule(config.choice)
     validation.validate_seed(config.split_seed, name="--split_seed")
     dataset = data_flags.load(config)
     x, labels, _ = datasets.joined(dataset.train, dataset.validation)

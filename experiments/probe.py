@@ -4,10 +4,11 @@
         --test_features=test.npy --test_labels=test_y.npy
 
 solves softmax regression exactly over 45 penalties and five folds, chooses by held-out
-loss, and tests the chosen classifier once. ``--val_features`` and ``--val_labels`` take
-the place of the folds. ``--features=NAME=FOLDER,NAME=FOLDER`` compares several sets on
-the same test rows, ``--protocol`` names the way of a paper, ``--shots=1,5,10,25`` asks
-how far a few rows of each class go, with mean and spread over ``--seeds`` draws.
+loss, each penalty at the best temperature of its logits, and tests the chosen
+classifier once. ``--val_features`` and ``--val_labels`` take the place of the folds.
+``--features=NAME=FOLDER,NAME=FOLDER`` compares several sets on the same test rows,
+``--protocol`` names the way of a paper, ``--shots=1,5,10,25`` asks how far a few rows
+of each class go, with mean and spread over ``--seeds`` draws.
 
 ``probe_outcome`` says what the run folder holds.
 """

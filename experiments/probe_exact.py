@@ -11,10 +11,10 @@ import numpy as np
 from experiments import probe_fits, probe_flags, probe_scores
 from experiments.probe_fits import Chosen, Path, Rows, Table
 from experiments.probe_problem import Found, Problem
-from experiments.probe_scores import RowScores
+from experiments.probe_scores import HeldOut
 from experiments.probe_sources import FeatureSet
-from linclf_jax import regularization, results
-from linclf_jax.fit import continuation, selection
+from linclf_jax import regularization
+from linclf_jax.fit import continuation, path_choice
 from linclf_jax.fit import path as path_lib
 
 
@@ -48,6 +48,8 @@ def find(problem: Problem, features: FeatureSet) -> Found:
         "val_loss": path.scores.loss.mean.T,
         "val_loss_se": path.scores.loss.standard_error.T,
         "val_accuracy": path.scores.accuracy.mean.T,
+        "val_loss_calibrated": path.scores.loss_calibrated.mean.T,
+        "val_loss_calibrated_se": path.scores.loss_calibrated.standard_error.T,
     }
     return Found(rows + last, history, fits)
 
@@ -74,29 +76,30 @@ def follow(problem: Problem, table: Table) -> tuple[Rows, Path]:
     rows, known, held_out = [], [], []
     for l2, params, info in points:
         values = probe_scores.row_scores(params, table.x, table.labels)
+        scaled = probe_scores.calibrated(params, table.x, table.labels, table.contests)
         scores = probe_scores.compare(
-            values, params, l2, table.x, table.labels, table.contests
+            values, scaled, params, l2, table.x, table.labels, table.contests
         )
         known.append((scores, info))
         if not problem.protocol.shots:
-            held_out.append(probe_scores.held_out(values, table.contests[0]))
+            held_out.append(probe_scores.held_out(values, scaled[0], table.contests[0]))
         every = np.full(len(lanes), l2)
         rows += probe_fits.rows(problem, table, lanes, every, values, info, scores)
     scores, info = jax.tree.map(lambda *leaves: np.stack(leaves), *known)
     return rows, Path(l2s, scores, info, _stacked(held_out))
 
 
-def _stacked(held_out: list[RowScores]) -> RowScores | None:
+def _stacked(held_out: list[HeldOut]) -> HeldOut | None:
     if not held_out:
         return None
     # In single precision: of every row at every penalty.
-    return RowScores(
+    return HeldOut(
         *(np.stack(each).astype(np.float32) for each in zip(*held_out, strict=True))
     )
 
 
 def choose(problem: Problem, table: Table, path: Path, number: int) -> Chosen:
-    """Returns the best penalty on held-out rows, the strongest of equally good ones.
+    """Returns the best penalty on held-out rows.
 
     Args:
         problem: The rule and the criterion are used.
@@ -114,23 +117,29 @@ def choose(problem: Problem, table: Table, path: Path, number: int) -> Chosen:
         )
         return Chosen(l2, None, "scikit-learn's C = 1: one row a class spares none")
     own = [lane.contest == number for lane in probe_scores.lanes(table.contests)]
-    good = path_lib.ended_well(path.info)[:, own].all(axis=1)
-    sign, _ = results.CRITERIA[by]
-    score = path.scores.loss if by == "val_loss" else path.scores.accuracy
-    cost = sign * score.mean[:, number]
-    usable = np.flatnonzero(good & np.isfinite(cost))
-    if not usable.size:
+    score = getattr(path.scores, by.removeprefix("val_"))
+    choices = path_choice.choose(
+        score.mean[:, number],
+        score.standard_error[:, number],
+        by=by,
+        losses=path.scores.loss.mean[:, number],
+        l2s=path.l2,
+        eligible=path_lib.ended_well(path.info)[:, own].all(axis=1),
+    )
+    if choices is None:
         statuses = ", ".join(sorted(set(path.info.status[:, own].ravel().tolist())))
         raise ValueError(
             f"no penalty has a finite {by} and fits that ended well: they are "
             f"{statuses}; expected one: try larger ones, or allow more steps"
         )
-    place = int(usable[np.argmin(cost[usable])])
-    many = f"{len(path.l2)} penalties" if len(path.l2) > 1 else "one penalty"
-    lowest = f"{selection.WORDS[sign]} {by}, {score.mean[place, number]:.4f}"
-    if problem.config.choice == "min":
-        return Chosen(float(path.l2[place]), place, f"the {lowest}, of {many}")
-    error = score.standard_error[place, number]
-    place = int(usable[np.argmax(cost[usable] <= cost[place] + error)])
-    reason = f"the strongest of {many} within one standard error, {error:.4f}, of the"
-    return Chosen(float(path.l2[place]), place, f"{reason} {lowest}")
+    reason = path_choice.reason(
+        choices,
+        *(array[choices.min, number] for array in score[1:]),
+        by=by,
+        what=by,
+        rule=problem.config.choice,
+        count=len(path.l2),
+    )
+    place = getattr(choices, problem.config.choice)
+    ties = tuple(path.l2[list(choices.ties)].tolist())
+    return Chosen(float(path.l2[place]), place, reason, ties)

@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments import probe_scores, validated
 from experiments.probe_problem import Fit, Problem
-from experiments.probe_scores import Contest, Lane, RowScores, Scores
+from experiments.probe_scores import Contest, HeldOut, Lane, RowScores, Scores
 from linclf_jax import metrics, regularization
 from linclf_jax import params as params_lib
 from linclf_jax.fit import leave_one_out, newton, verdicts
@@ -41,7 +41,7 @@ class Path(NamedTuple):
     l2: np.ndarray  # (K,)
     scores: Scores  # (K, L) and (K, G) each
     info: Info  # (K, L) each
-    held_out: RowScores | None  # (K, M) each, of a contest of all rows
+    held_out: HeldOut | None  # (K, M) each, of a contest of all rows
 
 
 class Chosen(NamedTuple):
@@ -50,6 +50,7 @@ class Chosen(NamedTuple):
     l2: float
     place: int | None  # in the path; None where nothing could be compared
     reason: str
+    ties: tuple[float, ...] = ()  # other penalties with exactly the best score
 
 
 def solve(
@@ -97,6 +98,7 @@ def solve(
                 num_rows=int(lanes[own[-1]].seen.sum()),
                 reason=choice.reason,
                 validation=_validation(problem, contest, path, choice, number),
+                ties=choice.ties,
                 logits=logits,
                 labels=labels,
                 warnings=tuple(warnings(problem, path, choice)),
@@ -145,6 +147,9 @@ def rows(
                 "train_accuracy": right[at, lane.seen].mean(),
                 "val_loss": scores.loss.lanes[at] if scores else None,
                 "val_accuracy": scores.accuracy.lanes[at] if scores else None,
+                "val_loss_calibrated": (
+                    scores.loss_calibrated.lanes[at] if scores else None
+                ),
                 "steps": info.newton_steps[at],
                 "objective": info.objective[at],
                 "gap": info.gap[at],
@@ -215,14 +220,16 @@ def _validation(
     """Returns how the chosen penalty did on rows that its fits did not see."""
     if chosen.place is None:
         names = ("held_out", "loss", "standard_error", "accuracy", "accuracy_interval")
-        return {name: None for name in (*names, "size", "optimism")}
-    (loss, accuracy), at = path.scores, (chosen.place, number)
+        others = ("loss_calibrated", "size", "optimism")
+        return {name: None for name in (*names, *others)}
+    (loss, accuracy, calibrated), at = path.scores, (chosen.place, number)
     left_out = contest.held_out == probe_scores.LEAVE_ONE_OUT
     size = int((contest.rows if left_out else contest.unseen.any(axis=0)).sum())
     return {
         "held_out": contest.held_out,
         "loss": loss.mean[at],
         "standard_error": loss.standard_error[at],
+        "loss_calibrated": calibrated.mean[at],
         "accuracy": accuracy.mean[at],
         "accuracy_interval": metrics.wilson_interval(accuracy.mean[at], size),
         "size": size,
@@ -235,8 +242,10 @@ def _optimism(problem: Problem, path: Path) -> dict[str, Any] | None:
     good = path_lib.ended_well(path.info).all(axis=1)
     if path.held_out is None or problem.config.choice != "min":
         return None
-    loss, right = (value[good] for value in path.held_out)
-    return validated.flattery(loss, right, by=problem.protocol.select_by)
+    loss, right, scaled = (value[good] for value in path.held_out)
+    return validated.flattery(
+        loss, right, by=problem.protocol.select_by, calibrated=scaled
+    )
 
 
 def warnings(problem: Problem, path: Path, chosen: Chosen) -> Iterator[str]:

@@ -13,8 +13,7 @@ from experiments.flags import IN_PLACE_OF_L2
 from experiments.protocols import PROTOCOLS, Protocol
 from linclf_jax import results, validation
 from linclf_jax.data import datasets, preprocessing
-from linclf_jax.fit import newton, settings, space
-from linclf_jax.fit.path import Choices
+from linclf_jax.fit import newton, selection, settings, space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Config(DataFlags):
     l2: space.Axis | None = flag(None, "Penalties: (l2 / 2) ||W||^2, mean loss.")
     C: space.Axis | None = flag(None, IN_PLACE_OF_L2)
     select_by: str | None = flag(None, one_of(results.CRITERIA))
-    choice: str = flag("min", one_of(Choices._fields))
+    choice: str = flag("min", one_of(selection.RULES))
     folds: int = flag(
         5, "Where a protocol deals folds and no validation file is given, at least 2."
     )
@@ -109,11 +108,7 @@ def _check(protocol: Protocol, config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name} is {value}; expected at least 1")
-    if config.choice not in Choices._fields:
-        raise ValueError(
-            f"--choice is {config.choice!r}; expected one of "
-            f"{', '.join(Choices._fields)}"
-        )
+    selection.validate_rule(config.choice)
     results.validate_criterion(protocol.select_by)
     preprocessing.validate(protocol.preprocessing)
     shots_lib.validate(protocol.shots, config.seeds)

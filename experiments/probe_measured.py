@@ -3,6 +3,7 @@
 The test split of a feature set is opened here, once, when every choice is made.
 """
 
+import statistics
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ SCORES = (
     *("calibration_error", "calibration_error_scaled"),
 )
 SETTINGS = ("l2", "C", "learning_rate")
+HELD_OUT = ("loss", "accuracy", "loss_calibrated")  # by ``results.CRITERIA``
 
 
 class Tested(NamedTuple):
@@ -83,6 +85,7 @@ def _run(
         **{name: row.get(name) for name in SETTINGS},
         "lane": row["lane"],
         "reason": fit.reason,
+        "ties": fit.ties,
         "validation": fit.validation,
         "temperature": temperature,
         "test": evaluation.measure(
@@ -149,7 +152,7 @@ def entries(
             "num_features": features.x.shape[1],
             "validation": {
                 "held_out": runs[0]["validation"]["held_out"],
-                **_spreads([run["validation"] for run in runs], ("loss", "accuracy")),
+                **_spreads([run["validation"] for run in runs], HELD_OUT),
                 "duplicates": features.duplicates._asdict(),
             },
             "test": _spreads([run["test"] for run in runs], SCORES),
@@ -189,18 +192,24 @@ def comparisons(tested: Mapping[str, Tested]) -> list[Json]:
 
 
 def best(described: list[Json], by: str) -> int:
-    """Returns the place of the entry that did best on held-out rows, the first of ties.
+    """Returns the place of the entry that did best on held-out rows.
 
-    One of which nothing was held out comes last.
+    One of which nothing was held out comes last. Ties are broken as
+    ``results.ranking`` says, by the mean penalty over seeds.
 
     Args:
         described: All entries.
-        by: ``val_loss`` or ``val_accuracy``.
+        by: A name in ``results.CRITERIA``.
     """
-    name, (sign, _) = by.removeprefix("val_"), results.CRITERIA[by]
 
-    def cost(entry: Json) -> float:
+    def mean(entry: Json, name: str) -> float:
         found = entry["validation"][name]
-        return np.inf if found is None else sign * found["mean"]
+        return np.inf if found is None else found["mean"]
 
-    return int(np.argmin([cost(entry) for entry in described]))
+    name, sign = by.removeprefix("val_"), results.CRITERIA[by]
+    costs = [sign * mean(entry, name) for entry in described]
+    return results.ranking(
+        costs,  # what is not finite, -inf too, comes last
+        [mean(entry, "loss") for entry in described],
+        [statistics.fmean(r["l2"] or 0.0 for r in e["runs"]) for e in described],
+    )[0]

@@ -4,7 +4,7 @@
 
     protocol      name, source, sets (every value in force, by name), overridden (the
                   names of those that a flag gave), changed (sentences)
-    selected_by   val_loss or val_accuracy
+    selected_by   val_loss, val_accuracy or val_loss_calibrated, see docs/selection.md
     choice        min or one_standard_error
     entries       a list, one for each feature set and number of shots:
       features      name of the set
@@ -14,9 +14,10 @@
       num_features
       validation    how settings were compared: held_out ("folds", "validation",
                     "leave_one_out", or null where there was no choice), and mean, sd
-                    and count over seeds of loss and accuracy, and duplicates: rows of
-                    size that are held out and equal to one that trains then, and
-                    another_label, those of which no equal has the same label
+                    and count over seeds of loss, accuracy and loss_calibrated, and
+                    duplicates: rows of size that are held out and equal to one that
+                    trains then, and another_label, those of which no equal has the
+                    same label
       test          mean, sd and count over seeds of accuracy, top5_accuracy,
                     mean_per_class_recall, nll, calibration_error, and
                     calibration_error_scaled; sd is null of a single one
@@ -26,8 +27,11 @@
         learning_rate null where the fit is exact
         lane          the row of results.jsonl that is this classifier
         reason        why this setting
-        validation    loss, standard_error (of the loss), accuracy, accuracy_interval,
-                      size, held_out, and optimism: see ``validated.flattery``
+        ties          a list of what has exactly the best score too: penalties, or the
+                      lanes of results.jsonl that were trained
+        validation    loss, standard_error (of the loss), loss_calibrated, accuracy,
+                      accuracy_interval, size, held_out, and optimism: see
+                      ``validated.flattery``
         temperature   fitted on held-out rows
         test          what ``evaluation.measure`` returns: size, accuracy,
                       accuracy_interval, top5_accuracy, mean_per_class_recall, nll,
@@ -50,8 +54,9 @@
 ``fold`` (null of a fit whose classifier is tested, or without folds), ``stage``
 ("choice", or "final" for a fit whose classifier is tested) and, besides, the columns
 of a path or of a sweep. ``history.npz`` has, where fits are exact, for each set NAME
-``NAME.l2s (G, K)``, ``NAME.val_loss``, ``NAME.val_loss_se`` and ``NAME.val_accuracy``
-``(G, K)``, for G choices (shots, then seeds) of one of K penalties, the largest first;
+``NAME.l2s (G, K)``, ``NAME.val_loss``, ``NAME.val_loss_se``, ``NAME.val_accuracy``,
+``NAME.val_loss_calibrated`` and ``NAME.val_loss_calibrated_se`` ``(G, K)``, for G
+choices (shots, then seeds) of one of K penalties, the largest first;
 where they are trained ``NAME.learning_rate (L,)`` and the curves ``NAME.train_loss``,
 ``NAME.val_loss``, ``NAME.val_accuracy (L, E)``. ``splits.npz`` has ``NAME.index (N,)``,
 the rows but the test's, by their number in the files, ``NAME.fold (N,)``, the fold

@@ -35,6 +35,8 @@ class Fit(NamedTuple):
     logits: np.ndarray | None  # (M, C) of held-out rows, by fits that did not see them
     labels: np.ndarray | None  # (M,) of those
     warnings: tuple[str, ...]
+    # What ties with the best on held-out rows: penalties, or lanes that were trained.
+    ties: tuple[float, ...] = ()
 
 
 class Found(NamedTuple):

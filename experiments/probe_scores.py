@@ -53,6 +53,14 @@ class RowScores(NamedTuple):
     right: np.ndarray  # (L, N), 0 or 1
 
 
+class HeldOut(NamedTuple):
+    """How a contest of all rows fares with each row that a lane holds out."""
+
+    loss: np.ndarray  # (M,)
+    right: np.ndarray  # (M,), 0 or 1
+    calibrated: np.ndarray  # (M,), the loss at the best temperature of them all
+
+
 class Score(NamedTuple):
     """A mean over rows that fits did not see; float64 NumPy arrays."""
 
@@ -66,6 +74,7 @@ class Scores(NamedTuple):
 
     loss: Score
     accuracy: Score
+    loss_calibrated: Score
 
 
 def arrange(problem: Problem, features: FeatureSet) -> tuple[Contest, ...]:
@@ -109,8 +118,39 @@ def lanes(contests: Sequence[Contest]) -> list[Lane]:
     ]
 
 
+def calibrated(
+    params: Params, x: np.ndarray, labels: np.ndarray, contests: Sequence[Contest]
+) -> list[np.ndarray]:
+    """Returns the losses of held-out rows at the best temperature of each contest.
+
+    Args:
+        params: ``W (L, D, C)``, ``b (L, C)``, of ``lanes(contests)``.
+        x: ``(N, D)``.
+        labels: ``(N,)``.
+        contests: G contests.
+
+    Returns:
+        ``(N,)`` float64 for each contest, NaN of rows that no lane holds out.
+    """
+    found, first = [], 0
+    for contest in contests:
+        rows = contest.unseen.any(axis=0)
+        losses_of = np.full(len(labels), np.nan)
+        if rows.any():
+            own = slice(first, first + len(contest.unseen))
+            alone = Params(params.W[own], params.b[own])
+            scores = held_out_lib.out_of_fold(
+                alone, x[rows], labels[rows], contest.unseen[:, rows]
+            )
+            losses_of[rows] = scores.calibrated
+        found.append(losses_of)
+        first += len(contest.unseen)
+    return found
+
+
 def compare(
     values: RowScores,
+    calibrated: Sequence[np.ndarray],
     params: Params,
     l2: float,
     x: np.ndarray,
@@ -121,22 +161,24 @@ def compare(
 
     Args:
         values: Of all rows, ``(L, N)`` each.
+        calibrated: ``(N,)`` of each contest, from the function of that name.
         params: ``W (L, D, C)``, ``b (L, C)``, of ``lanes(contests)``.
         l2: The penalty.
         x: ``(N, D)``.
         labels: ``(N,)``.
         contests: G contests.
     """
-    parts: tuple[list[Score], list[Score]] = ([], [])
+    parts: tuple[list[Score], ...] = ([], [], [])
     first = 0
-    for contest in contests:
+    for contest, scaled in zip(contests, calibrated, strict=True):
         last = first + len(contest.unseen)
         if contest.held_out == LEAVE_ONE_OUT:
             lane = Params(params.W[first:last], params.b[first:last])
             rows = contest.rows
             found = _left_out(lane, x[rows], labels[rows], l2)
         else:
-            found = [_score(value[first:last], contest) for value in values]
+            each = (*(value[first:last] for value in values), [scaled] * (last - first))
+            found = [_score(value, contest) for value in each]
         for part, score in zip(parts, found, strict=True):
             part.append(score)
         first = last
@@ -145,11 +187,12 @@ def compare(
     )
 
 
-def held_out(values: RowScores, contest: Contest) -> RowScores:
+def held_out(values: RowScores, calibrated: np.ndarray, contest: Contest) -> HeldOut:
     """Returns what a contest of all rows gives to each row that a lane holds out.
 
     Args:
         values: Of its lanes, ``(F, N)`` each.
+        calibrated: ``(N,)``, of the contest.
         contest: With folds or a validation split.
 
     Returns:
@@ -157,7 +200,8 @@ def held_out(values: RowScores, contest: Contest) -> RowScores:
     """
     lane = contest.unseen.argmax(axis=0)
     rows = np.flatnonzero(contest.unseen.any(axis=0))
-    return RowScores(*(value[lane[rows], rows] for value in values))
+    loss, right = (value[lane[rows], rows] for value in values)
+    return HeldOut(loss, right, calibrated[rows])
 
 
 def row_scores(params: Params, x: np.ndarray, labels: np.ndarray) -> RowScores:
@@ -209,7 +253,7 @@ def _spared(
     return FOLDS, rows, unseen
 
 
-def _score(values: np.ndarray, contest: Contest) -> Score:
+def _score(values: Sequence[np.ndarray], contest: Contest) -> Score:
     if contest.held_out is None:
         return Score(*np.full((3, 1), np.nan))
     each = [value[rows] for value, rows in zip(values, contest.unseen, strict=True)]
@@ -221,14 +265,18 @@ def _score(values: np.ndarray, contest: Contest) -> Score:
 
 def _left_out(
     lane: Params, x: np.ndarray, labels: np.ndarray, l2: float
-) -> tuple[Score, Score]:
+) -> tuple[Score, Score, Score]:
     if l2 == 0:
         unknown = Score(*np.full((3, 1), np.nan))
-        return unknown, unknown
+        return unknown, unknown, unknown
     found = leave_one_out.approximate(lane, x, labels, np.array([l2]))
     share = found.accuracy
     spread = np.sqrt(share * (1 - share) / (len(labels) - 1))
+    every = np.ones(len(labels), bool)
+    _, scaled = held_out_lib.calibrated(found.logits[0], labels, found.losses[0], every)
+    mean, error = held_out_lib.curve(scaled[None])
     return (
         Score(found.loss, found.loss, found.standard_error),
         Score(share, share, spread),
+        Score(mean, mean, error),
     )

@@ -10,12 +10,20 @@ import numpy as np
 
 from experiments import probe_flags, probe_scores, validated
 from experiments.probe_problem import Fit, Found, Problem
-from experiments.probe_scores import RowScores
+from experiments.probe_scores import HeldOut
 from experiments.probe_sources import NOT_HELD_OUT, FeatureSet
 from experiments.protocols import Training
 from linclf_jax import metrics
 from linclf_jax import params as params_lib
-from linclf_jax.fit import execution, optimizers, selection, settings, space, sweep
+from linclf_jax.fit import (
+    execution,
+    held_out,
+    optimizers,
+    selection,
+    settings,
+    space,
+    sweep,
+)
 from linclf_jax.fit.execution import Output
 from linclf_jax.fit.selection import Choice
 from linclf_jax.fit.settings import Static
@@ -47,22 +55,38 @@ def find(problem: Problem, features: FeatureSet) -> Found:
     tile = arrange(problem, features)
     output = train(tile, data)
     names = {"shots": None, "seed": SEED, "fold": None, "stage": "final"}
-    rows = [{**row, **names} for row in sweep.make_rows(tile, output)]
     arrays = sweep.make_arrays(tile, output)
     stack = Params(jnp.asarray(arrays["W"]), jnp.asarray(arrays["b"]))
+    values = _held_out(stack, data)
+    means = np.mean(values.calibrated, axis=1)
+    rows = [
+        {**row, "val_loss_calibrated": mean, **names}
+        for row, mean in zip(sweep.make_rows(tile, output), means, strict=True)
+    ]
     rates = [lane.hparams.learning_rate for lane in tile.lanes]
     curves = {name: arrays[name] for name in record.CURVES}
     return Found(
         [formats.plain(row) for row in rows],
         {"learning_rate": np.array(rates), **curves},
-        (_chosen(problem, rows, stack, data),),
+        (_chosen(problem, rows, stack, data, values),),
     )
 
 
-def _chosen(problem: Problem, rows: Rows, stack: Params, data: Data) -> Fit:
+def _held_out(stack: Params, data: Data) -> HeldOut:
+    """Returns how all lanes fare with each validation row, ``(L, M)`` each."""
+    x, labels = np.asarray(data.val_x), np.asarray(data.val_labels)
+    loss, right = probe_scores.row_scores(stack, x, labels)
+    every = np.ones((1, len(labels)), bool)
+    lanes = (Params(W[None], b[None]) for W, b in zip(*stack, strict=True))
+    scaled = [held_out.out_of_fold(lane, x, labels, every).calibrated for lane in lanes]
+    return HeldOut(loss, right, np.stack(scaled))
+
+
+def _chosen(
+    problem: Problem, rows: Rows, stack: Params, data: Data, values: HeldOut
+) -> Fit:
     """Returns the best lane on the validation rows."""
     labels = np.asarray(data.val_labels)
-    values = probe_scores.row_scores(stack, np.asarray(data.val_x), labels)
     choice = _choose(problem, rows, values)
     lane = choice.rows[0]["lane"]
     params = jax.tree.map(lambda array: array[lane], stack)
@@ -75,6 +99,7 @@ def _chosen(problem: Problem, rows: Rows, stack: Params, data: Data) -> Fit:
         logits=np.asarray(params_lib.logits(params, data.val_x, precision="highest")),
         labels=labels,
         warnings=(*choice.warnings, *_short(problem, rows[lane]["steps"])),
+        ties=choice.ties,
     )
 
 
@@ -136,9 +161,10 @@ def train(tile: Tile, data: Data) -> Output:
     return output
 
 
-def _choose(problem: Problem, rows: Rows, values: RowScores) -> Choice:
+def _choose(problem: Problem, rows: Rows, values: HeldOut) -> Choice:
     by = problem.protocol.select_by
-    each = values.loss if by == "val_loss" else values.right
+    names = {"val_accuracy": "right", "val_loss_calibrated": "calibrated"}
+    each = getattr(values, names.get(by, "loss"))
     errors = np.std(each, axis=1, ddof=1) / np.sqrt(each.shape[1])
     return selection.choose(
         rows, by=by, rule=problem.config.choice, errors=dict(enumerate(errors.tolist()))
@@ -146,16 +172,18 @@ def _choose(problem: Problem, rows: Rows, values: RowScores) -> Choice:
 
 
 def _validation(
-    problem: Problem, rows: Rows, values: RowScores, lane: int
+    problem: Problem, rows: Rows, values: HeldOut, lane: int
 ) -> dict[str, Any]:
     good = [row["lane"] for row in rows if row["status"] == "ok"]
     size, accuracy = values.loss.shape[1], rows[lane]["val_accuracy"]
     by, optimism = problem.protocol.select_by, None
     if problem.config.choice == "min":
-        optimism = validated.flattery(values.loss[good], values.right[good], by=by)
+        loss, right, scaled = (each[good] for each in values)
+        optimism = validated.flattery(loss, right, by=by, calibrated=scaled)
     return {
         "held_out": probe_scores.VALIDATION,
         "loss": rows[lane]["val_loss"],
+        "loss_calibrated": rows[lane]["val_loss_calibrated"],
         "standard_error": np.std(values.loss[lane], ddof=1) / np.sqrt(size),
         "accuracy": accuracy,
         "accuracy_interval": metrics.wilson_interval(accuracy, size),

@@ -148,7 +148,7 @@ def better(candidates: Sequence[float | None], by: str) -> float | None:
         candidates: Scores; None stands for none.
         by: A name in ``results.CRITERIA``, which says what better means.
     """
-    sign, _ = results.CRITERIA[by]
+    sign = results.CRITERIA[by]
     known = [score for score in candidates if score is not None]
     return min(known, key=lambda score: sign * score, default=None)
 

@@ -98,7 +98,7 @@ def validate(config: Config) -> None:
     _validate_lists(config)
     _validate_numbers(config)
     _validate_shards(config)
-    results.validate_criterion(config.select_by)
+    _validate_criterion(config.select_by)
     selection.validate_rule(config.choice)
     _validate_table(config.table)
     for flag, seeds in (
@@ -219,6 +219,17 @@ def _validate_numbers(config: Config) -> None:
     if not (number or config.devices == "all"):
         raise ValueError(
             f"--devices is {config.devices!r}; expected a number of at least 1, or all"
+        )
+
+
+def _validate_criterion(by: str) -> None:
+    results.validate_criterion(by)
+    if by not in results.LANE_CRITERIA:
+        raise ValueError(
+            f"--select_by is {by!r}, which takes the logits of all validation rows, "
+            "and a sweep keeps none; expected one of "
+            f"{', '.join(results.LANE_CRITERIA)}; experiments.path and "
+            "experiments.probe go by it"
         )
 
 

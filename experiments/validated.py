@@ -100,26 +100,38 @@ def standard_errors(found: Validated, by: str) -> dict[int, float]:
     }
 
 
-def flattery(loss: np.ndarray, right: np.ndarray, *, by: str) -> dict[str, Any] | None:
+def flattery(
+    loss: np.ndarray,
+    right: np.ndarray,
+    *,
+    by: str,
+    calibrated: np.ndarray | None = None,
+) -> dict[str, Any] | None:
     """Returns what ``selected.json`` says of how much the best setting flatters itself.
 
     Args:
         loss: ``(S, M)``, of each setting on each row.
         right: ``(S, M)``, whether the row is right, or how often over seeds.
-        by: What the best is the best by: a name that ends in ``loss`` or ``accuracy``.
+        by: What the best is the best by, a name in ``results.CRITERIA``.
+        calibrated: ``(S, M)``, the loss at the best temperature of each setting, where
+            ``by`` is that.
 
     Returns:
         How much the accuracy of the best falls, and its loss rises, on rows that chose
         nothing; None where there was nothing to choose.
     """
-    lowest = by.endswith("loss")
-    scores = loss if lowest else right
+    lowest = results.CRITERIA[by] > 0
+    scores = right if not lowest else loss if calibrated is None else calibrated
     usable = np.isfinite(loss).all(axis=1)  # a class that a fold had all rows of
     count, size = int(usable.sum()), scores.shape[1]
     if count < 2 or size < 2:
         return None
     if count < len(scores):
         scores, loss, right = scores[usable], loss[usable], right[usable]
+    if by == "val_accuracy":
+        # The estimate takes the first of equal means: here, too, the lower loss.
+        order = np.argsort(np.mean(loss, axis=1, dtype=np.float64), kind="stable")
+        scores, loss, right = scores[order], loss[order], right[order]
     accuracy = optimism.estimate(scores, right, lowest=lowest)
     in_loss = optimism.estimate(scores, loss, lowest=lowest)
     return {

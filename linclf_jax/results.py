@@ -14,13 +14,21 @@ Row = Mapping[str, Any]
 RETIRED = "retired"  # the status of a lane that successive halving took out
 REPEATS = ("seed", "fold")  # what lanes of one setting differ in
 SCORES = ("val_loss", "val_accuracy", "train_loss", "train_accuracy")
+# What comes of an exact fit besides: its certificate, its cost, and the held-out loss
+# once one temperature has calibrated all logits.
+_EXACT = (
+    *("objective", "gap", "relative_gap", "gradient_norm", "products"),
+    *("val_loss_calibrated", "temperature"),
+)
 # What came out of a lane, or tells repeats apart; all other columns are its settings.
 # C says the same as l2, in a unit that depends on how many rows a fold leaves.
 OUTCOMES = frozenset(
-    {*SCORES, *REPEATS, "lane", "status", "reason", "epoch", "steps", "C"}
+    {*SCORES, *_EXACT, *REPEATS, "lane", "status", "reason", "epoch", "steps", "C"}
 )
-# What lanes can be ordered by, the sign under which less is better, the tie-breaker.
-CRITERIA = {"val_loss": (1, "val_accuracy"), "val_accuracy": (-1, "val_loss")}
+# What a selection goes by, with the sign under which less is better.
+CRITERIA = {"val_loss": 1, "val_accuracy": -1, "val_loss_calibrated": 1}
+# Those that the rows of a sweep hold: the third takes the logits of all rows.
+LANE_CRITERIA = ("val_loss", "val_accuracy")
 
 
 class Spread(NamedTuple):
@@ -56,39 +64,65 @@ def varying(rows: Sequence[Row], also: Collection[str] = ()) -> list[str]:
     names = [name for name in columns if name not in OUTCOMES or name in also]
     names += ["seed", "fold"]
     values = {name: {row.get(name) for row in rows} - {None} for name in names}
-    return [name for name in names if len(values[name]) > 1]
+    differing = [name for name in names if len(values[name]) > 1]
+    if "label_smoothing" in differing:  # which says more than whether there is any
+        differing = [name for name in differing if name != "smoothed"]
+    return differing
 
 
-def validate_criterion(by: str) -> None:
-    """Checks what lanes are to be ordered by.
+def validate_criterion(by: str, *, name: str = "--select_by") -> None:
+    """Checks what a selection is to go by.
 
     Args:
         by: A name in ``CRITERIA``.
+        name: What the caller calls it.
 
     Raises:
         ValueError: It is another word; with the names allowed.
     """
     if by not in CRITERIA:
-        raise ValueError(
-            f"--select_by is {by!r}; expected one of {', '.join(CRITERIA)}"
-        )
+        raise ValueError(f"{name} is {by!r}; expected one of {', '.join(CRITERIA)}")
 
 
 def order(rows: Sequence[Row], by: str) -> tuple[str, ...]:
-    """Returns what rows are ordered by: a criterion, and the other one if it compares.
+    """Returns the scores that rows are ordered by: a criterion, and what breaks ties.
 
-    Values of different losses do not, not even to break a tie.
+    That is the held-out loss, unless it is the criterion itself. Values of different
+    losses do not compare, not even to break a tie.
 
     Args:
         rows: One per lane.
-        by: ``val_loss`` or ``val_accuracy``.
+        by: A name in ``CRITERIA``.
 
     Raises:
         ValueError: ``by`` is another word.
     """
     validate_criterion(by)
     several = len({row.get("loss") for row in rows}) > 1
-    return (by,) if several else (by, CRITERIA[by][1])
+    return (by,) if several or by == "val_loss" else (by, "val_loss")
+
+
+def ranking(
+    costs: Sequence[float], losses: Sequence[float], l2s: Sequence[float]
+) -> list[int]:
+    """Returns the places of settings, the best first: the one rule for all selections.
+
+    The lowest cost is the best. Of equal costs it is the lower held-out loss, of equal
+    losses too the stronger penalty, and of equal penalties the first. What is not
+    finite is worse than any number.
+
+    Args:
+        costs: Of each setting, less is better.
+        losses: The held-out log-loss of each, all of one kind or all equal.
+        l2s: The penalty of each.
+
+    >>> ranking([0.1, 0.1, 0.1, 0.2], [0.5, 0.4, 0.4, 0.3], [1.0, 0.1, 0.2, 0.0])
+    [2, 1, 0, 3]
+    """
+    return sorted(
+        range(len(costs)),
+        key=lambda i: (_cost(costs[i], 1), _cost(losses[i], 1), -l2s[i], i),
+    )
 
 
 def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
@@ -96,19 +130,16 @@ def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
 
     Args:
         rows: One per lane.
-        by: ``val_loss`` or ``val_accuracy``; what else is in ``order`` breaks ties,
-            then the lane number does. A score that is not finite is worse than any
-            other.
+        by: A name in ``CRITERIA``. Ties are broken as in ``ranking``, the first being
+            the lowest lane number.
 
     Raises:
         ValueError: ``by`` is another word.
     """
-    names = order(rows, by)
-
-    def key(row: Row) -> tuple[float, ...]:
-        return (*(_cost(row[name], CRITERIA[name][0]) for name in names), row["lane"])
-
-    return sorted((row for row in rows if row["status"] == "ok"), key=key)
+    good = sorted(
+        ([row] for row in rows if row["status"] == "ok"), key=lambda g: g[0]["lane"]
+    )
+    return [row for (row,) in _ranked(good, order(rows, by))]
 
 
 def rank_settings(rows: Sequence[Row], *, by: str) -> list[list[Row]]:
@@ -120,9 +151,8 @@ def rank_settings(rows: Sequence[Row], *, by: str) -> list[list[Row]]:
 
     Args:
         rows: One per lane; their order does not matter.
-        by: As for ``rank``: means of what else is in ``order`` break ties, then the
-            lowest lane number does. A mean with a score that is not finite is worse
-            than any other.
+        by: As for ``rank``, of the means. A mean with a score that is not finite is
+            worse than any other.
 
     Returns:
         The lanes of each setting, by their number.
@@ -134,12 +164,8 @@ def rank_settings(rows: Sequence[Row], *, by: str) -> list[list[Row]]:
     groups: dict[frozenset, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["lane"]):
         groups.setdefault(frozenset(settings(row).items()), []).append(row)
-
-    def key(group: list[Row]) -> tuple[float, ...]:
-        return (*(_mean_cost(group, name) for name in names), group[0]["lane"])
-
-    good = (g for g in groups.values() if all(row["status"] == "ok" for row in g))
-    return sorted(good, key=key)
+    good = [g for g in groups.values() if all(row["status"] == "ok" for row in g)]
+    return _ranked(good, names)
 
 
 def spread(rows: Sequence[Row], name: str) -> Spread:
@@ -178,6 +204,15 @@ def retired(rows: Sequence[Row]) -> list[int]:
     return [row["lane"] for row in rows if row["status"] == RETIRED]
 
 
+def _ranked(groups: Sequence[list[Row]], names: Sequence[str]) -> list[list[Row]]:
+    """Returns groups of repeats, sorted by their lanes, the best first."""
+    costs, losses = (
+        [_mean_cost(group, name) for group in groups] for name in (names[0], names[-1])
+    )
+    l2s = [group[0].get("l2") or 0.0 for group in groups]
+    return [groups[i] for i in ranking(costs, losses, l2s)]
+
+
 def _cost(score: float | None, sign: int) -> float:
     return math.inf if score is None or not math.isfinite(score) else sign * score
 
@@ -185,5 +220,5 @@ def _cost(score: float | None, sign: int) -> float:
 def _mean_cost(rows: Sequence[Row], name: str) -> float:
     # fsum rounds once, so that the order of the rows moves no bit and breaks no tie;
     # divided first, large losses have a finite sum.
-    sign = CRITERIA[name][0]
+    sign = CRITERIA[name]
     return math.fsum(_cost(row[name], sign) / len(rows) for row in rows)

@@ -45,9 +45,10 @@ def test_the_replay_command_is_words_of_a_shell(folder):
 
 def test_ties_are_one_line():
     assert not [line for line in summary() if "tied" in line]
-    assert "  tied with   lane 3" in summary(ties=[3])
+    assert "  tied        for the best val_loss: lane 3" in summary(ties=[3])
     (line,) = [line for line in summary(ties=[*range(1, 12)]) if "tied" in line]
-    assert line == "  tied with   11 lanes, first 1, 2, 3, 4, 5"
+    what = "  tied        for the best val_loss: "
+    assert line == f"{what}11 lanes, first 1, 2, 3, 4, 5"
 
 
 def test_one_lane_has_no_ranking():

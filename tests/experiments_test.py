@@ -98,7 +98,7 @@ def test_seeds_make_different_runs(finished):
     assert scores[0] != scores[1]
 
 
-@pytest.mark.parametrize("by", results.CRITERIA)
+@pytest.mark.parametrize("by", results.LANE_CRITERIA)
 def test_the_choice_follows_its_criterion(by, finished, tmp_path):
     chosen = again(tmp_path / by, select_by=by).selected
     assert chosen["lane"] == results.rank(finished.rows, by=by)[0]["lane"]
@@ -107,7 +107,9 @@ def test_the_choice_follows_its_criterion(by, finished, tmp_path):
 
 def test_the_two_criteria_differ_here(finished):
     """Or the test above would show nothing."""
-    winners = {results.rank(finished.rows, by=by)[0]["lane"] for by in results.CRITERIA}
+    winners = {
+        results.rank(finished.rows, by=by)[0]["lane"] for by in results.LANE_CRITERIA
+    }
     assert len(winners) == 2
 
 

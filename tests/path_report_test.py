@@ -116,6 +116,7 @@ def make_run(
     }
     selected = {
         **{"l2": l2s[place], "choice": rule, "reason": "the lowest mean loss"},
+        "selected_by": "val_loss",
         **dict(zip(path_record.RULES, choices, strict=True)),
         **{"warnings": list(warnings), "row": rows[(place + 1) * (folds + 1) - 1]},
         **{"test": make_test_metrics(len(names)), "fits": len(rows), "tol": 1e-6},

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from linclf_jax import calibration, losses, params, regularization
 from linclf_jax import folds as folds_lib
 from linclf_jax.fit import certificate, continuation, held_out, path, verdicts
-from linclf_jax.fit.held_out import Curve, RowScores, Scores
+from linclf_jax.fit.held_out import Curve, FoldScores, RowScores, Scores
 from linclf_jax.params import Params
 
 L2S = (1e-3, 1.0, 1e-2)  # in no order
@@ -128,7 +128,9 @@ def test_the_last_lane_is_fitted_to_all_rows(iris, validated):
 def test_curves_are_means_with_standard_errors_over_folds(validated):
     found, _ = validated
     for curve, scores in zip(
-        (found.loss, found.accuracy), found.validation, strict=True
+        (found.loss, found.accuracy, found.loss_calibrated),
+        found.validation,
+        strict=True,
     ):
         assert scores.shape == (3, 3)
         np.testing.assert_allclose(curve.mean, scores.mean(axis=1), rtol=1e-15)
@@ -307,7 +309,7 @@ def from_scikit_learn(coef, intercept) -> Params:
     return Params(W[None], b[None] - np.mean(b))
 
 
-def made(l2, loss, error, status=verdicts.CONVERGED):
+def made(l2, loss, error, status=verdicts.CONVERGED, **others):
     """A cross-validation of which only what a choice looks at is there."""
     count = len(l2)
     empty = np.empty((count, 0))
@@ -315,22 +317,28 @@ def made(l2, loss, error, status=verdicts.CONVERGED):
     statuses[:, 0] = status  # a single bad lane is enough
     info = verdicts.Info(*[np.zeros((count, 2))] * 6, statuses)
     curve = Curve(np.array(loss), np.array(error))
-    scores = Scores(empty, empty)
-    rows = RowScores(empty, empty, np.empty(count))
-    fits = Params(empty, empty), info
-    every = np.ones(0, bool)
+    curves = {name: curve for name in ("loss", "accuracy", "loss_calibrated")}
+    for name, values in others.items():
+        curves[name] = Curve(np.array(values), np.array(error))
     return path.CrossValidation(
-        np.array(l2), *fits, scores, scores, curve, curve, rows, every
+        np.array(l2),
+        Params(empty, empty),
+        info,
+        Scores(empty, empty),
+        FoldScores(empty, empty, empty),
+        **curves,
+        rows=RowScores(empty, empty, np.empty(count), empty),
+        held_out=np.ones(0, bool),
     )
 
 
 def test_the_strongest_penalty_within_one_standard_error_is_the_second_choice():
     l2 = [1e-3, 1e-2, 1e-1, 1.0]
     found = made(l2, [0.5, 0.30, 0.33, 0.36], [0.9, 0.05, 0.01, 0.9])
-    assert path.choose(found) == (1, 2)
+    assert path.choose(found)[:2] == (1, 2)
     found = made(l2[::-1], [0.36, 0.33, 0.30, 0.5], [0.9, 0.01, 0.05, 0.9])
-    assert path.choose(found) == (2, 1)
-    assert path.choose(made(l2, [0.5, 0.3, 0.3, 0.3], [0.0] * 4)) == (3, 3)
+    assert path.choose(found)[:2] == (2, 1)
+    assert path.choose(made(l2, [0.5, 0.3, 0.3, 0.3], [0.0] * 4))[:2] == (3, 3)
 
 
 @pytest.mark.parametrize(
@@ -339,9 +347,9 @@ def test_the_strongest_penalty_within_one_standard_error_is_the_second_choice():
 def test_a_fit_that_did_not_end_well_is_never_chosen(status):
     good = verdicts.STALLED
     found = made([0.1, 1.0], [0.1, 0.5], [1.0, 1.0], status=[status, good])
-    assert path.choose(found) == (1, 1)
+    assert path.choose(found)[:2] == (1, 1)
     found = made([0.1, 1.0], [0.5, 0.1], [1.0, 1.0], status=[good, status])
-    assert path.choose(found) == (0, 0)
+    assert path.choose(found)[:2] == (0, 0)
     with pytest.raises(ValueError, match=f"fits that are converged, {status};"):
         path.choose(made([1.0], [0.1], [0.1], status=[status]))
 

@@ -19,7 +19,7 @@ ROWS = [
 
 @pytest.mark.parametrize(
     ("by", "order"),
-    [("val_loss", [2, 0, 1, 4, 5]), ("val_accuracy", [2, 1, 4, 5, 0])],
+    [("val_loss", [0, 2, 1, 4, 5]), ("val_accuracy", [2, 1, 4, 5, 0])],
 )
 def test_best_first_with_ties_broken_and_only_those_that_ended_well(by, order):
     assert [row["lane"] for row in results.rank(ROWS, by=by)] == order

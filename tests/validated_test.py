@@ -176,7 +176,7 @@ def test_a_class_without_rows_leaves_settings_that_can_still_be_compared():
     rng = np.random.default_rng(0)
     loss, right = rng.random((3, 40)), rng.random((3, 40)) < 0.5
     loss[1, 7] = np.inf
-    found = validated.flattery(loss, right, by="loo_loss")
+    found = validated.flattery(loss, right, by="val_loss")
     assert found == validated.flattery(loss[[0, 2]], right[[0, 2]], by="val_loss")
     assert found["settings"] == 2
     assert validated.flattery(loss[:2], right[:2], by="val_loss") is None

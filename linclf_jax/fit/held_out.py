@@ -23,6 +23,14 @@ class Scores(NamedTuple):
     accuracy: np.ndarray  # share of right predictions
 
 
+class FoldScores(NamedTuple):
+    """How fits do on the rows that they held out; float64 NumPy arrays of one shape."""
+
+    loss: np.ndarray  # mean, without the penalty
+    accuracy: np.ndarray  # share of right predictions
+    loss_calibrated: np.ndarray  # mean, of all logits divided by one temperature
+
+
 class RowScores(NamedTuple):
     """How each row fares with a fit that has not seen it; NumPy arrays."""
 
@@ -31,6 +39,7 @@ class RowScores(NamedTuple):
     # (), what the logits of all rows are to be divided by for calibrated probabilities;
     # NaN where a class was absent from a fit, so that its rows have a probability of 0.
     temperature: np.ndarray
+    calibrated: np.ndarray  # (N,) float64, the loss of the logits so divided
 
 
 class Curve(NamedTuple):
@@ -191,41 +200,57 @@ def out_of_fold(
     logits = np.full((len(labels), bias.shape[1]), np.nan)
     for fold, rows in enumerate(unseen):
         logits[rows] = features[rows].astype(np.float64) @ weights[fold] + bias[fold]
-    with jax.enable_x64(True):
-        loss = np.asarray(_losses(jnp.asarray(logits), jnp.asarray(labels, jnp.int32)))
+    loss = _row_losses(logits, labels)
     right = (np.argmax(logits, axis=1) == labels) & ~np.isnan(loss)
     held = unseen.any(axis=0)
-    scale = temperature(logits[held], labels[held], loss[held])
-    return RowScores(loss, right, scale)
+    return RowScores(loss, right, *calibrated(logits, labels, loss, held))
+
+
+def calibrated(
+    logits: np.ndarray, labels: np.ndarray, loss: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the temperature of out-of-sample logits, and the losses at it.
+
+    One temperature serves all rows, whichever fit held them out, as it serves the
+    classifier of all rows that is made of them.
+
+    Args:
+        logits: ``(N, C)`` float64, of fits that have not seen the row.
+        labels: ``(N,)`` integers in ``0..C-1``.
+        loss: ``(N,)``, of the logits as they are.
+        rows: ``(N,)`` boolean, those that some fit did not see.
+
+    Returns:
+        () and ``(N,)``, float64. Where a loss of the rows is not finite no temperature
+        mends it: NaN, and the losses as they are.
+    """
+    scaled = np.array(loss, np.float64)
+    if not np.isfinite(loss[rows]).all():
+        return np.asarray(np.nan), scaled
+    scale = calibration.fit_temperature(logits[rows], labels[rows])
+    scaled[rows] = _row_losses(logits[rows] / scale, labels[rows])
+    return np.asarray(scale), scaled
+
+
+def _row_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):
+        return np.asarray(_losses(jnp.asarray(logits), jnp.asarray(labels, jnp.int32)))
 
 
 _losses = jax.jit(losses.softmax_cross_entropy)
 
 
-def temperature(logits: np.ndarray, labels: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Returns what calibrates out-of-sample logits, (), float64.
-
-    Args:
-        logits: ``(N, C)``, of fits that have not seen the row.
-        labels: ``(N,)`` integers in ``0..C-1``.
-        loss: ``(N,)``; where one of them is not finite, the temperature is NaN.
-    """
-    known = np.isfinite(loss).all()
-    found = calibration.fit_temperature(logits, labels) if known else np.nan
-    return np.asarray(found, np.float64)
-
-
-def fold_means(rows: RowScores, unseen: np.ndarray) -> Scores:
+def fold_means(rows: RowScores, unseen: np.ndarray) -> FoldScores:
     """Returns the mean scores of each fold on the rows that it holds out, ``(F,)``.
 
     Args:
         rows: From ``out_of_fold``.
         unseen: ``(F, N)`` boolean, at least one row for each fold.
     """
-    return Scores(
+    return FoldScores(
         *(
             np.array([np.mean(values[held]) for held in unseen])
-            for values in (rows.loss, rows.right)
+            for values in (rows.loss, rows.right, rows.calibrated)
         )
     )
 

@@ -16,9 +16,11 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.fit import continuation, held_out, verdicts
+from linclf_jax import results
+from linclf_jax.fit import continuation, held_out, path_choice, verdicts
 from linclf_jax.fit import leave_one_out as loo_lib
-from linclf_jax.fit.held_out import Curve, RowScores, Scores
+from linclf_jax.fit.held_out import Curve, FoldScores, RowScores, Scores
+from linclf_jax.fit.path_choice import Choices
 from linclf_jax.fit.verdicts import Info
 from linclf_jax.params import Params
 
@@ -40,18 +42,12 @@ class CrossValidation(NamedTuple):
     params: Params  # W (K, D, C), b (K, C), fitted to all rows
     info: Info  # (K, F + 1) each; the last lane is the fit to all rows
     train: Scores  # (K, F + 1) each, on the rows of the fit
-    validation: Scores  # (K, F) each, on the rows that the fold held out
+    validation: FoldScores  # (K, F) each, on the rows that the fold held out
     loss: Curve  # of the loss on held-out rows
     accuracy: Curve
-    rows: RowScores  # loss and right (K, N), temperature (K,)
+    loss_calibrated: Curve  # of the loss once one temperature divides all logits
+    rows: RowScores  # loss, right and calibrated (K, N), temperature (K,)
     held_out: np.ndarray  # (N,) boolean, rows that some fit did not see
-
-
-class Choices(NamedTuple):
-    """Where in a path its best penalties are, by rule."""
-
-    min: int  # the lowest mean loss
-    one_standard_error: int  # the strongest that is no more than its error above that
 
 
 def path(
@@ -221,10 +217,8 @@ def leave_one_out(
         params = jax.tree.map(lambda array: np.asarray(array[0]), point.params)
         train = held_out.train_scores(point, x, labels, seen)
         loss = np.where(left_out, estimate.losses[0], np.nan)
-        scale = held_out.temperature(
-            estimate.logits[0][left_out], labels[left_out], loss[left_out]
-        )
-        rows = RowScores(loss, estimate.right[0], scale)
+        scaled = held_out.calibrated(estimate.logits[0], labels, loss, left_out)
+        rows = RowScores(loss, estimate.right[0], *scaled)
         measured.append((params, point.info, train, estimate, rows))
     params, info, train, estimate, rows = _in_order(l2s, measured)
     share = estimate.accuracy[:, 0]
@@ -234,43 +228,59 @@ def leave_one_out(
         params,
         info,
         train,
-        Scores(*(np.empty((len(share), 0)) for _ in Scores._fields)),
+        FoldScores(*(np.empty((len(share), 0)) for _ in FoldScores._fields)),
         Curve(estimate.loss[:, 0], estimate.standard_error[:, 0]),
         Curve(share, deviation / np.sqrt(max(left_out.sum() - 1, 1))),
+        held_out.curve(rows.calibrated[:, left_out]),
         rows,
         left_out,
     )
 
 
-def choose(found: CrossValidation) -> Choices:
-    """Returns the penalties of lowest loss and of the one-standard-error rule.
+def choose(found: CrossValidation, by: str = "val_loss") -> Choices:
+    """Returns the best penalty and that of the one-standard-error rule.
 
-    Where several penalties do equally well, the strongest is taken. A penalty of which
-    a fit has not ended well cannot be chosen.
+    Ties are broken as ``results.ranking`` says. A penalty of which a fit has not ended
+    well cannot be chosen.
 
     Args:
         found: The measurements.
+        by: ``val_loss``, ``val_accuracy``, or ``val_loss_calibrated``: the loss at the
+            best temperature of all held-out rows, to which it makes no difference that
+            a strong penalty makes all logits small.
 
     Raises:
-        ValueError: No penalty has a finite loss and fits that all ended well.
+        ValueError: ``by`` is another word, or no penalty has a finite score and fits
+            that all ended well.
     """
-    mean, error = found.loss
-    usable = np.isfinite(mean) & ended_well(found.info).all(axis=1)
-    if not usable.any():
+    curve = criterion(found, by)
+    choices = path_choice.choose(
+        *curve,
+        by=by,
+        losses=found.loss.mean,
+        l2s=found.l2,
+        eligible=ended_well(found.info).all(axis=1),
+    )
+    if choices is None:
         statuses = sorted(set(found.info.status.ravel().tolist()))
         raise ValueError(
-            f"found {np.isfinite(mean).sum()} of {len(mean)} penalties with a finite "
-            f"held-out loss, and fits that are {', '.join(statuses)}; expected a "
-            "penalty with such a loss of which all fits end well: try larger ones, or "
-            "allow more steps"
+            f"found {np.isfinite(curve.mean).sum()} of {len(curve.mean)} penalties "
+            f"with a finite held-out {path_choice.NAMES[by]}, and fits that are "
+            f"{', '.join(statuses)}; expected a penalty with one of which all fits "
+            "end well: try larger ones, or allow more steps"
         )
+    return choices
 
-    def strongest(limit: float) -> int:
-        good = np.flatnonzero(usable & (mean <= limit))
-        return int(good[np.argmax(found.l2[good])])
 
-    best = strongest(np.min(mean[usable]))
-    return Choices(best, strongest(mean[best] + error[best]))
+def criterion(found: CrossValidation, by: str) -> Curve:
+    """Returns the scores that a choice goes by.
+
+    Args:
+        found: The measurements.
+        by: As for ``choose``; a ValueError if it is another word.
+    """
+    results.validate_criterion(by, name="by")
+    return getattr(found, by.removeprefix("val_"))
 
 
 def ended_well(info: Info) -> np.ndarray:

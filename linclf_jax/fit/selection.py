@@ -34,7 +34,8 @@ class Choice(NamedTuple):
     rows: tuple[Row, ...]  # its repeats; the first has the lowest lane number
     reason: str
     repeats: dict[str, results.Spread]  # by criterion
-    ties: tuple[int, ...]  # first lanes of settings with exactly the same two means
+    # First lanes of the other settings whose mean is exactly that of the best one.
+    ties: tuple[int, ...]
     warnings: tuple[str, ...]
     best: int  # first lane of the setting that the rule ``min`` takes
     standard_error: float | None  # of that one's mean; None where the rule is ``min``
@@ -53,7 +54,7 @@ def choose(
 
     Args:
         rows: One per lane.
-        by: ``val_loss`` or ``val_accuracy``.
+        by: A name in ``results.CRITERIA``; ties are broken as ``results.ranking`` says.
         rule: A name in ``RULES``.
         errors: The standard error over validation rows of a setting's mean, by its
             first lane. For ``one_standard_error`` without folds.
@@ -73,14 +74,13 @@ def choose(
     if rule != "min":
         error = _standard_error(first, by, errors or {})
         best = _strongest(ranked, by, error)
-    repeats = {name: results.spread(best, name) for name in results.CRITERIA}
+    known = [name for name in results.CRITERIA if name in best[0]]
+    repeats = {name: results.spread(best, name) for name in known}
+    score = results.spread(first, by).mean
     ties = tuple(
         group[0]["lane"]
         for group in ranked
-        if group is not best
-        and all(
-            results.spread(group, n).mean == repeats[n].mean for n in results.CRITERIA
-        )
+        if group is not first and results.spread(group, by).mean == score
     )
     reason = "the only one"
     if len(rows) > 1:
@@ -133,7 +133,7 @@ def _strongest(ranked: Sequence[list[Row]], by: str, error: float) -> list[Row]:
 
     Of two with one l2, which differ in nothing, there is none: the first is it.
     """
-    sign = results.CRITERIA[by][0]
+    sign = results.CRITERIA[by]
     limit = sign * results.spread(ranked[0], by).mean + error
     like = _besides_strength(ranked[0][0])
     within = [
@@ -153,7 +153,7 @@ def _besides_strength(row: Row) -> dict[str, Any]:
 def _reason(rows: Sequence[Row], ranked: Sequence[list[Row]], by: str) -> str:
     """Returns what makes the first of the ranking the best."""
     best = ranked[0]
-    word = WORDS[results.CRITERIA[by][0]]
+    word = WORDS[results.CRITERIA[by]]
     mean = f"mean {by} over {len(best)} repeats" if len(best) > 1 else by
     # Those that halving retired were compared on the same validation rows.
     compared = [row for row in rows if row["status"] != "diverged"]

@@ -14,7 +14,6 @@ from linclf_jax.runs import (
     report_warnings,
 )
 from linclf_jax.runs import report_markup as markup
-from linclf_jax.runs.path_record import RULES
 from linclf_jax.runs.report_answer import metric, rounded
 
 
@@ -135,26 +134,32 @@ def plus_minus(value: float | None, error: float | None) -> str:
 
 def _rules(run: record.Record) -> str:
     """Both choices side by side."""
-    inverses = path_record.inverses(run)
+    inverses, words = path_record.inverses(run), path_record.rules(run)
+    calibrated = path_record.loss_calibrated(run) is not None
     cells = [
         [
-            RULES[name],
+            words[name],
             rounded(choice["l2"]),
             rounded(inverses[choice["l2"]]),
             plus_minus(choice["loss"], choice["standard_error"]),
             metric(choice["accuracy"]),
+            *([metric(choice["loss_calibrated"])] if calibrated else []),
         ]
         for name, choice in path_record.choices(run).items()
     ]
-    marked = list(RULES).index(path_record.chosen_rule(run))
+    marked = list(words).index(path_record.chosen_rule(run))
     columns = ("rule", "l2", "C", "held-out loss", "held-out accuracy")
+    columns += ("calibrated",) * calibrated
     return markup.section(
         "rules",
         "What each rule chooses",
         markup.table(columns, cells, words=("rule",), marked=marked),
         markup.paragraph(
-            "One standard error: the strongest penalty whose loss is within one "
-            "standard error of the lowest.",
+            "One standard error: the strongest penalty that is within one standard "
+            f"error of {words['minimum']}.",
+            markup.when(
+                calibrated, "Calibrated: held-out loss at the best temperature."
+            ),
             "C is scikit-learn's: 1 / (l2 n) for n rows, of two classes 2 / (l2 n).",
             kind="note",
         ),

@@ -28,7 +28,14 @@ Marks = Mapping[str, float]
 
 
 @figures.style()
-def held_out(l2s: np.ndarray, loss: Curve, accuracy: Curve, marks: Marks) -> Figure:
+def held_out(
+    l2s: np.ndarray,
+    loss: Curve,
+    accuracy: Curve,
+    marks: Marks,
+    *,
+    calibrated: bool = False,
+) -> Figure:
     """Loss and accuracy on rows that were held out, with the choices.
 
     Args:
@@ -36,6 +43,7 @@ def held_out(l2s: np.ndarray, loss: Curve, accuracy: Curve, marks: Marks) -> Fig
         loss: over the penalties.
         accuracy: over the penalties; no panel where nothing of it is known.
         marks: the penalties to mark, by what they are, the chosen one first.
+        calibrated: whether the loss is that at the best temperature of each penalty.
     """
     from matplotlib.figure import Figure
 
@@ -44,7 +52,8 @@ def held_out(l2s: np.ndarray, loss: Curve, accuracy: Curve, marks: Marks) -> Fig
     left, *right = figure.subplots(1, 1 + known, squeeze=False)[0]
     _draw_curve(left, l2s, loss)
     curves.loss_axis(left, *_range(loss))
-    left.set_title("log-loss on held-out rows")
+    scaled = ", calibrated" if calibrated else ""
+    left.set_title(f"log-loss on held-out rows{scaled}")
     l2_axis(left, l2s, marks)
     for axis in right:
         _draw_accuracy(axis, l2s, accuracy)

@@ -22,8 +22,12 @@ REQUIRED = (
     "selected.json",
 )
 CONVERGED = "converged"
-# By their names in selected.json.
-RULES = {"minimum": "the lowest loss", "one_standard_error": "one standard error"}
+RULES = ("minimum", "one_standard_error")  # by their names in selected.json
+_BEST = {
+    "loss": "the lowest loss",
+    "accuracy": "the highest accuracy",
+    "loss_calibrated": "the lowest calibrated loss",
+}
 
 
 class Curve(NamedTuple):
@@ -106,12 +110,42 @@ def accuracy(run: record.Record) -> Curve:
     return _curve(arrays(run), "accuracy")
 
 
+def loss_calibrated(run: record.Record) -> Curve | None:
+    """The log-loss at the best temperature, where the choice went by it.
+
+    Args:
+        run: of a path.
+    """
+    score = criterion(run)
+    return _curve(arrays(run), score) if score == "loss_calibrated" else None
+
+
+def criterion(run: record.Record) -> str:
+    """What the choice went by: loss, accuracy or loss_calibrated.
+
+    Args:
+        run: of a path.
+    """
+    return run.selected_by.split("_", 1)[1]
+
+
+def rules(run: record.Record) -> dict[str, str]:
+    """What each rule takes, in plain text, by the names in ``RULES``.
+
+    Args:
+        run: of a path.
+    """
+    return dict(zip(RULES, (_BEST[criterion(run)], "one standard error"), strict=True))
+
+
 def _curve(history: Mapping[str, np.ndarray], score: str) -> Curve:
     unknown = np.full(len(history["l2s"]), np.nan)
     if "loo_loss" in history:
-        error = history["loo_se"] if score == "loss" else unknown
+        name = "loo_se" if score == "loss" else f"loo_{score}_se"
         return Curve(
-            history.get(f"loo_{score}", unknown), error, unknown[:, None][:, :0]
+            history.get(f"loo_{score}", unknown),
+            history.get(name, unknown),
+            unknown[:, None][:, :0],
         )
     names = f"val_{score}_mean", f"val_{score}_se", f"val_{score}"
     return Curve(*(history[name] for name in names))

@@ -101,10 +101,13 @@ def draw(run: record.Record) -> dict[str, bytes]:
     """
     history, l2s, marks = path_record.arrays(run), path_record.l2s(run), _marks(run)
     names, weights = run.config["data"]["class_names"], history["coefficients"]
-    loss, accuracy = path_record.loss(run), path_record.accuracy(run)
+    accuracy, scaled = path_record.accuracy(run), path_record.loss_calibrated(run)
+    loss = path_record.loss(run) if scaled is None else scaled
     converged = path_record.statuses(run) == path_record.CONVERGED
     drawn = {
-        "held_out": path_figures.held_out(l2s, loss, accuracy, marks),
+        "held_out": path_figures.held_out(
+            l2s, loss, accuracy, marks, calibrated=scaled is not None
+        ),
         "norms": path_figures.norms(l2s, weights, names, marks),
         "work": path_figures.work(l2s, history, converged, run.choice["tol"], marks),
     }
@@ -117,13 +120,14 @@ def draw(run: record.Record) -> dict[str, bytes]:
 def _marks(run: record.Record) -> dict[str, float]:
     """The penalties that the figures mark, the chosen one first."""
     rule, l2 = path_record.chosen_rule(run), run.choice["l2"]
+    words = path_record.rules(run)
     (other,) = set(path_record.RULES) - {rule}
     second = path_record.choices(run)[other]["l2"]
     if second == l2:
         return {f"chosen, by either rule: l2 {figures.short_number(l2)}": l2}
     return {
-        f"chosen, {path_record.RULES[rule]}: l2 {figures.short_number(l2)}": l2,
-        f"{path_record.RULES[other]}: l2 {figures.short_number(second)}": second,
+        f"chosen, {words[rule]}: l2 {figures.short_number(l2)}": l2,
+        f"{words[other]}: l2 {figures.short_number(second)}": second,
     }
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from linclf_jax.runs import path_answer, path_figures, path_record, record
 from linclf_jax.runs import report_markup as markup
-from linclf_jax.runs.path_record import RULES
 from linclf_jax.runs.report_answer import rounded
 
 
@@ -34,6 +33,11 @@ def held_out(run: record.Record, png: bytes) -> str:
                     loo, "Each row's loss is estimated as if it had been left out."
                 ),
                 "Loss is drawn on its logarithm, accuracy on that of the error rate.",
+                markup.when(
+                    path_record.loss_calibrated(run) is not None,
+                    "The loss is that of logits divided by the best temperature of all "
+                    "held-out rows, one for each penalty.",
+                ),
             ),
         ),
     )
@@ -152,7 +156,8 @@ def table(run: record.Record) -> str:
 
 def _rules(run: record.Record, l2: float) -> list[str]:
     choices = path_record.choices(run)
-    return [RULES[name] for name in RULES if choices[name]["l2"] == l2]
+    words = path_record.rules(run)
+    return [words[name] for name in words if choices[name]["l2"] == l2]
 
 
 def _ends(run: record.Record, place: int) -> tuple[str, str, str]:

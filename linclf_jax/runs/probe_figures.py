@@ -99,8 +99,9 @@ def signed(value: float) -> str:
 def _panels(run: record.Record) -> list[Panel]:
     """The held-out loss of each set, where there were several penalties to choose."""
     history, panels = run.history or {}, []
+    score = "val_loss_calibrated" if probe_record.is_calibrated(run) else "val_loss"
     for name in probe_record.sets(run):
-        loss = history.get(f"{name}.val_loss")
+        loss = history.get(f"{name}.{score}")
         l2s = history.get(f"{name}.l2s")
         if loss is None or l2s is None or l2s.shape[1] < 2 or np.isnan(loss).any():
             continue
@@ -110,7 +111,7 @@ def _panels(run: record.Record) -> list[Panel]:
             if entry["features"] == name
             for _ in entry["runs"]
         ]
-        error = history[f"{name}.val_loss_se"]
+        error = history[f"{name}.{score}_se"]
         panels.append(Panel(name, l2s[0], loss, error, labels))
     return panels
 

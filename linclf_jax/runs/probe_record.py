@@ -96,6 +96,15 @@ def sets(run: record.Record) -> list[str]:
     return list(dict.fromkeys(entry["features"] for entry in entries(run)))
 
 
+def is_calibrated(run: record.Record) -> bool:
+    """Whether settings were compared by their loss at the best temperature of each.
+
+    Args:
+        run: of a probe.
+    """
+    return run.selected_by == "val_loss_calibrated"
+
+
 def of_chosen(run: record.Record) -> record.Record:
     """The chosen classifier as a run of its own, of which other pages speak too.
 

@@ -210,17 +210,24 @@ def penalties(run: record.Record, png: bytes) -> str:
         png: the figure.
     """
     draws = any(entry["seed"] is not None for entry in _runs(run))
+    calibrated = probe_record.is_calibrated(run)
+    what = "calibrated loss" if calibrated else "loss"
     return markup.section(
         "penalties",
         "The choice of l2",
         markup.picture(
             png,
-            alt="Loss on held-out rows over l2, a panel for each feature set.",
+            alt=f"The {what} on held-out rows over l2, a panel for each feature set.",
             caption=(
-                "The loss on rows that were held out, with a dot where it is lowest",
+                f"The {what} on rows that were held out, with a dot where it is lowest",
                 "and a line for each draw of the rows."
                 if draws
                 else "and a band of one standard error each way.",
+                markup.when(
+                    calibrated,
+                    "Calibrated is the loss once all logits are divided by one "
+                    "temperature, the best for that penalty.",
+                ),
                 "A dot at an end means that the grid was too narrow.",
             ),
         ),

@@ -98,7 +98,7 @@ def metric(value: float | None) -> str:
 
 
 def ties(lanes: Sequence[int]) -> str:
-    """The lanes that are exactly as good as the chosen one, in plain text.
+    """The lanes whose score is exactly that of the best one, in plain text.
 
     Args:
         lanes: without the chosen one; of many, the first few are named.
@@ -187,7 +187,9 @@ def _choice(run: record.Record, selected: Mapping[str, Any]) -> str:
     tied = selected["ties"]
     return markup.paragraph(
         f"Why this one: {selected['reason'].rstrip('.')}.",
-        markup.when(tied, f"Tied with it: {ties(tied)}."),
+        markup.when(
+            tied, f"Tied for the best {METRICS[run.selected_by]}: {ties(tied)}."
+        ),
         markup.when(selected.get("refit"), REFIT),
         retired(run.rows),
         "The test split was measured once, after the choice.",

@@ -75,7 +75,8 @@ def _section(
 ) -> str:
     columns, cells, marked = table
     order = results.order(run.rows, run.selected_by)
-    by = ", then by ".join([*(report_answer.METRICS[name] for name in order), last])
+    words = [*(report_answer.METRICS[name] for name in order), "the stronger l2", last]
+    by = ", then by ".join(words)
     differing = run.differing
     spread = "Scores are means over the repeats ± their standard deviation."
     note = (
