@@ -25,7 +25,8 @@ class Config(DataFlags):
         (),
         "Several feature sets of the same rows, each as NAME=PATH: a folder with "
         "train_features, train_labels, test_features, test_labels, and val_ too if "
-        "there are, as .npy or .parquet, or one .npz with these names.",
+        "there are, as files of any kind, or one .npz, .safetensors, .h5 or .pt with "
+        r"these names. A comma in PATH is written \,.",
     )
     protocol: str = flag("exact", one_of(PROTOCOLS))
     shots: tuple[int, ...] = flag((), "Rows of each class; all if unset.")

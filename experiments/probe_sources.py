@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from experiments import shots as shots_lib
 from experiments.probe_flags import Config
 from experiments.protocols import Protocol
 from linclf_jax import folds as folds_lib
-from linclf_jax.data import datasets, preprocessing
+from linclf_jax.data import datasets, files, preprocessing
 from linclf_jax.data.datasets import Dataset, Files
 from linclf_jax.data.duplicates import Counts
 from linclf_jax.data.preprocessing import Preprocessing
@@ -22,7 +21,7 @@ from linclf_jax.data.preprocessing import Preprocessing
 NOT_HELD_OUT = folds_lib.NOT_HELD_OUT
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ROLES = ("train", "val", "test")
-_KINDS = (".npy", ".parquet")
+_KINDS = (".npy", ".parquet", ".safetensors", ".csv", ".tsv", ".h5", ".pt")
 
 
 class FeatureSet(NamedTuple):
@@ -82,7 +81,7 @@ def _sources(config: Config) -> dict[str, Files | None]:
         if not separator or not _NAME.fullmatch(name) or name in {"selected", *sources}:
             raise ValueError(
                 f"--features holds {text!r}; expected NAME=PATH with a name of its own "
-                "of letters, digits, dots and dashes"
+                r"of letters, digits, dots and dashes; a comma in PATH is written \,"
             )
         sources[name] = _files(Path(path))
     _check_flags(config)
@@ -108,10 +107,11 @@ def _check_flags(config: Config) -> None:
 def _files(path: Path) -> Files:
     """Returns the files of a feature set by the names that they have."""
     names = [f"{role}_{what}" for role in _ROLES for what in ("features", "labels")]
-    try:
+    if path.is_dir():
         parts = {name: _file(path, name) for name in names}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: {error}; expected a folder or an .npz") from error
+    else:
+        known = files.members(path)
+        parts = {name: f"{path}:{name}" if name in known else None for name in names}
     missing = [
         name
         for name, found in parts.items()
@@ -120,18 +120,15 @@ def _files(path: Path) -> Files:
     if missing:
         raise ValueError(
             f"{path}: {', '.join(missing)} missing; expected a folder with these as "
-            f"{' or '.join(_KINDS)}, or an .npz with arrays of these names"
+            f"{', '.join(_KINDS)}, or an .npz, .safetensors, .h5 or .pt with arrays of "
+            "these names"
         )
     return Files(**parts)
 
 
-def _file(path: Path, stem: str) -> str | None:
-    """Returns a part of a feature set as the readers of files name it."""
-    if path.suffix == ".npz" and path.is_file():
-        with zipfile.ZipFile(path) as archive:
-            found = f"{stem}.npy" in archive.namelist()
-        return f"{path}:{stem}" if found else None
-    parts = [path / f"{stem}{kind}" for kind in _KINDS]
+def _file(folder: Path, stem: str) -> str | None:
+    """Returns a part of a feature set, whatever its format."""
+    parts = [folder / f"{stem}{kind}" for kind in _KINDS]
     return next((str(part) for part in parts if part.is_file()), None)
 
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import h5py
 import numpy as np
 import pytest
 from absl import flags as absl_flags
+from safetensors import numpy as safetensors_numpy
 from scipy import optimize, special, stats
 from sklearn import linear_model, metrics
 
@@ -523,10 +525,24 @@ def test_bad_flags_are_refused_and_leave_nothing(
     assert not (tmp_path / "refused").exists()
 
 
-def test_one_archive_is_as_good_as_a_folder(files, tmp_path):
+def write_h5(path, arrays):
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+
+
+ARCHIVES = {
+    "set.npz": lambda path, arrays: np.savez(path, **arrays),
+    "set.safetensors": lambda path, arrays: safetensors_numpy.save_file(arrays, path),
+    "a,b.h5": write_h5,
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_one_archive_is_as_good_as_a_folder(name, files, tmp_path):
     read = {item.stem: np.load(item) for item in files["val"].glob("*.npy")}
-    np.savez(tmp_path / "set.npz", **read)
-    sets = (f"a={files['val']}", f"b={tmp_path / 'set.npz'}")
+    ARCHIVES[name](tmp_path / name, read)
+    sets = (f"a={files['val']}", f"b={tmp_path / name}")
     problem = probe_problem.prepare(dataclasses.replace(SMALL, features=sets))
     folder, archive = problem.sets
     np.testing.assert_array_equal(folder.x, archive.x)
@@ -534,9 +550,38 @@ def test_one_archive_is_as_good_as_a_folder(files, tmp_path):
     tests = [one.dataset.test.read() for one in problem.sets]
     np.testing.assert_array_equal(tests[0].x, tests[1].x)
     del read["test_labels"]
-    np.savez(tmp_path / "set.npz", **read)
-    with pytest.raises(ValueError, match=r"set\.npz: test_labels missing"):
+    ARCHIVES[name](tmp_path / name, read)
+    with pytest.raises(ValueError, match=f"{name}: test_labels missing"):
         probe_problem.prepare(dataclasses.replace(SMALL, features=sets))
+
+
+def test_a_folder_of_tables(files, tmp_path):
+    for item in files["good"].glob("*_features.npy"):
+        role, x = item.stem.removesuffix("_features"), np.load(item)
+        np.savetxt(tmp_path / f"{role}_features.csv", x, fmt="%.9g", delimiter=",")
+        labels = np.load(files["good"] / f"{role}_labels.npy")
+        np.savetxt(tmp_path / f"{role}_labels.csv", labels, fmt="%d")
+    sets = (f"arrays={files['good']}", f"texts={tmp_path}")
+    problem = probe_problem.prepare(dataclasses.replace(SMALL, features=sets))
+    arrays, texts = problem.sets
+    np.testing.assert_allclose(arrays.x, texts.x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(arrays.labels, texts.labels)
+
+
+def test_a_path_with_a_comma_survives_its_flagfile(files, tmp_path):
+    values = absl_flags.FlagValues()
+    shared_flags.define(Config(), values)
+    values(["probe", r"--features=a=/x/one\,two,b=/y\z"])
+    config = Config(**shared_flags.values(Config, values))
+    assert config.features == ("a=/x/one,two", r"b=/y\z")
+    (tmp_path / "flags.txt").write_text(shared_flags.to_flagfile(config))
+    values = absl_flags.FlagValues()
+    shared_flags.define(Config(), values)
+    lines = (tmp_path / "flags.txt").read_text().splitlines()
+    values(["probe", *lines])
+    assert Config(**shared_flags.values(Config, values)) == config
+    with pytest.raises(ValueError, match=r"'two'; .* a comma in PATH is written \\,"):
+        probe_problem.prepare(dataclasses.replace(SMALL, features=("two",)))
 
 
 def test_sets_of_other_rows_are_refused_at_once(files, tmp_path, monkeypatch):

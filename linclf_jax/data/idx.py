@@ -39,6 +39,25 @@ def peek(path: str | Path) -> tuple[tuple[int, ...], np.dtype]:
         return shape, dtype.newbyteorder("=")
 
 
+def is_one(path: str | Path) -> bool:
+    """Returns whether a file begins as an IDX file does, compressed or not.
+
+    Args:
+        path: The file.
+
+    Raises:
+        BadFileError: It is missing.
+    """
+    try:
+        with door.reading(path, _EXPECTED), door.opened(path) as stream:
+            start = stream.read(4)
+    except BadFileError:
+        if not Path(path).is_file():
+            raise
+        return False
+    return len(start) == 4 and start[:2] == b"\0\0" and start[2] in _TYPES
+
+
 def read(path: str | Path, max_bytes: int | None = None) -> np.ndarray:
     """Returns the array of an IDX file.
 

@@ -8,10 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from linclf_jax.data import door, npy
+from linclf_jax.data import door, members, npy
 from linclf_jax.data.door import BadFileError
 
 _EXPECTED = "an .npz that NumPy wrote"
+
+
+def names(path: str | Path) -> tuple[str, ...]:
+    """Returns the names of all arrays.
+
+    Args:
+        path: The file.
+
+    Raises:
+        BadFileError: It is missing or damaged.
+    """
+    with door.reading(path, _EXPECTED), zipfile.ZipFile(path) as archive:
+        return tuple(_names(archive))
 
 
 def peek(wanted: str, path: str | Path) -> tuple[tuple[int, ...], np.dtype]:
@@ -24,7 +37,7 @@ def peek(wanted: str, path: str | Path) -> tuple[tuple[int, ...], np.dtype]:
     Raises:
         BadFileError: There is no such array, or it is damaged.
     """
-    place, name = _split(path)
+    place, name = members.split(path)
     with door.reading(place, _EXPECTED), zipfile.ZipFile(place) as archive:
         member = _member(archive, name, wanted, place)
         with archive.open(member) as stream:
@@ -44,7 +57,7 @@ def read(wanted: str, path: str | Path, max_bytes: int | None = None) -> np.ndar
     Raises:
         BadFileError: As ``peek``, or the array takes more or is cut short.
     """
-    place, name = _split(path)
+    place, name = members.split(path)
     with door.reading(place, _EXPECTED), zipfile.ZipFile(place) as archive:
         member = _member(archive, name, wanted, place)
         with archive.open(member) as stream:
@@ -63,25 +76,16 @@ def read(wanted: str, path: str | Path, max_bytes: int | None = None) -> np.ndar
     return npy.native(array.reshape(found.shape, order=order))
 
 
-def _split(path: str | Path) -> tuple[Path, str | None]:
-    text = str(path)
-    before, colon, name = text.rpartition(":")
-    named = colon and before.endswith(".npz")
-    return (Path(before), name) if named else (Path(text), None)
+def _names(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    return {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
 
 
 def _member(
     archive: zipfile.ZipFile, name: str | None, wanted: str, path: Path
 ) -> zipfile.ZipInfo:
-    members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
-    if name is None:
-        name = next(iter(members)) if len(members) == 1 else wanted
-    if name not in members:
-        raise BadFileError(
-            f"{path} holds {', '.join(members) or 'nothing'}; expected {name}, or a "
-            f"name after it, {path}:NAME"
-        )
-    found = members[name]
+    known = _names(archive)
+    name = members.pick(known, name, wanted, path)
+    found = known[name]
     if found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise BadFileError(f"{path}: {name} is compressed by {found.compress_type}")
     return found
