@@ -7,6 +7,7 @@ none, they are what the bytes say to a second reader, which is written here.
 import ast
 import gzip
 import io
+import json
 import pickle
 import struct
 import tarfile
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from safetensors import numpy as safetensors_numpy
 
 from linclf_jax.data import cifar, files
 
@@ -62,6 +64,11 @@ def make() -> tuple[Format, ...]:
         Format("test_batch", pickles[1], _folder, _is_batch),
         Format("c.tar", _tar(batch, "w"), _archive, _is_batch),
         Format("c.tar.gz", _tar(batch, "w:gz"), _archive, _equals(_pixels(), _LABELS)),
+        Format("x.csv", _text(), _both, _as_text_says),
+        Format("x.safetensors", _tensors(_X), _both, _as_tensors_say),
+        Format(
+            "brain.safetensors", _tensors(_X.astype(_BRAIN)), _both, _as_tensors_say
+        ),
         *_parquet(),
     )
 
@@ -96,6 +103,17 @@ def _tar(content: bytes, mode: str) -> bytes:
         member.size = len(content)
         archive.addfile(member, io.BytesIO(content))
     return stream.getvalue()
+
+
+def _text() -> bytes:
+    lines = [",".join(["a", "b", '"c"', "d", "label"])]
+    for row, name in zip(_X.tolist(), _NAMES, strict=True):
+        lines.append(",".join([*map(repr, row), f'"{name}"']))
+    return "\n".join(lines).encode()
+
+
+def _tensors(x: np.ndarray) -> bytes:
+    return safetensors_numpy.save({"features": x, "labels": np.arange(len(x)) % 3})
 
 
 def _parquet() -> tuple[Format, ...]:
@@ -165,6 +183,38 @@ def _as_rows_say(content: bytes, found: Arrays) -> bool:
     labels = 1 if len(content) % 3073 == 0 else 2
     rows = np.frombuffer(content, np.uint8).reshape(-1, 3072 + labels)[:, labels:]
     return np.array_equal(found[0].transpose(0, 3, 1, 2).reshape(len(rows), -1), rows)
+
+
+def _as_text_says(content: bytes, found: Arrays) -> bool:
+    """Compares the numbers of lines that are simple enough for a reader of one line."""
+    x, names = found
+    lines = content.decode("utf-8-sig").splitlines()
+    if x.ndim != 2 or not len(names) or not np.isfinite(x).all():
+        return False
+    rows = [line.split(",") for line in lines if line]
+    header = [name.strip().strip('"') for name in rows.pop(0)]
+    simple = len(rows) == len(x) and all(len(row) == len(header) for row in rows)
+    if not simple or content.count(b'"') != _text().count(b'"'):
+        return True
+    names_of_labels = {"label", "labels", "target", "y", ""}
+    places = [k for k, name in enumerate(header) if name not in names_of_labels]
+    expected = [[float(row[k].strip().strip('"')) for k in places] for row in rows]
+    return np.array_equal(x, np.array(expected))
+
+
+def _as_tensors_say(content: bytes, found: Arrays) -> bool:
+    start = 8 + int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8:start])
+    entries.pop("__metadata__", None)
+    entry = entries["features"] if len(entries) > 1 else next(iter(entries.values()))
+    first, last = (start + offset for offset in entry["data_offsets"])
+    kinds = {"F": "f", "I": "i", "U": "u"}
+    dtype = _BRAIN
+    if entry["dtype"] != "BF16":
+        bits = int(entry["dtype"][1:])
+        dtype = np.dtype(f"<{kinds[entry['dtype'][0]]}{bits // 8}")
+    body = np.frombuffer(content[first:last], dtype).reshape(entry["shape"])
+    return np.array_equal(found[0], body)
 
 
 def _is_mapping(_: bytes, found: Arrays) -> bool:

@@ -26,6 +26,7 @@ def test_valid_files_are_right(tmp_path):
         (tmp_path / case.name).unlink()
         names.add(case.name.rpartition(".")[2])
     assert {"npy", "npz", "images", "gz", "bin", "test_batch", "tar"} <= names
+    assert {"csv", "safetensors", "parquet"} <= names
 
 
 def skip_the_end(stream, size, path):

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from experiments import data_flags
 from experiments.data_flags import DataFlags
-from linclf_jax.data import class_names, datasets, files, leakage
+from linclf_jax.data import class_names, datasets, files, leaking_columns
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Files
 
@@ -193,23 +193,23 @@ class TestLeakage:
     )
     def test_columns_that_tell_less_are_features(self, column):
         x = np.column_stack([X, column])
-        assert leakage.row_numbers(x) == []
-        assert leakage.label_columns(x, LABELS) == []
+        assert leaking_columns.row_numbers(x) == []
+        assert leaking_columns.label_columns(x, LABELS) == []
 
     def test_few_rows_may_be_chance(self, tmp_path):
-        labels = np.arange(leakage.FEWEST) % 2
+        labels = np.arange(leaking_columns.FEWEST) % 2
         np.save(tmp_path / "x.npy", np.column_stack([X[: len(labels)], labels])[:-1])
         np.save(tmp_path / "y.npy", labels[:-1])
         assert load(tmp_path / "x.npy", tmp_path / "y.npy").train.x.shape[1] == 4
 
     def test_all_rows_count_not_a_sample_alone(self, monkeypatch):
-        monkeypatch.setattr(leakage, "_SAMPLE", 4)
+        monkeypatch.setattr(leaking_columns, "_SAMPLE", 4)
         x = np.column_stack([LABELS, np.arange(N)])
-        assert leakage.label_columns(x, LABELS) == [0]
-        assert leakage.row_numbers(x) == [1]
+        assert leaking_columns.label_columns(x, LABELS) == [0]
+        assert leaking_columns.row_numbers(x) == [1]
         x[7] += 1
-        assert leakage.label_columns(x, LABELS) == []
-        assert leakage.row_numbers(x) == []
+        assert leaking_columns.label_columns(x, LABELS) == []
+        assert leaking_columns.row_numbers(x) == []
 
     @pytest.mark.parametrize("name", ["digits", "iris", "wine", "breast_cancer"])
     def test_no_bundled_data_is_refused(self, name, tmp_path):

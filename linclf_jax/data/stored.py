@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from linclf_jax.data import files as files_lib
-from linclf_jax.data import leakage, official
+from linclf_jax.data import leaking_columns, official
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.official import Later
 from linclf_jax.data.sources import FileRows, Source
@@ -190,7 +190,7 @@ def _read(
     found = files_lib.read_labels(labels, class_names, options=options)
     x = files_lib.read_features(features, options=options)
     if class_names is None:
-        leakage.check(x, found, features, options)
+        leaking_columns.check(x, found, features, options)
     shape = x.shape[1:] if x.ndim > 2 else None
     rest = None if found.rows is None else FileRows(found.rows, len(x))
     x = x.reshape(len(x), -1)
