@@ -62,13 +62,15 @@ class DataFlags:
 
 def read_options(config: DataFlags) -> ReadOptions:
     """Returns what the flags say of files that these cannot say of themselves."""
+    path = config.class_names
+    names = None if path is None else class_names.read(path)
     return ReadOptions(
         label_column=config.label_column,
         drop_columns=config.drop_columns,
         keep_columns=config.keep_columns,
         label_values=config.label_values,
         ignore_label=config.ignore_label,
-        class_names=config.class_names and class_names.read(config.class_names),
+        class_names=names,
     )
 
 
@@ -104,10 +106,11 @@ def load(config: DataFlags) -> Dataset:
 def _warn_of_columns(config: DataFlags, options: ReadOptions) -> None:
     """Tells which columns are left out that nobody has named."""
     path, labels = config.train_features, config.train_labels
-    if path is None or files.feature_names(path, options) is None:
+    features = None if path is None else files.feature_names(path, options)
+    if path is None or features is None:
         return
     told = {*options.drop_columns, options.label_column}
-    names = {*files.columns(path)} - {*files.feature_names(path, options)} - told
+    names = {*files.columns(path)} - {*features} - told
     if path == labels:
         names -= {*columns.LABELS}
     for name in sorted(names):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from linclf_jax.data import files, tables
+from linclf_jax.data.columns import ReadOptions
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -44,6 +45,74 @@ def test_features_keep_their_dtype(kind, form, tmp_path, monkeypatch):
     assert files.peek_labels(path) == 5
     assert files.read_labels(path).class_names == ("a", "b", "c")
     assert files.read_labels(path).labels.tolist() == [1, 0, 1, 2, 0]
+
+
+def tensors(x, permutation=None):
+    """As Arrow has embeddings: x as it lies in memory, and the order of its axes."""
+    kind = pa.fixed_shape_tensor(
+        pa.from_numpy_dtype(x.dtype), x.shape[1:], permutation=permutation
+    )
+    return pa.ExtensionArray.from_storage(kind, fixed(x.reshape(len(x), -1)))
+
+
+@pytest.mark.parametrize("name", ["features", "embedding", "only_one"])
+@pytest.mark.parametrize("kind", ["f2", "f4", "u1"])
+def test_tensors_of_fixed_shape(name, kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_ROWS", 2)
+    x = X.astype(kind)
+    path = write(tmp_path / "x.parquet", {name: tensors(x), "label": NAMES})
+    found = files.read_features(path)
+    np.testing.assert_array_equal(found, x)
+    assert found.dtype == x.dtype
+    assert files.peek(path) == ((5, 4), x.dtype)
+    assert files.feature_names(path) is None
+    assert files.called(path) == ("0", "1", "2", "3")
+
+
+def test_tensors_of_images_and_in_another_order(tmp_path):
+    images = np.arange(5 * 4 * 2 * 3, dtype=np.uint8).reshape(5, 4, 2, 3)
+    path = write(tmp_path / "x.parquet", {"features": tensors(images)})
+    np.testing.assert_array_equal(files.read_features(path), images)
+    assert files.called(path) is None
+    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    moved = tensors(channels_first, permutation=[1, 2, 0])
+    path = write(tmp_path / "x.parquet", {"features": moved})
+    assert files.peek(path) == ((5, 4, 2, 3), np.uint8)
+    np.testing.assert_array_equal(files.read_features(path), images)
+
+
+@pytest.mark.parametrize("form", ["lists", "tensors"])
+def test_a_list_column_is_known_by_its_name_or_alone(form, tmp_path):
+    rows = tensors(X) if form == "tensors" else list(X)
+    table = {"embedding": rows, "id": np.arange(5), "label": NAMES}
+    path = write(tmp_path / "x.parquet", table)
+    np.testing.assert_array_equal(files.read_features(path), X)
+    path = write(tmp_path / "x.parquet", {"vectors": rows, "id": np.arange(5)})
+    with pytest.raises(ValueError, match=r"column vectors is of .*; expected numbers"):
+        files.read_features(path)
+    options = ReadOptions(drop_columns=("id",))
+    np.testing.assert_array_equal(files.read_features(path, options=options), X)
+    both = {"embedding": rows, "features": tensors(X + 1)}
+    path = write(tmp_path / "x.parquet", both)
+    np.testing.assert_array_equal(files.read_features(path), X + 1)
+    options = ReadOptions(drop_columns=("features", "1"))
+    rest = X[:, [0, 2, 3]]
+    np.testing.assert_array_equal(files.read_features(path, options=options), rest)
+
+
+@pytest.mark.parametrize("first", [None, []])
+def test_a_first_list_that_is_missing_or_empty_is_named(first, tmp_path):
+    kind = pa.list_(pa.float32())
+    rows = pa.array([first, first, *X[2:].tolist()], kind)
+    path = write(tmp_path / "x.parquet", {"features": rows})
+    assert files.peek(path) == ((5, 4), np.float32)
+    message = "2 entries of features are missing, the first in row 0"
+    message = message if first is None else "has 0 features in row 0; expected 4, as in"
+    with pytest.raises(ValueError, match=message):
+        files.read_features(path)
+    path = write(tmp_path / "x.parquet", {"features": pa.array([first] * 5, kind)})
+    with pytest.raises(ValueError, match="all lists of features are missing or empty"):
+        files.read_features(path)
 
 
 def test_columns_of_several_dtypes_take_one_that_holds_all(tmp_path):

@@ -188,12 +188,7 @@ def _layout(file: Any, options: ReadOptions, path: str | Path) -> _Layout:
         )
     kinds = {name: schema.field(name).type for name in found}
     lists = [name for name in found if hasattr(kinds[name], "value_type")]
-    usual = [name for name in lists if name in columns_lib.LISTS]
-    if len(usual) > 1:
-        raise BadFileError(
-            f"{path} has lists in the columns {', '.join(usual)}; expected one of them "
-            f"(--drop_columns={usual[1]} leaves that out)"
-        )
+    usual = [name for name in columns_lib.LISTS if name in lists]
     if usual or lists == [*found]:
         return _layout_of_lists(file, (usual or lists)[0], path)
     for name, kind in kinds.items():

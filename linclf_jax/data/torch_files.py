@@ -73,7 +73,7 @@ def read(wanted: str, path: str | Path, max_bytes: int | None = None) -> np.ndar
 
 def _load(file: Path) -> Any:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise BadFileError(
             f"{file} takes PyTorch, which is not installed: pip install torch, or save "
@@ -91,7 +91,7 @@ def _load(file: Path) -> Any:
 
 
 def _array(found: Any) -> np.ndarray:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     if not isinstance(found, torch.Tensor):
         return np.array(found)
