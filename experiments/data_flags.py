@@ -91,16 +91,35 @@ def load(config: DataFlags) -> Dataset:
         config.dataset, split_seed=config.split_seed, files=paths, options=options
     )
     _warn_of_columns(config, options)
+    _warn_of_places(paths, options)
     constant = datasets.constant_columns(dataset)
     # A pixel that is never lit is nothing to warn of.
     if len(constant) and dataset.image_shape is None:
         print(
             f"Warning: {len(constant)} of {dataset.train.x.shape[1]} columns of "
             f"{config.train_features or dataset.name} are constant in the training "
-            f"rows, the first is column {constant[0]}",
+            f"rows, the first is column {_called(dataset, constant[0])}",
             file=sys.stderr,
         )
     return dataset
+
+
+def _called(dataset: Dataset, column: int) -> str:
+    names = dataset.feature_names
+    return str(column) if names is None else repr(names[column])
+
+
+def _warn_of_places(paths: Files, options: ReadOptions) -> None:
+    """Tells which files cannot be matched by names, where others have them."""
+    given = [path for field, path in paths._asdict().items() if "_features" in field]
+    named = {path: files.feature_names(path, options) for path in given if path}
+    without = [path for path, names in named.items() if names is None]
+    for path in without if len(without) < len(named) else ():
+        print(
+            f"Warning: {path} has no names of features, as other files have: its "
+            "columns are taken in the order in which they stand",
+            file=sys.stderr,
+        )
 
 
 def _warn_of_columns(config: DataFlags, options: ReadOptions) -> None:

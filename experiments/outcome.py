@@ -160,6 +160,7 @@ def _model(decision: Decision, chosen: Chosen, problem: Problem) -> model.Model:
         dataset.class_names,
         static.features,
         dataset.image_shape,
+        dataset.feature_names,
     )
 
 

@@ -82,7 +82,12 @@ def finish(
         "test": measured,
         "test_data": problem_lib.describe_test(test),
     }
-    stored = model.Model(params, problem.scaling, dataset.class_names)
+    stored = model.Model(
+        params,
+        problem.scaling,
+        dataset.class_names,
+        feature_names=dataset.feature_names,
+    )
     model.save(folder / "selected.safetensors", stored)
     exhibits.keep(folder, stored, test, static, dataset.image_shape)
     directory.write_json(folder / "selected.json", selected)

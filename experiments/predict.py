@@ -11,18 +11,20 @@ fields ``class`` and ``probabilities (C,)``, classes in the order of the model. 
 ``runs.csv_text``.
 """
 
+import contextlib
 import dataclasses
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments import flags as shared_flags
-from experiments import launch
+from experiments import folders, launch
 from experiments.fields import flag
-from linclf_jax.data import files
+from linclf_jax.data import feature_names, files
+from linclf_jax.data.columns import ReadOptions
 from linclf_jax.runs import csv_text, directory
 from linclf_jax.runs import model as model_lib
 
@@ -35,6 +37,9 @@ class Config:
     features: str | None = flag(None, "The file of the rows: .npy, .parquet, ...")
     out: str | None = flag(None, "What to write: .npy, .parquet or .csv.")
     probabilities: bool = flag(False, "Write the probability of every class too.")
+    drop_columns: tuple[str, ...] = flag(
+        (), "Columns that are no features, besides those that the run left out."
+    )
     model: str = flag(
         "selected", "Which classifier of the run: the name of a .safetensors in it."
     )
@@ -72,13 +77,30 @@ def run(config: Config) -> Predictions:
     model = read(folder, config.model)
     if config.probabilities:
         require_probabilities(folder)
-    x = files.read_features(str(config.features))
-    try:
-        found = predict(model, x, config.probabilities)
-    except ValueError as error:
-        raise ValueError(f"{config.features}: {error}") from error
+    options = read_options(folder, config.drop_columns)
+    path = str(config.features)
+    names = files.feature_names(path, options)
+    if names is None and model.feature_names is not None:
+        folders.tell(
+            f"Warning: {path} has no names of features, as the model has: its columns "
+            "are taken in the order in which they stand"
+        )
+    with _said_of(path):
+        feature_names.order(names, model.feature_names)  # before the rows are read
+    x = files.read_features(path, options=options)
+    with _said_of(path):
+        found = predict(model, x, config.probabilities, names)
     directory.write_bytes(out, WRITERS[out.suffix](found))
     return found
+
+
+@contextlib.contextmanager
+def _said_of(path: str) -> Iterator[None]:
+    """Puts the name of a file before what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def read(folder: Path, name: str) -> model_lib.Model:
@@ -100,6 +122,21 @@ def read(folder: Path, name: str) -> model_lib.Model:
     return model_lib.load(folder / f"{name}{ENDING}")
 
 
+def read_options(folder: Path, drop_columns: tuple[str, ...] = ()) -> ReadOptions:
+    """Returns which columns are features, as the run that is predicted by was told.
+
+    Args:
+        folder: The run folder.
+        drop_columns: Others that are none.
+    """
+    flags = directory.read_json(folder / directory.CONFIG)["flags"]
+    return ReadOptions(
+        flags.get("label_column"),
+        (*flags.get("drop_columns", ()), *drop_columns),
+        tuple(flags.get("keep_columns", ())),
+    )
+
+
 def require_probabilities(folder: Path) -> None:
     """Refuses a classifier whose scores are no logarithms of probabilities.
 
@@ -119,7 +156,10 @@ def require_probabilities(folder: Path) -> None:
 
 
 def predict(
-    model: model_lib.Model, x: np.ndarray, probabilities: bool = False
+    model: model_lib.Model,
+    x: np.ndarray,
+    probabilities: bool = False,
+    names: Sequence[str] | None = None,
 ) -> Predictions:
     """Returns what a classifier says of rows of raw features.
 
@@ -127,6 +167,7 @@ def predict(
         model: The classifier.
         x: ``(N, D)``, or images ``(N, H, W)`` or ``(N, H, W, 3)``.
         probabilities: Whether to return those too.
+        names: Of the columns, matched with those of the model where it has some.
 
     Raises:
         ValueError: The rows do not fit the classifier, or are not finite.
@@ -136,13 +177,13 @@ def predict(
             f"found images of shape {x.shape[1:]}, expected {model.image_shape}"
         )
     rows = x.reshape(len(x), -1)
-    names = np.array(model.class_names)
+    classes = np.array(model.class_names)
     if not probabilities:
         return Predictions(
-            model.class_names, names[model_lib.predict(model, rows)], None
+            model.class_names, classes[model_lib.predict(model, rows, names)], None
         )
-    found = np.asarray(model_lib.predict_proba(model, rows), np.float32)
-    return Predictions(model.class_names, names[found.argmax(axis=1)], found)
+    found = np.asarray(model_lib.predict_proba(model, rows, names), np.float32)
+    return Predictions(model.class_names, classes[found.argmax(axis=1)], found)
 
 
 def _columns(found: Predictions) -> dict[str, np.ndarray]:

@@ -225,4 +225,10 @@ def _firsts(
         seeds = len(fits) // max(len(problem.protocol.shots), 1)
         for fit in fits[::seeds]:
             params = probe_measured.arrays(fit)
-            yield features, model.Model(params, features.scaling, names)
+            stored = model.Model(
+                params,
+                features.scaling,
+                names,
+                feature_names=features.dataset.feature_names,
+            )
+            yield features, stored

@@ -16,7 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax import validation
-from linclf_jax.data import dealing, duplicates, fingerprints, sources, stored
+from linclf_jax.data import (
+    dealing,
+    duplicates,
+    feature_names,
+    fingerprints,
+    sources,
+    stored,
+)
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.dealing import Lacking
 from linclf_jax.data.images import ImageShape
@@ -131,7 +138,8 @@ def split(
     Args:
         source: The rows; validated here.
         validation_rows: The validation split, if it is not to be dealt: then its share
-            of the source is training rows.
+            of the source is training rows. Its columns are put in the order of the
+            source by their names, if both have names.
         test_rows: The test split, likewise.
         name: What the dataset is called in messages and files.
         split_seed: Seed of the keys, in ``0..2^32-1``.
@@ -142,9 +150,10 @@ def split(
         there are enough; ``lacking`` has the classes where there are not.
 
     Raises:
-        ValueError: Shapes do not match; features are not finite; labels are not
-            integers in ``0..C-1``; a class has no row, or the test split would have
-            none; fractions or seed are out of range.
+        ValueError: Shapes do not match; features are not finite, or have other names
+            than those of the source; labels are not integers in ``0..C-1``; a class has
+            no row, or the test split would have none; fractions or seed are out of
+            range.
     """
     x, labels = _checked(source)
     validation.validate_seed(split_seed, name="split_seed")
@@ -156,12 +165,12 @@ def split(
     dealt = dealing.deal(source, shares, name, split_seed)
     numbers, total = _file_rows(source)
     if validation_rows is not None:
-        rest = _whole(validation_rows, total)
+        rest = _whole(validation_rows, total, source)
         total += _file_rows(validation_rows).total
     else:
         rest = _take(x, labels, numbers, dealt.validation)
     if test_rows is not None:
-        test = Held(test_rows.size, lambda: _whole(test_rows.read(), total))
+        test = Held(test_rows.size, lambda: _whole(test_rows.read(), total, source))
     else:
         test = Held(len(dealt.test), lambda: _take(x, labels, numbers, dealt.test))
     return Dataset(
@@ -234,6 +243,7 @@ def _checked(source: Source) -> tuple[np.ndarray, np.ndarray]:
     names, image = source.feature_names, source.image_shape
     if names is not None and len(names) != x.shape[1]:
         raise ValueError(f"found {len(names)} feature names for {x.shape[1]} columns")
+    feature_names.check(names or ())
     if image is not None and math.prod(image) != x.shape[1]:
         raise ValueError(f"found image shape {image} for {x.shape[1]} columns")
     return x, labels
@@ -247,8 +257,9 @@ def _take(
     return Split(rows, labels[index].astype(np.int32), numbers[index])
 
 
-def _whole(source: Source, start: int) -> Split:
+def _whole(source: Source, start: int, like: Source) -> Split:
     x, labels = _checked(source)
+    x = feature_names.taken(x, source.feature_names, like.feature_names)
     return Split(x, labels.astype(np.int32), start + _file_rows(source).index)
 
 

@@ -8,7 +8,7 @@ import contextlib
 import gzip
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -123,7 +123,9 @@ def memory() -> int:
         return 2**40
 
 
-def check_features(x: np.ndarray, path: str | Path) -> np.ndarray:
+def check_features(
+    x: np.ndarray, path: str | Path, names: Sequence[str] | None = None
+) -> np.ndarray:
     """Returns features if they are rows, or images, of finite numbers.
 
     They are gone through once, a block of rows at a time.
@@ -131,6 +133,7 @@ def check_features(x: np.ndarray, path: str | Path) -> np.ndarray:
     Args:
         x: ``(N, D)``, ``(N, H, W)`` or ``(N, H, W, 3)``.
         path: The file.
+        names: Of the columns, for the message.
 
     Raises:
         BadFileError: Another shape or dtype, or NaN or infinity in some row.
@@ -149,6 +152,8 @@ def check_features(x: np.ndarray, path: str | Path) -> np.ndarray:
             row, column = (int(place) for place in np.argwhere(bad)[0])
             value = np.reshape(block[row], -1)[column]
             first = f"row {start + row}, column {column}, is {value}"
+            if names is not None:
+                first += f", of the feature {names[column]!r}"
     if first is not None:
         raise BadFileError(
             f"{path}: {count} of {x.size} numbers are not finite, the first, in "

@@ -39,7 +39,8 @@ def read_features(
             format; or holds NaN or infinity, with the count and the first place.
     """
     peek(path, options)
-    x = door.check_features(formats.of(path).read(path, max_bytes, options), path)
+    x = formats.of(path).read(path, max_bytes, options)
+    x = door.check_features(x, path, feature_names(path, options))
     rest = _rest(path, x.shape, options)
     return x if rest is None else x[:, rest]
 

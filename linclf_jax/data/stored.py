@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from linclf_jax.data import feature_names, leaking_columns, official
 from linclf_jax.data import files as files_lib
-from linclf_jax.data import leaking_columns, official
 from linclf_jax.data.columns import ReadOptions
+from linclf_jax.data.door import BadFileError
 from linclf_jax.data.official import Later
 from linclf_jax.data.sources import FileRows, Source
 
@@ -102,16 +103,18 @@ def _check_fields(name: str, files: Files) -> None:
 
 
 def _check_columns(files: Files, options: ReadOptions) -> None:
-    """Refuses columns that the training files do not have: they are misspelt."""
+    """Refuses columns that no file of features has: they are misspelt."""
     features, labels = (Path(path) for path in _pair(files, "train"))
     names, numbers = files_lib.columns(features), ()
+    others = [getattr(files, f"{part}_features") for part in _PARTS[1:]]
+    elsewhere = {c for path in others if path for c in files_lib.columns(path)}
     if files_lib.feature_names(features, options) is None:
         dropped = tuple(name for name in options.drop_columns if name in names)
         every = options._replace(drop_columns=dropped)
         numbers = files_lib.called(features, every) or ()
     for field in ("drop_columns", "keep_columns"):
         for name in getattr(options, field):
-            if name not in {*names, *numbers}:
+            if name not in {*names, *numbers, *elsewhere}:
                 raise ValueError(
                     f"--{field} holds {name!r}; expected columns of {features}: "
                     f"{_some(names) if names else f'0..{len(numbers) - 1}'}"
@@ -153,6 +156,11 @@ def _check_headers(
 ) -> int:
     """Returns how many rows the headers of two files declare, if they fit."""
     shape, _ = files_lib.peek(features, options)
+    names = files_lib.feature_names(features, options)
+    try:
+        feature_names.order(names, train.feature_names)
+    except ValueError as error:
+        raise BadFileError(f"{features}: {error}") from error
     columns = train.x.shape[1]
     if math.prod(shape[1:]) != columns:
         raise ValueError(
@@ -198,6 +206,7 @@ def _read(
         x if rest is None else x[rest.index],
         found.labels,
         found.class_names,
+        files_lib.feature_names(features, options),
         image_shape=shape,
         file_rows=rest,
     )

@@ -1,11 +1,12 @@
-"""A chosen classifier as a file: weights, bias, scaling and class names together.
+"""A chosen classifier as a file: weights, bias, scaling and names together.
 
 The file turns raw rows into classes with nothing else at hand: of images it computes
 the features that it was trained on first.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from linclf_jax import params as params_lib
 from linclf_jax import validation
+from linclf_jax.data import feature_names as names_lib
 from linclf_jax.data import image_recipes, images, preprocessing
 from linclf_jax.data.images import ImageShape
 from linclf_jax.data.preprocessing import Preprocessing
@@ -32,6 +34,7 @@ class Model(NamedTuple):
     class_names: tuple[str, ...]  # C, in the order of the columns of W
     features: str = RAW  # or one of images.NAMES
     image_shape: ImageShape | None = None  # of raw rows; None if they are no images
+    feature_names: tuple[str, ...] | None = None  # D, of raw rows; None without names
 
 
 def save(path: str | Path, model: Model) -> None:
@@ -44,6 +47,8 @@ def save(path: str | Path, model: Model) -> None:
     statistics, metadata = preprocessing.to_arrays(model.scaling)
     weights = {"W": np.asarray(model.params.W), "b": np.asarray(model.params.b)}
     metadata["class_names"] = json.dumps(model.class_names)
+    if model.feature_names is not None:
+        metadata["feature_names"] = json.dumps(model.feature_names)
     if model.image_shape is not None:
         metadata["image_shape"] = json.dumps([int(side) for side in model.image_shape])
     if model.features != RAW:
@@ -69,16 +74,22 @@ def load(path: str | Path) -> Model:
     params = Params(jnp.asarray(tensors["W"]), jnp.asarray(tensors["b"]))
     scaling = preprocessing.from_arrays(tensors, metadata)
     try:
-        names = _names(metadata["class_names"], params.b.size)
-        return Model(params, scaling, names, *_images(metadata))
+        names = _names(metadata["class_names"], params.b.size, "class")
+        features, image_shape = _images(metadata)
+        # Of images the scaling is of what is computed from them.
+        raw = image_shape if image_shape and features != RAW else scaling.shift.shape
+        feature_names = None
+        if text := metadata.get("feature_names"):
+            feature_names = _names(text, math.prod(raw), "feature")
+        return Model(params, scaling, names, features, image_shape, feature_names)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _names(text: str, count: int) -> tuple[str, ...]:
+def _names(text: str, count: int, what: str) -> tuple[str, ...]:
     names = json.loads(text)
     if not isinstance(names, list) or len(names) != count:
-        raise ValueError(f"found class names {text}, expected a list of {count}")
+        raise ValueError(f"found {what} names {text}, expected a list of {count}")
     return tuple(names)
 
 
@@ -97,17 +108,27 @@ def _images(metadata: Mapping[str, str]) -> tuple[str, ImageShape | None]:
     return features, image_shape
 
 
-def scaled(model: Model, x: np.ndarray) -> jax.Array:
+def scaled(
+    model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
+) -> jax.Array:
     """Returns what the weights are multiplied by, ``(N, K)`` float32.
 
     Args:
         model: What ``load`` returned.
         x: Rows as they came, ``(N, D)``, of any dtype.
+        feature_names: Of the columns, in any order; None where they stand as in
+            training. A model without names takes them as they stand.
 
     Raises:
-        ValueError: The rows do not fit the classifier, or are not finite.
+        ValueError: The rows do not fit the classifier, or are not finite; a feature is
+            missing or unknown.
     """
     validation.validate_features(x)
+    if feature_names is not None and len(feature_names) != np.shape(x)[1]:
+        raise ValueError(
+            f"found {len(feature_names)} feature names for {np.shape(x)[1]} columns"
+        )
+    x = names_lib.taken(np.asarray(x), feature_names, model.feature_names)
     if model.features != RAW:
         x = images.compute(model.features, x, model.image_shape)
     features = preprocessing.apply(model.scaling, x)
@@ -115,45 +136,55 @@ def scaled(model: Model, x: np.ndarray) -> jax.Array:
     return jnp.asarray(features)
 
 
-def logits(model: Model, x: np.ndarray) -> np.ndarray:
+def logits(
+    model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
+) -> np.ndarray:
     """Returns the class scores of each row, float32 ``(N, C)``.
 
     Args:
         model: What ``load`` returned.
-        x: Rows as they came, ``(N, D)``, of any dtype.
+        x: As in ``scaled``.
+        feature_names: As in ``scaled``.
 
     Raises:
         ValueError: As ``scaled``.
     """
-    features = scaled(model, x)
+    features = scaled(model, x, feature_names)
     return np.asarray(params_lib.logits(model.params, features, precision="highest"))
 
 
-def predict(model: Model, x: np.ndarray) -> np.ndarray:
+def predict(
+    model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
+) -> np.ndarray:
     """Returns the class of each row, int32 ``(N,)``; ties go to the first.
 
     Args:
         model: What ``load`` returned.
         x: Rows as they came, before any scaling, ``(N, D)``, of any dtype.
+        feature_names: Of the columns, in any order: they are matched by name with
+            ``model.feature_names``. None where they stand as in training.
 
     Raises:
         ValueError: As ``scaled``.
     """
-    features = scaled(model, x)
+    features = scaled(model, x, feature_names)
     return np.asarray(params_lib.predict(model.params, features, precision="highest"))
 
 
-def predict_proba(model: Model, x: np.ndarray) -> np.ndarray:
+def predict_proba(
+    model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
+) -> np.ndarray:
     """Returns the softmax probabilities of each row, float32 ``(N, C)``.
 
     Args:
         model: What ``load`` returned.
-        x: Rows as they came, before any scaling, ``(N, D)``, of any dtype.
+        x: As in ``predict``.
+        feature_names: As in ``predict``.
 
     Raises:
         ValueError: As ``scaled``.
     """
-    features = scaled(model, x)
+    features = scaled(model, x, feature_names)
     return np.asarray(
         params_lib.predict_proba(model.params, features, precision="highest")
     )
