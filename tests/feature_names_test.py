@@ -65,6 +65,19 @@ def test_columns_are_put_in_the_order_of_the_training_file(parts):
         np.testing.assert_array_equal(split.x, rows_of(table(size, seed)))
 
 
+def test_files_of_two_formats_meet_by_names(parts, tmp_path):
+    columns = table(30, 2)
+    order = ("mass", "label", "width", "height")
+    rows = zip(*(columns[name].tolist() for name in order), strict=True)
+    lines = [order, *rows]
+    name = tmp_path / "test.csv"
+    name.write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
+    parts |= {"test_features": str(name), "test_labels": str(name)}
+    test = load(parts).test.read()
+    np.testing.assert_array_equal(test.x, rows_of(columns))
+    np.testing.assert_array_equal(test.labels, columns["label"])
+
+
 @pytest.mark.parametrize("part", ["val", "test"])
 @pytest.mark.parametrize(
     ("order", "message"),
