@@ -207,8 +207,10 @@ class TestLeakage:
         x = np.column_stack([LABELS, np.arange(N)])
         assert leaking_columns.label_columns(x, LABELS) == [0]
         assert leaking_columns.row_numbers(x) == [1]
-        x[7] += 1
+        x[30] += 1  # neither of the sample nor the first of its class
         assert leaking_columns.label_columns(x, LABELS) == []
+        assert leaking_columns.row_numbers(x) == []
+        x[:, 1] = np.where(np.arange(N) == 30, N + 5, np.arange(N))  # one apart is not
         assert leaking_columns.row_numbers(x) == []
 
     @pytest.mark.parametrize("name", ["digits", "iris", "wine", "breast_cancer"])
