@@ -13,12 +13,12 @@ from experiments import (
     evaluation,
     exhibits,
     leakage,
+    path_rows,
     penalties,
     validated,
 )
 from experiments import problem as problem_lib
 from experiments.path_problem import Problem
-from linclf_jax import regularization
 from linclf_jax.fit import path as path_lib
 from linclf_jax.fit import path_choice, selection, verdicts
 from linclf_jax.fit.path import CrossValidation
@@ -34,7 +34,7 @@ from linclf_jax.runs import (
     report_warnings,
 )
 
-Rows = list[dict[str, Any]]
+Rows = path_rows.Rows
 
 
 class Outcome(NamedTuple):
@@ -60,9 +60,9 @@ def finish(
     Raises:
         ValueError: No penalty has fits that ended well; rows and curves are written.
     """
-    found_rows = rows(problem, found)
+    found_rows = path_rows.rows(problem, found)
     directory.write_rows(folder / "results.jsonl", found_rows)
-    directory.write_arrays(folder / "history.npz", history(found))
+    directory.write_arrays(folder / "history.npz", path_rows.history(found))
     choices = path_lib.choose(found, problem.config.select_by)
     place = getattr(choices, problem.config.choice)
     dataset = problem.dataset
@@ -100,88 +100,6 @@ def _known(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def rows(problem: Problem, found: CrossValidation) -> Rows:
-    """Returns one row for each fit: of a penalty, its folds and then the fit to all."""
-    count, lanes = found.info.status.shape
-    seen = np.full(lanes, len(problem.labels))
-    if problem.folds is not None:
-        seen[:-1] -= np.bincount(problem.folds[problem.held_out])
-    return [
-        formats.plain(_row(problem, found, (place, lane), int(seen[lane])))
-        for place in range(count)
-        for lane in range(lanes)
-    ]
-
-
-def _row(
-    problem: Problem, found: CrossValidation, at: tuple[int, int], num_rows: int
-) -> dict[str, Any]:
-    place, lane = at
-    lanes = found.info.status.shape[1]
-    is_fold = lane < lanes - 1
-    l2 = float(found.l2[place])
-    info = verdicts.Info(*(values[at] for values in found.info))
-    return {
-        "lane": place * lanes + lane,
-        "l2": l2,
-        "C": _inverse(problem, l2, num_rows),
-        "fold": lane if is_fold else None,
-        "preprocessing": problem.config.preprocessing,
-        "status": info.status,
-        "train_loss": found.train.loss[at],
-        "train_accuracy": found.train.accuracy[at],
-        "val_loss": found.validation.loss[at] if is_fold else None,
-        "val_accuracy": found.validation.accuracy[at] if is_fold else None,
-        "val_loss_calibrated": (
-            found.validation.loss_calibrated[at] if is_fold else None
-        ),
-        "steps": info.newton_steps,
-        "objective": info.objective,
-        "gap": info.gap,
-        "relative_gap": info.relative_gap,
-        "gradient_norm": info.gradient_norm,
-        "products": info.products,
-    }
-
-
-def _inverse(problem: Problem, l2: float, num_rows: int) -> float:
-    num_classes = len(problem.dataset.class_names)
-    return regularization.inverse_strength(l2, num_rows, num_classes)
-
-
-def history(found: CrossValidation) -> dict[str, np.ndarray]:
-    """Returns what is drawn over the path, the largest penalty first."""
-    if found.validation.loss.shape[1] == 0:
-        held_out = {
-            "loo_loss": found.loss.mean,
-            "loo_se": found.loss.standard_error,
-            "loo_accuracy": found.accuracy.mean,
-            "loo_loss_calibrated": found.loss_calibrated.mean,
-            "loo_loss_calibrated_se": found.loss_calibrated.standard_error,
-        }
-    else:
-        held_out = {
-            "val_loss": found.validation.loss,
-            "val_loss_mean": found.loss.mean,
-            "val_loss_se": found.loss.standard_error,
-            "val_accuracy": found.validation.accuracy,
-            "val_accuracy_mean": found.accuracy.mean,
-            "val_accuracy_se": found.accuracy.standard_error,
-            "val_loss_calibrated": found.validation.loss_calibrated,
-            "val_loss_calibrated_mean": found.loss_calibrated.mean,
-            "val_loss_calibrated_se": found.loss_calibrated.standard_error,
-        }
-    return {
-        "l2s": found.l2,
-        **held_out,
-        "temperature": found.rows.temperature,
-        "coefficients": np.asarray(found.params.W, np.float32),
-        "newton_steps": found.info.newton_steps,
-        "products": found.info.products,
-        "relative_gap": found.info.relative_gap,
-    }
-
-
 def describe(
     problem: Problem, found: CrossValidation, choices: Choices
 ) -> dict[str, Any]:
@@ -193,7 +111,7 @@ def describe(
         l2 = float(found.l2[place])
         return {
             "l2": l2,
-            "C": _inverse(problem, l2, num_rows),
+            "C": path_rows.inverse_strength(problem, l2, num_rows),
             "loss": found.loss.mean[place],
             "standard_error": found.loss.standard_error[place],
             "accuracy": found.accuracy.mean[place],

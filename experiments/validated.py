@@ -121,7 +121,10 @@ def flattery(
         nothing; None where there was nothing to choose.
     """
     lowest = results.CRITERIA[by] > 0
-    scores = right if not lowest else loss if calibrated is None else calibrated
+    known = {"val_loss": loss, "val_accuracy": right, "val_loss_calibrated": calibrated}
+    scores = known[by]
+    if scores is None:
+        raise ValueError(f"by is {by!r}; expected calibrated, the losses, with it")
     usable = np.isfinite(loss).all(axis=1)  # a class that a fold had all rows of
     count, size = int(usable.sum()), scores.shape[1]
     if count < 2 or size < 2:

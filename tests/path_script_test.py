@@ -13,7 +13,7 @@ from absl import flags as absl_flags
 from experiments import flags as shared_flags
 from experiments import path, path_outcome, path_problem
 from experiments.path_problem import Config
-from linclf_jax import metrics
+from linclf_jax import metrics, results
 from linclf_jax.data import datasets
 from linclf_jax.fit import optimism, verdicts
 from linclf_jax.fit import path as path_lib
@@ -29,8 +29,16 @@ FILES = {
 SAME = ("results.jsonl", "history.npz", "selected.json", "selected.safetensors")
 COLUMNS = [
     *("lane", "l2", "C", "fold", "preprocessing", "status"),
-    *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "steps"),
-    *("objective", "gap", "relative_gap", "gradient_norm", "products"),
+    *("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+    *(
+        "val_loss_calibrated",
+        "steps",
+        "objective",
+        "gap",
+        "relative_gap",
+        "gradient_norm",
+        "products",
+    ),
 ]
 
 
@@ -89,13 +97,14 @@ def test_the_history_says_what_the_rows_say(finished):
     for array, column in (
         ("val_loss", "val_loss"),
         ("val_accuracy", "val_accuracy"),
+        ("val_loss_calibrated", "val_loss_calibrated"),
         ("newton_steps", "steps"),
         ("products", "products"),
         ("relative_gap", "relative_gap"),
     ):
         values = [row[column] for row in finished.rows if row[column] is not None]
         assert history[array].ravel().tolist() == values
-    for name in ("val_loss", "val_accuracy"):
+    for name in ("val_loss", "val_accuracy", "val_loss_calibrated"):
         mean, error = history[f"{name}_mean"], history[f"{name}_se"]
         np.testing.assert_allclose(mean, history[name].mean(axis=1), rtol=1e-15)
         spread = history[name].std(axis=1, ddof=1) / np.sqrt(3)
@@ -114,6 +123,29 @@ def test_the_flags_of_a_run_give_its_bytes_again(finished, tmp_path):
 def test_the_order_of_the_penalties_changes_nothing(finished, tmp_path):
     again = run(tmp_path / "again", l2=(1.0, 3e-3, 1e-3, 1e-4))
     assert again.rows == finished.rows
+
+
+def test_the_folds_of_a_penalty_are_its_repeats_and_nothing_else_is(finished):
+    settings = [frozenset(results.settings(row).items()) for row in finished.rows]
+    assert len(set(settings)) == 4
+    for row, setting in zip(finished.rows, settings, strict=True):
+        assert setting == {("l2", row["l2"]), ("preprocessing", "standardize")}
+
+
+@pytest.mark.parametrize("by", ["val_accuracy", "val_loss_calibrated"])
+def test_the_criterion_is_a_flag(by, finished, tmp_path):
+    outcome = run(tmp_path / by, select_by=by)
+    assert outcome.rows == finished.rows
+    history = directory.read_arrays(outcome.folder / "history.npz")
+    mean, l2s = history[f"{by}_mean"], history["l2s"]
+    best = mean.max() if by == "val_accuracy" else mean.min()
+    (tied,) = np.nonzero(mean == best)
+    first = min(tied, key=lambda place: (history["val_loss_mean"][place], place))
+    selected = outcome.selected
+    assert (selected["selected_by"], selected["l2"]) == (by, l2s[first])
+    assert sorted(selected["ties"]) == sorted({*l2s[tied]} - {l2s[first]})
+    assert selected["minimum"]["temperature"] == history["temperature"][first]
+    assert f"{len(tied)} tie for it" in selected["reason"] or len(tied) == 1
 
 
 def test_both_choices_are_told_and_one_is_tested(finished, tmp_path):
@@ -197,7 +229,7 @@ def test_the_test_split_is_read_once_and_after_the_choice(tmp_path, monkeypatch)
     held = dataset._replace(test=datasets.Held(dataset.test.size, watch))
     monkeypatch.setattr(datasets, "load", lambda *_, **__: held)
     monkeypatch.setattr(
-        path_lib, "choose", lambda found: (seen.append("choice"), choose(found))[1]
+        path_lib, "choose", lambda *given: (seen.append("choice"), choose(*given))[1]
     )
     outcome = run(tmp_path / "watched")
     assert seen == ["choice", "test"]
@@ -280,7 +312,7 @@ def estimated(monkeypatch, losses):
     """Makes up what leave-one-out says, one loss a penalty, the largest first."""
     left = iter(losses)
 
-    def approximate(params, x, labels, l2):
+    def approximate(params, x, labels, l2, **_):
         assert params.W.shape == (1, 4, 3)
         each = np.full((1, len(labels)), next(left))
         right = np.arange(len(labels))[None] % 4 > 0

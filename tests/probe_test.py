@@ -21,6 +21,7 @@ from experiments import (
     protocols,
 )
 from experiments.probe_flags import Config
+from linclf_jax import results
 from linclf_jax.data import datasets, preprocessing
 from linclf_jax.fit import newton
 from linclf_jax.fit import path as path_lib
@@ -441,6 +442,48 @@ def test_lanes_of_shots_are_the_fits_one_by_one(few, files):
             W, b = alone.params.W[place], alone.params.b[place]
         accuracy = np.mean((test @ W + b).argmax(axis=1) == read["test_labels"])
         assert run_["test"]["accuracy"] == accuracy
+
+
+def test_repeats_of_a_setting_differ_in_seed_and_fold_alone(finished, few):
+    for outcome in (finished, few):
+        groups = {}
+        for row in outcome.rows:
+            setting = frozenset(results.settings(row).items())
+            groups.setdefault(setting, []).append(row)
+        told = ("features", "shots", "stage", "l2", "preprocessing")
+        for rows in groups.values():
+            assert len({tuple(row[name] for name in told) for row in rows}) == 1
+            assert len({(row["seed"], row["fold"]) for row in rows}) == len(rows)
+        # Each penalty of each set or number of shots, and those that were chosen.
+        chosen = {
+            (entry["features"], entry["shots"], run["l2"])
+            for entry in outcome.selected["entries"]
+            for run in entry["runs"]
+        }
+        assert len(groups) == 2 * len(GRID) + len(chosen)
+
+
+@pytest.mark.parametrize("choice", ["min", "one_standard_error"])
+def test_of_equal_accuracies_the_lower_loss_goes_first(choice, tmp_path):
+    """All penalties have all rows right, and the strongest the highest loss."""
+    easy = feature_files.write(tmp_path / "easy", noise=0.3)
+    outcome = run(
+        tmp_path / "run", **one(easy), select_by="val_accuracy", choice=choice
+    )
+    (only,) = outcome.selected["entries"][0]["runs"]
+    history = directory.read_arrays(outcome.folder / "history.npz")
+    names = ("l2s", "val_accuracy", "val_loss")
+    l2s, accuracy, loss = (history[f"features.{name}"][0] for name in names)
+    (tied,) = np.nonzero(accuracy == accuracy.max())
+    assert len(tied) > 1  # or there is nothing to see
+    assert l2s[tied[np.argmin(loss[tied])]] != l2s[tied].max()
+    best = tied[np.argmin(loss[tied])]
+    assert f"{len(tied)} tie for it, and the lower val_loss" in only["reason"]
+    assert sorted(only["ties"]) == sorted({*l2s[tied]} - {l2s[best]})
+    if choice == "min":
+        assert only["l2"] == l2s[best]
+    else:
+        assert only["l2"] >= l2s[tied].max()
 
 
 def test_seeds_are_told_by_mean_and_spread(few):

@@ -137,6 +137,11 @@ def test_a_point_in_two_grids_is_refused():
         ({"learning_rate": ()}, "--learning_rate is empty"),
         ({"label_smoothing": (1.0,)}, "--label_smoothing holds 1; .* below 1"),
         ({"select_by": "test_loss"}, "--select_by is 'test_loss'"),
+        (
+            {"select_by": "val_loss_calibrated"},
+            "--select_by is 'val_loss_calibrated', which takes the logits .*; expected "
+            "one of val_loss, val_accuracy; experiments.path",
+        ),
         ({"seeds": (-1,)}, "--seeds is -1"),
         ({"split_seed": 2**32}, "--split_seed is 4294967296"),
         ({"sample_seed": -1}, "--sample_seed is -1"),

@@ -182,6 +182,33 @@ def test_a_class_without_rows_leaves_settings_that_can_still_be_compared():
     assert validated.flattery(loss[:2], right[:2], by="val_loss") is None
 
 
+def test_the_best_that_flatters_itself_is_the_best_by_the_criterion():
+    rng = np.random.default_rng(1)
+    loss, scaled = rng.random((2, 3, 40))
+    right = rng.random((3, 40)) < 0.5
+    found = validated.flattery(loss, right, by="val_loss_calibrated", calibrated=scaled)
+    expected = optimism.estimate(scaled, right)
+    assert found["accuracy"] == 0.0 - expected.correction
+    assert found["stability"] == expected.stability
+    assert found != validated.flattery(loss, right, by="val_loss", calibrated=scaled)
+    with pytest.raises(ValueError, match="expected calibrated, the losses, with it"):
+        validated.flattery(loss, right, by="val_loss_calibrated")
+
+
+def test_of_equal_accuracies_the_lower_loss_flatters_itself():
+    rng = np.random.default_rng(2)
+    right = np.repeat(rng.random((1, 40)) < 0.5, 3, axis=0)
+    right[1:, :2] = [[True, False], [False, True]]
+    right[0, :2] = [True, False]
+    loss = rng.random((3, 40)) + np.array([[0.2], [0.0], [0.1]])
+    found = validated.flattery(loss, right, by="val_accuracy")
+    order = np.argsort(loss.mean(axis=1))
+    assert order[0] != 0
+    expected = optimism.estimate(right[order], loss[order], lowest=False)
+    assert found["loss"] == expected.correction
+    assert found["loss"] != optimism.estimate(right, loss, lowest=False).correction
+
+
 def test_the_validation_rows_are_gone_through_before_the_choice_and_no_others(
     tmp_path, monkeypatch
 ):
