@@ -196,6 +196,16 @@ class TestLeakage:
         assert leaking_columns.row_numbers(x) == []
         assert leaking_columns.label_columns(x, LABELS) == []
 
+    def test_all_columns_are_told_at_once(self, tmp_path):
+        twins = {"a,b": LABELS, "group": LABELS + 5, "id": np.arange(N)}
+        path = write(tmp_path / "x.parquet", table(**twins, label=LABELS))
+        message = r"column a,b has one .*, and 2 more such columns; .*=a\\,b,group,id\)"
+        with pytest.raises(ValueError, match=message):
+            load(path)
+        options = ReadOptions(drop_columns=("a,b", "id"), keep_columns=("group",))
+        assert files.feature_names(path, options) == ("f0", "f1", "f2", "group")
+        assert load(path, options=options).train.x.shape[1] == 4
+
     def test_few_rows_may_be_chance(self, tmp_path):
         labels = np.arange(leaking_columns.FEWEST) % 2
         np.save(tmp_path / "x.npy", np.column_stack([X[: len(labels)], labels])[:-1])

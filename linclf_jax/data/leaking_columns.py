@@ -31,8 +31,8 @@ def check(
         options: Columns of ``keep_columns`` are features whatever they hold.
 
     Raises:
-        BadFileError: There is such a column; with its name and the flags that drop it
-            and keep it.
+        BadFileError: There are such columns; with their names and the flags that drop
+            and keep them.
     """
     names = files.called(path, options)
     if names is None or len(x) < FEWEST:
@@ -41,13 +41,20 @@ def check(
     of_labels = label_columns(x, labels.labels, rest)
     found = {k: "has one value for each class, as the labels do" for k in of_labels}
     found = {k: "numbers the rows, one by one" for k in row_numbers(x)} | found
-    for column, what in sorted(found.items()):
-        if (name := names[column]) not in options.keep_columns:
-            raise BadFileError(
-                f"{path}: column {name} {what}; expected features. drop_columns "
-                f"(--drop_columns={name}) leaves it out, keep_columns "
-                f"(--keep_columns={name}) says that it is one"
-            )
+    refused = {
+        names[column]: what
+        for column, what in sorted(found.items())
+        if names[column] not in options.keep_columns
+    }
+    if refused:
+        (first, what), *others = refused.items()
+        more = f", and {len(others)} more such columns" if others else ""
+        every = ",".join(name.replace(",", r"\,") for name in refused)
+        raise BadFileError(
+            f"{path}: column {first} {what}{more}; expected features. drop_columns "
+            f"(--drop_columns={every}) leaves out what is none, keep_columns "
+            f"(--keep_columns={every}) keeps what is one"
+        )
 
 
 def label_columns(
