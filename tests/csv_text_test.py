@@ -38,6 +38,9 @@ def test_what_only_begins_like_a_number_is_marked(text):
 
 
 def test_what_is_no_text_of_a_formula_is_written_as_before():
-    columns = {"class": np.array(["a", 'b "c"', ""]), "p": np.float32([0.1, 1, 1e-9])}
+    columns = {
+        "class": np.array(["a", 'b "c"', ""]),
+        "p": np.array([0.1, 1, 1e-9], np.float32),
+    }
     expected = 'class,p\na,0.1\n"b ""c""",1.0\n"",1e-09\n'
     assert csv_text.encode(columns).decode() == expected

@@ -66,7 +66,7 @@ def test_files_of_two_dtypes_are_compared_by_value(first, second):
     x, other = values.astype(jnp.dtype(first)), values[::-1].astype(jnp.dtype(second))
     assert duplicates.between([(x, labels)], other, labels).rows.all()
     # A tenth is another number in every precision.
-    x, other = np.float32([[0.1]]), np.array([[0.1]])
+    x, other = np.array([[0.1]], np.float32), np.array([[0.1]])
     assert not duplicates.between([(x, labels[:1])], other, labels[:1]).rows.any()
 
 
