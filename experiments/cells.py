@@ -15,7 +15,7 @@ class Decision(NamedTuple):
     """A chosen setting, by folds with the classifier trained again on all rows."""
 
     choice: Choice
-    refit: Any | None  # an ``outcome.Chosen``
+    refit: Any | None  # a ``refit.Chosen``
 
 
 class Cell(NamedTuple):

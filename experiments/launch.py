@@ -3,7 +3,7 @@
 | status | meaning |
 | --- | --- |
 | 0 | done |
-| 2 | bad input, a full disk or too little memory, told in one line on stderr |
+| 2 | bad input, a full disk, too little memory, a failure after the fits: one line |
 | 75 | stopped by a signal, the state is saved; the same command goes on |
 | 130 | stopped at once, by a second Ctrl-C; the last checkpoints stay |
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from absl import app, flags
 
-from experiments import interrupt
+from experiments import interrupt, last_step
 from linclf_jax.fit import planning
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
@@ -45,7 +45,7 @@ def launch(main: Callable[..., int | None], arguments: str = "") -> None:
             print("stopped at once; what was saved stays", file=sys.stderr)
             return 130
         except Exception as error:
-            told = isinstance(error, ValueError | OSError)
+            told = isinstance(error, ValueError | OSError | last_step.Unfinished)
             if _DEBUG.value or not (told or planning.is_exhausted(error)):
                 raise
             return _refuse(error)
@@ -76,5 +76,5 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _refuse(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {last_step.described(error)}", file=sys.stderr)
     return 2

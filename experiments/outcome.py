@@ -4,41 +4,40 @@ Everything is read from the pieces in the run folder, so that it makes no differ
 whether one process trained them, several one after the other, or several shards.
 """
 
-import dataclasses
 import functools
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import (
     cells,
     evaluation,
     exhibits,
     featured,
+    last_step,
     leakage,
     penalties,
     validated,
 )
 from experiments import problem as problem_lib
-from experiments.cells import Decision
+from experiments import refit as refit_lib
+from experiments.cells import Cell, Decision
 from experiments.jobs import Rows
 from experiments.problem import Problem
+from experiments.refit import Chosen, Curves
 from linclf_jax.data.datasets import Split
 from linclf_jax.data.duplicates import Duplicates
-from linclf_jax.fit import selection, sweep, training
+from linclf_jax.fit import selection
 from linclf_jax.fit.execution import Output
 from linclf_jax.fit.selection import Choice
 from linclf_jax.fit.settings import Static
-from linclf_jax.fit.sweep import Lane, Tile
+from linclf_jax.fit.sweep import Tile
 from linclf_jax.params import Params
 from linclf_jax.runs import checkpoint, directory, model, record, report
 
 Report = Callable[[str], None]
-Curves = Mapping[str, np.ndarray]
 
 
 class Outcome(NamedTuple):
@@ -49,15 +48,6 @@ class Outcome(NamedTuple):
     rows: Rows
     selected: dict[str, Any] | None  # None of a shard, which chooses nothing
     table: Sequence[dict[str, Any]] = ()  # the cells of ``--table``
-
-
-class Chosen(NamedTuple):
-    """The classifier that the test split is for."""
-
-    lane: int | None  # None of one that was trained again on all rows
-    row: dict[str, Any]
-    params: Params  # W (D, C), b (C,)
-    curves: Curves  # each (E,)
 
 
 def finish(
@@ -85,6 +75,7 @@ def finish(
 
     Raises:
         ValueError: A piece is missing or damaged, or all lanes diverged.
+        last_step.Unfinished: The test file or the page failed, or the disk is full.
     """
     config = problem.config
     rows, history = _write_results(folder, lanes, tell)
@@ -96,22 +87,42 @@ def finish(
     # Before the choice, which may need it, and from pieces: the test is far away.
     by_row = validated.read(folder, problem, rows, tell)
     errors = validated.standard_errors(by_row, config.select_by)
-    decide = functools.partial(_decide, problem, errors, train_alone)
+    refit = functools.partial(refit_lib.refit, folder, problem, train_alone, tell)
+    decide = functools.partial(_decide, problem, errors, refit)
     try:
         decision = decide(rows)
     except ValueError:
-        before_seal(None)
-        close(folder)  # the page shows the lanes; there is nothing to choose
+        with last_step.guarded(experiment, folder):
+            before_seal(None)
+            close(folder)  # the page shows the lanes; there is nothing to choose
         raise
     decided = cells.decide(rows, config.table, decide, decision)
+    with last_step.guarded(experiment, folder):
+        selected, table = _conclude(
+            folder, problem, history, by_row, decision, decided, before_seal
+        )
+    return Outcome(experiment, folder, rows, selected, table)
+
+
+def _conclude(
+    folder: Path,
+    problem: Problem,
+    history: Curves,
+    by_row: validated.Validated,
+    decision: Decision,
+    decided: Sequence[Cell],
+    before_seal: Callable[[Curves | None], None],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Tests what is chosen, draws the page and seals; may be done again if it fails."""
+    config = problem.config
     # All choices are made: here, and nowhere before, the test split is looked at.
-    test = problem.dataset.test.read()
+    test, test_data = last_step.opened(problem.dataset.test, folder)
     duplicates = leakage.in_test(problem.dataset, test)
     measure = functools.partial(_measured, folder, problem, history, test, duplicates)
-    # Not above: a piece that cannot be read is trained again, so all must stay.
+    # Not before: a piece that cannot be read is trained again, so all must stay.
     chosen, selected = measure(decision)
     before_seal(chosen.curves)
-    selected["test_data"] = problem_lib.describe_test(test)
+    selected["test_data"] = test_data
     table = cells.describe(
         decided, lambda d: selected if d is decision else measure(d)[1]
     )
@@ -128,13 +139,13 @@ def finish(
         directory.write_json(folder / record.TABLE, {"cells": table})
     directory.write_json(folder / "selected.json", selected)
     close(folder)
-    return Outcome(experiment, folder, rows, selected, table)
+    return selected, table
 
 
 def _decide(
     problem: Problem,
     errors: Mapping[int, float],
-    train_alone: Callable[[Tile, int | None], Output],
+    refit: Callable[[Choice], Chosen],
     rows: Rows,
 ) -> Decision:
     """Returns what is chosen among lanes, by validation data alone."""
@@ -147,9 +158,7 @@ def _decide(
         edges=config.sample is None,
         flags={"l2": penalties.flag(config.C)},
     )
-    return Decision(
-        choice, _refit(choice, problem, train_alone) if config.folds else None
-    )
+    return Decision(choice, refit(choice) if config.folds else None)
 
 
 def _model(decision: Decision, chosen: Chosen, problem: Problem) -> model.Model:
@@ -170,7 +179,7 @@ def _static(decision: Decision, problem: Problem) -> Static:
 
 def _write_results(folder: Path, lanes: list[int], tell: Report) -> tuple[Rows, Curves]:
     """Puts the rows and curves of all pieces together, if no lane is missing."""
-    pieces = checkpoint.finished(folder, ("lane", *record.CURVES), tell)
+    pieces = list(checkpoint.each(folder, ("lane", *record.CURVES), tell))
     rows = checkpoint.merged_rows(pieces)
     missing = sorted({*lanes} - {row["lane"] for row in rows})
     if missing:
@@ -189,7 +198,7 @@ def close(folder: Path) -> None:
 
     In this order: a run that is killed in between is finished, and not trained again.
     """
-    report.write(folder)
+    last_step.draw_page(report.write, folder)
     directory.seal(folder, without=(checkpoint.FOLDER, report.PROGRESS))
     checkpoint.clear(folder)
 
@@ -250,33 +259,3 @@ def _trained(choice: Choice, folder: Path, history: Curves) -> Chosen:
         Params(*(jnp.asarray(arrays[name]) for name in Params._fields)),
         curves,
     )
-
-
-def _refit(
-    choice: Choice, problem: Problem, train_alone: Callable[[Tile, int | None], Output]
-) -> Chosen:
-    """Returns the chosen setting trained once more, on all rows but the test's.
-
-    It has seen its validation rows, so that its scores there say nothing.
-    """
-    first: Lane = problem.lanes[choice.rows[0]["lane"]]
-    static, steps = first.static, None
-    num_rows = len(problem.data[static.inputs].labels)
-    if static.keep == "best":
-        # No rows are left to find its best epoch on: it ends where its folds did.
-        kept = statistics.median_high(row["epoch"] for row in choice.rows)
-        steps = kept * training.steps_per_epoch(num_rows, static)
-        static = dataclasses.replace(static, keep="last")
-    lane = first._replace(static=static, fold=None, num_rows=num_rows)
-    tile = Tile(lane.static, lane.seed, (lane,))
-    output = train_alone(tile, steps)
-    (row,) = sweep.make_rows(tile, output)
-    arrays = sweep.make_arrays(tile, output)
-    row |= {"lane": None, "val_loss": None, "val_accuracy": None}
-    if row["status"] != "ok":
-        raise ValueError(
-            f"the chosen setting diverged ({row['reason']}) when it was trained on all "
-            "rows; lower --learning_rate"
-        )
-    params = Params(*(jnp.asarray(arrays[name][0]) for name in Params._fields))
-    return Chosen(None, row, params, {"train_loss": arrays["train_loss"][0]})

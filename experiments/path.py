@@ -19,6 +19,8 @@ from pathlib import Path
 from experiments import (
     compilation,
     folders,
+    kept_fits,
+    last_step,
     launch,
     path_outcome,
     path_problem,
@@ -42,6 +44,8 @@ def run(config: Config) -> Outcome:
         ValueError: Before anything is compiled, when a flag or the data is bad or the
             folder belongs to another configuration; after it, when no penalty has fits
             that ended well.
+        last_step.Unfinished: The disk or the last step failed; the same command goes
+            on.
     """
     report.require()
     problem = path_problem.prepare(config)
@@ -50,9 +54,13 @@ def run(config: Config) -> Outcome:
     with lock.locked(folder):
         folders.open_run(folder, config, problem.dataset, "path")
         start = time.monotonic()
-        found = solve(problem)
-        seconds = time.monotonic() - start
-        return path_outcome.finish(folder, problem, found, seconds)
+        with last_step.guarded("path", folder, OSError):
+            found = kept_fits.load_path(folder)
+            if found is None:
+                found = solve(problem)
+                kept_fits.save_path(folder, found)
+            seconds = time.monotonic() - start
+            return path_outcome.finish(folder, problem, found, seconds)
 
 
 def solve(problem: Problem) -> CrossValidation:

@@ -12,6 +12,7 @@ from experiments import (
     console,
     evaluation,
     exhibits,
+    last_step,
     leakage,
     path_rows,
     penalties,
@@ -25,6 +26,7 @@ from linclf_jax.fit.path import CrossValidation
 from linclf_jax.fit.path_choice import Choices
 from linclf_jax.fit.settings import Static
 from linclf_jax.runs import (
+    checkpoint,
     directory,
     formats,
     model,
@@ -59,28 +61,40 @@ def finish(
 
     Raises:
         ValueError: No penalty has fits that ended well; rows and curves are written.
+        last_step.Unfinished: The test file or the page failed, or the disk is full.
     """
     found_rows = path_rows.rows(problem, found)
     directory.write_rows(folder / "results.jsonl", found_rows)
     directory.write_arrays(folder / "history.npz", path_rows.history(found))
     choices = path_lib.choose(found, problem.config.select_by)
-    place = getattr(choices, problem.config.choice)
-    dataset = problem.dataset
+    with last_step.guarded("path", folder):
+        selected = _conclude(folder, problem, found, choices, found_rows)
+    return Outcome(folder, found_rows, formats.plain(selected), seconds)
+
+
+def _conclude(
+    folder: Path,
+    problem: Problem,
+    found: CrossValidation,
+    choices: Choices,
+    found_rows: Rows,
+) -> dict[str, Any]:
+    """Tests what is chosen, draws the page and seals; may be done again if it fails."""
+    dataset, place = problem.dataset, getattr(choices, problem.config.choice)
     static = Static(num_classes=len(dataset.class_names))
     params = jax.tree.map(lambda array: jnp.asarray(array[place]), found.params)
-    test = dataset.test.read()  # here and nowhere else
-    measured = evaluation.measure(
-        params,
-        *problem_lib.scaled(problem.scaling, test),
-        static,
-        temperature=_known(float(found.rows.temperature[place])),
-        duplicates=leakage.in_test(dataset, test),
-    )
+    test, test_data = last_step.opened(dataset.test, folder)  # here and nowhere else
     selected = {
         **describe(problem, found, choices),
         "row": found_rows[(place + 1) * found.info.status.shape[1] - 1],
-        "test": measured,
-        "test_data": problem_lib.describe_test(test),
+        "test": evaluation.measure(
+            params,
+            *problem_lib.scaled(problem.scaling, test),
+            static,
+            temperature=_known(float(found.rows.temperature[place])),
+            duplicates=leakage.in_test(dataset, test),
+        ),
+        "test_data": test_data,
     }
     stored = model.Model(
         params,
@@ -91,9 +105,10 @@ def finish(
     model.save(folder / "selected.safetensors", stored)
     exhibits.keep(folder, stored, test, static, dataset.image_shape)
     directory.write_json(folder / "selected.json", selected)
-    path_report.write(folder)
-    directory.seal(folder)
-    return Outcome(folder, found_rows, formats.plain(selected), seconds)
+    last_step.draw_page(path_report.write, folder)
+    directory.seal(folder, without=checkpoint.FOLDER)
+    checkpoint.clear(folder)
+    return selected
 
 
 def _known(value: float) -> float | None:

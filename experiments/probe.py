@@ -19,6 +19,8 @@ from pathlib import Path
 from experiments import (
     compilation,
     folders,
+    kept_fits,
+    last_step,
     launch,
     probe_exact,
     probe_outcome,
@@ -44,7 +46,9 @@ def run(config: Config) -> Outcome:
     Raises:
         ValueError: Before anything is compiled, when a flag or the data is bad or the
             folder belongs to another configuration; after it, when no setting has fits
-            that ended well, or test labels of feature sets differ.
+            that ended well.
+        last_step.Unfinished: The disk or the last step failed; the same command goes
+            on.
     """
     report.require()
     problem = probe_problem.prepare(config)
@@ -57,9 +61,22 @@ def run(config: Config) -> Outcome:
     with lock.locked(folder):
         probe_problem.open_run(folder, problem)
         start = time.monotonic()
-        found = {features.name: solve(problem, features) for features in problem.sets}
-        seconds = time.monotonic() - start
-        return probe_outcome.finish(folder, problem, found, seconds)
+        with last_step.guarded("probe", folder, OSError):
+            found = {
+                features.name: _kept(folder, problem, number)
+                for number, features in enumerate(problem.sets)
+            }
+            seconds = time.monotonic() - start
+            return probe_outcome.finish(folder, problem, found, seconds)
+
+
+def _kept(folder: Path, problem: Problem, number: int) -> Found:
+    """Returns the fits of a set, which are there already or are kept from now on."""
+    found = kept_fits.load_probe(folder, number)
+    if found is None:
+        found = solve(problem, problem.sets[number])
+        found = kept_fits.save_probe(folder, number, found)
+    return found
 
 
 def solve(problem: Problem, features: FeatureSet) -> Found:

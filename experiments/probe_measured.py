@@ -6,14 +6,14 @@ The test split of a feature set is opened here, once, when every choice is made.
 import statistics
 from collections.abc import Iterator, Mapping
 from itertools import combinations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import evaluation, leakage
-from experiments import problem as problem_lib
+from experiments import evaluation, last_step, leakage, probe_sources
 from experiments.probe_problem import Fit, Found, Problem
 from experiments.probe_sources import FeatureSet
 from linclf_jax import comparison, results
@@ -44,19 +44,21 @@ class Tested(NamedTuple):
     right: list[np.ndarray]  # (M,) boolean of each fit
 
 
-def measure(features: FeatureSet, found: Found, rows: list[Json]) -> Tested:
+def measure(
+    features: FeatureSet, found: Found, rows: list[Json], folder: Path
+) -> Tested:
     """Opens the test split of a set, once, and measures its classifiers.
 
     Args:
         features: The set.
         found: Its classifiers, all of them chosen.
         rows: Its rows of results.
+        folder: The run folder.
     """
     # The test split is touched here and nowhere else.
-    split = features.dataset.test.read()
+    split, data = last_step.opened(features.dataset.test, folder, features.name)
     x = jnp.asarray(preprocessing.apply(features.scaling, split.x))
     labels = jnp.asarray(split.labels)
-    data = problem_lib.describe_test(split)
     duplicates = leakage.in_test(features.dataset, split)
     runs = [
         _run(features, fit, rows[fit.place], x, labels, duplicates)
@@ -119,13 +121,7 @@ def check_labels(tested: Mapping[str, Tested]) -> None:
     """
     (first, one), *others = tested.items()
     for name, other in others:
-        different = np.flatnonzero(one.split.labels != other.split.labels)
-        if different.size:
-            raise ValueError(
-                f"--features: the test labels of {name} differ from those of {first} "
-                f"in {different.size} rows, the first is {different[0]}; expected the "
-                "same rows in the same order"
-            )
+        probe_sources.check_same(first, one.split.labels, name, other.split.labels)
 
 
 def entries(

@@ -70,12 +70,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import exhibits, probe_measured
+from experiments import exhibits, last_step, probe_measured
 from experiments.probe_problem import Found, Problem
 from experiments.probe_sources import FeatureSet
 from linclf_jax.fit import space
 from linclf_jax.fit.settings import Static
-from linclf_jax.runs import directory, formats, model, probe_report
+from linclf_jax.runs import checkpoint, directory, formats, model, probe_report
 
 Json = dict[str, Any]
 _OWN = ("lane", "features")  # columns that a probe has its own of
@@ -102,7 +102,7 @@ def finish(
         seconds: What that took.
 
     Raises:
-        ValueError: Test labels of feature sets differ.
+        last_step.Unfinished: A test file or the page failed, or the disk is full.
     """
     rows = numbered(found)
     directory.write_rows(folder / "results.jsonl", rows)
@@ -112,10 +112,19 @@ def finish(
     ]
     directory.write_arrays(folder / "history.npz", dict(ChainMap(*history)))
     directory.write_arrays(folder / "splits.npz", splits(problem))
+    with last_step.guarded("probe", folder):
+        selected = _conclude(folder, problem, found, rows)
+    return Outcome(folder, rows, formats.plain(selected), seconds)
+
+
+def _conclude(
+    folder: Path, problem: Problem, found: Mapping[str, Found], rows: list[Json]
+) -> Json:
+    """Tests what is chosen, draws the page and seals; may be done again if it fails."""
     own = {name: [row for row in rows if row["features"] == name] for name in found}
     tested = {
         features.name: probe_measured.measure(
-            features, found[features.name], own[features.name]
+            features, found[features.name], own[features.name], folder
         )
         for features in problem.sets
     }
@@ -141,9 +150,10 @@ def finish(
         "warnings": [*warnings(problem, found)],
     }
     directory.write_json(folder / "selected.json", selected)
-    probe_report.write(folder)
-    directory.seal(folder)
-    return Outcome(folder, rows, formats.plain(selected), seconds)
+    last_step.draw_page(probe_report.write, folder)
+    directory.seal(folder, without=checkpoint.FOLDER)
+    checkpoint.clear(folder)
+    return selected
 
 
 def numbered(found: Mapping[str, Found]) -> list[Json]:

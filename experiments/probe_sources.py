@@ -154,6 +154,30 @@ def _check_alike(loaded: Sequence[tuple[str, Dataset]]) -> None:
                 f"--features: {name} has {other.test.size} test rows; expected "
                 f"{one.test.size}, as many as {first}"
             )
+        pair = one.test.labels, other.test.labels
+        if pair[0] is not None and pair[1] is not None:
+            check_same(first, pair[0], name, pair[1])
+
+
+def check_same(first: str, labels: np.ndarray, name: str, others: np.ndarray) -> None:
+    """Refuses the test labels of two sets that are not those of the same rows.
+
+    Args:
+        first: The name of a set.
+        labels: Its test labels, ``(M,)``.
+        name: The name of another one.
+        others: Its test labels, ``(M,)``.
+
+    Raises:
+        ValueError: They differ.
+    """
+    different = np.flatnonzero(labels != others)
+    if different.size:
+        raise ValueError(
+            f"--features: the test labels of {name} differ from those of {first} in "
+            f"{different.size} rows, the first is {different[0]}; expected the same "
+            "rows in the same order"
+        )
 
 
 def _feature_set(

@@ -1,10 +1,10 @@
 """What a person should know of classes that are too rare for every split or fold."""
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from experiments import folders
 from linclf_jax import folds as folds_lib
 from linclf_jax.data.datasets import Dataset
 
@@ -45,4 +45,4 @@ def of_folds(
 def tell(sentences: Sequence[str]) -> None:
     """Warns the person at the terminal, before the work begins."""
     for sentence in sentences:
-        folders.tell(f"Warning: {sentence}")
+        print(f"Warning: {sentence}", file=sys.stderr)

@@ -22,10 +22,12 @@ from experiments import (
     folders,
     interrupt,
     jobs,
+    last_step,
     launch,
     outcome,
     penalties,
     rare_classes,
+    refit,
 )
 from experiments import flags as shared_flags
 from experiments import problem as problem_lib
@@ -59,6 +61,7 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
             folder belongs to another configuration; after training, when all lanes
             diverged.
         interrupt.Interrupted: A signal stopped it; the same command goes on.
+        last_step.Unfinished: The disk or the last step failed; likewise.
     """
     report.require()
     if config.tensorboard:
@@ -73,6 +76,7 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(interrupt.Stop())
         stack.enter_context(lock.locked(path))
+        stack.enter_context(last_step.guarded(experiment, path, OSError))
         folders.open_run(path, problem.config, problem.dataset, experiment)
         engine = stack.enter_context(Engine(path, problem, stop, folders.tell))
         written = None
@@ -124,7 +128,7 @@ def train(
         show(rows, restored=restored)
 
 
-def complete(written: events.EventFile | None, curves: outcome.Curves | None) -> None:
+def complete(written: events.EventFile | None, curves: refit.Curves | None) -> None:
     """Completes the event file, if there is one: a sealed folder changes no more."""
     if written is not None:
         if curves is not None:

@@ -58,8 +58,8 @@ def alone(labels: np.ndarray) -> np.ndarray:
     Args:
         labels: ``(N,)``, integers from 0.
     """
-    labels = labels.astype(np.int64)  # bincount takes no uint64
-    return np.bincount(labels)[labels] == 1
+    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return counts[places] == 1
 
 
 def warning(
@@ -75,16 +75,15 @@ def warning(
     >>> warning(np.array([0, 0, 1]), np.array([True, True, False]), ["cat", "yak"])
     'held-out scores contain no row of 1 class, which stays in training: yak (1 row)'
     """
-    labels = labels.astype(np.int64)
-    counts = np.bincount(labels)
-    seen = np.bincount(labels[held_out], minlength=len(counts))
-    missing = np.flatnonzero((counts > 0) & (seen == 0))
-    if not missing.size:
+    found, counts = np.unique(labels, return_counts=True)
+    missing = ~np.isin(found, labels[held_out])
+    if not missing.any():
         return None
-    names = [class_names[label] if class_names else str(label) for label in missing]
+    classes = found[missing].tolist()
+    names = [class_names[label] if class_names else str(label) for label in classes]
     which = "1 class, which stays"
-    if len(missing) > 1:
-        which = f"{len(missing)} classes, which stay"
+    if len(names) > 1:
+        which = f"{len(names)} classes, which stay"
     return (
         f"held-out scores contain no row of {which} in training: "
         f"{listed(names, counts[missing])}"

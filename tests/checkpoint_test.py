@@ -152,11 +152,11 @@ class TestRows:
         path = tmp_path / "pieces" / "a.npz"
         flip(path, 8 * path.read_bytes().index(np.arange(6.0).tobytes()) + 60)
         assert len(checkpoint.rows(tmp_path, refuse)) == 2
-        assert checkpoint.finished(tmp_path, ["lane"], refuse)[0].arrays.keys() == {
+        assert next(checkpoint.each(tmp_path, ["lane"], refuse)).arrays.keys() == {
             "lane"
         }
         told = []
-        assert checkpoint.finished(tmp_path, ["W"], told.append) == []
+        assert list(checkpoint.each(tmp_path, ["W"], told.append)) == []
         (sentence,) = told
         assert sentence.startswith(f"{path}: no .npz or a damaged one")
         assert sentence.endswith("; it is left out here")
@@ -239,10 +239,6 @@ def test_clear_leaves_nothing_and_may_be_repeated(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-class NoSpaceLeftError(OSError):
-    pass
-
-
 class FullDisk:
     """Lets so many writes, flushes and renames pass, and fails the next one."""
 
@@ -262,7 +258,7 @@ class FullDisk:
         def one(*args, **kwargs):
             if self.passing == 0:
                 self.failed = True
-                raise NoSpaceLeftError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self.passing -= 1
             return call(*args, **kwargs)
 
@@ -294,7 +290,7 @@ def test_a_full_disk_harms_nothing_older(old_steps, tmp_path, monkeypatch):
             checkpoint.save_state(run, "new", step, state(step))
         with monkeypatch.context() as patch:
             disk = FullDisk(patch, passing)
-            with contextlib.suppress(NoSpaceLeftError):
+            with contextlib.suppress(OSError):
                 checkpoint.save_piece(run, "new", PIECE)
                 checkpoint.save_state(run, "new", 3, state(3))
         if not disk.failed:
@@ -354,3 +350,17 @@ def test_what_is_no_sealed_run_is_not_tidied(tmp_path):
         (tmp_path / "manifest.json").write_text(manifest)
         checkpoint.tidy(tmp_path)
         assert precious.exists()
+
+
+def test_a_piece_apart_is_read_by_its_name_alone(tmp_path):
+    """It has no numbered lanes, and is no part of what the others come to."""
+    piece = checkpoint.Piece([{"lane": None, "x": 0.1}], {"W": np.arange(3.0)})
+    checkpoint.save_piece(tmp_path, "refit", piece, apart=True)
+    assert checkpoint.load_piece(tmp_path, "refit", print) is None
+    found = checkpoint.load_piece(tmp_path, "refit", print, apart=True)
+    assert found is not None
+    assert found.rows == piece.rows
+    np.testing.assert_array_equal(found.arrays["W"], piece.arrays["W"])
+    assert list(checkpoint.each(tmp_path, (), print)) == []
+    checkpoint.clear(tmp_path)
+    assert checkpoint.load_piece(tmp_path, "refit", print, apart=True) is None

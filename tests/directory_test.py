@@ -82,6 +82,11 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     with pytest.raises(OSError, match="No space left") as caught:
         write(path, value)
     assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(path)
+    assert re.search(
+        r"^No space left on device, [\d,]+ bytes free; expected room for \d+ bytes$",
+        caught.value.strerror,
+    )
     assert names(tmp_path) == ["file"]
     assert path.read_bytes() == b"old"
 
@@ -169,6 +174,22 @@ def test_a_new_folder_gets_its_configuration(tmp_path):
 
 def test_an_empty_folder_is_taken(tmp_path):
     assert directory.open_run(str(tmp_path), CONFIG) == tmp_path
+
+
+def test_test_rows_may_change_while_a_run_is_unfinished(tmp_path):
+    """Of the rest of the data every difference is refused."""
+
+    def config(**data):
+        return {**CONFIG, "data": {**CONFIG["data"], **data}}
+
+    directory.open_run(tmp_path, config(test=40))
+    before = directory.read_json(tmp_path / "config.json")
+    directory.open_run(tmp_path, config(test=39))
+    after = directory.read_json(tmp_path / "config.json")
+    assert after == {**before, "data": {**before["data"], "test": 39}}
+    directory.open_run(tmp_path / "b", config(train=5, test=40))
+    with pytest.raises(ValueError, match=r"differs in 1: data.train is 5 there and 6"):
+        directory.open_run(tmp_path / "b", config(train=6, test=39))
 
 
 def test_an_unfinished_run_is_resumed(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import console, engine, events, sweep, train
+from experiments import console, engine, events, last_step, sweep, train
 from experiments.flags import Config
 from experiments.progress import Progress
 from linclf_jax import results
@@ -158,7 +158,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(finished, tmp_path, monke
 
     folder = tmp_path / "interrupted"
     monkeypatch.setattr(execution, "run", stop_after_two)
-    with pytest.raises(OSError, match="the power went out"):
+    with pytest.raises(last_step.Unfinished, match=r"^the power went out; what was"):
         again(folder, tiles_at_once=1)
     assert not (folder / "results.jsonl").exists()
 
@@ -310,7 +310,7 @@ def test_a_refit_that_fails_leaves_a_folder_that_is_whole(tmp_path, monkeypatch)
         raise ValueError("the chosen setting diverged")
 
     folder = tmp_path / "refit"
-    monkeypatch.setattr(sweep.outcome, "_refit", diverge)
+    monkeypatch.setattr(sweep.outcome.refit_lib, "refit", diverge)
     with pytest.raises(ValueError, match="the chosen setting diverged"):
         again(folder, folds=2, seeds=(0,), optimizer=("adam",), learning_rate=(0.1,))
     assert "results.jsonl" in directory.verify(folder)
@@ -324,7 +324,7 @@ def test_a_piece_that_cannot_be_read_at_the_end_costs_no_other(tmp_path, monkeyp
     folder = tmp_path / "damaged"
     with monkeypatch.context() as patch:
         patch.setattr(sweep.outcome.checkpoint, "load_lane", damaged)
-        with pytest.raises(ValueError, match="a damaged one"):
+        with pytest.raises(last_step.Unfinished, match="a damaged one"):
             again(folder)
     assert len(list((folder / "pieces").glob("*.npz"))) == 8
     assert not (folder / "manifest.json").exists()

@@ -11,7 +11,7 @@ import pytest
 from absl import flags as absl_flags
 
 from experiments import flags as shared_flags
-from experiments import path, path_outcome, path_problem
+from experiments import last_step, path, path_outcome, path_problem
 from experiments.path_problem import Config
 from linclf_jax import metrics, results
 from linclf_jax.data import datasets
@@ -289,13 +289,13 @@ def test_fits_that_did_not_end_well_are_told_and_not_chosen(tmp_path):
 def test_an_unfinished_folder_is_run_again_and_a_finished_one_refused(
     finished, tmp_path, monkeypatch
 ):
-    def stopped(*_):
+    def stopped(*_, **__):
         raise OSError("the power went out")
 
     folder = tmp_path / "unfinished"
     with monkeypatch.context() as patch:
         patch.setattr(path_outcome.directory, "seal", stopped)
-        with pytest.raises(OSError, match="the power went out"):
+        with pytest.raises(last_step.Unfinished, match=r"^the power went out; what"):
             run(folder)
     again = run(folder)
     directory.verify(folder)
@@ -312,7 +312,8 @@ def estimated(monkeypatch, losses):
     """Makes up what leave-one-out says, one loss a penalty, the largest first."""
     left = iter(losses)
 
-    def approximate(params, x, labels, l2, **_):
+    def approximate(params, x, labels, l2, *, counted):
+        assert counted.all()
         assert params.W.shape == (1, 4, 3)
         each = np.full((1, len(labels)), next(left))
         right = np.arange(len(labels))[None] % 4 > 0
@@ -366,7 +367,7 @@ def test_the_path_of_leave_one_out_is_that_of_all_rows(finished, tmp_path, monke
         ({"C": (1.0,)}, "of --l2 and --C both are given; expected one of the two"),
         ({"l2": None, "C": (0.0,)}, "--C holds 0; expected above 0"),
         ({"folds": 1}, "--folds is 1; expected at least 2"),
-        ({"folds": 41}, "--folds is 41; class 0 has 40 rows"),
+        ({"folds": 121}, "--folds is 121; 120 rows are of classes"),
         ({"tol": 0.0}, "tol is 0.0"),
         ({"max_newton": -1}, "max_newton is -1"),
         ({"choice": "max"}, "--choice is 'max'; expected one of min, one_standard_err"),

@@ -90,17 +90,17 @@ class TestFeatures:
         assert dataset.train.x.dtype == np.uint8
 
     def test_the_test_file_is_opened_when_it_is_asked_for(self, files):
-        """Only headers before: damage in the rows shows when they are read."""
+        """Headers and labels before: damage in the rows shows when they are read."""
         x = raw(files, "test_features")
         x[3, 2] = np.nan
         np.save(files / "test_features.npy", x)
         labels = raw(files, "test_labels")
         labels[5] = 9
         np.save(files / "test_labels.npy", labels)
-        dataset = load(files, "train", "test")
         with pytest.raises(ValueError, match=r"test_labels\.npy: 1 of 60 .* row 5"):
-            dataset.test.read()
+            load(files, "train", "test")
         np.save(files / "test_labels.npy", labels % 6)
+        dataset = load(files, "train", "test")
         with pytest.raises(ValueError, match=r"test_features\.npy: 1 of 300 .* row 3"):
             dataset.test.read()
         np.save(files / "test_features.npy", np.nan_to_num(x))

@@ -6,7 +6,7 @@ have files of their own, these stay what they are. Values stay raw, in the dtype
 source: a large table of bytes costs a byte a value.
 
 The test split is ``Held``: it can be read, and until somebody does, nothing has looked
-at it but at its size.
+at more of it than its size and its labels, which must be of known classes.
 """
 
 import math
@@ -49,6 +49,7 @@ class Held(NamedTuple):
 
     size: int  # N
     read: Callable[[], Split]
+    labels: np.ndarray | None = None  # (N,), where they are known before
 
 
 class Dataset(NamedTuple):
@@ -170,9 +171,17 @@ def split(
     else:
         rest = _take(x, labels, numbers, dealt.validation)
     if test_rows is not None:
-        test = Held(test_rows.size, lambda: _whole(test_rows.read(), total, source))
+        test = Held(
+            test_rows.size,
+            lambda: _whole(test_rows.read(), total, source),
+            test_rows.labels,
+        )
     else:
-        test = Held(len(dealt.test), lambda: _take(x, labels, numbers, dealt.test))
+        test = Held(
+            len(dealt.test),
+            lambda: _take(x, labels, numbers, dealt.test),
+            labels[dealt.test].astype(np.int32),
+        )
     return Dataset(
         _take(x, labels, numbers, dealt.train),
         rest,

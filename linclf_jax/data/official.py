@@ -84,10 +84,11 @@ _HOW = {
 
 
 class Later(NamedTuple):
-    """Rows of files of which nobody has read more than the headers."""
+    """Rows of files of which nobody has read more than the headers, and the labels."""
 
     size: int
     read: Callable[[], Source]
+    labels: np.ndarray | None = None  # (N,), where they have a file of their own
 
 
 def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, Later]:
@@ -107,7 +108,9 @@ def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, Later]:
         return _open_cifar(folder)
     train, test = _idx_paths(name, folder, "train"), _idx_paths(name, folder, "t10k")
     (rows, *_), _ = idx.peek(test[0])
-    return _read_idx(name, *train), Later(rows, lambda: _read_idx(name, *test))
+    labels = _known(name, test[1], idx.read(test[1]))
+    later = Later(rows, lambda: _read_idx(name, *test), labels)
+    return _read_idx(name, *train), later
 
 
 def _idx_paths(name: str, folder: Path | None, part: str) -> tuple[Path, Path]:

@@ -31,7 +31,7 @@ class Files(NamedTuple):
 
 
 def open_parts(name: str, files: Files, options: ReadOptions) -> Parts:
-    """Reads training and validation rows, and looks at the headers of the test rows.
+    """Reads training and validation rows; of the test rows headers and labels.
 
     Args:
         name: One of ``NAMES``.
@@ -55,11 +55,14 @@ def open_parts(name: str, files: Files, options: ReadOptions) -> Parts:
         rest = _read(*_pair(files, "val"), names, options)
     if files.test_features is not None:
         paths = _pair(files, "test")
-        size = _check_headers(*paths, train, options)
-        if options.ignore_label is not None:  # how many are left no header says
-            found = files_lib.read_labels(paths[1], names, options=options)
-            size = len(found.labels)
-        test = Later(size, lambda: _read(*paths, names, options))
+        _check_headers(*paths, train, options)
+        labels = files_lib.read_labels(paths[1], names, options=options).labels
+
+        def later() -> Source:
+            _check_headers(*paths, train, options)  # the file may be another one now
+            return _read(*paths, names, options)
+
+        test = Later(len(labels), later, labels)
     return train, rest, test
 
 
@@ -153,8 +156,8 @@ def _pair(files: Files, part: str) -> tuple[str | Path, str | Path]:
 
 def _check_headers(
     features: str | Path, labels: str | Path, train: Source, options: ReadOptions
-) -> int:
-    """Returns how many rows the headers of two files declare, if they fit."""
+) -> None:
+    """Refuses files whose headers do not fit one another and the training rows."""
     shape, _ = files_lib.peek(features, options)
     names = files_lib.feature_names(features, options)
     try:
@@ -174,7 +177,6 @@ def _check_headers(
             "in training"
         )
     _check_lengths(shape[0], files_lib.peek_labels(labels, options), features, labels)
-    return shape[0]
 
 
 def _check_lengths(

@@ -81,6 +81,7 @@ def masks(labels: np.ndarray, folds: int | ArrayLike, *, seed: int) -> np.ndarra
     """
     if isinstance(folds, int | np.integer):
         folds = folds_lib.deal(labels, int(folds), seed=seed, name="folds")
+        _warn(labels, folds != folds_lib.NOT_HELD_OUT)
     folds = np.asarray(folds)
     if folds.shape != labels.shape:
         raise ValueError(
@@ -106,6 +107,8 @@ def masks(labels: np.ndarray, folds: int | ArrayLike, *, seed: int) -> np.ndarra
 def spared(labels: np.ndarray) -> np.ndarray:
     """Returns the rows without which a fit still knows their class, ``(N,)`` boolean.
 
+    A warning names the classes of the others.
+
     Args:
         labels: ``(N,)`` integers from 0.
 
@@ -118,19 +121,15 @@ def spared(labels: np.ndarray) -> np.ndarray:
             f"labels has {len(labels)} classes of one row each, none of which can be "
             "left out; expected two rows of some class"
         )
+    _warn(labels, rows)
     return rows
 
 
-def warn(labels: np.ndarray, rows: np.ndarray) -> None:
-    """Warns the caller's caller of classes that held-out rows do not contain.
-
-    Args:
-        labels: ``(N,)`` integers from 0.
-        rows: ``(N,)`` boolean, those that some fit did not see.
-    """
+def _warn(labels: np.ndarray, rows: np.ndarray) -> None:
+    """Warns whoever called the caller of classes that held-out rows do not contain."""
     sentence = folds_lib.warning(labels, rows)
     if sentence is not None:
-        warnings.warn(sentence, stacklevel=3)
+        warnings.warn(sentence, stacklevel=4)
 
 
 def train_scores(
@@ -202,7 +201,7 @@ def out_of_fold(
         logits[rows] = features[rows].astype(np.float64) @ weights[fold] + bias[fold]
     loss = _row_losses(logits, labels)
     right = (np.argmax(logits, axis=1) == labels) & ~np.isnan(loss)
-    held = unseen.any(axis=0)
+    held = np.asarray(unseen.any(axis=0))
     return RowScores(loss, right, *calibrated(logits, labels, loss, held))
 
 

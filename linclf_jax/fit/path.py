@@ -131,6 +131,7 @@ def cross_validate(
     """
     labels = held_out.hard_labels(labels)
     unseen = held_out.masks(labels, folds, seed=seed)
+    spared = np.asarray(unseen.any(axis=0))
     seen = np.concatenate([~unseen, np.ones((1, len(labels)), bool)])
     points = continuation.follow(
         x,
@@ -141,8 +142,6 @@ def cross_validate(
         tol=tol,
         max_newton=max_newton,
     )
-    if np.ndim(folds) == 0:
-        held_out.warn(labels, unseen.any(axis=0))
     measured = [
         (
             jax.tree.map(lambda array: np.asarray(array[-1]), point.params),
@@ -162,9 +161,11 @@ def cross_validate(
         info,
         train,
         scores,
-        *map(held_out.curve, scores),
+        held_out.curve(scores.loss),
+        held_out.curve(scores.accuracy),
+        held_out.curve(scores.loss_calibrated),
         rows,
-        unseen.any(axis=0),
+        spared,
     )
 
 
@@ -208,7 +209,6 @@ def leave_one_out(
     loo_lib.require_memory(num_rows, num_features, count)
     seen = np.ones((1, len(labels)), bool)
     left_out = held_out.spared(labels)
-    held_out.warn(labels, left_out)
     measured = []
     for point in points:
         estimate = loo_lib.approximate(

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from linclf_jax.runs import directory, formats
+from linclf_jax.runs import directory, disk, formats
 
 FOLDER = "pieces"
 _ROWS = "rows"  # the array that holds the rows, as the bytes of JSON lines
 _KEPT = 2  # states of a piece
+_APART = ".apart"
 
 Report = Callable[[str], None]  # takes one sentence for a person
 
@@ -35,7 +36,7 @@ class Piece(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-def save_piece(run: Path, name: str, piece: Piece) -> None:
+def save_piece(run: Path, name: str, piece: Piece, *, apart: bool = False) -> None:
     """Writes a finished piece; from the moment this returns it is durable.
 
     Args:
@@ -43,24 +44,28 @@ def save_piece(run: Path, name: str, piece: Piece) -> None:
         name: Of the piece: letters, digits, ``-`` and ``_``. Of two pieces that hold a
             lane, the one whose name sorts later is the later one.
         piece: None of its arrays is called ``rows``.
+        apart: Of no numbered lanes: only ``load_piece`` sees it.
     """
     if _ROWS in piece.arrays:
         raise ValueError(f"piece {name} has an array {_ROWS!r}, a name that is taken")
     rows = np.frombuffer(formats.encode_rows(piece.rows), np.uint8)
-    path = _path(run, name)
+    path = _path(run, f"{name}{_APART * apart}", name)
     _make_folder(run)
     directory.write_arrays(path, {**piece.arrays, _ROWS: rows})
 
 
-def load_piece(run: Path, name: str, report: Report) -> Piece | None:
+def load_piece(
+    run: Path, name: str, report: Report, *, apart: bool = False
+) -> Piece | None:
     """Returns a finished piece, or None if it is not there or was damaged.
 
     Args:
         run: The run folder.
         name: Of the piece.
         report: Is told of a damaged file, which is set aside.
+        apart: As in ``save_piece``.
     """
-    path = _path(run, name)
+    path = _path(run, f"{name}{_APART * apart}", name)
     try:
         return _piece(directory.read_arrays(path))
     except FileNotFoundError:
@@ -90,17 +95,6 @@ def load_lane(run: Path, lane: int, names: Iterable[str]) -> dict[str, np.ndarra
     raise ValueError(f"{run / FOLDER}: found no piece that holds lane {lane}")
 
 
-def finished(run: Path, names: Iterable[str], report: Report) -> list[Piece]:
-    """Reads the finished pieces, all of them at once; see ``each``.
-
-    Args:
-        run: The run folder.
-        names: As in ``each``.
-        report: As in ``each``.
-    """
-    return list(each(run, names, report))
-
-
 def each(run: Path, names: Iterable[str], report: Report) -> Iterator[Piece]:
     """Yields the finished pieces in the order of their names; changes nothing on disk.
 
@@ -124,9 +118,9 @@ def rows(run: Path, report: Report) -> list[dict[str, Any]]:
 
     Args:
         run: The run folder.
-        report: As in ``finished``.
+        report: As in ``each``.
     """
-    return merged_rows(finished(run, (), report))
+    return merged_rows(each(run, (), report))
 
 
 def merged_rows(pieces: Iterable[Piece]) -> list[dict[str, Any]]:
@@ -229,7 +223,7 @@ def _path(run: Path, stem: str, name: str | None = None) -> Path:
 def _make_folder(run: Path) -> None:
     if not (run / FOLDER).exists():
         (run / FOLDER).mkdir(exist_ok=True)
-        directory.sync_folder(run)  # or a power cut takes the folder with its files
+        disk.sync_folder(run)  # or a power cut takes the folder with its files
 
 
 def _states(run: Path, name: str) -> list[tuple[int, Path]]:
@@ -241,7 +235,7 @@ def _states(run: Path, name: str) -> list[tuple[int, Path]]:
 
 def _pieces(run: Path) -> list[Path]:
     """Returns the files of the finished pieces in the order of their names."""
-    paths = (p for p in (run / FOLDER).glob("*.npz") if ".state-" not in p.name)
+    paths = (p for p in (run / FOLDER).glob("*.npz") if "." not in p.stem)
     return sorted(paths, key=lambda path: path.stem)
 
 

@@ -23,6 +23,9 @@ SECTIONS = ("experiment", "flags", "data", "environment")
 _PACKAGES = ("jax", "jaxlib", "optax", "numpy")
 # Of the environment: what the bits of a result may depend on. The commit is none of it,
 # for most commits change no result, nor is Python, which computes none.
+# Of the data: what a file says of itself that is opened after all fits, and may change
+# until then. What it was is in ``selected.json``.
+UNOPENED = "test"
 BEARING = ("linclf_jax", *_PACKAGES, "devices.backend", "devices.kinds", "x64")
 
 
@@ -55,7 +58,7 @@ def differences(there: Any, here: Mapping[str, Any]) -> list[str]:
 
     Returns:
         One text for each difference: key, value there, value here. Environments are
-        compared in ``BEARING`` alone.
+        compared in ``BEARING`` alone, data in all but ``UNOPENED``.
 
     >>> there = {"experiment": "sweep", "flags": {"l2": 0.1}}
     >>> there |= {"data": {}, "environment": {"jax": "0.10.2", "python": "3.12.1"}}
@@ -70,6 +73,17 @@ def differences(there: Any, here: Mapping[str, Any]) -> list[str]:
         for key in {**old, **new}
         if old.get(key) != new.get(key)
     ]
+
+
+def unopened(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration as it was, with the test rows that are there now.
+
+    Args:
+        there: What a ``config.json`` holds.
+        here: The configuration of this run, without differences.
+    """
+    now = {k: here["data"][k] for k in (UNOPENED,) if k in here["data"]}
+    return {**there, "data": {**there["data"], **now}}
 
 
 def environment() -> dict[str, Any]:
@@ -99,7 +113,8 @@ def _compared(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields what names a run: dotted keys, and values as JSON text."""
     bearing = {f"environment.{name}" for name in BEARING}
     for key, text in _flat(config):
-        if key in bearing or not key.startswith("environment."):
+        is_compared = key in bearing or not key.startswith("environment.")
+        if is_compared and key != f"data.{UNOPENED}":
             yield key, text
 
 

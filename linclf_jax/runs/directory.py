@@ -1,27 +1,25 @@
 """The run folder: opened once, written file by file, sealed and verified.
 
-A file is written under a temporary name in its own folder, flushed to the disk and
-renamed, so that whoever looks sees the old file or the new one, after a power cut too.
-An ``OSError`` such as a full disk passes through as it is and leaves the old file.
+Files are written by ``disk.write_bytes``: whoever looks sees the old one or the new
+one, and an ``OSError`` such as a full disk names the file and leaves the old one.
 
 ``config.json`` makes a folder a run folder, ``manifest.json`` a finished one.
 """
 
 import contextlib
-import errno
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from linclf_jax.runs import configuration, formats
+from linclf_jax.runs import configuration, disk, formats
 
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
+write_bytes = disk.write_bytes
 TEMPORARY = ".*.tmp"  # the names of files that somebody is writing: never sealed
 
 
@@ -30,7 +28,7 @@ def open_run(path: str | Path, config: Mapping[str, Any]) -> Path:
 
     The same configuration means equal experiment, flags and data, and an environment
     that computes the same; a resumed folder keeps the ``config.json``, environment
-    included, that it was made with.
+    included, that it was made with, but for what ``configuration.UNOPENED`` names.
 
     Args:
         path: The folder; it and its parents are made where they are missing.
@@ -52,21 +50,27 @@ def open_run(path: str | Path, config: Mapping[str, Any]) -> Path:
     leftovers = [*path.glob(TEMPORARY), *path.glob(f"*/{TEMPORARY}")]
     found = sorted({item.name for item in path.iterdir()} - {x.name for x in leftovers})
     if found:
-        _check_resumable(path, found, config)
+        there = _check_resumable(path, found, config)
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)  # its writer may live, and be done by now
     if not found:
         write_json(path / CONFIG, config)
+    elif (current := configuration.unopened(there, config)) != there:
+        write_json(path / CONFIG, current)
     return path
 
 
-def _check_resumable(path: Path, found: list[str], config: dict[str, Any]) -> None:
+def _check_resumable(
+    path: Path, found: list[str], config: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the configuration that a folder was made with, if it can go on."""
     if CONFIG not in found:
         raise ValueError(
             f"{path} is no run folder: found {', '.join(found[:5])} and no {CONFIG}, "
             "expected a new or empty folder, or one made by the same command"
         )
-    differences = configuration.differences(read_json(path / CONFIG), config)
+    there = read_json(path / CONFIG)
+    differences = configuration.differences(there, config)
     if differences:
         raise ValueError(
             f"{path} was made by another configuration, it differs in "
@@ -77,6 +81,7 @@ def _check_resumable(path: Path, found: list[str], config: dict[str, Any]) -> No
             f"{path} is complete: it holds the results of this very configuration; "
             "name another folder to run it again"
         )
+    return there
 
 
 def seal(
@@ -148,49 +153,6 @@ def _measure(path: Path) -> dict[str, Any] | None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return {"bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
     return None
-
-
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Writes a file whole: temporary name, flush, rename, flush of the folder.
-
-    Args:
-        path: Where; its folder exists.
-        data: All of the file.
-
-    Raises:
-        OSError: As the system says it; an older file at ``path`` is untouched.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes what is new in a folder last a power cut, where the system can.
-
-    Args:
-        folder: Files in it have been made or renamed; its own files are not flushed.
-    """
-    if os.name == "nt":  # a folder cannot be opened
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems
-            raise
-    finally:
-        os.close(handle)
 
 
 def write_text(path: str | Path, text: str) -> None:

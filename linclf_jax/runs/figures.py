@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,6 +104,29 @@ def png(figure: Figure) -> bytes:
             buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None}
         )
     return buffer.getvalue()
+
+
+class FigureError(ValueError):
+    """A figure cannot be drawn; the message begins with its file."""
+
+
+def pngs(makers: Mapping[str, Callable[[], Figure]]) -> dict[str, bytes]:
+    """Figures as PNG bytes by name, see ``png``.
+
+    Args:
+        makers: what draws each figure, by its name.
+
+    Raises:
+        FigureError: one of them failed.
+    """
+    images = {}
+    for name, make in makers.items():
+        try:
+            images[name] = png(make())
+        except Exception as error:
+            found = f"{type(error).__name__}: {error}"
+            raise FigureError(f"{name}.png cannot be drawn: {found}") from error
+    return images
 
 
 def short_number(value: float) -> str:

@@ -104,17 +104,19 @@ def draw(run: record.Record) -> dict[str, bytes]:
     accuracy, scaled = path_record.accuracy(run), path_record.loss_calibrated(run)
     loss = path_record.loss(run) if scaled is None else scaled
     converged = path_record.statuses(run) == path_record.CONVERGED
-    drawn = {
-        "held_out": path_figures.held_out(
+    tol = run.choice["tol"]
+    makers = {
+        "held_out": lambda: path_figures.held_out(
             l2s, loss, accuracy, marks, calibrated=scaled is not None
         ),
-        "norms": path_figures.norms(l2s, weights, names, marks),
-        "work": path_figures.work(l2s, history, converged, run.choice["tol"], marks),
+        "norms": lambda: path_figures.norms(l2s, weights, names, marks),
+        "work": lambda: path_figures.work(l2s, history, converged, tol, marks),
     }
     if max(weights.shape[1:]) <= MOST_FEATURES:
-        drawn["coefficients"] = path_figures.coefficients(l2s, weights, names, marks)
-    images = {name: figures.png(figure) for name, figure in drawn.items()}
-    return images | report.draw_selected(run)
+        makers["coefficients"] = lambda: path_figures.coefficients(
+            l2s, weights, names, marks
+        )
+    return figures.pngs(makers) | report.draw_selected(run)
 
 
 def _marks(run: record.Record) -> dict[str, float]:

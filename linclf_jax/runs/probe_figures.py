@@ -26,26 +26,26 @@ def draw(run: record.Record) -> dict[str, bytes]:
         run: of a probe.
     """
     found = probe_record.entries(run)
-    drawn = {}
+    makers = {}
     if len({entry["shots"] for entry in found}) > 1:
         label = "test accuracy"
-        drawn["shots"] = comparison_figures.courses(_courses(run), label=label)
+        makers["shots"] = lambda: comparison_figures.courses(_courses(run), label=label)
     elif len(found) > 1:
-        drawn["accuracies"] = comparison_figures.forest(
+        makers["accuracies"] = lambda: comparison_figures.forest(
             [_estimate(run, entry) for entry in found],
             label="test accuracy",
             other="on rows that were held out",
         )
     if run.choice["comparisons"]:
-        drawn["differences"] = comparison_figures.forest(
+        makers["differences"] = lambda: comparison_figures.forest(
             [_difference(pair) for pair in run.choice["comparisons"]],
             label="difference in test accuracy",
             reference=0.0,
         )
     panels = _panels(run)
     if panels:
-        drawn["penalties"] = penalty_figures.draw(panels)
-    return {name: figures.png(figure) for name, figure in drawn.items()}
+        makers["penalties"] = lambda: penalty_figures.draw(panels)
+    return figures.pngs(makers)
 
 
 def _estimate(run: record.Record, entry: probe_record.Entry) -> Estimate:

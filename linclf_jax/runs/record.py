@@ -158,7 +158,7 @@ def _pieces(
     folder: Path, notes: list[str]
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Rows and curves of the finished pieces; ``notes`` is told of damaged ones."""
-    pieces = checkpoint.finished(folder, ("lane", *CURVES), notes.append)
+    pieces = list(checkpoint.each(folder, ("lane", *CURVES), notes.append))
     if not pieces:
         raise ValueError(
             f"{folder} is unfinished: it has no results.jsonl and no finished piece yet"

@@ -6,6 +6,7 @@ file that the run itself will write and seal.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -141,19 +142,21 @@ def draw(run: record.Record) -> dict[str, bytes]:
         PNG bytes by name.
     """
     selected = run.selected["row"] if run.selected is not None else None
-    images = {}
+    makers = {}
     if len(run.rows) > 1:  # one lane makes no map
         name, plot = "heatmap", heatmap.draw
         if grid.is_scattered(run.rows):
             name, plot = "scatter", scatter.draw
-        images[name] = figures.png(plot(run.rows, selected))
+        makers[name] = functools.partial(plot, run.rows, selected)
     # Nothing to draw where every lane diverged in its first epoch.
     if run.history is not None and np.isfinite(run.history["val_loss"]).any():
         ended_early = results.diverged(run.rows), results.retired(run.rows)
-        figure = curves.draw(run.history, named(run), *ended_early)
-        images["curves"] = figures.png(figure)
+        makers["curves"] = functools.partial(
+            curves.draw, run.history, named(run), *ended_early
+        )
     if run.table and run.history is not None:
-        images["cells"] = figures.png(cell_curves.draw(cell_curves_of(run)))
+        makers["cells"] = lambda: cell_curves.draw(cell_curves_of(run))
+    images = figures.pngs(makers)
     return images | (draw_selected(run) if run.selected is not None else {})
 
 
@@ -206,14 +209,16 @@ def draw_selected(run: record.Record) -> dict[str, bytes]:
     """
     data, test = run.config["data"], run.choice["test"]
     names, counts = data["class_names"], np.asarray(test["confusion"])
-    drawn = {"confusion": plots.confusion(counts, test["per_class_recall"], names)}
+    recall = test["per_class_recall"]
+    makers = {"confusion": functools.partial(plots.confusion, counts, recall, names)}
     if run.weights is not None and _are_pixels(run):
-        drawn["templates"] = plots.templates(run.weights, names, data["image_shape"])
+        makers["templates"] = functools.partial(
+            plots.templates, run.weights, names, data["image_shape"]
+        )
     diagrams = _diagrams(test)
     if diagrams:
-        drawn["reliability"] = plots.reliability(*diagrams)
-    images = {name: figures.png(figure) for name, figure in drawn.items()}
-    return images | report_examples.draw(run)
+        makers["reliability"] = functools.partial(plots.reliability, *diagrams)
+    return figures.pngs(makers) | report_examples.draw(run)
 
 
 def _are_pixels(run: record.Record) -> bool:

@@ -3,6 +3,7 @@
 Rows are shown as images where they are images, and else by their number, as a table.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,11 +34,13 @@ def draw(run: record.Record) -> dict[str, bytes]:
         for group, heading in HEADINGS.items()
         if len((rows := _take(kept, kept.group == group)).index)
     ]
-    return {
-        name: figures.png(gallery.draw(strips))
-        for name, strips in ((CONFUSED, pairs), (CERTAINTY, ends))
-        if strips
-    }
+    return figures.pngs(
+        {
+            name: functools.partial(gallery.draw, strips)
+            for name, strips in ((CONFUSED, pairs), (CERTAINTY, ends))
+            if strips
+        }
+    )
 
 
 def _take(kept: Examples, which: np.ndarray) -> Examples:
