@@ -21,7 +21,6 @@ from experiments import (
     console,
     folders,
     interrupt,
-    last_step,
     launch,
     outcome,
     penalties,
@@ -62,11 +61,7 @@ def run(shards: Sequence[Path], out_dir: Path) -> Outcome:
     config = dataclasses.replace(config, num_shards=1, shard_index=0)
     problem = problem_lib.prepare(config)
     experiment = configs[shards[0]]["experiment"]
-    with (
-        interrupt.Stop() as stop,
-        lock.locked(out_dir),
-        last_step.guarded(experiment, out_dir, OSError),
-    ):
+    with interrupt.Stop() as stop, lock.locked(out_dir):
         folders.open_run(out_dir, config, problem.dataset, experiment)
         _check_same(configs, directory.read_json(out_dir / "config.json"))
         (out_dir / checkpoint.FOLDER).mkdir(exist_ok=True)

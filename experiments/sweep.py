@@ -76,8 +76,8 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(interrupt.Stop())
         stack.enter_context(lock.locked(path))
-        stack.enter_context(last_step.guarded(experiment, path, OSError))
         folders.open_run(path, problem.config, problem.dataset, experiment)
+        stack.enter_context(last_step.guarded(experiment, path, OSError))
         engine = stack.enter_context(Engine(path, problem, stop, folders.tell))
         written = None
         if config.tensorboard:

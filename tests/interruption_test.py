@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from experiments import interrupt
+from experiments import interrupt, last_step
 from linclf_jax.data import datasets
 from linclf_jax.fit import execution
 from linclf_jax.runs import checkpoint, directory, lock
@@ -268,7 +269,9 @@ def test_a_full_disk_at_any_write_harms_nothing(
     for moment in sorted(moments):
         folder = tmp_path / str(moment)
         fill_at(moment)
-        with pytest.raises(OSError, match="No space left on device"):
+        # Before there is a run to go on with, the disk's error is all there is to say.
+        kinds = OSError, last_step.Unfinished
+        with pytest.raises(kinds, match="No space left on device"):
             sweeps.run(folder, checkpoint_every=0.0, tiles_at_once=1, **changes)
         fill_at(math.inf)
         if not (folder / "manifest.json").exists():  # as the very last flush finds it
@@ -304,7 +307,9 @@ def test_a_full_disk_is_one_line_and_status_2(tmp_path):
     )
     assert done.returncode == 2, done.stderr
     assert "error: " in done.stderr
-    assert "No space left on device" in done.stderr.splitlines()[-1]
+    line = done.stderr.splitlines()[-1]
+    assert re.search(r"^error: \S*/run\S*: No space left on device", line)
+    assert f"--out_dir={tmp_path / 'run'} does the rest" in line
     assert "Traceback" not in done.stderr
 
 
