@@ -60,7 +60,7 @@ def measure(draw: Draw, seed: int, settings: Settings) -> Row:
     found = path.cross_validate(
         draw.x,
         draw.labels,
-        settings.l2s,
+        np.array(settings.l2s),
         settings.folds,
         seed=seed,
         num_classes=draw.num_classes,

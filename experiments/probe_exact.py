@@ -124,7 +124,7 @@ def choose(problem: Problem, table: Table, path: Path, number: int) -> Chosen:
         by=by,
         losses=path.scores.loss.mean[:, number],
         l2s=path.l2,
-        eligible=path_lib.ended_well(path.info)[:, own].all(axis=1),
+        eligible=np.all(path_lib.ended_well(path.info)[:, own], axis=1),
     )
     if choices is None:
         statuses = ", ".join(sorted(set(path.info.status[:, own].ravel().tolist())))

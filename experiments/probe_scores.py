@@ -177,7 +177,8 @@ def compare(
             rows = contest.rows
             found = _left_out(lane, x[rows], labels[rows], l2)
         else:
-            each = (*(value[first:last] for value in values), [scaled] * (last - first))
+            alike = np.broadcast_to(scaled, (last - first, len(scaled)))
+            each = (*(value[first:last] for value in values), alike)
             found = [_score(value, contest) for value in each]
         for part, score in zip(parts, found, strict=True):
             part.append(score)
@@ -253,7 +254,7 @@ def _spared(
     return FOLDS, rows, unseen
 
 
-def _score(values: Sequence[np.ndarray], contest: Contest) -> Score:
+def _score(values: np.ndarray, contest: Contest) -> Score:
     if contest.held_out is None:
         return Score(*np.full((3, 1), np.nan))
     each = [value[rows] for value, rows in zip(values, contest.unseen, strict=True)]

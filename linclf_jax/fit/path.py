@@ -259,7 +259,7 @@ def choose(found: CrossValidation, by: str = "val_loss") -> Choices:
         by=by,
         losses=found.loss.mean,
         l2s=found.l2,
-        eligible=ended_well(found.info).all(axis=1),
+        eligible=np.all(ended_well(found.info), axis=1),
     )
     if choices is None:
         statuses = sorted(set(found.info.status.ravel().tolist()))
