@@ -26,6 +26,8 @@ def make_curves(l2s, losses, folds):
         **{"val_loss": loss, "val_loss_mean": loss.mean(1), "val_loss_se": error},
         **{"val_accuracy": accuracy, "val_accuracy_mean": accuracy.mean(1)},
         "val_accuracy_se": error / 4,
+        **{"val_loss_calibrated": loss / 2, "val_loss_calibrated_se": error / 2},
+        "val_loss_calibrated_mean": loss.mean(1) / 2,
     }
 
 
@@ -95,13 +97,17 @@ def make_run(
     places=(2, 1),
     ends=None,
     warnings=("the best l2 is <b> at the edge",),
+    by="val_loss",
 ):
     """Writes the run folder of a path; ``places`` are of both rules' penalties."""
     history = make_history(l2s, losses, folds, features, len(names))
     rows = make_rows(history, ends or {})
     error = history["val_loss_se" if folds else "loo_se"]
     choices = [
-        {"l2": l2s[i], "loss": losses[i], "standard_error": error[i], "accuracy": 0.93}
+        {
+            **{"l2": l2s[i], "loss": losses[i], "standard_error": error[i]},
+            **{"accuracy": 0.93, "loss_calibrated": losses[i] / 2},
+        }
         for i in places
     ]
     place = places[rule != "min"]
@@ -116,7 +122,7 @@ def make_run(
     }
     selected = {
         **{"l2": l2s[place], "choice": rule, "reason": "the lowest mean loss"},
-        "selected_by": "val_loss",
+        "selected_by": by,
         **dict(zip(path_record.RULES, choices, strict=True)),
         **{"warnings": list(warnings), "row": rows[(place + 1) * (folds + 1) - 1]},
         **{"test": make_test_metrics(len(names)), "fits": len(rows), "tol": 1e-6},
@@ -264,6 +270,18 @@ class TestPage:
         assert [cells[0] for cells in page.chosen] == ["one standard error", "0.1"]
         assert "Before you trust it" not in page.text
         assert "held-out 0.5000 ± 0.0577" in page.text
+
+    def test_the_rules_are_called_by_the_criterion(self, tmp_path):
+        page = written(tmp_path / "scaled", by="val_loss_calibrated")
+        head, best, strongest = page.cells[:3]
+        assert head[-1] == "calibrated"
+        assert (best[0], best[-1]) == ("the lowest calibrated loss", "0.1250")
+        assert (strongest[0], strongest[-1]) == ("one standard error", "0.2500")
+        assert "divided by the best temperature of all held-out rows" in page.text
+        page = written(tmp_path / "accuracy", by="val_accuracy")
+        assert page.cells[1][0] == "the highest accuracy"
+        assert "within one standard error of the highest accuracy" in page.text
+        assert "calibrated" not in page.text.split("Coefficients")[0]
 
     def test_one_penalty_is_both_choices(self, tmp_path):
         page = written(tmp_path, l2s=(0.5,), losses=(0.25,), places=(0, 0))
