@@ -5,6 +5,7 @@ they were for the fit. Neither library is needed to import this.
 """
 
 import importlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,18 @@ import numpy as np
 
 from linclf_jax.params import Params
 
-_FITTED = ("coef_", "intercept_", "classes_")
+_FITTED = ("coef_", "intercept_", "classes_", "decision_function", "predict")
+# What holds a classifier without being one: an attribute that tells it, and what to do.
+_HOLDERS = {
+    "steps": "pass its last step, and features as the steps before leave them",
+    "best_estimator_": "pass its best_estimator_",
+    "calibrated_classifiers_": "pass the classifier that it calibrates",
+    "estimators_": "pass one of its estimators_",
+}
+_ROWS = 8  # on which a conversion is compared with its model
+# A share of the scores. A machine that sums over its support vectors rounds more than
+# the product with coef_ does, whose terms have cancelled already.
+_CLOSE = 1e-8
 
 
 def to_sklearn(params: Params, classes: Sequence[Any], *, C: float = 1.0) -> Any:
@@ -60,37 +72,50 @@ def from_sklearn(estimator: Any) -> tuple[Params, np.ndarray]:
     """Returns the parameters of a fitted linear classifier and the classes it knows.
 
     Of two classes, whose difference is all that is there, the columns are minus and
-    plus its half. Predictions are the same for every linear classifier; probabilities
-    are for ``LogisticRegression``, whose other fits have no softmax.
+    plus its half. Scores and predictions are compared with the model's own on a few
+    random rows before this returns. Probabilities are the same for a multinomial or
+    binary ``LogisticRegression``; other fits have no softmax.
 
     Args:
-        estimator: Any with ``coef_``, ``intercept_`` and ``classes_``.
+        estimator: Any with ``coef_``, ``intercept_``, ``classes_``, ``predict`` and
+            ``decision_function``.
 
     Returns:
         ``W (D, C)`` and ``b (C,)``, float64 where the process allows it, and the
         classes ``(C,)``.
 
     Raises:
-        ValueError: It is not fitted, or its arrays are no linear classifier's.
+        ValueError: It is not fitted; its arrays are no linear classifier's; it votes
+            over pairs of classes; or it scores or predicts otherwise than its arrays.
     """
-    missing = [name for name in _FITTED if not hasattr(estimator, name)]
-    if missing:
+    name = type(estimator).__name__
+    _require_linear(estimator, name)
+    coef, intercept = _dense(estimator.coef_), np.asarray(estimator.intercept_)
+    classes = np.asarray(estimator.classes_)
+    rows = 1 if classes.shape == (2,) else classes.size
+    if rows == 1 and coef.ndim == 1:  # RidgeClassifier of two classes
+        coef = coef[None]
+    if (
+        classes.ndim != 1
+        or len(classes) < 2
+        or coef.shape[:-1] != (rows,)
+        or intercept.shape not in {(), (rows,)}  # one number: fitted without
+    ):
         raise ValueError(
-            f"{type(estimator).__name__} has no {', '.join(missing)}; expected a "
-            "fitted linear classifier"
+            f"{name} has coef_ of shape {coef.shape} and classes_ of {classes.shape}, "
+            f"intercept_ of {intercept.shape}; expected ({rows}, D), (C,) of at least "
+            f"two classes, and ({rows},)"
         )
-    coef, classes = np.asarray(estimator.coef_), np.asarray(estimator.classes_)
-    rows = 1 if len(classes) == 2 else len(classes)
-    if classes.ndim != 1 or coef.ndim != 2 or len(coef) != rows:
-        raise ValueError(
-            f"{type(estimator).__name__} has coef_ of shape {coef.shape} and classes_ "
-            f"of {classes.shape}; expected ({rows}, D) and (C,)"
-        )
-    intercept = np.broadcast_to(np.asarray(estimator.intercept_), (rows,))
+    intercept = np.broadcast_to(intercept, (rows,))
     if rows == 1:
         coef = np.concatenate([-coef, coef]) / 2
         intercept = np.concatenate([-intercept, intercept]) / 2
-    return Params(jnp.asarray(coef.T), jnp.asarray(intercept)), classes
+        # Of two classes one without probability: minus infinity says it alone.
+        intercept = np.where(np.isposinf(intercept), 0.0, intercept)
+    params = Params(jnp.asarray(coef.T), jnp.asarray(intercept))
+    _arrays(params)
+    _require_same(params, classes, estimator, name)
+    return params, classes
 
 
 def to_torch_state(params: Params) -> dict[str, Any]:
@@ -124,7 +149,8 @@ def from_torch_state(state: Mapping[str, Any]) -> Params:
         it.
 
     Raises:
-        ValueError: There is no weight, there are other entries, or shapes do not fit.
+        ValueError: There is no weight, there are other entries, shapes do not fit, or
+            numbers are not finite.
     """
     if "weight" not in state or not set(state) <= {"weight", "bias"}:
         raise ValueError(
@@ -140,7 +166,7 @@ def from_torch_state(state: Mapping[str, Any]) -> Params:
             "(C,)"
         )
     bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
-    return Params(jnp.asarray(weight.T), jnp.asarray(bias))
+    return Params(*map(jnp.asarray, _arrays(Params(weight.T, bias))))
 
 
 def _arrays(params: Params) -> tuple[np.ndarray, np.ndarray]:
@@ -158,6 +184,76 @@ def _arrays(params: Params) -> tuple[np.ndarray, np.ndarray]:
             "most; expected finite numbers, or a bias of -inf for some of the classes"
         )
     return W, b
+
+
+def _require_linear(estimator: Any, name: str) -> None:
+    """Refuses what is not fitted, holds another classifier, or votes over pairs."""
+    pairs = hasattr(estimator, "pairwise_indices_")
+    if hasattr(estimator, "decision_function_shape"):  # SVC and NuSVC
+        pairs = len(getattr(estimator, "classes_", ())) > 2
+    if pairs:
+        raise ValueError(
+            f"{name} of {len(estimator.classes_)} classes votes over pairs of them, "
+            "one versus one, which is no linear classifier; expected one column for "
+            "each class, as sklearn.svm.LinearSVC fits"
+        )
+    missing = [part for part in _FITTED if not hasattr(estimator, part)]
+    remedies = [_HOLDERS[part] for part in _HOLDERS if hasattr(estimator, part)]
+    if missing:
+        raise ValueError(
+            f"{name} has no {', '.join(missing)}; expected a fitted linear classifier"
+            + "".join(f": {remedy}" for remedy in remedies[:1])
+        )
+
+
+def _require_same(
+    params: Params, classes: np.ndarray, estimator: Any, name: str
+) -> None:
+    """Compares scores and predictions with the model's own, on random rows.
+
+    Each column is drawn so large that its share of the scores is about the bias: no
+    difference is lost beside the others.
+    """
+    W, b = (np.asarray(array, np.float64) for array in params)
+    unit = np.max(np.abs(b), where=np.isfinite(b), initial=0.0) or 1.0
+    largest = np.max(np.abs(W), axis=1)
+    usable = largest > 1e-100  # the others would be drawn as infinity
+    scale = unit / np.where(usable, largest, np.max(largest, where=usable, initial=1.0))
+    x = np.random.default_rng(0).normal(size=(_ROWS, len(W))) * scale
+    with warnings.catch_warnings():
+        # One who fitted a table would be told that these rows have no names.
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        theirs = np.asarray(estimator.decision_function(x))
+        predicted = np.asarray(estimator.predict(x))
+    ours = x @ W + b
+    size = np.max(np.abs(x) @ np.abs(W) + np.where(np.isfinite(b), np.abs(b), 0.0))
+    eps = max(np.finfo(dtype).eps for dtype in (params.W.dtype, theirs.dtype))
+    rounding = size * max(8 * np.sqrt(len(W)) * eps, _CLOSE)
+    scores = ours[:, 1] - ours[:, 0] if len(classes) == 2 else ours
+    with np.errstate(invalid="ignore"):  # a bias of minus infinity, on both sides
+        close = theirs.shape == scores.shape and np.all(
+            (scores == theirs) | (np.abs(scores - theirs) <= rounding)
+        )
+    if not close:
+        raise ValueError(
+            f"{name} scores random rows otherwise than its coef_ and intercept_ do; "
+            "expected decision_function(x) = x @ coef_.T + intercept_: what it does to "
+            "the features before, or to the scores after, does not move"
+        )
+    top, second = np.sort(ours, axis=1)[:, :-3:-1].T
+    decided = top - second > rounding
+    ours_predict = classes[np.argmax(ours, axis=1)]
+    if predicted.shape != (_ROWS,) or np.any((predicted != ours_predict) & decided):
+        raise ValueError(
+            f"{name} predicts {predicted.shape[1:] or 'another class'} where its "
+            "scores are largest; expected the class of the largest score, or of two "
+            "classes the second where the score is above 0"
+        )
+
+
+def _dense(coef: Any) -> np.ndarray:
+    """Returns coefficients as an array: a fit to sparse rows may leave them sparse."""
+    return np.asarray(coef.toarray() if hasattr(coef, "toarray") else coef)
 
 
 def _from_tensor(value: Any) -> np.ndarray:

@@ -6,8 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import datasets as bundled
-from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.svm import LinearSVC
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import (
+    LogisticRegression,
+    Perceptron,
+    RidgeClassifier,
+    SGDClassifier,
+)
+from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC, NuSVC
 from sklearn.utils.validation import check_is_fitted
 
 from linclf_jax import gradients, interop, params
@@ -200,3 +210,153 @@ def test_weight_decay_of_torchs_sgd_is_l2_of_the_weights_alone():
     found = interop.from_torch_state(layer.state_dict())
     for after, before, slope in zip(found, p, gradient, strict=True):
         np.testing.assert_allclose(after, before - 0.5 * slope, **CLOSED_FORM)
+
+
+def fitted(model, classes=3):
+    """Returns the model, fitted to that many kinds of wine, and their features."""
+    x, labels = bundled.load_wine(return_X_y=True)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    kept = labels < classes
+    return model.fit(x[kept], labels[kept]), x[kept]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(
+    "model",
+    [
+        LogisticRegression(fit_intercept=False),
+        RidgeClassifier(),
+        RidgeClassifier(fit_intercept=False),
+        LinearSVC(intercept_scaling=50.0),
+        LinearSVC(multi_class="crammer_singer"),
+        SGDClassifier(random_state=0),
+        Perceptron(),
+        LinearDiscriminantAnalysis(),
+    ],
+    ids=repr,
+)
+def test_linear_classifiers_of_two_classes_and_of_three_are_taken(model, classes):
+    model, x = fitted(model, classes)
+    p, names = interop.from_sklearn(model)
+    assert p.W.shape == (13, classes)
+    np.testing.assert_array_equal(names[params.predict(p, x)], model.predict(x))
+    scores = np.asarray(params.logits(p, x))
+    scores = scores[:, 1] - scores[:, 0] if classes == 2 else scores
+    np.testing.assert_allclose(
+        scores, model.decision_function(x), rtol=1e-10, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 13), (13,)])
+def test_coefficients_of_two_classes_may_be_a_vector(shape):
+    model, x = fitted(RidgeClassifier(), 2)
+    model.coef_ = model.coef_.reshape(shape)
+    p, names = interop.from_sklearn(model)
+    np.testing.assert_array_equal(names[params.predict(p, x)], model.predict(x))
+
+
+@pytest.mark.parametrize("machine", [SVC, NuSVC])
+def test_a_machine_of_two_classes_is_taken_and_votes_over_pairs_are_not(machine):
+    model, x = fitted(machine(kernel="linear"), 2)
+    p, names = interop.from_sklearn(model)
+    np.testing.assert_array_equal(names[params.predict(p, x)], model.predict(x))
+    with pytest.raises(
+        ValueError,
+        match=r"SVC of 3 classes votes over pairs.*one versus one.*LinearSVC",
+    ):
+        interop.from_sklearn(fitted(machine(kernel="linear"))[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (OneVsOneClassifier(LinearSVC()), "of 3 classes votes over pairs"),
+        (OneVsRestClassifier(LinearSVC()), "pass one of its estimators_"),
+        (make_pipeline(StandardScaler(), LogisticRegression()), "pass its last step"),
+        (GridSearchCV(LogisticRegression(), {"C": [1.0]}), "pass its best_estimator_"),
+        (SVC(), "SVC of 3 classes votes over pairs"),
+    ],
+    ids=repr,
+)
+def test_what_holds_a_classifier_is_refused_with_what_to_do(model, message):
+    with pytest.raises(ValueError, match=message):
+        interop.from_sklearn(fitted(model)[0])
+
+
+class Halved(LogisticRegression):
+    """Scales features of its own accord."""
+
+    def decision_function(self, X):
+        return super().decision_function(X / 2)
+
+
+class Reversed(LogisticRegression):
+    """Predicts the class of the lowest score."""
+
+    def predict(self, X):
+        return self.classes_[np.argmin(self.decision_function(X), axis=1)]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Halved(), "Halved scores random rows otherwise than its coef_"),
+        (Reversed(), "Reversed predicts another class where its scores are largest"),
+    ],
+)
+def test_a_model_that_does_something_else_than_its_arrays_is_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        interop.from_sklearn(fitted(model)[0])
+
+
+def test_several_labels_a_row_are_refused():
+    x, labels = bundled.load_wine(return_X_y=True)
+    model = RidgeClassifier().fit(x / x.max(axis=0), np.eye(3, dtype=int)[labels])
+    with pytest.raises(ValueError, match=r"RidgeClassifier predicts \(3,\) where"):
+        interop.from_sklearn(model)
+
+
+@pytest.mark.parametrize("column", [0, 12])
+@pytest.mark.parametrize("size", [1e-12, 1e9])
+def test_a_coefficient_far_smaller_than_the_others_is_compared_too(column, size):
+    model, _ = fitted(LogisticRegression())
+    model.coef_[:, column] *= size
+    right = model.coef_.copy()
+    interop.from_sklearn(model)
+    wrong = right.copy()
+    wrong[0, column] *= 1.5
+    model.decision_function = lambda x: x @ right.T + model.intercept_
+    model.coef_ = wrong
+    with pytest.raises(ValueError, match="scores random rows otherwise"):
+        interop.from_sklearn(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"intercept_": np.zeros(1)}, r"intercept_ of \(1,\); expected"),
+        ({"classes_": np.zeros(1)}, r"classes_ of \(1,\), .*at least two classes"),
+        ({"coef_": np.zeros(13)}, r"coef_ of shape \(13,\)"),
+        ({"coef_": np.full((3, 13), np.nan)}, "found 39 entries that are not finite"),
+    ],
+)
+def test_arrays_that_would_be_broadcast_are_refused(change, message):
+    model, _ = fitted(LogisticRegression())
+    for name, value in change.items():
+        setattr(model, name, value)
+    with pytest.raises(ValueError, match=message):
+        interop.from_sklearn(model)
+
+
+def test_a_class_without_probability_comes_back_as_one():
+    p, x = make(2)
+    p = p._replace(b=p.b.at[0].set(-jnp.inf))
+    back, _ = interop.from_sklearn(interop.to_sklearn(p, range(2)))
+    np.testing.assert_array_equal(params.predict_proba(back, x)[:, 0], 0.0)
+    interop.to_sklearn(back, range(2))
+
+
+def test_a_state_that_is_not_finite_is_refused():
+    state = {"weight": np.full((2, 3), np.nan), "bias": np.zeros(2)}
+    with pytest.raises(ValueError, match="found 6 entries that are not finite"):
+        interop.from_torch_state(state)
