@@ -47,8 +47,8 @@ def fit_temperature(
         logits of each row are all equal, so that T changes nothing.
 
     Raises:
-        ValueError: The shapes are others, a logit is NaN or infinity, or a label's own
-            logit is minus infinity.
+        ValueError: The shapes are others, a logit is NaN or infinity, a label is no
+            class, or its own logit is minus infinity.
 
     >>> found = fit_temperature(np.array([[9.0, 0.0]] * 4), np.array([0, 0, 0, 1]))
     >>> print(f"{found:.4f}")  # three of four are right: the odds must be exp(9 / T)
@@ -120,6 +120,13 @@ def _margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"logits hold {bad.sum()} entries that are NaN or infinity, the first is "
             f"{logits[row, column]} in row {row}, column {column}; expected none"
+        )
+    outside = np.flatnonzero((labels < 0) | (labels >= logits.shape[1]))
+    if outside.size:
+        raise ValueError(
+            f"found {outside.size} labels that are no class, the first is label "
+            f"{labels[outside[0]]} in row {outside[0]}; expected integers in "
+            f"0..{logits.shape[1] - 1}"
         )
     own = np.take_along_axis(logits, labels[:, None].astype(np.int64), axis=1)
     lost = np.flatnonzero(np.isneginf(own[:, 0]))

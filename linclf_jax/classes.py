@@ -1,4 +1,4 @@
-"""Labels and weights against the arrays they belong to: masks, picks, shapes.
+"""Labels and weights against the arrays they belong to: masks, picks, shapes, limits.
 
 Shapes are static, so a label or weight array of another shape is refused here, while a
 function is traced, before it could spread over a matrix by broadcasting.
@@ -31,7 +31,7 @@ def mask(labels: jax.Array, like: jax.Array, *, axis: int = -1) -> jax.Array:
         axis: Of the classes.
     """
     classes = jax.lax.broadcasted_iota(jnp.int32, like.shape, axis % like.ndim)
-    return jnp.expand_dims(_index(labels, like, axis), axis) == classes
+    return jnp.expand_dims(index(labels, like, axis=axis), axis) == classes
 
 
 def at_label(values: jax.Array, labels: jax.Array, *, axis: int) -> jax.Array:
@@ -63,14 +63,77 @@ def pick(values: jax.Array, mask: jax.Array, *, axis: int) -> jax.Array:
     return jnp.sum(jnp.where(mask, values, 0.0), axis=axis, keepdims=True)
 
 
-def _index(labels: jax.Array, like: jax.Array, axis: int) -> jax.Array:
-    """Returns integer labels in int32 or wider: uint8 can not count to class 256."""
+def with_limits(logits: jax.Array, *, axis: int = -1) -> jax.Array:
+    """Returns logits whose softmax is its limit where one of a row is plus infinity.
+
+    As that logit grows, its class takes all of the probability: it becomes 0 and the
+    others minus infinity. Of several infinities the limit depends on how they grow;
+    such a row keeps them, and its softmax is NaN.
+
+    Args:
+        logits: ``(..., C)``, floating; a row with a NaN keeps it.
+        axis: Of the classes.
+    """
+    infinite = jnp.isposinf(logits)
+    one = jnp.sum(infinite, axis=axis, keepdims=True) == 1
+    return jnp.where(one, jnp.where(infinite, 0.0, logits - jnp.inf), logits)
+
+
+def index(labels: jax.Array, like: jax.Array, *, axis: int = -1) -> jax.Array:
+    """Returns labels in int32 or wider: uint8 can not count to class 256.
+
+    Args:
+        labels: ``(...)``, integers.
+        like: ``(..., C)``.
+        axis: Of the classes.
+
+    Raises:
+        TypeError: The labels are no integers.
+        ValueError: They have another shape.
+    """
     labels = jnp.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels have dtype {labels.dtype}; expected integers")
     axis = axis % like.ndim
     _require_shape("labels", labels, like.shape[:axis] + like.shape[axis + 1 :])
     return labels.astype(jnp.result_type(labels, jnp.int32))
+
+
+def require_same_shape(
+    name: str, array: jax.Array, other: str, like: jax.Array
+) -> None:
+    """Checks that an array has the shape of another: one row would meet all rows.
+
+    Args:
+        name: Of the array.
+        array: Of any shape.
+        other: The name of ``like``.
+        like: Of the shape that is expected.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if array.shape != like.shape:
+        raise ValueError(
+            f"{name} have shape {array.shape}; expected {like.shape}, that of {other}"
+        )
+
+
+def require_scalar(name: str, value: float | jax.Array) -> None:
+    """Checks that a hyper-parameter is one number: several would make a stack.
+
+    Args:
+        name: Of the hyper-parameter.
+        value: A number or an array.
+
+    Raises:
+        ValueError: It is an array with a shape.
+    """
+    if jnp.shape(value) != ():
+        raise ValueError(
+            f"{name} has shape {jnp.shape(value)}; expected one number: map several "
+            "with jax.vmap"
+        )
 
 
 def _require_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:

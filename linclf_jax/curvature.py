@@ -8,7 +8,7 @@ of the objective is called alike.
 import jax
 import jax.numpy as jnp
 
-from linclf_jax import classes
+from linclf_jax import classes, weighting
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 
@@ -26,7 +26,7 @@ def softmax_jacobian(logits: jax.Array) -> jax.Array:
     Returns:
         ``(N, C, C)``, symmetric, of the dtype of ``logits``; rows sum to 0.
     """
-    probs = jax.nn.softmax(params_lib.at_least_float32(logits), axis=-1)
+    probs = _softmax(logits)
     products = probs[..., :, None] * probs[..., None, :]
     identity = jnp.eye(probs.shape[-1], dtype=probs.dtype)
     identity = jnp.broadcast_to(identity, products.shape)
@@ -47,8 +47,12 @@ def logits_hessian_vector_product(logits: jax.Array, tangent: jax.Array) -> jax.
 
     Returns:
         ``(N, C)``, in at least float32; each row sums to 0.
+
+    Raises:
+        ValueError: The shapes differ.
     """
-    probs = jax.nn.softmax(params_lib.at_least_float32(logits), axis=-1)
+    classes.require_same_shape("tangent", tangent, "logits", logits)
+    probs = _softmax(logits)
     top = jnp.argmax(probs, axis=-1, keepdims=True)
     tangent = params_lib.at_least_float32(tangent)
     tangent = tangent - jnp.take_along_axis(tangent, top, axis=-1)
@@ -83,13 +87,12 @@ def hessian_vector_product(
         ``Params`` with the shapes and dtypes of ``params``.
     """
     del labels
-    product = logits_hessian_vector_product(
-        params_lib.logits(params, x, precision=precision),
-        params_lib.logits(tangent, x, precision=precision),
-    )
-    product = product * _normalized(weights, product)[:, None]
-    features = params_lib.at_least_float32(x)
-    W = jnp.matmul(features.T, product, precision=precision)
+    classes.require_scalar("l2", l2)
+    rows = weighting.rows(params, x, weights, precision=precision)
+    along = weighting.rows(tangent, x, weights, precision=precision)
+    product = logits_hessian_vector_product(rows.logits, along.logits)
+    product = product * weighting.shares(weights, product)[:, None]
+    W = jnp.matmul(rows.features.T, product, precision=precision)
     W = W + l2 * tangent.W.astype(W.dtype)
     b = jnp.sum(product, axis=0)
     return Params(W.astype(params.W.dtype), b.astype(params.b.dtype))
@@ -119,13 +122,14 @@ def hessian(
         ``jax.flatten_util.ravel_pytree(params)``: W row by row, then b.
     """
     del labels
-    features = params_lib.at_least_float32(x)
+    classes.require_scalar("l2", l2)
+    features, scores = weighting.rows(params, x, weights, precision=precision)
     num_rows, num_features = features.shape
     # The bias is the weight of a feature that is always one.
     ones = jnp.ones((num_rows, 1), features.dtype)
     features = jnp.concatenate([features, ones], axis=1)
-    jacobian = softmax_jacobian(params_lib.logits(params, x, precision=precision))
-    share = _normalized(weights, jacobian)
+    jacobian = softmax_jacobian(scores)
+    share = weighting.shares(weights, jacobian)
     blocks = jnp.einsum(
         "n,nd,ne,nkl->dkel", share, features, features, jacobian, precision=precision
     )
@@ -135,9 +139,7 @@ def hessian(
     return (blocks.reshape(size, size) + penalty).astype(params.W.dtype)
 
 
-def _normalized(weights: jax.Array | None, scores: jax.Array) -> jax.Array:
-    """Returns ``w_i / sum w``, ``(N,)``; equal shares where ``weights`` is None."""
-    if weights is None:
-        return jnp.full(scores.shape[0], 1.0 / scores.shape[0], scores.dtype)
-    weights = classes.as_weights(weights, scores)
-    return weights / jnp.sum(weights)
+def _softmax(logits: jax.Array) -> jax.Array:
+    """Returns the probabilities, ``(..., C)``, in at least float32."""
+    scores = params_lib.at_least_float32(logits)
+    return jax.nn.softmax(classes.with_limits(scores), axis=-1)

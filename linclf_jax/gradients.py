@@ -11,7 +11,7 @@ from types import MappingProxyType
 import jax
 import jax.numpy as jnp
 
-from linclf_jax import classes, losses
+from linclf_jax import classes, losses, weighting
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 
@@ -51,11 +51,12 @@ def softmax_cross_entropy_with_targets(
 
     Args:
         logits: ``(N, C)``, floating.
-        targets: ``(N, C)``, not negative.
+        targets: ``(N, C)``, not negative; another shape is refused.
 
     Returns:
         ``(N, C)``, of the dtype of ``logits``.
     """
+    classes.require_same_shape("targets", targets, "logits", logits)
     exps = _shifted_exp(logits, axis=-1)
     targets = targets.astype(exps.dtype)
     others = 1.0 - jnp.eye(logits.shape[-1], dtype=exps.dtype)
@@ -155,10 +156,10 @@ def objective_gradient(
     Returns:
         ``Params`` with the shapes and dtypes of ``params``.
     """
-    scores = params_lib.logits(params, x, precision=precision)
-    residual = _weighted_residual(scores, labels, loss=loss, weights=weights)
-    features = params_lib.at_least_float32(x)
-    W = jnp.matmul(features.T, residual, precision=precision)
+    classes.require_scalar("l2", l2)
+    rows = weighting.rows(params, x, weights, precision=precision)
+    residual = _weighted_residual(rows.logits, labels, loss=loss, weights=weights)
+    W = jnp.matmul(rows.features.T, residual, precision=precision)
     W = W + l2 * params.W.astype(W.dtype)
     b = jnp.sum(residual, axis=0)
     return Params(W.astype(params.W.dtype), b.astype(params.b.dtype))
@@ -186,8 +187,8 @@ def inputs_gradient(
     Returns:
         ``(N, D)``, of the dtype of ``x``; row i holds the factor ``w_i / sum w``.
     """
-    scores = params_lib.logits(params, x, precision=precision)
-    residual = _weighted_residual(scores, labels, loss=loss, weights=weights)
+    rows = weighting.rows(params, x, weights, precision=precision)
+    residual = _weighted_residual(rows.logits, labels, loss=loss, weights=weights)
     W = params_lib.at_least_float32(params.W)
     return jnp.matmul(residual, W.T, precision=precision).astype(x.dtype)
 
@@ -265,7 +266,7 @@ def _shifted_exp(logits: jax.Array, *, axis: int) -> jax.Array:
     Dividing them by their sum, and not ``exp(s_j - logsumexp)``, keeps the digits that
     a large common shift would cost. In at least float32.
     """
-    scores = params_lib.at_least_float32(logits)
+    scores = classes.with_limits(params_lib.at_least_float32(logits), axis=axis)
     # The shift cancels in every quotient, so its derivative is zero, not merely small.
     top = jax.lax.stop_gradient(jnp.max(scores, axis=axis, keepdims=True))
     return jnp.exp(scores - top)
@@ -275,11 +276,11 @@ def _weighted_residual(
     logits: jax.Array, labels: jax.Array, *, loss: str, weights: jax.Array | None
 ) -> jax.Array:
     """Returns ``w_i R_i / sum w``, ``(N, C)``."""
+    labels = weighting.mask_labels(labels, weights, logits)
     residual = logits_gradient(logits, labels, loss=loss)
     if weights is None:
         return residual / residual.shape[0]
-    weights = classes.as_weights(weights, residual)
-    return residual * (weights / jnp.sum(weights))[:, None]
+    return residual * weighting.shares(weights, residual)[:, None]
 
 
 def _against_true_class(violated: jax.Array, labels: jax.Array, axis: int) -> jax.Array:

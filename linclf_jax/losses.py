@@ -7,7 +7,11 @@ so that ``jax.grad`` differentiates them to any order; ``gradients`` holds the
 derivatives by hand.
 
 A label outside ``0..C-1`` gives NaN, never a plausible number; ``validation`` refuses
-such labels with a message before anything is traced.
+such labels with a message before anything is traced. A logit of plus infinity is the
+limit of one that grows: the loss is 0 where it is the label's and infinite where it is
+another's. Of several in a row the limit depends on which grows fastest, and the
+softmax is NaN; a hinge is NaN where the label's is one of them, and else infinite.
+A row of weight 0 takes no part in a mean, whatever is in it; see ``weighting``.
 """
 
 from types import MappingProxyType
@@ -16,7 +20,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from linclf_jax import classes
+from linclf_jax import classes, weighting
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 
@@ -43,7 +47,8 @@ def log_softmax(logits: jax.Array, *, axis: int = -1) -> jax.Array:
     not of 0. Common shifts cancel in the subtraction, exactly.
 
     Args:
-        logits: ``(..., C)``, floating; minus infinity masks a class.
+        logits: ``(..., C)``, floating; minus infinity masks a class, and one of plus
+            infinity takes all of the probability. A row with several is NaN.
         axis: Of the classes.
 
     Returns:
@@ -56,7 +61,9 @@ def log_softmax(logits: jax.Array, *, axis: int = -1) -> jax.Array:
     top = classes.mask(jnp.argmax(scores, axis=axis), scores, axis=axis)
     # Picked rather than jnp.max, whose derivative at a tie is split among the tied
     # classes: right once, wrong in the second derivative.
-    shifted = scores - classes.pick(scores, top, axis=axis)
+    largest = classes.pick(scores, top, axis=axis)
+    # Infinity minus itself is NaN: right of a second infinity, not of the only one.
+    shifted = jnp.where(top & jnp.isposinf(scores), 0.0, scores - largest)
     others = jnp.where(top, 0.0, jnp.exp(shifted))
     log_probs = shifted - jnp.log1p(jnp.sum(others, axis=axis, keepdims=True))
     return log_probs.astype(logits.dtype)
@@ -98,7 +105,11 @@ def softmax_cross_entropy_with_targets(
 
     Returns:
         ``(N,)``, of the dtype of ``logits``.
+
+    Raises:
+        ValueError: The shapes differ.
     """
+    classes.require_same_shape("targets", targets, "logits", logits)
     scores = params_lib.at_least_float32(logits)
     targets = targets.astype(scores.dtype)
     used = targets != 0
@@ -119,7 +130,11 @@ def smooth_labels(
 
     Returns:
         Targets ``(N, C)``, in the default float dtype; NaN for a label out of range.
+
+    Raises:
+        ValueError: The smoothing is an array of several.
     """
+    classes.require_scalar("smoothing", smoothing)
     zeros = jnp.zeros((*jnp.shape(labels), num_classes))
     one_hot = classes.mask(labels, zeros).astype(zeros.dtype)
     targets = (1.0 - smoothing) * one_hot + smoothing / num_classes
@@ -206,14 +221,20 @@ def objective(
         labels: ``(N,)``, integers in ``0..C-1``.
         loss: A name in ``LOSSES``.
         l2: Strength of the penalty, at least 0.
-        weights: Example weights ``(N,)``, not all zero; None weighs all alike.
+        weights: Example weights ``(N,)``, not all zero; None weighs all alike. A row of
+            weight 0 takes no part, whatever is in it.
         precision: Of the product.
 
     Returns:
         A scalar of the dtype of ``W``.
+
+    Raises:
+        ValueError: There is no such loss, or the shapes are others.
     """
-    scores = params_lib.logits(params, x, precision=precision)
-    values = LOSSES[known(loss)](scores, labels)
+    classes.require_scalar("l2", l2)
+    rows = weighting.rows(params, x, weights, precision=precision)
+    labels = weighting.mask_labels(labels, weights, rows.logits)
+    values = LOSSES[known(loss)](rows.logits, labels)
     penalty = 0.5 * l2 * jnp.sum(jnp.square(params.W.astype(values.dtype)))
     return (weighted_mean(values, weights) + penalty).astype(params.W.dtype)
 
@@ -223,10 +244,17 @@ def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
 
     Args:
         values: ``(N,)``, floating.
-        weights: ``(N,)``, not all zero; None weighs all alike.
+        weights: ``(N,)``, not all zero; None weighs all alike. A value of weight 0
+            takes no part, be it infinite or NaN.
+
+    Raises:
+        ValueError: The shapes are others.
     """
+    if values.ndim != 1:
+        raise ValueError(f"values have shape {values.shape}; expected (N,)")
     if weights is None:
         return jnp.mean(values)
+    values = weighting.mask(values, weights)
     weights = classes.as_weights(weights, values)
     return jnp.sum(weights * values) / jnp.sum(weights)
 
@@ -242,7 +270,8 @@ def hinge_margins(logits: jax.Array, labels: jax.Array, *, axis: int = -1) -> ja
         axis: Of the classes.
 
     Returns:
-        ``(N, C)``; a row is NaN as a whole where a logit is, or the label out of range.
+        ``(N, C)``; a row is NaN as a whole where a logit is, or the label out of range,
+        or two infinities are compared.
     """
     scores = params_lib.at_least_float32(logits)
     true_score = jnp.expand_dims(classes.at_label(scores, labels, axis=axis), axis)
@@ -250,6 +279,6 @@ def hinge_margins(logits: jax.Array, labels: jax.Array, *, axis: int = -1) -> ja
     # The label's own column is a constant 0, not s_y - s_y, which is NaN for inf.
     margins = jnp.where(true_class, 0.0, scores - true_score + 1.0)
     # relu and argmax drop a NaN from the derivative; a factor carries it to all of it.
-    unknown = jnp.isnan(scores) | jnp.isnan(true_score)
+    unknown = jnp.isnan(margins) | jnp.isnan(true_score)
     unknown = jnp.any(unknown, axis=axis, keepdims=True)
     return margins * jnp.where(unknown, jnp.nan, 1.0).astype(margins.dtype)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax import losses, params
+from linclf_jax import losses, params, weighting
 
 
 class Reliability(NamedTuple):
@@ -100,7 +100,8 @@ def negative_log_likelihood(
         ValueError: The shapes are others.
     """
     _require_rows(logits, labels)
-    scores = params.at_least_float32(logits)
+    scores = weighting.mask(params.at_least_float32(logits), weights)
+    labels = weighting.mask_labels(labels, weights, scores)
     values = losses.softmax_cross_entropy(scores, labels)
     return losses.weighted_mean(values, weights)
 

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
+from linclf_jax import classes
+
 
 class Params(NamedTuple):
     """Weights of a linear classifier, or a gradient with respect to them.
@@ -68,7 +70,12 @@ def logits(
 
     Returns:
         Logits ``(N, C)``, in float32 or wider whatever the inputs.
+
+    Raises:
+        ValueError: The shapes are others: a stack is mapped, ``jax.vmap(logits,
+            in_axes=(0, None))``, for its biases would be added to the rows instead.
     """
+    _require_one_classifier(params, x)
     W, b, x = map(at_least_float32, (params.W, params.b, x))
     return jnp.matmul(x, W, precision=precision) + b[None, :]
 
@@ -82,6 +89,9 @@ def predict(
         params: ``W (D, C)`` and ``b (C,)``.
         x: Features ``(N, D)``.
         precision: Of the product.
+
+    Raises:
+        ValueError: As ``logits``.
     """
     scores = logits(params, x, precision=precision)
     return jnp.argmax(scores, axis=-1).astype(jnp.int32)
@@ -96,5 +106,23 @@ def predict_proba(
         params: ``W (D, C)`` and ``b (C,)``.
         x: Features ``(N, D)``.
         precision: Of the product.
+
+    Raises:
+        ValueError: As ``logits``.
     """
-    return jax.nn.softmax(logits(params, x, precision=precision), axis=-1)
+    scores = logits(params, x, precision=precision)
+    return jax.nn.softmax(classes.with_limits(scores), axis=-1)
+
+
+def _require_one_classifier(params: Params, x: jax.Array) -> None:
+    W, b, rows = params.W.shape, params.b.shape, x.shape
+    if len(W) != 2 or b != W[1:]:
+        raise ValueError(
+            f"W has shape {W} and b {b}; expected (D, C) and (C,), of one classifier: "
+            "map a stack with jax.vmap"
+        )
+    if len(rows) != 2 or rows[1] != W[0]:
+        raise ValueError(
+            f"x has shape {rows}; expected (N, {W[0]}), for W has shape {W}: map "
+            "several batches with jax.vmap"
+        )

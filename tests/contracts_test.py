@@ -15,14 +15,15 @@ MATHEMATICS = ("params", "losses", "gradients", "curvature", "audit")
 # What each part of the package may import of the others; a part is a module, or a
 # folder, which may always import itself.
 ALLOWED = {
-    "params": set(),
+    "params": {"classes"},
     "validation": {"params"},
     "classes": set(),
-    "losses": {"params", "classes"},
-    "gradients": {"params", "classes", "losses"},
-    "curvature": {"params", "classes", "losses", "gradients"},
+    "weighting": {"params", "classes"},
+    "losses": {"params", "classes", "weighting"},
+    "gradients": {"params", "classes", "weighting", "losses"},
+    "curvature": {"params", "classes", "weighting", "losses", "gradients"},
     "audit": {"params", "losses", "gradients", "curvature", "validation"},
-    "metrics": {"params", "classes", "losses"},
+    "metrics": {"params", "classes", "weighting", "losses"},
     "calibration": set(),
     "comparison": {"metrics"},
     "results": set(),
@@ -40,6 +41,7 @@ LONGEST = 300  # lines
 # Parts that people call from their own code: all arguments have their shape and dtype.
 DESCRIBED = {
     *MATHEMATICS[:-1],
+    "weighting",
     "validation",
     "metrics",
     "calibration",

@@ -121,3 +121,22 @@ def test_precision_reaches_the_product(precision):
             return function(p, x, precision=precision)
 
         assert problems.product_precisions(call, p, x) == expected
+
+
+@pytest.mark.parametrize("name", ["logits", "predict", "predict_proba"])
+@pytest.mark.parametrize(
+    ("W", "b", "x", "message"),
+    [
+        # As many lanes as rows, which would add the bias of lane l to row l.
+        ((3, 2, 4), (3, 4), (3, 2), r"W has shape \(3, 2, 4\) and b \(3, 4\).*vmap"),
+        ((3, 2, 4), (3, 4), (5, 2), r"expected \(D, C\) and \(C,\), of one classifier"),
+        ((2, 4), (1, 4), (3, 2), r"W has shape \(2, 4\) and b \(1, 4\)"),
+        ((2, 4), (1,), (3, 2), r"b \(1,\)"),
+        ((2, 4), (4,), (5, 3, 2), r"x has shape \(5, 3, 2\); expected \(N, 2\).*vmap"),
+        ((2, 4), (4,), (2,), r"x has shape \(2,\)"),
+        ((2, 4), (4,), (3, 4), r"x has shape \(3, 4\); expected \(N, 2\)"),
+    ],
+)
+def test_what_is_not_one_classifier_and_one_batch_is_refused(name, W, b, x, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(params, name)(Params(jnp.ones(W), jnp.ones(b)), jnp.ones(x))

@@ -42,12 +42,17 @@ def evaluate(
         params: ``W (D, C, L)`` and ``b (1, C, L)``.
         x: Features ``(M, D)``.
         labels: ``(M,)``, integers in ``0..C-1``.
-        weights: ``(M, 1)``, or ``(M, L)`` where lanes look at different rows.
+        weights: ``(M, 1)``, or ``(M, L)`` where lanes look at different rows. A row of
+            weight 0 takes no part, whatever is in it.
         static: Loss and precision are used.
 
     Returns:
         NaN for a lane whose weights are all 0.
+
+    Raises:
+        ValueError: Labels or weights are not one for each row.
     """
+    _require_rows(x, labels, weights)
     num_rows = x.shape[0]
     size = min(num_rows, BLOCK)
 
@@ -60,8 +65,10 @@ def evaluate(
             for array in (x, labels, weights)
         )
         scores = stack.logits(params, x_block, precision=static.precision)
-        values, _ = fused.FUSED[static.loss](scores, labels_block, weights_block)
         counted = jnp.where(new[:, None], weights_block, 0.0)
+        values = _losses(params, x_block, labels_block, scores, static)
+        # Multiplied by 0, an infinite loss would be NaN.
+        values = jnp.where(counted != 0, values, 0.0)
         right = stack.accuracy(scores, labels_block)
         return Scores(
             sums.loss + jnp.sum(counted * values, axis=0),
@@ -85,7 +92,11 @@ def by_row(
         x: Features ``(M, D)``.
         labels: ``(M,)``, integers in ``0..C-1``.
         static: Loss and precision are used.
+
+    Raises:
+        ValueError: There is not one label for each row.
     """
+    _require_rows(x, labels)
     num_rows = x.shape[0]
     size = min(num_rows, BLOCK)
     blocks = -(-num_rows // size)
@@ -96,8 +107,7 @@ def by_row(
             jax.lax.dynamic_slice_in_dim(array, start, size) for array in (x, labels)
         )
         scores = stack.logits(params, x_block, precision=static.precision)
-        share = jnp.ones((size, 1), scores.dtype)
-        values, _ = fused.FUSED[static.loss](scores, labels_block, share)
+        values = _losses(params, x_block, labels_block, scores, static)
         return RowScores(values, stack.accuracy(scores, labels_block) > 0)
 
     found = jax.lax.map(one_block, jnp.arange(blocks))
@@ -110,3 +120,53 @@ def by_row(
             for array in found
         )
     )
+
+
+def _losses(
+    params: Params, x: jax.Array, labels: jax.Array, scores: jax.Array, static: Static
+) -> jax.Array:
+    """Returns each lane's loss on each row of a block, ``(B, L)``."""
+    share = jnp.ones((len(labels), 1), scores.dtype)
+    values, _ = fused.FUSED[static.loss](scores, labels, share)
+    if static.loss != "softmax_cross_entropy":
+        return values
+    # Computed once more where they are needed, for want of which they stay in caches.
+    return jax.lax.cond(
+        jnp.any(jnp.isnan(values)),
+        lambda: _with_limits(
+            values, stack.logits(params, x, precision=static.precision), labels
+        ),
+        lambda: values,
+    )
+
+
+def _with_limits(values: jax.Array, scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns losses with the limits of ``losses`` where logits are plus infinity.
+
+    It is 0 where the label's logit alone is infinite, and infinite where another's
+    alone is. Several in a row leave NaN.
+    """
+    iota = jax.lax.broadcasted_iota(jnp.int32, scores.shape, fused.CLASSES)
+    true_class = iota == labels[:, None, None]
+    infinite = jnp.isposinf(scores)
+    right = jnp.any(infinite & true_class, axis=fused.CLASSES)
+    known = jnp.any(true_class, axis=fused.CLASSES)
+    known &= ~jnp.any(jnp.isnan(scores), axis=fused.CLASSES)
+    one = known & (jnp.sum(infinite, axis=fused.CLASSES) == 1)
+    return jnp.where(one, jnp.where(right, 0.0, jnp.inf), values)
+
+
+def _require_rows(
+    x: jax.Array, labels: jax.Array, weights: jax.Array | None = None
+) -> None:
+    """Checks the rows of all arrays: a slice that starts too late is moved back."""
+    rows = x.shape[:1]
+    if labels.shape != rows:
+        raise ValueError(
+            f"labels have shape {labels.shape}; expected {rows}, one per row of x"
+        )
+    if weights is not None and (weights.ndim != 2 or weights.shape[:1] != rows):
+        raise ValueError(
+            f"weights have shape {weights.shape}; expected ({rows[0]}, 1) or "
+            f"({rows[0]}, L), one per row of x"
+        )

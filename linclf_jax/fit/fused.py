@@ -45,8 +45,13 @@ def softmax_cross_entropy(
             everywhere.
 
     Returns:
-        Losses ``(B, L)``, without ``scale``, and residuals ``(B, C, L)``.
+        Losses ``(B, L)``, without ``scale``, and residuals ``(B, C, L)``. A row
+        with a logit of plus infinity is NaN: a lane of such logits stops.
+
+    Raises:
+        ValueError: The shapes are others.
     """
+    require_shapes(scores.shape, labels, scale)
     num_classes = scores.shape[CLASSES]
     iota = jax.lax.broadcasted_iota(jnp.int32, scores.shape, CLASSES)
     true_class = iota == labels[:, None, None]
@@ -85,6 +90,7 @@ def _one_by_one(loss: str) -> FusedLoss:
     ) -> tuple[jax.Array, jax.Array]:
         if smoothing is not None:
             raise ValueError(f"{loss} has no label smoothing")
+        require_shapes(scores.shape, labels, scale)
         rows, _, lanes = scores.shape
         per_lane = jnp.broadcast_to(labels[:, None], (rows, lanes))
         values = losses.LOSSES[loss](scores, per_lane, axis=CLASSES)
@@ -92,6 +98,26 @@ def _one_by_one(loss: str) -> FusedLoss:
         return values, residual * scale[:, None]
 
     return both
+
+
+def require_shapes(shape: tuple[int, ...], labels: jax.Array, scale: jax.Array) -> None:
+    """Checks that labels and scale belong to the rows: one of them would meet all.
+
+    Args:
+        shape: Of the logits, ``(B, C, L)``.
+        labels: ``(B,)``.
+        scale: ``(B, 1)`` or ``(B, L)``.
+
+    Raises:
+        ValueError: The shapes are others.
+    """
+    rows, _, lanes = shape
+    if labels.shape != (rows,) or scale.shape not in {(rows, 1), (rows, lanes)}:
+        raise ValueError(
+            f"labels have shape {labels.shape} and weights {scale.shape}; expected "
+            f"({rows},), and ({rows}, 1) or ({rows}, {lanes}), for logits of shape "
+            f"{shape}"
+        )
 
 
 FUSED: MappingProxyType[str, FusedLoss] = MappingProxyType(

@@ -233,6 +233,7 @@ def make_step(
             l2=jnp.asarray(hparams.l2),
             smoothing=smoothing,
             precision=static.precision,
+            mask=False,
         )
         status = jnp.where(state.status == OK, diagnose(loss), state.status)
         alive = status == OK
