@@ -209,8 +209,8 @@ def warnings(
     stalled = found.info.status == verdicts.STALLED
     if stalled.any():
         yield (
-            f"{stalled.sum()} of {stalled.size} fits are as exact as {problem.x.dtype} "
-            f"can hold, which is a relative gap of up to "
+            f"{stalled.sum()} of {stalled.size} fits made no further progress in this "
+            "arithmetic; what is known of them is a relative gap of up to "
             f"{found.info.relative_gap[stalled].max():.1e}"
         )
 

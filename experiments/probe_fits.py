@@ -274,6 +274,6 @@ def warnings(problem: Problem, path: Path, chosen: Chosen) -> Iterator[str]:
     if stalled.any():
         worst = path.info.relative_gap[stalled].max()
         yield (
-            f"{stalled.sum()} of {stalled.size} fits are as exact as their dtype can "
-            f"hold, which is a relative gap of up to {worst:.1e}"
+            f"{stalled.sum()} of {stalled.size} fits made no further progress in this "
+            f"arithmetic; what is known of them is a relative gap of up to {worst:.1e}"
         )

@@ -64,9 +64,24 @@ def _data_term(
     # A row without weight may have an infinite loss: it has a class that is absent.
     counted = jnp.where(shares > 0.0, shares * losses, shares)
     probs = exponentials / total[:, None]
-    residual = jnp.einsum("lcn,ln->lc", probs - targets[None], shares)
+    residual = jnp.einsum("lcn,ln->lc", residuals(problem, probs), shares)
     residual = jnp.where(problem.present, residual, 0.0)
     return jnp.sum(counted, axis=1), residual, probs
+
+
+def residuals(problem: Problem, probs: jax.Array) -> jax.Array:
+    """Returns ``q_i - t_i`` of each row, equations (8) and (9), ``(L, C, N)``.
+
+    That of the likeliest target is minus the sum of the others: next to a target of 1
+    the difference has an absolute error of 1e-16, and the sum a relative one.
+
+    Args:
+        problem: Of L lanes.
+        probs: ``(L, C, N)``.
+    """
+    own = problem.own[None]
+    others = jnp.where(own, 0.0, probs - problem.targets[None])
+    return jnp.where(own, -jnp.sum(others, axis=1, keepdims=True), others)
 
 
 @jax.jit

@@ -11,10 +11,12 @@ and p qualifies at the best bias. So the bias is moved to its optimum by Newton'
 method, and what that gains is added to the gap: it belongs to the parameters as given.
 The last step is made in q alone, ``q = p (1 + d - p.d)``. That makes the means equal to
 rounding, and KL(q || p) is at most ``sum_j p_j (d_j - p.d)^2``, whose mean over rows is
-what Newton calls the decrement. Without a penalty there is no bound, and the gap is
+what Newton calls the decrement. What rounding can hide of all this is bounded in
+``rounding`` and part of the gap. Without a penalty there is no bound, and the gap is
 infinite.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -24,6 +26,7 @@ from jax.typing import ArrayLike
 
 from linclf_jax.fit import bias as bias_lib
 from linclf_jax.fit import problem as problem_lib
+from linclf_jax.fit import rounding
 from linclf_jax.fit.bias import Look
 from linclf_jax.fit.problem import Problem
 from linclf_jax.params import Params
@@ -45,7 +48,8 @@ class Forward(NamedTuple):
     b: jax.Array  # (L, C), the best bias; minus infinity where a class is absent
     best: jax.Array  # (L,) objective with the best bias
     objective: jax.Array  # (L,) with the bias as given
-    excess: jax.Array  # (L,) what the bias as given adds to the gap
+    change: jax.Array  # (L, C), of the bias from the best one to that as given
+    above: jax.Array  # (L,) what that costs, infinite where it is not known
     rest: jax.Array  # (L, C) gradient with respect to the bias at the best one
     step: jax.Array  # (L, C) Newton's, from the best bias to one that is better still
     decrement: jax.Array  # (L,) at most that far from the optimum of the bias
@@ -54,9 +58,11 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """First derivative at the best bias."""
+    """First derivative at the best bias, with what it proves."""
 
     gradient: jax.Array  # (L, C, D) with respect to W
+    missing: jax.Array  # (L,) norm of what rounding may hide of it
+    excess: jax.Array  # (L,) what the bias and rounding add to the gap
     gap: jax.Array  # (L,) of the parameters as given
 
 
@@ -150,12 +156,10 @@ def _summed(W: jax.Array, l2: jax.Array, given: Look, best: Look) -> Forward:
         b=best.b,
         best=best.loss + penalty,
         objective=given.loss + penalty,
+        # Two classes that are ruled out alike are no number apart.
+        change=jnp.where(given.b == best.b, 0.0, given.b - best.b),
         # Infinite where the bias as given rules out a class that is there.
-        excess=jnp.where(
-            jnp.isfinite(given.loss) | jnp.isnan(given.loss),
-            jnp.maximum(given.loss - best.loss, 0.0) + best.decrement,
-            jnp.inf,
-        ),
+        above=jnp.maximum(given.loss - best.loss, 0.0),
         rest=best.residual,
         step=best.step,
         decrement=best.decrement,
@@ -164,7 +168,6 @@ def _summed(W: jax.Array, l2: jax.Array, given: Look, best: Look) -> Forward:
     )
 
 
-@jax.jit
 def backward(problem: Problem, W: jax.Array, ahead: Forward, l2: jax.Array) -> Backward:
     """Returns the gradient with respect to W at the best bias, and the gap.
 
@@ -174,23 +177,61 @@ def backward(problem: Problem, W: jax.Array, ahead: Forward, l2: jax.Array) -> B
         ahead: Of ``W``.
         l2: ``(L,)`` float64.
     """
-    residual = (ahead.probs - problem.targets[None]) * problem.shares[:, None]
+    gradient, means = _gradient(problem, W, ahead, l2)
+    point = rounding.Point(
+        W=W,
+        b=ahead.b,
+        probs=ahead.probs,
+        means=means,
+        step=ahead.step,
+        change=ahead.change,
+        above=ahead.above,
+        losses=ahead.best + ahead.objective,
+        rest=ahead.rest,
+        jacobian=ahead.jacobian,
+    )
+    missing, excess = rounding.slack(problem, point)
+    num_rows = len(problem.x)
+    gap = bound(gradient, W, l2, missing, excess, ahead.objective, num_rows)
+    return Backward(gradient, missing, excess, gap)
+
+
+@jax.jit
+def _gradient(
+    problem: Problem, W: jax.Array, ahead: Forward, l2: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns it with the mean residuals, ``(L, C)``, that are 0 but for rounding."""
+    residual = bias_lib.residuals(problem, ahead.probs) * problem.shares[:, None]
     gradient = jnp.einsum(
         "lcn,nd->lcd", residual, problem.x, precision=jax.lax.Precision.HIGHEST
     )
-    gradient = gradient + l2[:, None, None] * W
-    return Backward(gradient, bound(gradient, l2) + ahead.excess)
+    return gradient + l2[:, None, None] * W, jnp.sum(residual, axis=2)
 
 
-def bound(gradient: jax.Array, l2: jax.Array) -> jax.Array:
-    """Returns the duality gap at the best bias, ``(L,)``.
+@functools.partial(jax.jit, static_argnames="num_rows")
+def bound(
+    gradient: jax.Array,
+    W: jax.Array,
+    l2: jax.Array,
+    missing: jax.Array,
+    excess: jax.Array,
+    objective: jax.Array,
+    num_rows: int,
+) -> jax.Array:
+    """Returns the gap, ``(L,)``; NaN for parameters whose objective is NaN.
 
     Args:
         gradient: ``(L, C, D)`` with respect to W.
+        W: ``(L, C, D)``.
         l2: ``(L,)``.
+        missing: ``(L,)``, norm of what rounding may hide of the gradient.
+        excess: ``(L,)``, what is added.
+        objective: ``(L,)``.
+        num_rows: N.
     """
-    squares = jnp.sum(gradient**2, axis=(1, 2))
-    return jnp.where(squares == 0.0, 0.0, squares / (2.0 * l2))
+    total = rounding.gap(gradient, W, l2, missing, num_rows) + excess
+    total = total * (1.0 + rounding.FEW * rounding.UNIT)
+    return jnp.where(jnp.isnan(objective), jnp.nan, total)
 
 
 def _shape(params: Params, x: ArrayLike, l2: np.ndarray) -> tuple[int, int, int]:

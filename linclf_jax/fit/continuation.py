@@ -9,10 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.fit import certificate, lanewise, newton, newton_step, verdicts
+from linclf_jax.fit import (
+    certificate,
+    lanewise,
+    newton,
+    newton_step,
+    rounding,
+    verdicts,
+)
 from linclf_jax.fit import problem as problem_lib
 from linclf_jax.fit.newton import Solver
 from linclf_jax.fit.newton_step import Iterate
+from linclf_jax.fit.problem import Problem
 from linclf_jax.fit.verdicts import Info
 from linclf_jax.params import Params
 
@@ -71,11 +79,12 @@ def follow(
     newton.check_limits(tol, max_newton)
     shape = () if weights is None else np.shape(weights)
     lanes = shape[0] if len(shape) == 2 else 1
-    dtype = problem_lib.result_type(x)
     with jax.enable_x64(True):
         problem = problem_lib.prepare(
             x, labels, num_lanes=lanes, weights=weights, num_classes=num_classes
         )
+    dtype = problem_lib.result_type(x)
+    with jax.enable_x64(True):
         solver = newton.prepare(problem, dtype)
     return _points(solver, ordered, tol, max_newton)
 
@@ -90,8 +99,9 @@ def _points(
         with jax.enable_x64(True):
             every = np.full(len(solver.problem.shares), l2)
             iterate = _start(solver, memories, iterate, every)
-            iterate, progress = newton.minimize(
-                solver, iterate, every, tol=tol, max_newton=max_newton
+            progress = verdicts.begin(len(every))
+            iterate = newton.minimize(
+                solver, iterate, every, progress, tol=tol, max_newton=max_newton
             )
             info = verdicts.info(iterate, progress)
             params = newton.returned(solver, iterate.params)
@@ -114,7 +124,9 @@ def _start(
     # Three minus infinities do not add up to one.
     params = params._replace(b=jnp.where(problem.present, params.b, -jnp.inf))
     guess = newton_step.evaluate(problem, params, jnp.asarray(l2))
-    return _better(guess, _repenalised(previous, memories[-1].l2, jnp.asarray(l2)))
+    return _better(
+        guess, _repenalised(problem, previous, memories[-1].l2, jnp.asarray(l2))
+    )
 
 
 def _lagrange(memories: Sequence[Memory], l2: float) -> np.ndarray:
@@ -141,18 +153,22 @@ def _combined(params: Sequence[Params], factors: jax.Array, dtype: np.dtype) -> 
 
 
 @jax.jit
-def _repenalised(iterate: Iterate, before: float, l2: jax.Array) -> Iterate:
+def _repenalised(
+    problem: Problem, iterate: Iterate, before: float, l2: jax.Array
+) -> Iterate:
     """Returns what both passes would say with another penalty; no product is needed."""
     params, ahead, back = iterate
+    num_rows = len(problem.x)
     squares = jnp.sum(params.W**2, axis=(1, 2))
     more = 0.5 * (l2 - before) * squares
     gradient = back.gradient + (l2 - before)[:, None, None] * params.W
-    gap = certificate.bound(gradient, l2) + ahead.excess
-    return Iterate(
-        params,
-        ahead._replace(best=ahead.best + more, objective=ahead.objective + more),
-        back._replace(gradient=gradient, gap=gap),
+    missing = back.missing + rounding.penalty_error(params.W, before + l2, num_rows)
+    ahead = ahead._replace(best=ahead.best + more, objective=ahead.objective + more)
+    gap = certificate.bound(
+        gradient, params.W, l2, missing, back.excess, ahead.objective, num_rows
     )
+    back = back._replace(gradient=gradient, missing=missing, gap=gap)
+    return Iterate(params, ahead, back)
 
 
 @jax.jit

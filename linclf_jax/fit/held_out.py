@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from linclf_jax import calibration, losses, validation
 from linclf_jax import folds as folds_lib
-from linclf_jax.fit import evaluation, stack
+from linclf_jax.fit import evaluation, stack, targets
 from linclf_jax.fit.continuation import Point
 from linclf_jax.fit.settings import Static
 from linclf_jax.params import Params
@@ -59,9 +59,16 @@ def hard_labels(labels: ArrayLike) -> np.ndarray:
         ValueError: They have another shape.
     """
     array = np.asarray(labels)
+    targets.require_numbers(array)
+    if array.ndim == 2 and array.shape[1] == 1:
+        raise ValueError(
+            f"labels has shape {array.shape}; expected ({len(array)},), the class of "
+            "each row: pass labels.ravel()"
+        )
     if array.ndim != 1:
         raise ValueError(
-            f"labels has shape {array.shape}; expected (N,), the class of each row"
+            f"labels has shape {array.shape}; expected (N,), the class of each row: of "
+            "soft targets labels.argmax(axis=1)"
         )
     return array
 

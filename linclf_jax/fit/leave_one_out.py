@@ -18,6 +18,7 @@ from jax.scipy import linalg
 from jax.typing import ArrayLike
 
 from linclf_jax import curvature, losses
+from linclf_jax.fit import bias, unweighted
 from linclf_jax.fit import problem as problem_lib
 from linclf_jax.params import Params
 
@@ -62,10 +63,11 @@ def approximate(
     stay: ``l2 sum_i w_i`` is that of all rows, as with a fixed C of scikit-learn.
 
     A row of weight 0 is out of sample as it is: its loss is the plain one, and no part
-    of the mean. The only row of its class has an infinite loss: without it nothing
-    holds the bias of the class, so that the refitted probability is 0. A lane is NaN
-    where its Hessian is singular in float64, which takes l2 = 0, or its parameters are
-    not finite.
+    of the mean. Where its features are not finite, or its label is no class, the loss
+    is NaN, and the row not right. The only row of its class has an infinite loss:
+    without it nothing holds the bias of the class, so that the refitted probability is
+    0. A lane is NaN where its Hessian is singular in float64, which takes l2 = 0, or
+    its parameters are not finite.
 
     Args:
         params: ``W (L, D, C)`` and ``b (L, C)``, at their optimum: what is missing to
@@ -95,12 +97,9 @@ def approximate(
             f"b has shape {np.shape(params.b)}; expected (L, C), lanes in front"
         )
     with jax.enable_x64(True):
+        num_classes = np.shape(params.b)[1]
         problem = problem_lib.prepare(
-            x,
-            labels,
-            num_lanes=len(l2),
-            weights=weights,
-            num_classes=np.shape(params.b)[1],
+            x, labels, num_lanes=len(l2), weights=weights, num_classes=num_classes
         )
         lanes = _lanes(problem, params, l2)
         num_rows, num_features = problem.x.shape
@@ -111,12 +110,20 @@ def approximate(
         found = [
             jax.tree.map(np.asarray, _predict(problem, features, lane)) for lane in each
         ]
-    values, correct, logits = map(np.stack, zip(*found, strict=True))
-    shares = np.asarray(problem.shares)
-    if counted is not None and not counted.all():
-        shares = np.where(counted, shares, 0.0)
-        shares /= shares.sum(axis=1, keepdims=True)
-    return _summary(values, correct, logits, shares)
+        values, correct, logits = map(np.stack, zip(*found, strict=True))
+        weighing = problem_lib.weighing(weights, np.asarray(x), len(l2))
+        shares = np.asarray(problem.shares)
+        if counted is not None and not counted[weighing].all():
+            shares = np.where(counted[weighing], shares, 0.0)
+            shares /= shares.sum(axis=1, keepdims=True)
+        estimate = _summary(values, correct, logits, shares)
+        if weighing.all():
+            return estimate
+        own = Params(params.W, lanes.b)
+        every = unweighted.scores(own, x, labels, ~weighing)
+        for whole, name in zip(every, ("losses", "right", "logits"), strict=True):
+            whole[:, weighing] = getattr(estimate, name)
+        return estimate._replace(losses=every[0], right=every[1], logits=every[2])
 
 
 def _lanes(problem: problem_lib.Problem, params: Params, l2: np.ndarray) -> Lane:
@@ -193,7 +200,8 @@ def _left_out(
     if len(lane.b) == 1:
         return logits  # a single class is always right, and has no contrasts
     basis = _contrasts(lane.present)
-    residual = (jax.nn.softmax(logits) - problem.targets.T) @ basis
+    probs = jax.nn.softmax(logits).T[None]
+    residual = bias.residuals(problem, probs)[0].T @ basis
     jacobian = curvature.softmax_jacobian(logits)
     jacobian = jnp.einsum("ck,ncj,jl->nkl", basis, jacobian, basis)
     inverse = _inverse_hessian(features, lane, jacobian, basis)

@@ -21,6 +21,9 @@ from linclf_jax.fit.problem import Problem
 from linclf_jax.fit.verdicts import Info, Progress
 from linclf_jax.params import Params
 
+# How often a lane may go on that the certificate at the best bias does not confirm.
+REVISIONS = 3
+
 
 class Solver(NamedTuple):
     """What all steps of all lanes share."""
@@ -47,9 +50,9 @@ def solve(
         x: Features ``(N, D)``.
         labels: ``(N,)`` integers from 0, or soft targets ``(N, C)``.
         l2: ``(L,)``, at least 0. There is no certificate at 0: the gap is infinite,
-            and a lane has converged when Newton's model promises no more than ``tol``.
-            Where some classes can be told apart but not all, the minimum is approached
-            and W grows.
+            and a lane ends as ``optimum_without_bound`` when Newton's model promises
+            no more than ``tol``. Where some classes can be told apart but not all, the
+            minimum is approached and W grows.
         weights: Example weights ``(N,)`` or ``(L, N)``; None weighs all alike.
         init: Where to start, ``W (L, D, C)`` and ``b (L, C)``; W = 0 if None.
         num_classes: C; the largest label plus one if None.
@@ -58,9 +61,11 @@ def solve(
 
     Returns:
         Parameters ``W (L, D, C)``, ``b (L, C)`` in the dtype of ``x``, at least
-        float32, and what is known of them. A class without weight in a lane has a bias
-        of minus infinity there: it keeps no probability. Memory: about 24 bytes for
-        every entry of ``x``, and eight arrays ``(L, C, N)`` in float64.
+        float32, and what is known of them: ``converged`` says that ``relative_gap`` is
+        at most ``tol``, ``stalled_at_precision`` that no step makes progress in this
+        arithmetic, with the gap as all that is known. A class without weight in a lane
+        has a bias of minus infinity there: it keeps no probability. Memory: about 24
+        bytes for every entry of ``x``, and eight arrays ``(L, C, N)`` in float64.
 
     Raises:
         ValueError: An argument is out of range or does not fit the others; nothing has
@@ -68,11 +73,12 @@ def solve(
     """
     l2 = problem_lib.checked_l2(l2)
     check_limits(tol, max_newton)
-    dtype = problem_lib.result_type(x)
     with jax.enable_x64(True):
         problem = problem_lib.prepare(
             x, labels, num_lanes=len(l2), weights=weights, num_classes=num_classes
         )
+    dtype = problem_lib.result_type(x)
+    with jax.enable_x64(True):
         if init is not None:
             lanes, classes = problem.present.shape
             shape = (lanes, problem.x.shape[1], classes)
@@ -82,13 +88,18 @@ def solve(
         if init is not None:
             start = Params(*(newton_step.rounded(array, dtype) for array in init))
         iterate = newton_step.evaluate(problem, start, jnp.asarray(l2))
-        iterate, progress = minimize(
-            solver, iterate, l2, tol=tol, max_newton=max_newton
-        )
-        # On the way the bias is as good as needed; this is what ``certify`` would say.
-        iterate = newton_step.evaluate(
-            problem, iterate.params, jnp.asarray(l2), certificate.BIAS_ACCURACY
-        )
+        progress = verdicts.begin(len(l2))
+        for _ in range(REVISIONS):
+            iterate = minimize(
+                solver, iterate, l2, progress, tol=tol, max_newton=max_newton
+            )
+            # On the way the bias is as good as needed. This is what ``certify`` says.
+            iterate = newton_step.evaluate(
+                problem, iterate.params, jnp.asarray(l2), certificate.BIAS_ACCURACY
+            )
+            if not verdicts.reopen(iterate, progress, tol):
+                break
+        progress.status[progress.status == ""] = verdicts.STALLED
         return returned(solver, iterate.params), verdicts.info(iterate, progress)
 
 
@@ -164,22 +175,28 @@ def returned(solver: Solver, params: Params) -> Params:
 
 
 def minimize(
-    solver: Solver, iterate: Iterate, l2: np.ndarray, *, tol: float, max_newton: int
-) -> tuple[Iterate, Progress]:
+    solver: Solver,
+    iterate: Iterate,
+    l2: np.ndarray,
+    progress: Progress,
+    *,
+    tol: float,
+    max_newton: int,
+) -> Iterate:
     """Makes Newton steps until every lane is done.
 
     Args:
         solver: Of L lanes.
         iterate: Where they start.
         l2: ``(L,)`` float64.
+        progress: How they came there; changed in place.
         tol: Relative gap to reach.
         max_newton: Steps of a lane.
 
     Returns:
         Where the lanes ended, with a proof that holds but may be less tight than
-        ``certify``'s, and how they came there.
+        ``certify``'s.
     """
-    progress = verdicts.begin(len(l2))
     axes, is_wide = solver.axes, False
     reach = float(jnp.sqrt(axes.spread + jnp.sum(axes.mean**2)))
     while True:
@@ -203,7 +220,7 @@ def minimize(
         progress.products[running] += done.products[: len(running)]
         progress.promised[running] = done.promised[: len(running)]
         progress.solved[running] = done.solved[: len(running)]
-    return iterate, progress
+    return iterate
 
 
 def _width(num_lanes: int, running: int) -> int:

@@ -98,6 +98,9 @@ def _begin(
     gradient = jnp.einsum(
         "lcd,dr->lcr", _centred(problem.present, back.gradient), axes.basis
     )
+    # Without a penalty nothing holds a step along an axis that no row sees.
+    held = axes.seen[None] | (l2 > 0.0)[:, None]
+    gradient = jnp.where(held[:, None], gradient, 0.0)
     squares = jnp.sum(gradient**2, axis=(1, 2))
     relative = back.gap / ahead.objective
     rest = jnp.minimum(LOOSEST, relative) * squares
@@ -106,8 +109,10 @@ def _begin(
         l2 > 0.0, jnp.maximum(certified, rest), WITHOUT_PENALTY * squares
     )
     inverse = jnp.linalg.inv(bias.regular(ahead.jacobian, problem.present))
+    narrow = axes.x.dtype == jnp.float32
     system = System(
         probs=ahead.probs.astype(axes.x.dtype),
+        likeliest=None if narrow else jnp.argmax(ahead.probs, axis=1),
         shares=problem.shares.astype(axes.x.dtype),
         bias=jnp.where(jnp.isfinite(inverse), inverse, 0.0),
         l2=l2,
@@ -116,7 +121,7 @@ def _begin(
         ),
         target=target,
     )
-    return system, conjugate.begin(system, gradient)
+    return system, conjugate.begin(axes, system, gradient)
 
 
 _proceed = jax.jit(conjugate.proceed, static_argnames="fewest")
@@ -257,9 +262,11 @@ def with_bias(problem: Problem, ahead: Forward, b: jax.Array) -> Forward:
     curvature = jnp.einsum("lc,lck,lk->l", change, ahead.jacobian, change)
     above = jnp.sum(ahead.rest * change, axis=1) + 0.5 * jnp.exp(reach) * curvature
     above = jnp.maximum(above, 0.0)
+    # The certificate bounds the cost by the change itself.
     return ahead._replace(
         objective=ahead.best + above,
-        excess=above + ahead.decrement,
+        change=change,
+        above=jnp.full_like(above, jnp.inf),
     )
 
 

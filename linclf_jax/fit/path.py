@@ -284,13 +284,13 @@ def criterion(found: CrossValidation, by: str) -> Curve:
 
 
 def ended_well(info: Info) -> np.ndarray:
-    """Returns which fits are as exact as was asked for, or as their dtype can hold.
+    """Returns which fits are as exact as was asked for, or nearly and stalled.
 
     Args:
         info: Of any fits.
     """
     stalled = (info.status == verdicts.STALLED) & (info.relative_gap <= WORST_GAP)
-    return (info.status == verdicts.CONVERGED) | stalled
+    return np.isin(info.status, (verdicts.CONVERGED, verdicts.WITHOUT_BOUND)) | stalled
 
 
 def _in_order(l2s: ArrayLike, found: Sequence[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 ``sum_i s_i ce_i + (l2 / 2) ||W||^2`` with the shares ``s_i = w_i / sum w``. Arrays are
 float64, and classes come before rows, so that reductions over the few classes run along
-the many rows.
+the many rows. Rows that weigh nothing in any lane are not there.
 """
 
 from typing import NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from linclf_jax import validation
+from linclf_jax.fit import targets as targets_lib
 from linclf_jax.params import Params
 
 
@@ -23,6 +24,11 @@ class Problem(NamedTuple):
     targets: jax.Array  # (C, N) float64, columns sum to 1
     shares: jax.Array  # (L, N) float64, rows sum to 1
     present: jax.Array  # (L, C) boolean, classes that have a share
+    own: jax.Array  # (C, N) boolean, the first of the largest targets of a row
+    contrasts: jax.Array  # (L, C, D), sum_i s_i (t_i - mean t) x_i^T
+    norms: jax.Array  # (N,) Euclidean, of the rows of x
+    middle: jax.Array  # (D,) of the range of a column
+    half: jax.Array  # (D,) of its length
 
 
 def prepare(
@@ -33,26 +39,58 @@ def prepare(
     weights: ArrayLike | None = None,
     num_classes: int | None = None,
 ) -> Problem:
-    """Checks the data at the door and lays it out; call it with 64-bit types enabled.
+    """Checks the data and lays it out; call it with 64-bit types enabled.
 
     Args:
-        x: Features ``(N, D)``, finite.
-        labels: ``(N,)`` integers, or soft targets ``(N, C)`` whose rows sum to 1.
+        x: Features ``(N, D)``, finite in every row that weighs something.
+        labels: ``(N,)`` integers, or soft targets ``(N, C)`` whose rows sum to 1. Of a
+            row that weighs nothing they may be anything.
         num_lanes: L.
         weights: ``(N,)`` or ``(L, N)``, not negative; None weighs all alike. A lane
             whose weights are not finite keeps NaN shares, and ends by itself.
         num_classes: C; the largest label plus one if None.
 
+    Returns:
+        The problem, N of them the rows that weigh something in some lane.
+
     Raises:
-        ValueError: Anything else was found.
+        ValueError: An argument has another shape or holds impossible values.
     """
-    validation.validate_features(x)
-    x = np.asarray(x, np.float64)
-    targets = _targets(labels, len(x), num_classes)
-    shares = _shares(weights, num_lanes, len(x))
+    x = np.asarray(x)
+    counted = weighing(weights, x, num_lanes)
+    # Blanked and not left out: a message names the row by its place.
+    checked = x if counted.all() else np.where(counted[:, None], x, 0)
+    validation.validate_features(checked)
+    x = np.asarray(x[counted], np.float64)
+    targets = targets_lib.prepare(labels, counted, num_classes)
+    shares = _shares(weights, num_lanes, counted)
     # Written so that a lane of NaN has all classes.
     present = ~(shares @ targets <= 0.0)
-    return Problem(*map(jnp.asarray, (x, targets.T, shares, present)))
+    own = np.arange(targets.shape[1])[:, None] == targets.argmax(axis=1)[None]
+    middle, half = _ranges(x)
+    contrasts = _contrasts(x - middle[None], targets, shares)
+    sizes = contrasts, _norms(x), middle, half
+    return Problem(*map(jnp.asarray, (x, targets.T, shares, present, own, *sizes)))
+
+
+def _contrasts(x: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Returns how features go with targets in each lane, ``(L, C, D)``."""
+    return np.stack(
+        [((targets - own @ targets) * own[:, None]).T @ x for own in shares]
+    )
+
+
+def _norms(x: np.ndarray) -> np.ndarray:
+    """Returns the norms of the rows, whose squares may not be finite."""
+    largest = max(float(x.max()), -float(x.min())) or 1.0
+    return largest * np.sqrt(np.einsum("nd,nd->n", x / largest, x / largest))
+
+
+def _ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a point of each column, and how far its entries are from it at most."""
+    bottom, top = x.min(axis=0), x.max(axis=0)
+    middle = 0.5 * bottom + 0.5 * top
+    return middle, np.maximum(top - middle, middle - bottom)
 
 
 def take(problem: Problem, lanes: np.ndarray) -> Problem:
@@ -63,7 +101,9 @@ def take(problem: Problem, lanes: np.ndarray) -> Problem:
         lanes: Which, ``(A,)`` integers; a lane may come twice.
     """
     return problem._replace(
-        shares=problem.shares[lanes], present=problem.present[lanes]
+        shares=problem.shares[lanes],
+        present=problem.present[lanes],
+        contrasts=problem.contrasts[lanes],
     )
 
 
@@ -71,12 +111,9 @@ def result_type(x: ArrayLike) -> np.dtype:
     """Returns the dtype of the parameters: that of ``x``, in at least float32.
 
     Args:
-        x: Features; float64 counts only where the process has 64-bit types on.
-
-    Raises:
-        ValueError: They are no finite numbers ``(N, D)``.
+        x: Features that ``prepare`` accepts; float64 counts only where the process has
+            64-bit types on.
     """
-    validation.validate_features(x)
     dtype = jnp.promote_types(getattr(x, "dtype", np.asarray(x).dtype), np.float32)
     return jax.dtypes.canonicalize_dtype(dtype)
 
@@ -124,45 +161,20 @@ def checked_params(params: Params, shape: tuple[int, int, int]) -> Params:
     return Params(jnp.asarray(W.transpose(0, 2, 1)), jnp.asarray(b))
 
 
-def _targets(labels: ArrayLike, num_rows: int, num_classes: int | None) -> np.ndarray:
-    """Returns ``(N, C)`` float64 targets of hard labels or soft ones."""
-    array = np.asarray(labels)
-    if array.ndim != 2:
-        top = int(array.max()) + 1 if array.size and array.dtype.kind in "iu" else 1
-        count = max(top, 1) if num_classes is None else num_classes
-        validation.validate_labels(labels, count)
-        _require_length(array, num_rows)
-        targets = np.zeros((num_rows, count))
-        targets[np.arange(num_rows), array] = 1.0
-        return targets
-    _require_length(array, num_rows)
-    targets = np.asarray(array, np.float64)
-    if num_classes is not None and targets.shape[1] != num_classes:
-        raise ValueError(
-            f"labels has {targets.shape[1]} columns; expected {num_classes} classes"
-        )
-    sums = targets.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        good = (targets >= 0).all(axis=1) & (np.abs(sums - 1.0) <= 1e-6)
-    bad = np.flatnonzero(~good)
-    if bad.size:
-        raise ValueError(
-            f"labels: {bad.size} of {num_rows} rows are no distribution, first row "
-            f"{bad[0]} with sum {sums[bad[0]]}; expected entries at least 0 that sum "
-            "to 1"
-        )
-    return targets / sums[:, None]
+def weighing(weights: ArrayLike | None, x: np.ndarray, num_lanes: int) -> np.ndarray:
+    """Returns which rows weigh something in some lane, boolean ``(N,)``.
 
+    Args:
+        weights: ``(N,)``, ``(L, N)`` or None.
+        x: ``(N, D)``; its shape is checked elsewhere.
+        num_lanes: L.
 
-def _require_length(labels: np.ndarray, num_rows: int) -> None:
-    if len(labels) != num_rows:
-        raise ValueError(f"x has {num_rows} rows but labels has {len(labels)} entries")
-
-
-def _shares(weights: ArrayLike | None, num_lanes: int, num_rows: int) -> np.ndarray:
-    """Returns ``w_i / sum w`` of each lane, ``(L, N)``."""
-    if weights is None:
-        return np.full((num_lanes, num_rows), 1.0 / num_rows)
+    Raises:
+        ValueError: The weights have another shape or are impossible.
+    """
+    if weights is None or x.ndim != 2:
+        return np.ones(len(x) if x.ndim else 0, bool)
+    num_rows = len(x)
     array = np.asarray(weights, np.float64)
     if array.shape not in {(num_rows,), (num_lanes, num_rows)}:
         raise ValueError(
@@ -182,6 +194,18 @@ def _shares(weights: ArrayLike | None, num_lanes: int, num_rows: int) -> np.ndar
         raise ValueError(
             f"weights of lane {empty[0]} are all 0; expected at least one above 0"
         )
+    return (array != 0).any(axis=0)
+
+
+def _shares(
+    weights: ArrayLike | None, num_lanes: int, counted: np.ndarray
+) -> np.ndarray:
+    """Returns ``w_i / sum w`` of each lane, for the rows that are counted."""
+    num_rows = int(counted.sum())
+    if weights is None:
+        return np.full((num_lanes, num_rows), 1.0 / num_rows)
+    array = np.asarray(weights, np.float64)[..., counted]
+    array = np.broadcast_to(array, (num_lanes, num_rows))
     finite = np.isfinite(array).all(axis=1, keepdims=True)
     array = np.where(finite, array, np.nan)
     array = array / array.max(axis=1, keepdims=True)  # a sum of large ones overflows

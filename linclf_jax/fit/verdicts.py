@@ -13,7 +13,10 @@ from linclf_jax.fit.problem import Problem
 
 CONVERGED = "converged"
 MAX_STEPS = "max_steps"
+# l2 = 0: Newton's model promises no more than the tolerance, and nothing proves it.
+WITHOUT_BOUND = "optimum_without_bound"
 NO_FINITE_OPTIMUM = "no_finite_optimum"  # l2 = 0, and every row can be told apart
+# No step makes progress in this arithmetic; the gap is all that is known.
 STALLED = "stalled_at_precision"
 INVALID = "invalid"
 
@@ -24,7 +27,7 @@ SLOW_GAP = 0.5
 SLOW_DECREASE = 1e-3
 SLOW_STEPS = 2
 # It is in vain if it lowers the objective by less than this share of the tolerance and
-# finds no gap that is half of the lowest. Five in a row: the dtype's limit.
+# finds no gap that is half of the lowest. Five in a row: the arithmetic's limit.
 VAIN_DECREASE = 0.01
 VAIN_GAP = 0.5
 ROUNDING = 1e-14  # of an objective
@@ -109,14 +112,34 @@ def judge(
     promised = flat & (progress.promised <= tol * found.objective)
     verdicts = (
         (INVALID, ~np.isfinite(found.objective) | np.isnan(found.gap)),
-        (CONVERGED, found.gap <= tol * found.objective),
+        (CONVERGED, _relative(found) <= tol),
         (NO_FINITE_OPTIMUM, (l2 == 0) & _separated(problem, iterate.ahead, l2)),
-        (CONVERGED, (l2 == 0) & promised),
+        (WITHOUT_BOUND, (l2 == 0) & promised),
         (STALLED, progress.vain >= VAIN_STEPS),
         (MAX_STEPS, progress.steps >= max_newton),
     )
     for status, holds in verdicts:
         progress.status[holds & (progress.status == "")] = status
+
+
+def reopen(iterate: Iterate, progress: Progress, tol: float) -> bool:
+    """Makes statuses true of another certificate of the same parameters.
+
+    Args:
+        iterate: The parameters, with the certificate that is returned.
+        progress: Of the lanes; changed in place. A lane that has not converged after
+            all goes on.
+        tol: Relative gap to reach.
+
+    Returns:
+        Whether some lane goes on.
+    """
+    relative = _relative(certificate.summary(iterate.ahead, iterate.back))
+    open_ended = (progress.status == STALLED) | (progress.status == MAX_STEPS)
+    progress.status[open_ended & (relative <= tol)] = CONVERGED
+    short = (progress.status == CONVERGED) & ~(relative <= tol)
+    progress.status[short] = ""
+    return bool(short.any())
 
 
 def is_too_coarse(progress: Progress) -> bool:
@@ -171,14 +194,18 @@ def info(iterate: Iterate, progress: Progress) -> Info:
         progress: How they came there.
     """
     found = certificate.summary(iterate.ahead, iterate.back)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(found.gap == 0.0, 0.0, found.gap / found.objective)
     return Info(
         objective=found.objective,
         gap=found.gap,
-        relative_gap=relative,
+        relative_gap=_relative(found),
         gradient_norm=found.gradient_norm,
         newton_steps=progress.steps,
         products=progress.products,
         status=progress.status,
     )
+
+
+def _relative(found: Certificate) -> np.ndarray:
+    """Returns gap over objective, ``(L,)``; a gap of 0 is 0 whatever it is part of."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(found.gap == 0.0, 0.0, found.gap / found.objective)

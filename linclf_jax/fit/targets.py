@@ -1,0 +1,105 @@
+"""Labels of the exact solver: classes by number, or a distribution for each row."""
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from linclf_jax import validation
+
+NUMBERED = "names, labels = numpy.unique(labels, return_inverse=True)"
+
+
+def prepare(
+    labels: ArrayLike, counted: np.ndarray, num_classes: int | None
+) -> np.ndarray:
+    """Returns ``(M, C)`` float64 targets of hard labels or soft ones.
+
+    Args:
+        labels: ``(N,)`` integers from 0, or soft targets ``(N, C)``.
+        counted: ``(N,)`` boolean, the M rows that are looked at.
+        num_classes: C; the largest label plus one if None.
+
+    Raises:
+        ValueError: They are neither; with what was found and what to do.
+    """
+    array = np.asarray(labels)
+    require_numbers(array)
+    if array.ndim and len(array) != len(counted):
+        raise ValueError(
+            f"x has {len(counted)} rows but labels has {len(array)} entries"
+        )
+    rows = np.flatnonzero(counted)
+    if array.ndim != 2:
+        return _hard(array, rows, num_classes)
+    one_class = array.dtype.kind == "f" and num_classes in (None, 1)
+    if array.shape[1] == 1 and not (one_class and (array[rows] == 1.0).all()):
+        raise ValueError(
+            f"labels has shape {array.shape}; expected ({len(array)},), the class of "
+            f"each row: pass labels.ravel(). Soft targets are ({len(array)}, C)"
+        )
+    return _soft(array, rows, num_classes)
+
+
+def valid(labels: ArrayLike, num_classes: int) -> np.ndarray:
+    """Returns which rows have a class or a distribution, boolean ``(N,)``.
+
+    Args:
+        labels: ``(N,)`` integers, or soft targets ``(N, C)``.
+        num_classes: C.
+    """
+    array = np.asarray(labels)
+    if array.ndim == 1:
+        return (array >= 0) & (array < num_classes)
+    return _distributions(array)
+
+
+def require_numbers(labels: np.ndarray) -> None:
+    """Refuses labels that are names, and says how to number them.
+
+    Args:
+        labels: Of any shape.
+
+    Raises:
+        ValueError: They are no numbers.
+    """
+    if labels.dtype.kind in "USOT" and labels.size:
+        raise ValueError(
+            f"labels has dtype {labels.dtype} and begins with {labels.flat[0]!r}; "
+            f"expected integers from 0: {NUMBERED} numbers the names of classes"
+        )
+
+
+def _hard(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> np.ndarray:
+    if array.ndim == 1 and len(rows) < len(array):
+        # Blanked and not left out: a message names the row by its place.
+        blank = np.zeros_like(array)
+        blank[rows] = array[rows]
+        array = blank
+    top = int(array.max()) + 1 if array.size and array.dtype.kind in "iu" else 1
+    count = max(top, 1) if num_classes is None else num_classes
+    validation.validate_labels(array, count)
+    targets = np.zeros((len(rows), count))
+    targets[np.arange(len(rows)), array[rows]] = 1.0
+    return targets
+
+
+def _soft(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> np.ndarray:
+    targets = np.asarray(array[rows], np.float64)
+    if num_classes is not None and targets.shape[1] != num_classes:
+        raise ValueError(
+            f"labels has {targets.shape[1]} columns; expected {num_classes} classes"
+        )
+    sums = targets.sum(axis=1)
+    bad = np.flatnonzero(~_distributions(targets))
+    if bad.size:
+        raise ValueError(
+            f"labels: {bad.size} of {len(rows)} rows are no distribution, first row "
+            f"{rows[bad[0]]} with sum {sums[bad[0]]}; expected entries at least 0 that "
+            "sum to 1"
+        )
+    return targets / sums[:, None]
+
+
+def _distributions(targets: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        off = np.abs(targets.sum(axis=1) - 1.0)
+        return (targets >= 0).all(axis=1) & (off <= 1e-6)
