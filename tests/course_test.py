@@ -152,7 +152,8 @@ def test_the_page_shows_the_table_and_marks_the_choice(finished):
         assert f">{row[name]}<" in marked
     assert f"Use lane {row['lane']}: {row['features']}, {row['loss']}, " in page
     assert section.count("<tr>") == 4  # the head, and all other cells
-    assert "Ordered by validation accuracy, then by lane." in page
+    order = "Ordered by validation accuracy, then by the stronger l2, then by lane."
+    assert order in page
     edges = [text for cell in finished[0].table for text in cell["warnings"]]
     assert edges
     assert section.count("<li>") == len(edges)
