@@ -154,8 +154,8 @@ def train_scores(
         NumPy arrays ``(L,)``, float64.
     """
     squares = np.sum(np.square(np.asarray(point.params.W, np.float64)), axis=(1, 2))
-    # Not the measured loss: a class that is absent from a lane has an infinite loss on
-    # the rows held out, and 0 times it is NaN.
+    # The objective that the fit ended at, of which the penalty is taken away, and not a
+    # loss measured again: the two are rounded differently.
     loss = point.info.objective - 0.5 * point.l2 * squares
     return Scores(loss, scores(point.params, x, labels, seen).accuracy)
 
