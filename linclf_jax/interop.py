@@ -166,7 +166,9 @@ def from_torch_state(state: Mapping[str, Any]) -> Params:
             "(C,)"
         )
     bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
-    return Params(*map(jnp.asarray, _arrays(Params(weight.T, bias))))
+    params = Params(jnp.asarray(weight.T), jnp.asarray(bias))
+    _arrays(params)
+    return params
 
 
 def _arrays(params: Params) -> tuple[np.ndarray, np.ndarray]:
