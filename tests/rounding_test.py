@@ -1,11 +1,15 @@
 """A claimed gap against a better point in sixty digits: it is never too small."""
 
 import jax
+import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+import scipy.optimize
 
-from linclf_jax.fit import certificate, newton, verdicts
+from linclf_jax.fit import certificate, newton, rounding, verdicts
+from linclf_jax.fit import problem as problem_lib
+from linclf_jax.params import Params
 
 CONTEXT = mpmath.mp.clone()
 CONTEXT.dps = 60
@@ -30,7 +34,7 @@ def objective(theta, rows, shares, l2):
     return loss + l2 * theta[:-1] @ theta[:-1], slopes
 
 
-def optimum(theta, rows, shares, l2, steps=12):
+def optimum(theta, rows, shares, l2, steps=16):
     """Returns the objective at a point that Newton's method in sixty digits reaches."""
     value, slopes = objective(theta, rows, shares, l2)
     penalty = np.append(np.full(len(theta) - 1, 2 * l2), CONTEXT.mpf(0))
@@ -54,7 +58,7 @@ def optimum(theta, rows, shares, l2, steps=12):
             step = step / 4
         else:
             break
-        enough = value - moved < value * CONTEXT.mpf(10) ** -15
+        enough = value - moved < value * CONTEXT.mpf(10) ** -40
         theta, value, slopes = theta + step, moved, told
         if enough:
             break
@@ -116,3 +120,87 @@ def test_no_claim_is_false_in_sixty_digits():
     assert solved > 100
     assert sure > 20
     assert close > 100
+
+
+def lanes_of(weights):
+    """Returns classifiers of one feature and two classes, without bias."""
+    W = np.stack([-weights, weights], axis=1)[:, None]
+    return Params(W, np.zeros((len(weights), 2)))
+
+
+def assert_true_in_every_lane(params, x, labels, l2):
+    gap = certificate.certify(params, x, labels, l2).gap
+    for lane in range(len(l2)):
+        one = jax.tree.map(lambda array, lane=lane: array[lane], params)
+        missing, value = truth(one, x, labels, np.ones(len(x)), l2[lane])
+        assert missing <= gap[lane], (lane, missing, gap[lane], value)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e8])
+def test_the_gradient_is_as_near_as_it_says(size):
+    rng = np.random.default_rng(5)
+    x, labels = size * (3 + rng.normal(size=(20, 3))), rng.integers(3, size=20)
+    weights = 10.0 ** -rng.uniform(0, 6, size=20)
+    W, b = rng.normal(size=(1, 3, 3)) / size, rng.normal(size=(1, 3))
+    with jax.enable_x64(True):
+        problem = problem_lib.prepare(x, labels, num_lanes=1, weights=weights)
+        l2 = jnp.array([1e-3 * size**2])
+        ahead = certificate.forward(problem, jnp.asarray(W), jnp.asarray(b), l2)
+        back = certificate.backward(problem, jnp.asarray(W), ahead, l2)
+        known = back.missing + rounding.penalty_error(jnp.asarray(W), l2, 20)
+    # The dual point is what the computed numbers are when divided by their sum.
+    probs, shares = exact(ahead.probs[0].T), exact(weights) / sum(exact(weights))
+    probs = probs / probs.sum(axis=1)[:, None]
+    residual = (probs - exact(np.eye(3)[labels])) * shares[:, None]
+    gradient = residual.T @ exact(x) + exact(l2)[0] * exact(W[0])
+    error = gradient - exact(back.gradient[0])
+    norm = float(CONTEXT.sqrt((error**2).sum()))
+    assert 1e-18 * size < norm <= known[0]
+    assert known[0] < 1e-12 * size
+
+
+@pytest.mark.parametrize("first", [1.16e-16, 1.2e-16, 1.23e-16])
+def test_residuals_of_sure_rows_are_not_what_is_left_of_one(first):
+    # The other class has these probabilities, of both of which p - 1 makes 2.2e-16: one
+    # too large and one too small, so that the means of the residuals agree.
+    others, step = np.array([first, 4.44e-16 - first]), 2.0**-52
+    left = (others + step) / 2
+    margins = -0.5 * np.log(others)
+
+    def weights(height):
+        slope = (margins[0] - margins[1]) / (1 + height)
+        return np.array([margins[0] - slope, slope])
+
+    def ratio(height):
+        gradient = np.array([left[0] + left[1], left[0] - height * left[1]])
+        return weights(height)[1] * gradient[0] - weights(height)[0] * gradient[1]
+
+    # Where l2 W is what p - 1 makes of the gradient, in both columns.
+    height = scipy.optimize.brentq(ratio, 0.0, 1.0)
+    half = 1e6 * np.array([[1.0, 1.0], [1.0, -height]])
+    x, labels = np.concatenate([half, -half]), np.array([1, 1, 0, 0])
+    own = weights(height) / 1e6
+    l2 = left.sum() * 1e6 / 2 / own[0] * (1 + np.arange(-5, 5) / 1e3)
+    W = np.stack([-own, own], axis=1)
+    params = Params(np.stack([W] * 10), np.zeros((10, 2)))
+    assert_true_in_every_lane(params, x, labels, l2)
+
+
+def test_means_that_differ_are_paid_for():
+    # A constant column, which the bias makes useless: W should be 0. A dual point whose
+    # means are off by 3e-7 cancels the gradient of a W that is wrong.
+    x, labels, l2, wrong = np.full((40, 1), 10.0), np.arange(40) % 2, 1e-6, 3.0
+    prob = 0.5 - l2 * wrong / 10
+    score = np.log(prob / (1 - prob)) / 2
+    with jax.enable_x64(True):
+        problem = problem_lib.prepare(x, labels, num_lanes=1)
+        W = jnp.array([[[wrong], [-wrong]]])
+        b = jnp.array([[score - 10 * wrong, 10 * wrong - score]])
+        ahead = certificate.forward(problem, W, b, jnp.array([l2]), np.inf)
+        ahead = ahead._replace(
+            step=jnp.zeros((1, 2)),
+            probs=jnp.broadcast_to(jnp.array([[[prob], [1 - prob]]]), (1, 2, 40)),
+        )
+        back = certificate.backward(problem, W, ahead, jnp.array([l2]))
+    assert np.abs(back.gradient).max() < 1e-14
+    assert back.gap[0] > l2 * wrong**2
