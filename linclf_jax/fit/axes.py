@@ -99,7 +99,7 @@ def _graded(centred: np.ndarray, varied: int) -> np.ndarray:
     larger ones out of the smaller; among axes of like size eigenvectors do the rest.
     """
     order = np.argsort(-np.square(centred).mean(axis=0), kind="stable")
-    triangular = np.linalg.qr(centred[:, order], mode="r")
+    _, triangular = np.linalg.qr(centred[:, order])
     basis, rest = np.linalg.qr(triangular.T)
     sizes = np.abs(np.diag(rest))
     start = 0

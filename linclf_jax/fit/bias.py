@@ -64,13 +64,15 @@ def _data_term(
     # A row without weight may have an infinite loss: it has a class that is absent.
     counted = jnp.where(shares > 0.0, shares * losses, shares)
     probs = exponentials / total[:, None]
-    residual = jnp.einsum("lcn,ln->lc", residuals(problem, probs), shares)
+    residual = jnp.einsum("lcn,ln->lc", residuals(problem, probs)[0], shares)
     residual = jnp.where(problem.present, residual, 0.0)
     return jnp.sum(counted, axis=1), residual, probs
 
 
-def residuals(problem: Problem, probs: jax.Array) -> jax.Array:
+def residuals(problem: Problem, probs: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns ``q_i - t_i`` of each row, equations (8) and (9), ``(L, C, N)``.
+
+    And the sum over all classes but the likeliest target, ``(L, N)``.
 
     That of the likeliest target is minus the sum of the others: next to a target of 1
     the difference has an absolute error of 1e-16, and the sum a relative one.
@@ -81,7 +83,8 @@ def residuals(problem: Problem, probs: jax.Array) -> jax.Array:
     """
     own = problem.own[None]
     others = jnp.where(own, 0.0, probs - problem.targets[None])
-    return jnp.where(own, -jnp.sum(others, axis=1, keepdims=True), others)
+    total = jnp.sum(others, axis=1)
+    return jnp.where(own, -total[:, None], others), total
 
 
 @jax.jit

@@ -177,11 +177,11 @@ def backward(problem: Problem, W: jax.Array, ahead: Forward, l2: jax.Array) -> B
         ahead: Of ``W``.
         l2: ``(L,)`` float64.
     """
-    gradient, means = _gradient(problem, W, ahead, l2)
+    gradient, means, others = _gradient(problem, W, ahead, l2)
     point = rounding.Point(
         W=W,
         b=ahead.b,
-        probs=ahead.probs,
+        others=others,
         means=means,
         step=ahead.step,
         change=ahead.change,
@@ -199,13 +199,17 @@ def backward(problem: Problem, W: jax.Array, ahead: Forward, l2: jax.Array) -> B
 @jax.jit
 def _gradient(
     problem: Problem, W: jax.Array, ahead: Forward, l2: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Returns it with the mean residuals, ``(L, C)``, that are 0 but for rounding."""
-    residual = bias_lib.residuals(problem, ahead.probs) * problem.shares[:, None]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns it with the mean residuals, ``(L, C)``, that are 0 but for rounding.
+
+    And of each row the sum of all but that of its likeliest target, ``(L, N)``.
+    """
+    residual, others = bias_lib.residuals(problem, ahead.probs)
+    residual = residual * problem.shares[:, None]
     gradient = jnp.einsum(
         "lcn,nd->lcd", residual, problem.x, precision=jax.lax.Precision.HIGHEST
     )
-    return gradient + l2[:, None, None] * W, jnp.sum(residual, axis=2)
+    return gradient + l2[:, None, None] * W, jnp.sum(residual, axis=2), others
 
 
 @functools.partial(jax.jit, static_argnames="num_rows")

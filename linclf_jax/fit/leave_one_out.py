@@ -201,7 +201,7 @@ def _left_out(
         return logits  # a single class is always right, and has no contrasts
     basis = _contrasts(lane.present)
     probs = jax.nn.softmax(logits).T[None]
-    residual = bias.residuals(problem, probs)[0].T @ basis
+    residual = bias.residuals(problem, probs)[0][0].T @ basis
     jacobian = curvature.softmax_jacobian(logits)
     jacobian = jnp.einsum("ck,ncj,jl->nkl", basis, jacobian, basis)
     inverse = _inverse_hessian(features, lane, jacobian, basis)

@@ -28,7 +28,7 @@ class Point(NamedTuple):
 
     W: jax.Array  # (L, C, D)
     b: jax.Array  # (L, C), that of the probabilities
-    probs: jax.Array  # (L, C, N), q
+    others: jax.Array  # (L, N), sum of q_ij - t_ij but for the likeliest target
     means: jax.Array  # (L, C), sum_i s_i (q_i - t_i) as computed
     step: jax.Array  # (L, C), in q alone
     change: jax.Array  # (L, C), of the bias from b to the given one
@@ -53,7 +53,7 @@ def slack(problem: Problem, point: Point) -> Slack:
         problem: Of L lanes.
         point: Of these.
     """
-    sizes = _sizes(problem, point.probs)
+    sizes = _sizes(problem, point)
     num_classes, num_rows = problem.targets.shape
     num_features = problem.x.shape[1]
     # A factor that all shares have in common is no error of any difference here; it is
@@ -113,26 +113,29 @@ def penalty_error(W: jax.Array, l2: jax.Array, num_rows: int) -> jax.Array:
 
 
 class _Sizes(NamedTuple):
-    """How large the residuals are, and what rounding of them is relative to."""
+    """How large the residuals are at most, and what rounding of them is relative to."""
 
     classes: jax.Array  # (L, C), mean over the rows
     norm: jax.Array  # (L,), root mean square of the rows' norms
     unsure: jax.Array  # (L,), mean probability of all classes but the likeliest target
 
 
-def _sizes(problem: Problem, probs: jax.Array) -> _Sizes:
-    """Returns sizes: for hard labels those of the residuals themselves."""
-    own, shares = problem.own[None], problem.shares
-    others = jnp.where(own, 0.0, probs + problem.targets[None])
-    total = jnp.sum(others, axis=1)
-    squares = jnp.sum(others**2, axis=1) + total**2
-    unsure = jnp.sum(jnp.where(own, 0.0, probs), axis=1)
-    classes = jnp.einsum("lcn,ln->lc", others, shares)
-    classes = classes + jnp.einsum("ln,cn->lc", shares * total, problem.own * 1.0)
+def _sizes(problem: Problem, point: Point) -> _Sizes:
+    """Returns sizes: for hard labels those of the residuals themselves.
+
+    Without a pass over the probabilities: no norm exceeds the sum over a row, and what
+    a class has in the rows of others follows from its own and the mean residual.
+    """
+    own, shares = problem.own, problem.shares
+    beside = jnp.where(own, 0.0, problem.targets)
+    total = point.others + 2.0 * jnp.sum(beside, axis=0)[None]
+    mine = jnp.einsum("ln,cn->lc", shares * total, own * 1.0)
+    soft = jnp.einsum("ln,cn->lc", shares, beside)
+    classes = jnp.abs(point.means) + 2.0 * (mine + soft)
     return _Sizes(
-        jnp.where(problem.present, classes, 0.0),
-        jnp.sqrt(jnp.sum(shares * squares, axis=1)),
-        jnp.sum(shares * unsure, axis=1),
+        classes=jnp.where(problem.present, classes, 0.0),
+        norm=jnp.sqrt(2.0 * jnp.sum(shares * total**2, axis=1)),
+        unsure=jnp.sum(shares * total, axis=1),
     )
 
 

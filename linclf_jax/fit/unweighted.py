@@ -26,7 +26,7 @@ def scores(
         class, or it is none of the rows.
     """
     W, b = (np.asarray(array, np.float64) for array in params)
-    known = np.isfinite(x).all(axis=1)
+    known = np.all(np.isfinite(np.asarray(x)), axis=1)
     features = np.where(known[:, None], x, np.nan).astype(np.float64)
     logits = features @ W + b[:, None]
     known &= rows & targets_lib.valid(labels, b.shape[1])
