@@ -91,7 +91,8 @@ def load(config: DataFlags) -> Dataset:
         config.dataset, split_seed=config.split_seed, files=paths, options=options
     )
     _warn_of_columns(config, options)
-    _warn_of_places(paths, options)
+    known = options._replace(feature_names=dataset.feature_names or ())
+    _warn_of_places(paths, known)
     constant = datasets.constant_columns(dataset)
     # A pixel that is never lit is nothing to warn of.
     if len(constant) and dataset.image_shape is None:

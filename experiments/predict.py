@@ -78,7 +78,9 @@ def run(config: Config) -> Predictions:
     if config.probabilities:
         require_probabilities(folder)
     options = read_options(folder, config.drop_columns)
+    options = options._replace(feature_names=tuple(model.feature_names or ()))
     path = str(config.features)
+    _require_columns(path, config.drop_columns, options)
     names = files.feature_names(path, options)
     if names is None and model.feature_names is not None:
         folders.tell(
@@ -92,6 +94,17 @@ def run(config: Config) -> Predictions:
         found = predict(model, x, config.probabilities, names)
     directory.write_bytes(out, WRITERS[out.suffix](found))
     return found
+
+
+def _require_columns(path: str, dropped: Sequence[str], options: ReadOptions) -> None:
+    """Refuses columns to drop that the file does not have: they are misspelt."""
+    known = files.droppable(path, options)
+    for name in dropped:
+        if name not in known:
+            some = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
+            raise ValueError(
+                f"--drop_columns holds {name!r}; expected columns of {path}: {some}"
+            )
 
 
 @contextlib.contextmanager

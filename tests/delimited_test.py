@@ -82,6 +82,28 @@ def test_the_header_of_an_array_is_none_of_its_rows(header, tmp_path):
     np.testing.assert_array_equal(files.read_features(path), X)
 
 
+def test_names_of_training_make_a_header_of_numbers(tmp_path):
+    path = write(tmp_path / "x.csv", "2020,2019\n1,2\n3,4\n")
+    assert files.peek(path)[0] == (3, 2)  # nothing says that these are no numbers
+    for names in (("2019", "2020"), ("2020",)):
+        options = ReadOptions(feature_names=names)
+        assert files.peek(path, options)[0] == (2, 2)
+        assert files.columns(path, options) == ("2020", "2019")
+        assert files.feature_names(path, options) == ("2020", "2019")
+        found = files.read_features(path, options=options)
+        assert found.tolist() == [[1, 2], [3, 4]]
+    others = ReadOptions(feature_names=("1", "2", "3", "2019"))
+    assert files.peek(path, others)[0] == (3, 2)
+
+
+def test_two_numbered_columns_may_be_a_row(tmp_path):
+    path = write(tmp_path / "x.csv", "0,1\n5,6\n")
+    with pytest.raises(ValueError, match=r"begins with '0,1', which may be a row or"):
+        files.peek(path)
+    options = ReadOptions(feature_names=("0", "1"))
+    assert files.read_features(path, options=options).tolist() == [[5, 6]]
+
+
 @pytest.mark.parametrize(
     ("content", "expected", "names"),
     [

@@ -288,3 +288,31 @@ def test_many_names_are_cut_short_in_a_message():
     names = tuple(f"f{number}" for number in range(9))
     with pytest.raises(ValueError, match="'f4' and 4 more; expected the 9 features"):
         feature_names.order((), names)
+
+
+def test_names_that_are_numbers_meet_in_any_order(tmp_path, capsys):
+    rows = np.random.default_rng(0).normal(size=(30, 2))
+    rows[::2] += 3
+    lines = [f"{a!r},{b!r},{k % 2}" for k, (a, b) in enumerate(rows.tolist())]
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text("\n".join(["2019,2020,label", *lines]))
+    swapped = [",".join((b, a)) for a, b, _ in (line.split(",") for line in lines)]
+    test.write_text("\n".join(["2020,2019", *swapped]))
+    labels = tmp_path / "y.csv"
+    labels.write_text("\n".join(["label", *(line[-1] for line in lines)]))
+    flags = {"train_features": str(train), "train_labels": str(train)}
+    of_test = {"test_features": str(test), "test_labels": str(labels)}
+    problem = probe_problem.prepare(ProbeConfig(folds=2, **flags, **of_test))
+    np.testing.assert_array_equal(problem.sets[0].dataset.test.read().x, rows)
+    assert "no names" not in capsys.readouterr().err
+    folder = str(tmp_path / "run")
+    path.run(Config(dataset="features", l2=(0.1,), folds=2, out_dir=folder, **flags))
+    predicted = [
+        predict.run(PredictConfig(folder, str(file), str(tmp_path / "out.csv"))).classes
+        for file in (train, test)
+    ]
+    assert predicted[0].tolist() == predicted[1].tolist()
+    assert len(predicted[0]) == 30
+    test.write_text("\n".join(["0,1", *swapped]))
+    with pytest.raises(ValueError, match="begins with '0,1', which may be a row"):
+        predict.run(PredictConfig(folder, str(test), str(tmp_path / "out.csv")))

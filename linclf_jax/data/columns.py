@@ -19,7 +19,7 @@ _INDEX = re.compile(r"|Unnamed: 0|__index_level_\d+__")
 
 
 class ReadOptions(NamedTuple):
-    """What files cannot say of themselves; each field is a flag of the same name."""
+    """What files cannot say of themselves; fields are flags of the same names."""
 
     label_column: str | None = None
     drop_columns: tuple[str, ...] = ()
@@ -27,6 +27,9 @@ class ReadOptions(NamedTuple):
     label_values: str = "as_is"  # one of VALUES
     ignore_label: str | None = None  # rows with this label are left out
     class_names: Mapping[int, str] | None = None  # of integers
+    # No flag: those of training, which make a header of a first line that has them,
+    # though all of them are numbers.
+    feature_names: tuple[str, ...] = ()
 
 
 class FeatureColumns(NamedTuple):

@@ -1,7 +1,8 @@
 """Tables of text, ``.csv`` and ``.tsv``: a row a line, numbers as they are written.
 
 A first line that is not all numbers has the names of the columns. So has
-``0,1,2,...``, which pandas writes for an array. In a file of one column a first line
+``0,1,2,...``, which pandas writes for an array, and a line with the names that training
+had; ``0,1`` alone may be either, and is refused. In a file of one column a first line
 that comes again is a label. Numbers are float64, since decimals are exact in no smaller
 dtype. Fields may be quoted; the text is UTF-8, with or without a byte order mark.
 """
@@ -35,17 +36,18 @@ class _Table(NamedTuple):
     header: bool  # whether the first line is no row
 
 
-def columns(path: str | Path) -> tuple[str, ...]:
+def columns(path: str | Path, options: ReadOptions = _NONE) -> tuple[str, ...]:
     """Returns the names of all columns, or their numbers, from the first line.
 
     Args:
         path: The file.
+        options: Which names training had.
 
     Raises:
         BadFileError: It is missing or damaged.
     """
     with door.reading(path, _EXPECTED):
-        return _table(path).names
+        return _table(path, options).names
 
 
 def feature_columns(path: str | Path, options: ReadOptions = _NONE) -> FeatureColumns:
@@ -59,7 +61,7 @@ def feature_columns(path: str | Path, options: ReadOptions = _NONE) -> FeatureCo
         BadFileError: As ``columns``, or there are none.
     """
     with door.reading(path, _EXPECTED):
-        table = _table(path)
+        table = _table(path, options)
         return FeatureColumns(_features(table, options, path), table.named)
 
 
@@ -76,7 +78,7 @@ def peek(
         BadFileError: As ``feature_columns``.
     """
     with door.reading(path, _EXPECTED):
-        table = _table(path)
+        table = _table(path, options)
         names = _features(table, options, path)
         return (_count(path, table), len(names)), np.dtype(np.float64)
 
@@ -94,7 +96,7 @@ def peek_labels(
         BadFileError: As ``columns``, or there is no column of labels.
     """
     with door.reading(path, _EXPECTED):
-        table = _table(path)
+        table = _table(path, options)
         columns_lib.label(table.names, options, path)
         return (_count(path, table),), np.dtype(str)
 
@@ -117,7 +119,7 @@ def read(
             or a field is no number.
     """
     with door.reading(path, _EXPECTED):
-        table = _table(path)
+        table = _table(path, options)
         names = _features(table, options, path)
         count = _count(path, table)
         shape, dtype = (count, len(names)), np.dtype(np.float64)
@@ -154,7 +156,7 @@ def read_labels(
         BadFileError: As ``peek_labels``, or a label is missing.
     """
     with door.reading(path, _EXPECTED):
-        table = _table(path)
+        table = _table(path, options)
         name, count = columns_lib.label(table.names, options, path), _count(path, table)
         # As if of eight bytes each; how long texts are stands nowhere.
         door.check_size((count,), np.dtype(np.int64), path, max_bytes=max_bytes)
@@ -179,7 +181,7 @@ def _typed(labels: list[str]) -> np.ndarray:
     return np.array(labels, float if plain else str)
 
 
-def _table(path: str | Path) -> _Table:
+def _table(path: str | Path, options: ReadOptions) -> _Table:
     records = _records(path)
     first = next(records, (0, []))[1]
     second = next(records, (0, []))[1]
@@ -188,8 +190,15 @@ def _table(path: str | Path) -> _Table:
     numbers = tuple(map(str, range(len(first))))
     names = tuple(name.strip() for name in first)
     numeric, below = ([*map(_is_number, row)] for row in (first, second))
+    if _has(names, options.feature_names):
+        return _Table(names, named=True, header=True)
     if all(numeric):
-        counted = len(first) > 2 and names == numbers
+        counted = len(first) > 1 and names == numbers
+        if counted and len(first) == 2:
+            raise BadFileError(
+                f"{path} begins with '0,1', which may be a row or the numbers of the "
+                "columns; expected a first line of names that are no numbers"
+            )
         return _Table(numbers, named=False, header=counted)
     if len(first) == 1 and _comes_again(path, first):
         return _Table(numbers, named=False, header=False)
@@ -199,9 +208,16 @@ def _table(path: str | Path) -> _Table:
     if of_numbers and numeric == below and of_numbers != numbers[: len(of_numbers)]:
         raise BadFileError(
             f"{path} begins with {','.join(first[:5])!r}, which has numbers and texts "
-            "where the second line has them; expected a first line of names"
+            "where the second line has them; expected a first line of names, none of "
+            "which is a number: rename such columns"
         )
     return _Table(names, named=True, header=True)
+
+
+def _has(names: Sequence[str], known: Sequence[str]) -> bool:
+    """Whether a line has most names of training: who misses one is told which."""
+    found = {*names} & {*known}
+    return 2 * len(found) > len(known) and len({*names}) == len(names)
 
 
 def _comes_again(path: str | Path, first: list[str]) -> bool:

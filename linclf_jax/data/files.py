@@ -146,17 +146,36 @@ def called(path: str | Path, options: ReadOptions = _NONE) -> tuple[str, ...] | 
     return tuple(map(str, range(shape[1]) if rest is None else rest))
 
 
-def columns(path: str | Path) -> tuple[str, ...]:
+def columns(path: str | Path, options: ReadOptions = _NONE) -> tuple[str, ...]:
     """Returns the names of all columns of a table, from the header; none of arrays.
 
     Args:
         path: The file, of any of the formats.
+        options: Which names training had.
 
     Raises:
         ValueError: As ``peek``.
     """
     names = formats.of(path).columns
-    return () if names is None else names(path)
+    return () if names is None else names(path, options)
+
+
+def droppable(path: str | Path, options: ReadOptions = _NONE) -> tuple[str, ...]:
+    """Returns what ``drop_columns`` may hold: all columns, by name or number.
+
+    Args:
+        path: The file, of any of the formats.
+        options: As in ``read_features``.
+
+    Raises:
+        ValueError: As ``peek``.
+    """
+    names = columns(path, options)
+    dropped = tuple(name for name in options.drop_columns if name in names)
+    every = options._replace(drop_columns=dropped)
+    if feature_names(path, every) is not None:
+        return names
+    return (*names, *(called(path, every) or ()))
 
 
 def _feature_columns(path: str | Path, options: ReadOptions) -> FeatureColumns | None:

@@ -52,7 +52,8 @@ class Format(NamedTuple):
     read: Callable[[str | Path, int | None, ReadOptions], np.ndarray]
     peek_labels: Callable[[str | Path, ReadOptions], Header]
     read_labels: Callable[[str | Path, int | None, ReadOptions], np.ndarray]
-    columns: Callable[[str | Path], tuple[str, ...]] | None = None  # all of a table
+    # All of a table.
+    columns: Callable[[str | Path, ReadOptions], tuple[str, ...]] | None = None
     feature_columns: (
         Callable[[str | Path, ReadOptions], FeatureColumns | None] | None
     ) = None

@@ -49,6 +49,7 @@ def open_parts(name: str, files: Files, options: ReadOptions) -> Parts:
     _check_columns(files, options)
     train = _read(*_pair(files, "train"), None, options)
     names = train.class_names
+    options = options._replace(feature_names=train.feature_names or ())
     rest = test = None
     if files.val_features is not None:
         _check_headers(*_pair(files, "val"), train, options)
@@ -108,26 +109,26 @@ def _check_fields(name: str, files: Files) -> None:
 def _check_columns(files: Files, options: ReadOptions) -> None:
     """Refuses columns that no file of features has: they are misspelt."""
     features, labels = (Path(path) for path in _pair(files, "train"))
-    names, numbers = files_lib.columns(features), ()
+    trained = files_lib.feature_names(features, options) or ()
+    options = options._replace(feature_names=trained)
+    names = files_lib.columns(features, options)
+    every = files_lib.droppable(features, options)
     others = [getattr(files, f"{part}_features") for part in _PARTS[1:]]
-    elsewhere = {c for path in others if path for c in files_lib.columns(path)}
-    if files_lib.feature_names(features, options) is None:
-        dropped = tuple(name for name in options.drop_columns if name in names)
-        every = options._replace(drop_columns=dropped)
-        numbers = files_lib.called(features, every) or ()
+    elsewhere = {c for path in others if path for c in files_lib.columns(path, options)}
     for field in ("drop_columns", "keep_columns"):
         for name in getattr(options, field):
-            if name not in {*names, *numbers, *elsewhere}:
+            if name not in {*every, *elsewhere}:
                 raise ValueError(
                     f"--{field} holds {name!r}; expected columns of {features}: "
-                    f"{_some(names) if names else f'0..{len(numbers) - 1}'}"
+                    f"{_some(names) if names else f'0..{len(every) - 1}'}"
                 )
     label = options.label_column
-    known = {*names, *files_lib.columns(labels)}
+    known = {*names, *files_lib.columns(labels, options)}
     if label is not None and label not in known:
         raise ValueError(
-            f"--label_column is {label!r}; expected a column of {features} or of "
-            f"{labels}: {_some(sorted(known))}"
+            f"--label_column is {label!r}; expected a column of {features}"
+            f"{'' if labels == features else f' or of {labels}'}: "
+            f"{_some(sorted(known))}"
         )
 
 

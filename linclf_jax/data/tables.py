@@ -50,7 +50,7 @@ def peek(
         return layout.shape, layout.dtype
 
 
-def columns(path: str | Path) -> tuple[str, ...]:
+def columns(path: str | Path, _: ReadOptions = _NONE) -> tuple[str, ...]:
     """Returns the names of all columns, from the metadata.
 
     Args:
