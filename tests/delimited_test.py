@@ -114,6 +114,10 @@ def test_two_numbered_columns_may_be_a_row(tmp_path):
         ("7\ncat\n", [0, 1], ("7", "cat")),
         ("label\n01\n1\n", [0, 1], ("01", "1")),
         ("id,y\n5,b\n6,a\n", [1, 0], ("a", "b")),
+        ("label\nTrue\nFalse\nTrue\n", [1, 0, 1], ("0", "1")),
+        ("y\nfalse\ntrue\n", [0, 1], ("0", "1")),
+        ("y\nTRUE\nFALSE\n", [1, 0], ("0", "1")),
+        ("y\nTrue\nFALSE\n", [1, 0], ("FALSE", "True")),
     ],
 )
 def test_labels_of_every_kind(content, expected, names, tmp_path):
@@ -122,6 +126,29 @@ def test_labels_of_every_kind(content, expected, names, tmp_path):
     assert read.labels.tolist() == expected
     assert read.class_names == names
     assert files.peek_labels(path) == len(expected)
+
+
+def test_booleans_are_those_of_other_formats(tmp_path):
+    np.save(tmp_path / "y.npy", np.array([True, False, True]))
+    path = write(tmp_path / "y.csv", "label\nTrue\nTrue\n")
+    trained = files.read_labels(tmp_path / "y.npy")
+    assert files.read_labels(path, trained.class_names).labels.tolist() == [1, 1]
+
+
+def test_labels_are_texts_where_those_of_training_are(tmp_path):
+    """Alone in their file they are numbers, or booleans."""
+    train = write(tmp_path / "y.csv", "label\n1.0\n1e3\nx\nTrue\n")
+    names = files.read_labels(train).class_names
+    for name in names:
+        path = write(tmp_path / "test.csv", f"label\n{name}\n{name}\n")
+        found = files.read_labels(path, names).labels.tolist()
+        assert found == [names.index(name)] * 2
+    path = write(tmp_path / "test.csv", "label\n1\n2\n")
+    with pytest.raises(ValueError, match=r"row 0, is 1; expected names of classes"):
+        files.read_labels(path, names)
+    # Integers remain numbers, however they are written.
+    path = write(tmp_path / "test.csv", "label\n1.0\n0.0\n")
+    assert files.read_labels(path, ("0", "1")).labels.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,11 @@ class ReadOptions(NamedTuple):
     label_values: str = "as_is"  # one of VALUES
     ignore_label: str | None = None  # rows with this label are left out
     class_names: Mapping[int, str] | None = None  # of integers
-    # No flag: those of training, which make a header of a first line that has them,
-    # though all of them are numbers.
+    # What training had, and no flags: names that make a header of a first line which
+    # has them, though they are numbers; and whether its labels are texts that look like
+    # numbers, perhaps, in a table of text.
     feature_names: tuple[str, ...] = ()
+    label_texts: bool = False
 
 
 class FeatureColumns(NamedTuple):

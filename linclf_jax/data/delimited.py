@@ -9,7 +9,6 @@ dtype. Fields may be quoted; the text is UTF-8, with or without a byte order mar
 
 import csv
 import operator
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,14 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax.data import columns as columns_lib
-from linclf_jax.data import door
+from linclf_jax.data import door, text_values
 from linclf_jax.data.columns import FeatureColumns, ReadOptions
 from linclf_jax.data.door import BadFileError
 
 _EXPECTED = "a table of text, comma-separated (.csv) or tab-separated (.tsv)"
 _NONE = ReadOptions()
-_INTEGER = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
-_ZEROS = re.compile(r"-?0\d")
 _MISSING = {"", "nan", "NaN"}
 
 
@@ -150,7 +147,7 @@ def read_labels(
         options: Which column is meant.
 
     Returns:
-        ``(N,)`` integers, or numbers, where all of them are, else texts.
+        ``(N,)``, as ``text_values.typed`` makes them, or texts for ``label_texts``.
 
     Raises:
         BadFileError: As ``peek_labels``, or a label is missing.
@@ -169,16 +166,7 @@ def read_labels(
                     "expected a label in every row"
                 )
             labels.append(label)
-        return _typed(labels)
-
-
-def _typed(labels: list[str]) -> np.ndarray:
-    if all(map(_INTEGER.fullmatch, labels)):
-        found = np.array([int(label) for label in labels])
-        return found if found.dtype.kind in "iu" else np.array(labels)
-    # Leading zeros are of names, such as those of postal codes.
-    plain = all(_is_number(label) and not _ZEROS.match(label) for label in labels)
-    return np.array(labels, float if plain else str)
+        return np.array(labels) if options.label_texts else text_values.typed(labels)
 
 
 def _table(path: str | Path, options: ReadOptions) -> _Table:
@@ -189,7 +177,7 @@ def _table(path: str | Path, options: ReadOptions) -> _Table:
         raise BadFileError(f"{path} begins with an empty line; expected {_EXPECTED}")
     numbers = tuple(map(str, range(len(first))))
     names = tuple(name.strip() for name in first)
-    numeric, below = ([*map(_is_number, row)] for row in (first, second))
+    numeric, below = ([*map(text_values.is_number, row)] for row in (first, second))
     if _has(names, options.feature_names):
         return _Table(names, named=True, header=True)
     if all(numeric):
@@ -288,18 +276,10 @@ def _rows(
 def _not_a_number(
     names: Sequence[str], taken: Sequence[str], where: str
 ) -> BadFileError:
-    wrong = next(k for k, text in enumerate(taken) if not _is_number(text))
+    wrong = next(k for k, text in enumerate(taken) if not text_values.is_number(text))
     found = repr(taken[wrong]) if taken[wrong].strip() else "empty"
     name = names[wrong]
     return BadFileError(
         f"{where}: column {name} is {found}; expected a number, or that drop_columns "
         f"(--drop_columns={name}) leaves the column out"
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text

@@ -65,6 +65,8 @@ def read_labels(
     Raises:
         ValueError: As ``read_features``, or as ``labels.from_array``.
     """
+    if class_names is not None and options.class_names is None:
+        options = options._replace(label_texts=not labels.are_integers(class_names))
     found = formats.of(path).read_labels(path, None, options)
     return labels.from_array(found, class_names, path, options)
 

@@ -6,7 +6,7 @@ which are in their order and have their values as names. Texts are mapped in sor
 order. The mapping is ``class_names``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +77,18 @@ def from_array(
     make = _from_texts if labels.values.dtype.kind == "U" else _from_integers
     made = make(labels, class_names, options)
     return made if options.ignore_label is None else made._replace(rows=labels.rows)
+
+
+def are_integers(class_names: Sequence[str]) -> bool:
+    """Whether names of classes are as ``from_array`` names integers.
+
+    Args:
+        class_names: Of all classes.
+
+    >>> are_integers(("-1", "1")), are_integers(("1", "01"))
+    (True, False)
+    """
+    return all(_is_integer(name) and str(int(name)) == name for name in class_names)
 
 
 def _plain(found: np.ndarray, path: str | Path) -> _Values:
