@@ -101,7 +101,7 @@ def solve(
                 ties=choice.ties,
                 logits=logits,
                 labels=labels,
-                warnings=tuple(warnings(problem, path, choice)),
+                warnings=tuple(warnings(problem, contest, path, choice)),
             )
         )
     values = probe_scores.row_scores(params, table.x, table.labels)
@@ -248,19 +248,26 @@ def _optimism(problem: Problem, path: Path) -> dict[str, Any] | None:
     )
 
 
-def warnings(problem: Problem, path: Path, chosen: Chosen) -> Iterator[str]:
+def warnings(
+    problem: Problem, contest: Contest, path: Path, chosen: Chosen
+) -> Iterator[str]:
     """Yields what a person should know before trusting a choice.
 
     Args:
         problem: The protocol is used.
+        contest: Whose choice it is.
         path: All fits before.
         chosen: What was chosen.
     """
     last = len(path.l2) - 1
     if last and chosen.l2 > 0 and chosen.place in (0, last):
         end = "smallest" if chosen.place else "largest"
+        draw = ""
+        if contest.shots is not None:
+            many = "s" if contest.shots > 1 else ""
+            draw = f" of {contest.shots} shot{many} with seed {contest.seed}"
         yield (
-            f"the best l2, {chosen.l2:g}, is the {end} of the grid; widen "
+            f"the best l2{draw}, {chosen.l2:g}, is the {end} of the grid; widen "
             f"--{problem.protocol.unit}"
         )
     failed = ~path_lib.ended_well(path.info)

@@ -35,6 +35,13 @@ SETTINGS = ("l2", "C", "learning_rate")
 HELD_OUT = ("loss", "accuracy", "loss_calibrated")  # by ``results.CRITERIA``
 
 
+class Best(NamedTuple):
+    """Which entry did best on held-out rows."""
+
+    place: int
+    ties: tuple[int, ...]  # other entries with exactly its score, the next one first
+
+
 class Tested(NamedTuple):
     """What the classifiers of a feature set do on its test split."""
 
@@ -187,11 +194,11 @@ def comparisons(tested: Mapping[str, Tested]) -> list[Json]:
     ]
 
 
-def best(described: list[Json], by: str) -> int:
-    """Returns the place of the entry that did best on held-out rows.
+def best(described: list[Json], by: str) -> Best:
+    """Returns the entry that did best on held-out rows, and those that tie with it.
 
-    One of which nothing was held out comes last. Ties are broken as
-    ``results.ranking`` says, by the mean penalty over seeds.
+    Those of which nothing was held out come last, and tie with one another. Ties are
+    broken as ``results.ranking`` says, by the mean penalty over seeds.
 
     Args:
         described: All entries.
@@ -204,8 +211,9 @@ def best(described: list[Json], by: str) -> int:
 
     name, sign = by.removeprefix("val_"), results.CRITERIA[by]
     costs = [sign * mean(entry, name) for entry in described]
-    return results.ranking(
+    first, *others = results.ranking(
         costs,  # what is not finite, -inf too, comes last
         [mean(entry, "loss") for entry in described],
         [statistics.fmean(r["l2"] or 0.0 for r in e["runs"]) for e in described],
-    )[0]
+    )
+    return Best(first, tuple(i for i in others if costs[i] == costs[first]))

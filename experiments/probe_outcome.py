@@ -47,6 +47,9 @@
                   p-value by Holm's method over all pairs)
     chosen        place in entries of the classifier in selected.safetensors: the best
                   on held-out rows
+    chosen_ties   places in entries of the others whose score is exactly that of chosen,
+                  the one that would be next first, see docs/selection.md; where no
+                  entry has held-out rows, all others
     test_data     for each set, by name: sha256, rows, opened
     warnings      sentences
 
@@ -136,7 +139,8 @@ def _conclude(
             problem, features, found[features.name], tested[features.name]
         )
     ]
-    _save(folder, problem, found, described, tested)
+    best = probe_measured.best(described, problem.protocol.select_by)
+    _save(folder, problem, found, described, tested, best.place)
     # Draws of shots are several classifiers, whose spread is more than rows can say.
     compared = [] if problem.protocol.shots else probe_measured.comparisons(tested)
     selected = {
@@ -145,7 +149,8 @@ def _conclude(
         "choice": problem.config.choice,
         "entries": described,
         "comparisons": compared,
-        "chosen": probe_measured.best(described, problem.protocol.select_by),
+        "chosen": best.place,
+        "chosen_ties": list(best.ties),
         "test_data": {name: one.data for name, one in tested.items()},
         "warnings": [*warnings(problem, found)],
     }
@@ -209,9 +214,9 @@ def _save(
     found: Mapping[str, Found],
     described: list[Json],
     tested: Mapping[str, probe_measured.Tested],
+    chosen: int,
 ) -> None:
-    """Writes the classifier of every entry, of its first seed, and the best one."""
-    chosen = probe_measured.best(described, problem.protocol.select_by)
+    """Writes the classifier of every entry, of its first seed, and the chosen one."""
     firsts = list(_firsts(problem, found))
     for entry, (_, stored) in zip(described, firsts, strict=True):
         model.save(folder / entry["model"], stored)

@@ -6,7 +6,7 @@ from typing import Any
 from experiments import console
 from experiments.probe_measured import SETTINGS
 from experiments.probe_outcome import Outcome
-from linclf_jax.runs import report_answer, report_warnings
+from linclf_jax.runs import probe_record, report_answer, report_warnings
 
 Json = dict[str, Any]
 # Columns of the table, by their names in selected.json.
@@ -37,8 +37,9 @@ def summary(outcome: Outcome) -> str:
             *_pairs(selected),
             *_optimism(selected),
             "",
-            f"{len(rows)} fits in {seconds:.1f} s; best on held-out rows: "
-            f"{best['features']}" + _shots(best),
+            f"{len(rows)} fits in {seconds:.1f} s; {_judged(best)}: "
+            f"{probe_record.name(best)}",
+            *_ties(selected),
             *(f"Changed: {sentence}" for sentence in selected["protocol"]["changed"]),
             *(f"Warning: {text}" for text in report_warnings.warnings(selected)),
             "",
@@ -77,8 +78,16 @@ def _range(values: list[float | None]) -> Any:
     return known[0] if known else None
 
 
-def _shots(entry: Json) -> str:
-    return "" if entry["shots"] is None else f", {entry['shots']} shots"
+def _judged(entry: Json) -> str:
+    compared = entry["validation"]["held_out"] is not None
+    return "best on held-out rows" if compared else "chosen without held-out rows"
+
+
+def _ties(selected: Json) -> Iterator[str]:
+    """Yields how one of several that are equally good was chosen."""
+    sentence = probe_record.ties(selected)
+    if sentence:
+        yield f"Tie: {sentence}"
 
 
 def _optimism(selected: Json) -> Iterator[str]:

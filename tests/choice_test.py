@@ -96,7 +96,9 @@ def by_sets(by, settings):
         }
         for values in settings
     ]
-    return probe_measured.best(described, by)
+    found = probe_measured.best(described, by)
+    assert set(found.ties) == tied(by, settings, found.place)
+    return found.place
 
 
 def tied(by, settings, best):

@@ -86,6 +86,7 @@ def make_probe(
     *,
     pairs=(),
     chosen=0,
+    ties=(),
     names=("cat", NASTY, "dog"),
     image_shape=None,
 ):
@@ -113,7 +114,7 @@ def make_probe(
             "changed": ["every penalty is solved; the original <stops>"],
         },
         **{"selected_by": "val_loss", "choice": "min", "entries": entries},
-        **{"comparisons": list(pairs), "chosen": chosen},
+        **{"comparisons": list(pairs), "chosen": chosen, "chosen_ties": list(ties)},
         **{"test_data": {}, "warnings": ["one: the best l2 is <b> at the edge"]},
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -206,6 +207,31 @@ class TestPage:
         assert "cross-validation; the best of 3 settings is expected to" in text
         assert "0.0312 after temperature scaling" in text
         assert "One: the best l2 is <b> at the edge" in text
+
+    def test_sets_that_tie_are_named_with_the_rule(self, finished, tmp_path):
+        assert "A tie:" not in finished[1].text
+        page = Page(probe_report.write(several(tmp_path / "run", ties=(0, 2))))
+        assert (
+            "A tie: clip, <b>mae</b> and dino have exactly the same val_loss; of these "
+            "the stronger l2 was taken, of equal ones the first." in page.text
+        )
+
+    def test_sets_without_held_out_rows_are_not_called_the_best(self, tmp_path):
+        folder = several(tmp_path / "run", ties=(0, 2))
+        selected = directory.read_json(folder / "selected.json")
+        for entry in selected["entries"]:
+            entry["validation"] |= {"held_out": None, "accuracy": None}
+        directory.write_json(folder / "selected.json", selected)
+        text = Page(probe_report.write(folder)).text
+        assert "Chosen is dino: test accuracy 0.8125" in text
+        assert "clip, <b>mae</b> and dino have no held-out rows to be compar" in text
+        assert "for its score on rows that were held out" not in text
+
+    @pytest.mark.parametrize("place", [1, 3])
+    def test_a_tie_that_is_none_is_refused(self, place, tmp_path):
+        folder = several(tmp_path / "run", ties=(place,))
+        with pytest.raises(ValueError, match=f"a tie of entry 1 with entry {place} of"):
+            probe_record.read(folder)
 
     def test_the_table_has_every_entry_and_no_empty_column(self, finished):
         (columns,) = (c for c in finished[1].cells if c[:2] == ["features", "columns"])

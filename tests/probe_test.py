@@ -238,7 +238,51 @@ def test_the_best_set_is_chosen_on_held_out_rows(finished):
         {**entry, "test": None, "validation": {"loss": {"mean": loss}}}
         for entry, loss in zip(finished.selected["entries"], (2.0, 1.0), strict=True)
     ]
-    assert probe_measured.best(flipped, "val_loss") == 1
+    assert probe_measured.best(flipped, "val_loss") == (1, ())
+
+
+def test_sets_that_tie_are_named_with_the_rule(files, finished, tmp_path):
+    assert finished.selected["chosen_ties"] == []
+    assert "Tie:" not in probe_table.summary(finished)
+    same = {"features": tuple(f"{name}={files['good']}" for name in ("one", "two"))}
+    outcome = run(tmp_path / "same", **same)
+    selected = directory.read_json(outcome.folder / "selected.json")
+    assert (selected["chosen"], selected["chosen_ties"]) == (0, [1])
+    assert (
+        "best on held-out rows: one\n"
+        "Tie: two and one have exactly the same val_loss_calibrated; of these the "
+        "lower held-out loss was taken, of equal ones the stronger l2, then the first\n"
+    ) in probe_table.summary(outcome)
+
+
+def test_sets_without_held_out_rows_are_not_called_the_best(files, tmp_path):
+    sets = tuple(f"{name}={files[name]}" for name in ("good", "bad"))
+    given = {"protocol": "fewshot", "shots": (1,), "seeds": 1, "features": sets}
+    outcome = run(tmp_path / "few", **given)
+    assert outcome.selected["chosen_ties"] == [1]
+    assert (
+        "chosen without held-out rows: good, 1 shot\n"
+        "Tie: bad, 1 shot and good, 1 shot have no held-out rows to be compared by; of "
+        "these the strongest l2 was taken, of equal ones the first\n"
+    ) in probe_table.summary(outcome)
+
+
+def test_a_warning_of_the_grid_names_the_draw(files, tmp_path):
+    given = {**one(files["good"]), "l2": (1e2, 1e3), "protocol": "fewshot"}
+    outcome = run(tmp_path / "narrow", shots=(2, 4), seeds=2, **given)
+    chosen = [
+        (entry["shots"], each["seed"], each["l2"])
+        for entry in outcome.selected["entries"]
+        for each in entry["runs"]
+    ]
+    assert [(shots, seed) for shots, seed, _ in chosen] == [
+        *((2, 0), (2, 1), (4, 0), (4, 1)),
+    ]
+    assert outcome.selected["warnings"] == [
+        f"features: the best l2 of {shots} shots with seed {seed}, {l2:g}, is the "
+        f"{'largest' if l2 == 1e3 else 'smallest'} of the grid; widen --l2"
+        for shots, seed, l2 in chosen
+    ]
 
 
 def test_the_flags_of_a_run_give_its_bytes_again(finished, tmp_path):

@@ -87,6 +87,29 @@ def name(entry: Entry) -> str:
     return f"{entry['features']}{few}"
 
 
+def ties(selected: Mapping[str, Any]) -> str:
+    """Which entries tie with the chosen one and why it was chosen; empty without.
+
+    Args:
+        selected: ``selected.json`` of a probe. Without ``chosen_ties``, as before they
+            were recorded, nothing is known of them.
+    """
+    tied = selected.get("chosen_ties", [])
+    if not tied:
+        return ""
+    found, by = selected["entries"], selected["selected_by"]
+    first, *others = (found[place] for place in (selected["chosen"], *tied))
+    names = ", ".join(name(entry) for entry in others)
+    if first["validation"]["held_out"] is None:
+        what = f"{names} and {name(first)} have no held-out rows to be compared by"
+        return f"{what}; of these the strongest l2 was taken, of equal ones the first"
+    rule = "the stronger l2 was taken, of equal ones the first"
+    if by != "val_loss":
+        rule = "the lower held-out loss was taken, of equal ones the stronger l2, "
+        rule += "then the first"
+    return f"{names} and {name(first)} have exactly the same {by}; of these {rule}"
+
+
 def sets(run: record.Record) -> list[str]:
     """The names of the feature sets, in the order of the command line.
 
@@ -131,6 +154,12 @@ def _check(run: record.Record) -> None:
             f"{where}: found the choice of entry {run.choice['chosen']} of "
             f"{len(found)}, expected one of them"
         )
+    for place in run.choice.get("chosen_ties", []):
+        if not 0 <= place < len(found) or place == run.choice["chosen"]:
+            raise ValueError(
+                f"{where}: found a tie of entry {run.choice['chosen']} with entry "
+                f"{place} of {len(found)}, expected another one of them"
+            )
     count = len(run.config["data"]["class_names"])
     lanes = {row["lane"] for row in run.rows}
     for place, entry in enumerate(found):

@@ -127,8 +127,10 @@ def headline(run: record.Record) -> str:
     entry = probe_record.chosen(run)
     accuracy = entry["test"]["accuracy"]["mean"]
     what = f"{probe_record.name(entry)}: test accuracy {metric(accuracy)}"
-    alone = len(probe_record.entries(run)) == 1
-    return what if alone else f"Best on held-out rows is {what}"
+    if len(probe_record.entries(run)) == 1:
+        return what
+    compared = entry["validation"]["held_out"] is not None
+    return f"{'Best on held-out rows is' if compared else 'Chosen is'} {what}"
 
 
 def header(run: record.Record) -> str:
@@ -142,6 +144,8 @@ def header(run: record.Record) -> str:
     protocol = run.choice["protocol"]["name"]
     kicker = f"probe on {run.config['data']['name']}{several}, protocol {protocol}"
     first = probe_record.chosen(run)["runs"][0]
+    compared = probe_record.chosen(run)["validation"]["held_out"] is not None
+    tied = probe_record.ties(run.choice)
     pieces = (
         markup.paragraph(kicker, kind="kicker"),
         f"<h1>{markup.text(headline(run))}</h1>",
@@ -150,10 +154,11 @@ def header(run: record.Record) -> str:
                 first["reason"], f"Its setting: {first['reason'].rstrip('.')}."
             ),
             markup.when(
-                len(probe_record.entries(run)) > 1,
+                len(probe_record.entries(run)) > 1 and compared,
                 "It is named first for its score on rows that were held out, not for "
                 "its test score; those of all are below.",
             ),
+            markup.when(tied, f"A tie: {tied}."),
             "The test split was measured once, after every choice.",
             markup.when(
                 len(probe_record.chosen(run)["runs"]) > 1,
