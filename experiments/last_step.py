@@ -1,7 +1,7 @@
 """What comes after the fits: it loses nothing, whatever fails.
 
-The test file, a figure, the page, a full disk: what was finished stays in the run
-folder, one line says what failed on which file, and the same command does the rest.
+The test file, a figure, the page, a full disk: what was saved stays in the run folder,
+one line says what failed on which file, and the same command does the rest.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from experiments import interrupt
 from experiments import problem as problem_lib
 from linclf_jax.data.datasets import Held, Split
 from linclf_jax.fit import planning
-from linclf_jax.runs import directory, figures, report_files
+from linclf_jax.runs import checkpoint, directory, figures, report_files
 
 SELECTED = "selected.json"
 
@@ -34,11 +34,25 @@ class Unfinished(Exception):  # noqa: N818, of a run whose results are safe
         """
         target = shlex.quote(str(folder))
         flagfile = shlex.quote(str(folder / "flags.txt"))
+        kept = f"what was finished is safe in {folder}"
+        if _is_piece(error, folder):
+            kept = (
+                "what was to be kept in it is lost and computed again; what was saved "
+                f"before is safe in {folder}"
+            )
         super().__init__(
-            f"{described(error)}; what was finished is safe in {folder}: once this is "
-            f"mended, python -m experiments.{experiment} --flagfile={flagfile} "
-            f"--out_dir={target} does the rest"
+            f"{described(error)}; {kept}: once this is mended, python -m "
+            f"experiments.{experiment} --flagfile={flagfile} --out_dir={target} does "
+            "the rest"
         )
+
+
+def _is_piece(error: Exception, folder: Path) -> bool:
+    """Returns whether the file that cannot be written was to keep fits or states."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str | Path):
+        return False
+    path = Path(error.filename)
+    return folder / checkpoint.FOLDER in (path, *path.parents)
 
 
 @contextlib.contextmanager

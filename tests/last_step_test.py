@@ -184,6 +184,34 @@ def test_a_full_disk_names_the_file_and_its_size(
 
 
 @each_study
+def test_fits_that_cannot_be_kept_are_not_called_safe(
+    study, files, tmp_path, undisturbed, monkeypatch
+):
+    replace = Path.replace
+
+    def full(self, target):
+        if Path(target).parent.name == "pieces":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(self, target)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(last_step.Unfinished) as caught:
+            run(study, files, folder)
+    said = str(caught.value)
+    assert said.startswith(f"{folder / 'pieces'}/")
+    assert (
+        "; what was to be kept in it is lost and computed again; what was saved before "
+        f"is safe in {folder}: once this is mended, python -m experiments.{study} "
+    ) in said
+    run(study, files, folder)
+    for name in SAME:
+        expected = (undisturbed[study] / name).read_bytes()
+        assert (folder / name).read_bytes() == expected, name
+
+
+@each_study
 def test_rows_that_were_measured_may_not_be_others_then(
     study, files, tmp_path, monkeypatch
 ):
