@@ -126,7 +126,7 @@ def _conclude(
     table = cells.describe(
         decided, lambda d: selected if d is decision else measure(d)[1]
     )
-    # Of the whole run, and in no cell of the table.
+    # What is added from here on describes the whole run: cells do not have it.
     selected["warnings"] = [*problem_lib.warnings(problem), *selected["warnings"]]
     if config.halving is None:
         # What lanes that were retired would have come to cannot be known.

@@ -192,7 +192,7 @@ def warnings(
         ("best l2", choices.min),
         ("strongest l2 within one standard error", choices.one_standard_error),
     ):
-        # No l2 is less than none.
+        # l2 = 0 cannot be lowered, so it is not an edge.
         if last and found.l2[place] > 0 and place in (0, last):
             end = "smallest" if place else "largest"
             yield (

@@ -223,7 +223,7 @@ def _require_same(
     scale = unit / np.where(usable, largest, np.max(largest, where=usable, initial=1.0))
     x = np.random.default_rng(0).normal(size=(_ROWS, len(W))) * scale
     with warnings.catch_warnings():
-        # One who fitted a table would be told that these rows have no names.
+        # An estimator that was fitted to a table with names warns of rows without.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         theirs = np.asarray(estimator.decision_function(x))
         predicted = np.asarray(estimator.predict(x))

@@ -204,8 +204,8 @@ def _edge_warnings(
     for name, value in results.settings(best).items():
         if only not in (None, name):
             continue
-        if not isinstance(value, float) or value == 0:  # no l2 is less than none
-            continue
+        if not isinstance(value, float) or value == 0:
+            continue  # l2 = 0 cannot be lowered, so it is not an edge
         swept = {row[name] for row in rivals} - {None}
         if len(swept) > 1 and value in (min(swept), max(swept)):
             end = "largest" if value == max(swept) else "smallest"
