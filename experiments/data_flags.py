@@ -130,14 +130,15 @@ def _warn_of_columns(config: DataFlags, options: ReadOptions) -> None:
     if path is None or features is None:
         return
     told = {*options.drop_columns, options.label_column}
-    names = {*files.columns(path)} - {*features} - told
+    # A column without a name is what pandas makes of every index: no news.
+    names = {*files.columns(path)} - {*features, ""} - told
     if path == labels:
         names -= {*columns.LABELS}
     for name in sorted(names):
         what = "the labels" if name in columns.LABELS else "an index"
         print(
             f"Warning: column {name!r} of {path} is taken for {what}, and left out of "
-            f"the features; --keep_columns={name} makes it one, --drop_columns={name} "
-            "ends this warning",
+            f"the features; {columns.flag('keep_columns', name)} makes it one, "
+            f"{columns.flag('drop_columns', name)} ends this warning",
             file=sys.stderr,
         )

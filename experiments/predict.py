@@ -37,6 +37,9 @@ class Config:
     features: str | None = flag(None, "The file of the rows: .npy, .parquet, ...")
     out: str | None = flag(None, "What to write: .npy, .parquet or .csv.")
     probabilities: bool = flag(False, "Write the probability of every class too.")
+    label_column: str | None = flag(
+        None, "The column of labels in the file, if another than in training."
+    )
     drop_columns: tuple[str, ...] = flag(
         (), "Columns that are no features, besides those that the run left out."
     )
@@ -77,10 +80,10 @@ def run(config: Config) -> Predictions:
     model = read(folder, config.model)
     if config.probabilities:
         require_probabilities(folder)
-    options = read_options(folder, config.drop_columns)
+    options = read_options(folder, config.drop_columns, config.label_column)
     options = options._replace(feature_names=tuple(model.feature_names or ()))
     path = str(config.features)
-    _require_columns(path, config.drop_columns, options)
+    _require_columns(path, config, options)
     names = files.feature_names(path, options)
     if names is None and model.feature_names is not None:
         folders.tell(
@@ -96,15 +99,20 @@ def run(config: Config) -> Predictions:
     return found
 
 
-def _require_columns(path: str, dropped: Sequence[str], options: ReadOptions) -> None:
-    """Refuses columns to drop that the file does not have: they are misspelt."""
+def _require_columns(path: str, config: Config, options: ReadOptions) -> None:
+    """Refuses columns to leave out that the file does not have: they are misspelt."""
     known = files.droppable(path, options)
-    for name in dropped:
+    some = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
+    for name in config.drop_columns:
         if name not in known:
-            some = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
             raise ValueError(
                 f"--drop_columns holds {name!r}; expected columns of {path}: {some}"
             )
+    if config.label_column is not None and config.label_column not in known:
+        raise ValueError(
+            f"--label_column is {config.label_column!r}; expected a column of {path}: "
+            f"{some}"
+        )
 
 
 @contextlib.contextmanager
@@ -135,16 +143,19 @@ def read(folder: Path, name: str) -> model_lib.Model:
     return model_lib.load(folder / f"{name}{ENDING}")
 
 
-def read_options(folder: Path, drop_columns: tuple[str, ...] = ()) -> ReadOptions:
+def read_options(
+    folder: Path, drop_columns: tuple[str, ...] = (), label_column: str | None = None
+) -> ReadOptions:
     """Returns which columns are features, as the run that is predicted by was told.
 
     Args:
         folder: The run folder.
         drop_columns: Others that are none.
+        label_column: Of the labels, if another than in training.
     """
     flags = directory.read_json(folder / directory.CONFIG)["flags"]
     return ReadOptions(
-        flags.get("label_column"),
+        label_column or flags.get("label_column"),
         (*flags.get("drop_columns", ()), *drop_columns),
         tuple(flags.get("keep_columns", ())),
     )

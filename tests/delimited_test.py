@@ -154,7 +154,12 @@ def test_labels_are_texts_where_those_of_training_are(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "begins with an empty line; expected a table of text"),
+        ("", "x.csv is empty; expected a table of text"),
+        ("\na,b\n1,2\n", "begins with an empty line; expected a table of text"),
+        ("2019,2020,label\n1,2,ant\n", "none of which is a number: rename such"),
+        ("a;b\n1,5;2,5\n", "'a;b', whose separator may be ';'; .* a decimal point"),
+        ('a,b\n1,"2,5"\n', "column b is '2,5'; expected a number with a decimal point"),
+        ('"a,b",c\nx,1\n', r"\(--drop_columns='a\\,b'\)"),
         ("a,b\n", r"declares shape \(0, 2\)|expected at least one"),
         ("a,a\n1,2\n", "two columns 'a'"),
         ("a,b\n1,2\n3\n", "row 1, line 3, has 1 fields; expected 2"),
@@ -165,7 +170,7 @@ def test_labels_are_texts_where_those_of_training_are(tmp_path):
         ("a,b\n1,2\n3,1_0\n", "column b is '1_0'; expected a number"),
         ("a,b\n1,2\n3,nan\n", "1 of 4 numbers .* row 1, column 1, is nan"),
         ("a,b\n1,2\n3,inf\n", "row 1, column 1, is inf"),
-        ("a;b\n1;2\n", "column a;b is '1;2'; expected a number"),
+        ("a;b\n1;2\n", "has one column, 'a;b', whose separator may be ';'"),
         ('a,b\n1,"2\n', "unexpected end of data"),
         ('a,b\n1,"2"3\n', "expected after"),
         ("1.5,2.5,cat\n3.5,4.5,dog\n", "begins with '1.5,2.5,cat'.* a first line of"),
@@ -185,7 +190,10 @@ def test_what_is_no_table_is_refused(content, message, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n", r"columns \['a', 'b'\]; expected one column label"),
+        (
+            "a,b\n1,2\n",
+            r"columns \['a', 'b'\]; expected one of label, labels, target, ",
+        ),
         ("a,label\n1,\n", "row 0, line 2: column label is ''; expected a label"),
         ("a,label\n1,0\n2,NaN\n", "row 1, line 3: column label is 'NaN'"),
         ("a,label\n1,0\n2,0.5\n", "row 1, is 0.5; expected whole numbers"),

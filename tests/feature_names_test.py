@@ -316,3 +316,18 @@ def test_names_that_are_numbers_meet_in_any_order(tmp_path, capsys):
     test.write_text("\n".join(["0,1", *swapped]))
     with pytest.raises(ValueError, match="begins with '0,1', which may be a row"):
         predict.run(PredictConfig(folder, str(test), str(tmp_path / "out.csv")))
+
+
+def test_predict_takes_the_column_of_labels(finished, tmp_path):
+    columns = table(20, 9)
+    file = write(tmp_path / "x.parquet", columns, ("label", *NAMES))
+    expected = predicted(finished, file)
+    both = columns | {"y": columns["label"]}
+    file = write(tmp_path / "y.parquet", both, ("label", "y", *NAMES))
+    with pytest.raises(ValueError, match="--label_column=label") as refused:
+        predicted(finished, file)
+    assert "label, y, any of which" in str(refused.value)
+    with pytest.raises(ValueError, match=r"unknown column 'y'.*--drop_columns"):
+        predicted(finished, file, label_column="label")
+    found = predicted(finished, file, label_column="label", drop_columns=("y",))
+    assert found == expected

@@ -133,6 +133,13 @@ class TestHdf5:
         with pytest.raises(ValueError, match=r"has shape \(4,\); expected"):
             files.read_features(f"{path}:labels")
 
+    def test_groups_alone_are_told(self, tmp_path):
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["g/x"], file["g/deep/y"] = X, X
+        message = r"x.h5 holds g/deep/y, g/x, all in groups; expected .*x.h5:g/deep/y"
+        with pytest.raises(ValueError, match=message):
+            files.read_features(tmp_path / "x.h5")
+
     def test_what_lies_in_other_files_is_not_read(self, tmp_path):
         write_h5(tmp_path / "other.h5", {"features": X})
         X.tofile(tmp_path / "raw")
@@ -216,7 +223,9 @@ def test_other_endings_get_the_list_of_what_is_read(name, said, tmp_path):
     for read in (files.read_features, files.read_labels, files.peek):
         with pytest.raises(ValueError, match=f"ends in {said}, which is not .*safet"):
             read(tmp_path / name)
-    with pytest.raises(ValueError, match=f"absent{said}: No such file"):
+    with pytest.raises(
+        ValueError, match=f"absent{said} is missing, and ends in {said}"
+    ):
         files.read_features(tmp_path / f"absent{said}")
 
 

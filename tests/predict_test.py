@@ -121,7 +121,8 @@ def test_scores_of_a_hinge_are_no_probabilities(finished, rows, tmp_path, monkey
         ({"run": None}, "--run is missing; expected a path"),
         ({"out": "out.txt"}, "--out is out.txt; expected a name in .npy, .parquet"),
         ({"out": "nowhere/out.csv"}, "expected a folder that is there"),
-        ({"drop_columns": ("9",)}, r"--drop_columns holds '9'; .* new.npy: 0, 1, 2, 3"),
+        ({"drop_columns": ("9",)}, r"--drop_columns holds '9'; .*new.npy: 0, 1, 2, 3"),
+        ({"label_column": "y"}, r"--label_column is 'y'; .*new.npy: 0, 1, 2, 3"),
         ({"model": "best"}, "--model is 'best'; .* holds selected"),
     ],
 )

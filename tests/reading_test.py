@@ -1,6 +1,7 @@
 """Columns that are no features, labels of every kind, rows that are left out."""
 
 import json
+import shlex
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +9,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from experiments import data_flags
+from experiments import data_flags, flag_types
 from experiments.data_flags import DataFlags
-from linclf_jax.data import class_names, datasets, files, leaking_columns
+from linclf_jax.data import class_names, columns, datasets, files, leaking_columns
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Files
 
@@ -82,7 +83,7 @@ class TestColumns:
 
     def test_labels_of_any_name(self, tmp_path):
         path = write(tmp_path / "x.parquet", table(species=LABELS.astype(str)))
-        with pytest.raises(ValueError, match=r"f2', 'species'\]; expected one column"):
+        with pytest.raises(ValueError, match=r"f2', 'species'\]; expected one of l"):
             files.read_labels(path)
         options = ReadOptions(label_column="species")
         assert load(path, options=options).train.x.shape[1] == 3
@@ -128,6 +129,26 @@ class TestColumns:
             datasets.load(
                 "iris", split_seed=0, options=ReadOptions(drop_columns=("x",))
             )
+
+    def test_a_flag_in_a_message_is_what_a_shell_takes(self):
+        names = ("a,b", "back\\slash", "it's $HOME", "plain")
+        flag, text = shlex.split(columns.flag("drop_columns", *names))[0].split("=")
+        assert flag == "--drop_columns"
+        assert flag_types.PARSERS[tuple[str, ...]].parse(text) == names
+        label = shlex.split(columns.flag("label_column", "a,b\\c"))
+        assert label == ["--label_column=a,b\\c"]
+
+    def test_an_index_without_a_name_is_no_news(self, tmp_path, capsys):
+        rows = [f"{k},{float(x[0])!r},{k % 2}" for k, x in enumerate(X)]
+        (tmp_path / "x.csv").write_text("\n".join([",f0,label", *rows]))
+        flags = dict.fromkeys(("train_features", "train_labels"), f"{tmp_path}/x.csv")
+        data_flags.load(DataFlags(dataset="features", **flags))
+        assert capsys.readouterr().err == ""
+
+    def test_one_file_is_named_once(self, tmp_path):
+        path = write(tmp_path / "x.parquet", table(label=LABELS))
+        with pytest.raises(ValueError, match=r"expected a column of \S*x.parquet: f0"):
+            load(path, options=ReadOptions(label_column="lable"))
 
     def test_a_script_tells_what_nobody_has_dropped(self, tmp_path, capsys):
         columns = table(target=LABELS, __index_level_0__=np.arange(N))
@@ -199,7 +220,9 @@ class TestLeakage:
     def test_all_columns_are_told_at_once(self, tmp_path):
         twins = {"a,b": LABELS, "group": LABELS + 5, "id": np.arange(N)}
         path = write(tmp_path / "x.parquet", table(**twins, label=LABELS))
-        message = r"column a,b has one .*, and 2 more such columns; .*=a\\,b,group,id\)"
+        message = (
+            r"column a,b has one .*, and 2 more such columns; .*='a\\,b,group,id'\)"
+        )
         with pytest.raises(ValueError, match=message):
             load(path)
         options = ReadOptions(drop_columns=("a,b", "id"), keep_columns=("group",))
@@ -310,7 +333,13 @@ class TestLabels:
         [
             ("a.txt", "ant\nant\n", "2 names, 1 of them more than once, such as 'ant'"),
             ("a.txt", "ant\n\nbee", "names 1 ''; expected a name a line"),
-            ("a.txt", "", "0 names"),
+            ("a.txt", "", "a.txt has no names; expected a name a line"),
+            (
+                "a.json",
+                '{"0": "a", "00": "b"}',
+                "names '00'; expected .* this one as 0",
+            ),
+            ("a.json", '{"0": "a", "0": "b"}', "'0' is there more than once"),
             ("a.json", "{", "JSONDecodeError"),
             ("a.json", "3", "expected a name a line, or .json"),
             ("a.json", '{"cat": "0"}', "invalid literal"),

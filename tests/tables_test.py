@@ -157,7 +157,10 @@ def test_what_is_no_feature_is_refused(table, message, tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"a": [1], "b": [2]}, r"columns \['a', 'b'\]; expected one column label or"),
+        (
+            {"a": [1], "b": [2]},
+            r"columns \['a', 'b'\]; expected one of label, labels, ",
+        ),
         ({"label": [0, None]}, "1 entries of label are missing, the first in row 1"),
         ({"label": [0.0, 1.5]}, "row 1, is 1.5; expected whole numbers"),
     ],

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from linclf_jax.data import door
 from linclf_jax.data.door import BadFileError
@@ -28,19 +29,35 @@ def read(path: str | Path) -> Mapping[int, str]:
             raise BadFileError(f"{path} is too large; expected {_EXPECTED}")
         text = Path(path).read_text(encoding="utf-8-sig")
         if Path(path).suffix.lower() == ".json":
-            found = json.loads(text)
+            found = json.loads(text, object_pairs_hook=_unrepeated)
         else:
             found = [line.strip() for line in text.rstrip().splitlines()]
         pairs = found.items() if isinstance(found, dict) else enumerate(found)
         names = {int(key): name for key, name in pairs}
+    if isinstance(found, dict):
+        for key in found:
+            if str(int(key)) != key:
+                raise BadFileError(
+                    f"{path} names {key!r}; expected integers, this one as {int(key)}"
+                )
     for key, name in names.items():
         if not isinstance(name, str) or not name:
             raise BadFileError(f"{path} names {key} {name!r}; expected {_EXPECTED}")
     repeated = [name for name, count in Counter(names.values()).items() if count > 1]
-    if repeated or not names:
+    if not names:
+        raise BadFileError(f"{path} has no names; expected {_EXPECTED}")
+    if repeated:
         raise BadFileError(
-            f"{path} has {len(names)} names, {len(repeated)} of them more than once"
-            f"{f', such as {repeated[0]!r}' if repeated else ''}; expected a name of "
-            "its own for each class"
+            f"{path} has {len(names)} names, {len(repeated)} of them more than once, "
+            f"such as {repeated[0]!r}; expected a name of its own for each class"
         )
     return names
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses an object with two values of one key, of which JSON keeps the last."""
+    counts = Counter(key for key, _ in pairs)
+    repeated = [key for key, count in counts.items() if count > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} is there more than once")
+    return dict(pairs)

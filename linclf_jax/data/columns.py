@@ -5,6 +5,7 @@ called by its number from 0, as text, in flags and in messages alike.
 """
 
 import re
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ LISTS = ("features", "embedding")
 VALUES = ("consecutive", "as_is")
 # What pandas and R call an index that nobody has named, in files of either kind.
 _INDEX = re.compile(r"|Unnamed: 0|__index_level_\d+__")
+_TO_ESCAPE = re.compile(r"([\\,])")
 
 
 class ReadOptions(NamedTuple):
@@ -105,11 +107,27 @@ def label(
     others = [name for name in names if not _is_index(name, index)]
     if found is None and len(others) == 1:
         return others[0]
-    wanted = found or " or ".join(LABELS)
-    raise BadFileError(
-        f"{path} has the columns {list(names)}; expected one column {wanted}, or the "
-        "name of the labels' as label_column (--label_column)"
-    )
+    if found is None:
+        wanted = f"one of {', '.join(LABELS)}, or label_column (--label_column) to name"
+        wanted += " the column of the labels"
+    else:
+        wanted = f"the column {found} of label_column (--label_column)"
+    raise BadFileError(f"{path} has the columns {list(names)}; expected {wanted}")
+
+
+def flag(field: str, *names: str) -> str:
+    r"""Returns the flag that names columns, as it is typed in a shell.
+
+    Args:
+        field: Of ``ReadOptions``; ``label_column`` takes one name, others a list.
+        names: Of the columns.
+
+    >>> print(flag("drop_columns", "id", "a,b"), flag("label_column", "a,b"))
+    --drop_columns='id,a\,b' --label_column=a,b
+    """
+    if field != "label_column":
+        names = tuple(_TO_ESCAPE.sub(r"\\\1", name) for name in names)
+    return f"--{field}={shlex.quote(','.join(names))}"
 
 
 def _label(names: Sequence[str], options: ReadOptions, path: str | Path) -> str | None:
@@ -121,7 +139,8 @@ def _label(names: Sequence[str], options: ReadOptions, path: str | Path) -> str 
     if len(usual) > 1:
         raise BadFileError(
             f"{path} has the columns {', '.join(usual)}, any of which could be the "
-            f"labels; expected label_column (--label_column={usual[0]}) to name them"
+            f"labels; expected label_column ({flag('label_column', usual[0])}) to name "
+            "them"
         )
     return usual[0] if usual else None
 

@@ -8,6 +8,7 @@ dtype. Fields may be quoted; the text is UTF-8, with or without a byte order mar
 """
 
 import csv
+import itertools
 import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax.data import columns as columns_lib
-from linclf_jax.data import door, text_values
+from linclf_jax.data import door, feature_names, text_values
 from linclf_jax.data.columns import FeatureColumns, ReadOptions
 from linclf_jax.data.door import BadFileError
 
@@ -170,15 +171,11 @@ def read_labels(
 
 
 def _table(path: str | Path, options: ReadOptions) -> _Table:
-    records = _records(path)
-    first = next(records, (0, []))[1]
-    second = next(records, (0, []))[1]
-    if not first:
-        raise BadFileError(f"{path} begins with an empty line; expected {_EXPECTED}")
+    first, second = _first_two(path)
     numbers = tuple(map(str, range(len(first))))
     names = tuple(name.strip() for name in first)
     numeric, below = ([*map(text_values.is_number, row)] for row in (first, second))
-    if _has(names, options.feature_names):
+    if feature_names.are_known(names, options.feature_names):
         return _Table(names, named=True, header=True)
     if all(numeric):
         counted = len(first) > 1 and names == numbers
@@ -202,10 +199,12 @@ def _table(path: str | Path, options: ReadOptions) -> _Table:
     return _Table(names, named=True, header=True)
 
 
-def _has(names: Sequence[str], known: Sequence[str]) -> bool:
-    """Whether a line has most names of training: who misses one is told which."""
-    found = {*names} & {*known}
-    return 2 * len(found) > len(known) and len({*names}) == len(names)
+def _first_two(path: str | Path) -> tuple[list[str], list[str]]:
+    records = [record for _, record in itertools.islice(_records(path), 2)]
+    if not records or not records[0]:
+        found = "begins with an empty line" if records else "is empty"
+        raise BadFileError(f"{path} {found}; expected {_EXPECTED}")
+    return records[0], records[1] if len(records) > 1 else []
 
 
 def _comes_again(path: str | Path, first: list[str]) -> bool:
@@ -221,7 +220,19 @@ def _features(table: _Table, options: ReadOptions, path: str | Path) -> tuple[st
             f"{path} has the columns {[*table.names]}, none of which is a feature; "
             "expected at least one"
         )
+    if len(table.names) == 1:
+        _check_separator(table.names[0], path)
     return names
+
+
+def _check_separator(name: str, path: str | Path) -> None:
+    """Refuses what looks like many columns but is one, and no numbers."""
+    found = text_values.separator(name, "".join(_first_two(path)[1]))
+    if found is not None:
+        raise BadFileError(
+            f"{path} has one column, {name!r}, whose separator may be {found!r}; "
+            f"expected {_EXPECTED}, numbers with a decimal point"
+        )
 
 
 def _count(path: str | Path, table: _Table) -> int:
@@ -279,7 +290,9 @@ def _not_a_number(
     wrong = next(k for k, text in enumerate(taken) if not text_values.is_number(text))
     found = repr(taken[wrong]) if taken[wrong].strip() else "empty"
     name = names[wrong]
+    comma = text_values.has_decimal_comma(taken[wrong])
+    expected = "a number with a decimal point" if comma else "a number"
     return BadFileError(
-        f"{where}: column {name} is {found}; expected a number, or that drop_columns "
-        f"(--drop_columns={name}) leaves the column out"
+        f"{where}: column {name} is {found}; expected {expected}, or that drop_columns "
+        f"({columns_lib.flag('drop_columns', name)}) leaves the column out"
     )

@@ -21,6 +21,22 @@ def check(names: Sequence[str]) -> None:
         raise ValueError(f"found two features {twice!r}; expected names of their own")
 
 
+def are_known(names: Sequence[str], known: Sequence[str]) -> bool:
+    """Whether a line has the names of training rather than a row of numbers.
+
+    Args:
+        names: The fields of the line.
+        known: Of the features of training, none where they have none. Most of them make
+            the line one of names: ``order`` says which are missing.
+
+    >>> known = ("2019", "2020")
+    >>> are_known(("2020", "2019", "y"), known), are_known(("2019", "7"), known)
+    (True, False)
+    """
+    found = {*names} & {*known}
+    return 2 * len(found) > len(known) and len({*names}) == len(names)
+
+
 def order(names: Sequence[str] | None, known: Sequence[str] | None) -> list[int] | None:
     """Returns where in a table each of the known features is.
 

@@ -123,9 +123,10 @@ def of(path: str | Path) -> Format:
     # Names of IDX files end in anything; those of .csv.gz say what else they are.
     within = Path(file.stem).suffix.lower() if kind == ".gz" else kind
     usual = within in ("", ".gz", ".idx") or within.endswith("-ubyte")
-    if usual or idx.is_one(file):
+    missing = not file.exists()
+    if usual or (not missing and idx.is_one(file)):
         return _IDX
+    ending = f"ends in {''.join(file.suffixes[-2:])}, which is not read"
     raise BadFileError(
-        f"{file} ends in {''.join(file.suffixes[-2:])}, which is not read; expected "
-        f"{KINDS}"
+        f"{file} {'is missing, and ' if missing else ''}{ending}; expected {KINDS}"
     )

@@ -80,6 +80,20 @@ def _names(file: Any) -> list[str]:
     return [name for name in file if isinstance(_own(file, name), h5py.Dataset)]
 
 
+def _nested(file: Any) -> list[str]:
+    """Returns the datasets in groups, GROUP/NAME."""
+    import h5py
+
+    found: list[str] = []
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found.append(name)
+
+    file.visititems(visit)
+    return found
+
+
 def _own(file: Any, name: str) -> Any:
     """Returns what a name stands for if it lies in this file, None else."""
     import h5py
@@ -98,7 +112,14 @@ def _dataset(file: Any, name: str | None, wanted: str, path: Path) -> Any:
     import h5py
 
     if name is None or not isinstance(_own(file, name), h5py.Dataset):
-        name = members.pick(_names(file), name, wanted, path)
+        names = _names(file)
+        nested = [] if names else _nested(file)
+        if nested:
+            raise BadFileError(
+                f"{path} holds {', '.join(nested)}, all in groups; expected a name "
+                f"after it, {path}:{nested[0]}"
+            )
+        name = members.pick(names, name, wanted, path)
     found = _own(file, name)
     if found.external or found.is_virtual:
         raise BadFileError(f"{path}: {name} lies in other files; expected it in this")

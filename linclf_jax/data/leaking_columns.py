@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linclf_jax.data import files
+from linclf_jax.data import columns, files
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.door import BadFileError
 from linclf_jax.data.labels import Labels
@@ -49,11 +49,11 @@ def check(
     if refused:
         (first, what), *others = refused.items()
         more = f", and {len(others)} more such columns" if others else ""
-        every = ",".join(name.replace(",", r"\,") for name in refused)
+        drop = columns.flag("drop_columns", *refused)
+        keep = columns.flag("keep_columns", *refused)
         raise BadFileError(
             f"{path}: column {first} {what}{more}; expected features. drop_columns "
-            f"(--drop_columns={every}) leaves out what is none, keep_columns "
-            f"(--keep_columns={every}) keeps what is one"
+            f"({drop}) leaves out what is none, keep_columns ({keep}) keeps what is one"
         )
 
 

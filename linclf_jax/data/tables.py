@@ -195,7 +195,7 @@ def _layout(file: Any, options: ReadOptions, path: str | Path) -> _Layout:
         if not (types.is_integer(kind) or types.is_floating(kind)):
             raise BadFileError(
                 f"{path}: column {name} is of {kind}; expected numbers, or that "
-                f"drop_columns (--drop_columns={name}) leaves it out"
+                f"drop_columns ({columns_lib.flag('drop_columns', name)}) leaves it out"
             )
     dtypes = [np.dtype(kind.to_pandas_dtype()) for kind in kinds.values()]
     return _Layout(found, (rows, len(found)), np.result_type(*dtypes), False)

@@ -1,4 +1,4 @@
-"""Fields of a table of text: which are numbers, and what kind of labels they are."""
+"""Fields of a table of text: numbers, labels of every kind, and what separates them."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ import numpy as np
 
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
 _ZEROS = re.compile(r"-?0\d")
+_SEPARATORS = (";", "\t", ",", "|")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 # As pandas, JSON and R or spreadsheets write them.
 _BOOLEANS = (("False", "True"), ("false", "true"), ("FALSE", "TRUE"))
 
@@ -25,6 +27,29 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return "_" not in text
+
+
+def has_decimal_comma(text: str) -> bool:
+    """Whether a field is a number but for a comma where the point should be.
+
+    Args:
+        text: The field.
+    """
+    return _DECIMAL_COMMA.fullmatch(text.strip()) is not None
+
+
+def separator(first: str, second: str) -> str | None:
+    """Returns what may separate columns in two lines that were read as one field each.
+
+    Args:
+        first: The only field of the first line.
+        second: The second line.
+
+    >>> separator("a;b", "1,5;2,5")
+    ';'
+    """
+    both = (mark for mark in _SEPARATORS if mark in first and mark in second)
+    return next(both, None)
 
 
 def typed(labels: Sequence[str]) -> np.ndarray:
