@@ -9,7 +9,7 @@ import numpy as np
 from linclf_jax.fit import lanewise
 from linclf_jax.fit.problem import Problem
 
-LARGEST_CHANGE = 0.5  # of a bias in q alone, so that q is not negative
+LARGEST_CHANGE = 0.45  # of a bias in q alone, so that q is not negative
 LONGEST_STEP = 4.0  # of Newton's, in a bias
 TINY = 1e-300  # a mean probability that is not 0
 MAX_LOOKS = 200  # at the data term on the way to the best bias
@@ -56,11 +56,13 @@ def _data_term(
     # Without the largest, which is 1: a confident row keeps the digits of its loss.
     others = jnp.sum(jnp.where(exponentials < 1.0, exponentials, 0.0), axis=1)
     others = jnp.where(total < 2.0, others, total - 1.0)  # several are the largest
-    # Minus infinity times a target of 0 is no number.
-    finite = jnp.where(jnp.isfinite(b), b, 0.0)
-    own = jnp.einsum("cn,lcn->ln", targets, products) + finite @ targets
+    # Against the largest score, so that a shift of all scores costs no digit and no
+    # loss is below 0. Minus infinity times a target of 0 is no number.
+    finite = jnp.isfinite(b)[:, :, None] & (targets > 0.0)[None]
+    behind = jnp.where(finite, targets[None] * (top[:, None] - logits), 0.0)
+    own = jnp.sum(behind, axis=1)
     ruled_out = jnp.where(jnp.isfinite(b), 0.0, 1.0) @ targets > 0.0
-    losses = jnp.log1p(others) + jnp.where(ruled_out, jnp.inf, top - own)
+    losses = jnp.log1p(others) + jnp.where(ruled_out, jnp.inf, own)
     # A row without weight may have an infinite loss: it has a class that is absent.
     counted = jnp.where(shares > 0.0, shares * losses, shares)
     probs = exponentials / total[:, None]

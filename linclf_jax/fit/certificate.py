@@ -48,7 +48,8 @@ class Forward(NamedTuple):
     b: jax.Array  # (L, C), the best bias; minus infinity where a class is absent
     best: jax.Array  # (L,) objective with the best bias
     objective: jax.Array  # (L,) with the bias as given
-    change: jax.Array  # (L, C), of the bias from the best one to that as given
+    given: jax.Array  # (L, C), the bias as given
+    change: jax.Array  # (L, C), from the best bias to that
     above: jax.Array  # (L,) what that costs, infinite where it is not known
     rest: jax.Array  # (L, C) gradient with respect to the bias at the best one
     step: jax.Array  # (L, C) Newton's, from the best bias to one that is better still
@@ -152,11 +153,15 @@ def _products(problem: Problem, W: jax.Array) -> jax.Array:
 @jax.jit
 def _summed(W: jax.Array, l2: jax.Array, given: Look, best: Look) -> Forward:
     penalty = 0.5 * l2 * jnp.sum(W**2, axis=(1, 2))
+    # A step that is too long would give q negative entries: then q is p.
+    small = jnp.isfinite(best.decrement)[:, None]
+    best = best._replace(step=jnp.where(small, best.step, 0.0))
     return Forward(
         b=best.b,
         best=best.loss + penalty,
         objective=given.loss + penalty,
-        # Two classes that are ruled out alike are no number apart.
+        given=given.b,
+        # Minus infinity less itself, of a class that both rule out, is no number.
         change=jnp.where(given.b == best.b, 0.0, given.b - best.b),
         # Infinite where the bias as given rules out a class that is there.
         above=jnp.maximum(given.loss - best.loss, 0.0),
@@ -184,6 +189,7 @@ def backward(problem: Problem, W: jax.Array, ahead: Forward, l2: jax.Array) -> B
         others=others,
         means=means,
         step=ahead.step,
+        given=ahead.given,
         change=ahead.change,
         above=ahead.above,
         losses=ahead.best + ahead.objective,

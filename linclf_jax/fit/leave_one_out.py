@@ -104,12 +104,15 @@ def approximate(
         lanes = _lanes(problem, params, l2)
         num_rows, num_features = problem.x.shape
         require_memory(num_rows, num_features, lanes.b.shape[1], max_bytes)
-        features = jnp.asarray(_row_space(np.asarray(problem.x)))
+        x_float64, spaces = np.asarray(problem.x), {}
+        found = []
         # One after the other: a lane's Hessian may fill the memory.
-        each = (Lane(*lane) for lane in zip(*lanes, strict=True))
-        found = [
-            jax.tree.map(np.asarray, _predict(problem, features, lane)) for lane in each
-        ]
+        for lane in (Lane(*lane) for lane in zip(*lanes, strict=True)):
+            own = ~(np.asarray(lane.shares) <= 0.0)
+            if own.tobytes() not in spaces:
+                spaces = {own.tobytes(): jnp.asarray(_row_space(x_float64, own))}
+            features = spaces[own.tobytes()]
+            found.append(jax.tree.map(np.asarray, _predict(problem, features, lane)))
         values, correct, logits = map(np.stack, zip(*found, strict=True))
         weighing = problem_lib.weighing(weights, np.asarray(x), len(l2))
         shares = np.asarray(problem.shares)
@@ -159,7 +162,7 @@ def require_memory(
         )
 
 
-def _row_space(x: np.ndarray) -> np.ndarray:
+def _row_space(x: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """Returns the rows in a basis of what they span around their mean, and a one.
 
     The bias is not penalised, so that it takes up the mean; directions in which no row
@@ -167,13 +170,19 @@ def _row_space(x: np.ndarray) -> np.ndarray:
 
     Args:
         x: ``(N, D)``.
+        counted: ``(N,)`` boolean, rows that have a share; the others are 0.
 
     Returns:
         ``(N, R + 1)``, R at most the smaller of N - 1 and D.
     """
-    left, sizes, _ = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
-    kept = sizes > sizes[0] * max(x.shape) * np.finfo(np.float64).eps
-    return np.concatenate([left[:, kept] * sizes[kept], np.ones((len(x), 1))], axis=1)
+    own = x[counted]
+    left, sizes, _ = np.linalg.svd(own - own.mean(axis=0), full_matrices=False)
+    kept = sizes > sizes[0] * max(own.shape) * np.finfo(np.float64).eps
+    rows = np.zeros((len(x), int(kept.sum()) + 1))
+    rows[counted] = np.concatenate(
+        [left[:, kept] * sizes[kept], np.ones((len(own), 1))], axis=1
+    )
+    return rows
 
 
 @jax.jit

@@ -265,6 +265,7 @@ def with_bias(problem: Problem, ahead: Forward, b: jax.Array) -> Forward:
     # The certificate bounds the cost by the change itself.
     return ahead._replace(
         objective=ahead.best + above,
+        given=b,
         change=change,
         above=jnp.full_like(above, jnp.inf),
     )

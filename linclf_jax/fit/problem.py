@@ -27,8 +27,7 @@ class Problem(NamedTuple):
     own: jax.Array  # (C, N) boolean, the first of the largest targets of a row
     contrasts: jax.Array  # (L, C, D), sum_i s_i (t_i - mean t) x_i^T
     norms: jax.Array  # (N,) Euclidean, of the rows of x
-    middle: jax.Array  # (D,) of the range of a column
-    half: jax.Array  # (D,) of its length
+    largest: jax.Array  # (L, D) size of an entry in the rows that have a share
 
 
 def prepare(
@@ -67,16 +66,15 @@ def prepare(
     # Written so that a lane of NaN has all classes.
     present = ~(shares @ targets <= 0.0)
     own = np.arange(targets.shape[1])[:, None] == targets.argmax(axis=1)[None]
-    middle, half = _ranges(x)
-    contrasts = _contrasts(x - middle[None], targets, shares)
-    sizes = contrasts, _norms(x), middle, half
+    sizes = _contrasts(x, targets, shares), _norms(x), _largest(x, shares)
     return Problem(*map(jnp.asarray, (x, targets.T, shares, present, own, *sizes)))
 
 
 def _contrasts(x: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Returns how features go with targets in each lane, ``(L, C, D)``."""
+    # Centred, so that a common shift of the features costs no digit.
     return np.stack(
-        [((targets - own @ targets) * own[:, None]).T @ x for own in shares]
+        [((targets - own @ targets) * own[:, None]).T @ (x - own @ x) for own in shares]
     )
 
 
@@ -86,11 +84,13 @@ def _norms(x: np.ndarray) -> np.ndarray:
     return largest * np.sqrt(np.einsum("nd,nd->n", x / largest, x / largest))
 
 
-def _ranges(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a point of each column, and how far its entries are from it at most."""
-    bottom, top = x.min(axis=0), x.max(axis=0)
-    middle = 0.5 * bottom + 0.5 * top
-    return middle, np.maximum(top - middle, middle - bottom)
+def _largest(x: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Returns the largest size in each column, of the rows of each lane, ``(L, D)``."""
+    counted = ~(shares <= 0.0)  # all rows of a lane of NaN
+    every = np.maximum(x.max(axis=0), -x.min(axis=0))
+    return np.stack(
+        [every if own.all() else np.abs(x[own]).max(axis=0) for own in counted]
+    )
 
 
 def take(problem: Problem, lanes: np.ndarray) -> Problem:
@@ -104,6 +104,7 @@ def take(problem: Problem, lanes: np.ndarray) -> Problem:
         shares=problem.shares[lanes],
         present=problem.present[lanes],
         contrasts=problem.contrasts[lanes],
+        largest=problem.largest[lanes],
     )
 
 

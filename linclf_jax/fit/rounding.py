@@ -31,7 +31,8 @@ class Point(NamedTuple):
     others: jax.Array  # (L, N), sum of q_ij - t_ij but for the likeliest target
     means: jax.Array  # (L, C), sum_i s_i (q_i - t_i) as computed
     step: jax.Array  # (L, C), in q alone
-    change: jax.Array  # (L, C), of the bias from b to the given one
+    given: jax.Array  # (L, C), the bias as given
+    change: jax.Array  # (L, C), of the bias from b to that
     above: jax.Array  # (L,) what the change costs, as computed
     losses: jax.Array  # (L,) sum of the two whose difference that is, or more
     rest: jax.Array  # (L, C), gradient with respect to the bias at b
@@ -59,14 +60,17 @@ def slack(problem: Problem, point: Point) -> Slack:
     # A factor that all shares have in common is no error of any difference here; it is
     # one of the gradient, which ``penalty_error`` counts.
     relative = UNIT * (num_rows + 2 * num_classes + FEW)
-    reach = jnp.sqrt(problem.shares @ problem.norms**2)
+    norms = jnp.where(problem.shares > 0.0, problem.norms[None], 0.0)
+    largest = jnp.max(norms, axis=1)
+    reach = _mean_norm(norms, largest, problem.shares)
     change, cost = _feasible(problem, point, relative * sizes.classes)
     several = jnp.sum(problem.present, axis=1) > 1
     lost = jnp.where(several, TINY * num_classes, 0.0)
     gradient = (relative * sizes.norm + 1.5 * change) * reach
-    gradient = gradient + lost * num_rows * jnp.max(problem.norms)
+    gradient = gradient + lost * num_rows * largest
     # Errors of scores, and of the probabilities as a tilt of those that are exact.
-    error = UNIT * (num_features + num_classes + FEW) * _largest(problem, point)
+    size = _largest(problem, point.W, point.b, problem.present)
+    error = UNIT * (num_features + num_classes + FEW) * size
     kept = jnp.maximum(1.0 - _range(problem, point.step), UNIT)
     tilt = 2.0 * (error + UNIT * (num_classes + FEW) / kept)
     divergence = _divergence(point, tilt, sizes.unsure / kept, relative)
@@ -90,10 +94,13 @@ def gap(
         num_rows: N, whose sum of weights all shares have in common.
     """
     relative = UNIT * (gradient.shape[1] * gradient.shape[2] + FEW)
-    norm = jnp.sqrt(jnp.sum(gradient**2, axis=(1, 2))) * (1.0 + relative)
+    norm = _norm(gradient) * (1.0 + relative)
     norm = norm * (1.0 + UNIT * num_rows) + missing + penalty_error(W, l2, num_rows)
-    squares = norm**2 * (1.0 + FEW * UNIT)
-    bound = jnp.where(squares == 0.0, 0.0, squares / (2.0 * l2))
+    # Twice the penalty may not be finite, and what the square lost is at most TINY.
+    bound = 0.5 * ((norm**2 * (1.0 + FEW * UNIT) + TINY) / l2)
+    unpenalised = (l2 == 0.0) | ~jnp.any(W, axis=(1, 2))
+    exact = ~jnp.any(gradient, axis=(1, 2)) & (missing == 0.0) & unpenalised
+    bound = jnp.where(exact, 0.0, bound)
     # Infinity times nothing is a bound that says nothing, and not a lane that is lost.
     lost = jnp.isnan(bound) & jnp.all(jnp.isfinite(W), axis=(1, 2)) & ~jnp.isnan(l2)
     return jnp.where(lost, jnp.inf, bound)
@@ -109,7 +116,23 @@ def penalty_error(W: jax.Array, l2: jax.Array, num_rows: int) -> jax.Array:
         l2: ``(L,)``.
         num_rows: N.
     """
-    return UNIT * (num_rows + 4) * l2 * jnp.sqrt(jnp.sum(W**2, axis=(1, 2)))
+    return UNIT * (num_rows + 4) * l2 * _norm(W)
+
+
+def _norm(array: jax.Array) -> jax.Array:
+    """Returns at least the norm of each lane, but for rounding, ``(L,)``.
+
+    Squares below ``TINY`` are lost: all of them are added.
+    """
+    lost = TINY * array.shape[1] * array.shape[2]
+    return jnp.sqrt(jnp.sum(array**2, axis=(1, 2)) + lost)
+
+
+def _mean_norm(norms: jax.Array, largest: jax.Array, shares: jax.Array) -> jax.Array:
+    """Returns the root mean square of the rows' norms, ``(L,)``; squares in range."""
+    unit = jnp.where(largest > 0.0, largest, 1.0)
+    squares = jnp.sum(shares * (norms / unit[:, None]) ** 2, axis=1)
+    return largest * jnp.sqrt(squares + TINY)
 
 
 class _Sizes(NamedTuple):
@@ -132,10 +155,13 @@ def _sizes(problem: Problem, point: Point) -> _Sizes:
     mine = jnp.einsum("ln,cn->lc", shares * total, own * 1.0)
     soft = jnp.einsum("ln,cn->lc", shares, beside)
     classes = jnp.abs(point.means) + 2.0 * (mine + soft)
+    # What underflow hides counts, for an error of the scores may make it large.
+    several = jnp.sum(problem.present, axis=1) > 1
+    hidden = jnp.where(several, TINY * len(own), 0.0)
     return _Sizes(
         classes=jnp.where(problem.present, classes, 0.0),
-        norm=jnp.sqrt(2.0 * jnp.sum(shares * total**2, axis=1)),
-        unsure=jnp.sum(shares * total, axis=1),
+        norm=jnp.sqrt(2.0 * (jnp.sum(shares * total**2, axis=1) + hidden)),
+        unsure=jnp.sum(shares * total, axis=1) + hidden,
     )
 
 
@@ -191,19 +217,23 @@ def _bias(
     near = jnp.where(reach == 0.0, 0.0, near)
     # A class that is absent has a bias: the tangent knows nothing of that.
     near = jnp.where(jnp.all(jnp.isfinite(point.change), axis=1), near, jnp.inf)
-    given = point.b + point.change
-    size = jnp.max(jnp.where(jnp.isfinite(given), jnp.abs(given), 0.0), axis=1)
+    # Of all classes with a bias: one that is absent has its part in that loss.
+    size = _largest(problem, point.W, point.given, jnp.isfinite(point.given))
     num_classes, num_features = point.W.shape[1:]
     more = UNIT * (num_features + num_classes + FEW) * size
     far = point.above + 2.0 * relative * point.losses + 4.0 * (error + more)
     return jnp.fmin(near, jnp.where(jnp.isnan(far), jnp.inf, far))
 
 
-def _largest(problem: Problem, point: Point) -> jax.Array:
-    """Returns the largest score that the rounding of one may be relative to."""
-    features = jnp.abs(problem.middle) + problem.half
-    sizes = jnp.abs(point.W) @ features + jnp.abs(point.b)
-    return jnp.max(jnp.where(problem.present, sizes, 0.0), axis=1)
+def _largest(
+    problem: Problem, W: jax.Array, b: jax.Array, counted: jax.Array
+) -> jax.Array:
+    """Returns the largest score that the rounding of one may be relative to, ``(L,)``.
+
+    Of the classes that are counted, boolean ``(L, C)``.
+    """
+    sizes = jnp.einsum("lcd,ld->lc", jnp.abs(W), problem.largest) + jnp.abs(b)
+    return jnp.max(jnp.where(counted, sizes, 0.0), axis=1)
 
 
 def _variance(jacobian: jax.Array, vector: jax.Array) -> jax.Array:

@@ -206,6 +206,11 @@ def info(iterate: Iterate, progress: Progress) -> Info:
 
 
 def _relative(found: Certificate) -> np.ndarray:
-    """Returns gap over objective, ``(L,)``; a gap of 0 is 0 whatever it is part of."""
+    """Returns gap over objective, ``(L,)``; a gap of 0 is 0 whatever it is part of.
+
+    Infinite where the objective is not above 0: no gap is small beside that.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(found.gap == 0.0, 0.0, found.gap / found.objective)
+        ratio = found.gap / found.objective
+    ratio = np.where(found.objective <= 0.0, np.inf, ratio)
+    return np.where(found.gap == 0.0, 0.0, ratio)
