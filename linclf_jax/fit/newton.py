@@ -53,7 +53,11 @@ def solve(
             and a lane ends as ``optimum_without_bound`` when Newton's model promises
             no more than ``tol``. Where some classes can be told apart but not all, the
             minimum is approached and W grows.
-        weights: Example weights ``(N,)`` or ``(L, N)``; None weighs all alike.
+        weights: Example weights ``(N,)`` or ``(L, N)``; None weighs all alike. A row
+            that weighs something in another lane alone takes no part in objective,
+            gradient and certificate of this one. It does in the axes that all lanes
+            share: far larger than the others, it may keep this lane from ``tol``, which
+            the status says.
         init: Where to start, ``W (L, D, C)`` and ``b (L, C)``; W = 0 if None.
         num_classes: C; the largest label plus one if None.
         tol: Relative gap to reach.
