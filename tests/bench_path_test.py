@@ -111,7 +111,9 @@ class TestPeers:
         problem = tiny()
         kept = problem.folds != 2
         fit = bench_peers.PEERS[name].open(problem.x[kept], problem.labels[kept])
-        tolerance, bound = (1e-5, 1e-6) if name.endswith("32") else (1e-9, 1e-13)
+        # In float64 what is left is the bound of rounding: to make the means of 40 rows
+        # equal costs up to (40 + 2 C + 40) 2^-53 of twice the loss and the penalty.
+        tolerance, bound = (1e-5, 1e-6) if name.endswith("32") else (1e-9, 1e-12)
         for l2 in (0.1, 0.01):
             fitted = fit(l2, tolerance)
             weights = problem.weights

@@ -102,14 +102,14 @@ def test_a_score_that_is_not_finite_is_the_worst(score):
     assert survivors(rows[:2]) == {0, 1}  # but it ended well, and there is no better
 
 
-def test_accuracy_is_better_when_higher_and_breaks_ties_of_the_loss():
+def test_accuracy_is_better_when_higher_and_the_loss_breaks_its_ties():
     rows = [
         row(0, 0.2, rate=0.1, accuracy=0.7),
         row(1, 0.2, rate=0.2, accuracy=0.8),
         row(2, 0.1, rate=0.3, accuracy=0.6),
         row(3, 0.3, rate=0.4, accuracy=0.7),
     ]
-    assert survivors(rows) == {1, 2}
+    assert survivors(rows) == {0, 2}  # of equal losses and penalties the first
     assert survivors(rows, by="val_accuracy") == {0, 1}
 
 

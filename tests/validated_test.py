@@ -101,6 +101,7 @@ def test_what_selected_says_follows_from_the_rows(finished):
     assert selected["validation"] == {
         **{"size": size, "accuracy": accuracy},
         "accuracy_interval": list(metrics.wilson_interval(accuracy, size)),
+        "duplicates": {"rows": 0, "another_label": 0, "size": size},
     }
     luck = selected["optimism"]
     if problem.config.halving:
