@@ -250,13 +250,13 @@ def _batches(
 
 
 def _matrix(batch: Any, layout: _Layout, start: int, path: str | Path) -> np.ndarray:
-    for name, column in zip(layout.names, batch.columns, strict=True):
+    # Batches need not keep the order of the columns that were asked for.
+    by_name = [batch.column(name) for name in layout.names]
+    for name, column in zip(layout.names, by_name, strict=True):
         _check_whole(column, name, start, path)
     if not layout.lists:
-        # Batches need not keep the order of the columns that were asked for.
-        by_name = [batch.column(name) for name in layout.names]
         return np.stack([c.to_numpy(zero_copy_only=False) for c in by_name], 1)
-    column, name = batch.column(0), layout.names[0]
+    column, name = by_name[0], layout.names[0]
     if layout.order is not None:
         column = column.storage
     width = int(np.prod(layout.shape[1:]))
