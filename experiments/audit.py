@@ -31,8 +31,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments import launch
 from linclf_jax import audit, losses
+from linclf_jax.cli import main as launch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,11 +17,14 @@ in place of the one validation split.
 
 import dataclasses
 
-from experiments import compilation, console, launch, outcome, sweep
-from experiments import flags as shared_flags
-from experiments.flags import Config
+from experiments import sweep
+from linclf_jax.cli import compilation_cache, console
+from linclf_jax.cli import main as launch
+from linclf_jax.cli import options as shared_flags
+from linclf_jax.cli.options import Config
 from linclf_jax.data import images
 from linclf_jax.losses import LOSSES
+from linclf_jax.studies import outcome
 
 COLOUR = ("cifar10",)
 GREY_FEATURES = ("rgb", "hog")
@@ -60,7 +63,7 @@ def run(config: Config) -> outcome.Outcome:
 def main() -> None:
     """Does the exercise that the flags describe."""
     config = shared_flags.from_flags()
-    compilation.enable_cache(config.compilation_cache)
+    compilation_cache.enable_cache(config.compilation_cache)
     print(console.summary(*run(config)))
 
 

@@ -16,21 +16,17 @@ from typing import Any
 
 from absl import flags
 
-from experiments import (
-    compilation,
-    console,
-    folders,
-    interrupt,
-    launch,
-    outcome,
-    penalties,
-)
-from experiments import flags as shared_flags
-from experiments import problem as problem_lib
-from experiments.engine import Engine
-from experiments.outcome import Outcome
-from experiments.worker import Stopped
+from linclf_jax.cli import compilation_cache, console
+from linclf_jax.cli import main as launch
+from linclf_jax.cli import options as shared_flags
+from linclf_jax.config import penalty
 from linclf_jax.runs import checkpoint, configuration, directory, lock
+from linclf_jax.scheduler import signals
+from linclf_jax.scheduler.scheduler import Engine
+from linclf_jax.scheduler.worker import Stopped
+from linclf_jax.studies import folders, outcome
+from linclf_jax.studies import problem as problem_lib
+from linclf_jax.studies.outcome import Outcome
 
 _OUT_DIR = flags.DEFINE_string("out_dir", None, "The run folder to make.")
 
@@ -61,7 +57,7 @@ def run(shards: Sequence[Path], out_dir: Path) -> Outcome:
     config = dataclasses.replace(config, num_shards=1, shard_index=0)
     problem = problem_lib.prepare(config)
     experiment = configs[shards[0]]["experiment"]
-    with interrupt.Stop() as stop, lock.locked(out_dir):
+    with signals.Stop() as stop, lock.locked(out_dir):
         folders.open_run(out_dir, config, problem.dataset, experiment)
         _check_same(configs, directory.read_json(out_dir / "config.json"))
         (out_dir / checkpoint.FOLDER).mkdir(exist_ok=True)
@@ -82,7 +78,7 @@ def run(shards: Sequence[Path], out_dir: Path) -> Outcome:
                 )
             except Stopped:
                 name, done = stop.requested() or "a signal", len(lanes)
-                raise interrupt.Interrupted(name, done, done, out_dir) from None
+                raise signals.Interrupted(name, done, done, out_dir) from None
 
 
 def validate(configs: Mapping[Path, Mapping[str, Any]]) -> None:
@@ -135,11 +131,11 @@ def main(*folders: str) -> None:
     """Joins the folders that the command line names."""
     if _OUT_DIR.value is None:
         raise ValueError("expected --out_dir, the run folder to make")
-    compilation.enable_cache(None)
+    compilation_cache.enable_cache(None)
     out_dir = Path(_OUT_DIR.value)
     outcome = run([Path(folder) for folder in folders], out_dir)
     config = shared_flags.read(out_dir / "flags.txt")
-    print(console.summary(*outcome, also=penalties.columns(config)))
+    print(console.summary(*outcome, also=penalty.columns(config)))
 
 
 if __name__ == "__main__":

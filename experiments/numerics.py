@@ -28,8 +28,8 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import launch
 from linclf_jax import gradients, losses
+from linclf_jax.cli import main as launch
 from linclf_jax.runs import directory
 
 if TYPE_CHECKING:

@@ -16,22 +16,23 @@ import time
 import warnings
 from pathlib import Path
 
-from experiments import (
-    compilation,
+from linclf_jax.cli import compilation_cache
+from linclf_jax.cli import main as launch
+from linclf_jax.cli import options as shared_flags
+from linclf_jax.reports import sweep_page
+from linclf_jax.runs import lock
+from linclf_jax.selection import cross_validation as path_lib
+from linclf_jax.selection.cross_validation import CrossValidation
+from linclf_jax.studies import (
     folders,
     kept_fits,
     last_step,
-    launch,
     path_outcome,
     path_problem,
     rare_classes,
 )
-from experiments import flags as shared_flags
-from experiments.path_outcome import Outcome
-from experiments.path_problem import Config, Problem
-from linclf_jax.fit import path as path_lib
-from linclf_jax.fit.path import CrossValidation
-from linclf_jax.runs import lock, report
+from linclf_jax.studies.path_outcome import Outcome
+from linclf_jax.studies.path_problem import Config, Problem
 
 
 def run(config: Config) -> Outcome:
@@ -47,7 +48,7 @@ def run(config: Config) -> Outcome:
         last_step.Unfinished: The disk or the last step failed; the same command goes
             on.
     """
-    report.require()
+    sweep_page.require()
     problem = path_problem.prepare(config)
     rare_classes.tell(problem.warnings)
     folder = Path(config.out_dir or folders.default(config, "path"))
@@ -77,7 +78,7 @@ def solve(problem: Problem) -> CrossValidation:
 def main() -> None:
     """Solves the path that the flags describe."""
     config = Config(**shared_flags.values(Config))
-    compilation.enable_cache(config.compilation_cache)
+    compilation_cache.enable_cache(config.compilation_cache)
     print(path_outcome.summary(run(config)))
 
 

@@ -20,13 +20,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import flags as shared_flags
-from experiments import folders, launch
-from experiments.fields import flag
+from linclf_jax.cli import main as launch
+from linclf_jax.cli import options as shared_flags
+from linclf_jax.config.fields import flag
 from linclf_jax.data import feature_names, files
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.runs import csv_text, directory
 from linclf_jax.runs import model as model_lib
+from linclf_jax.studies import folders
 
 
 @dataclasses.dataclass(frozen=True)

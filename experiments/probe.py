@@ -16,25 +16,25 @@ of each class go, with mean and spread over ``--seeds`` draws.
 import time
 from pathlib import Path
 
-from experiments import (
-    compilation,
+from linclf_jax.cli import compilation_cache, probe_table
+from linclf_jax.cli import main as launch
+from linclf_jax.cli import options as shared_flags
+from linclf_jax.config.probe import Config
+from linclf_jax.reports import sweep_page
+from linclf_jax.runs import lock
+from linclf_jax.studies import (
     folders,
     kept_fits,
     last_step,
-    launch,
     probe_exact,
     probe_outcome,
     probe_problem,
-    probe_table,
     probe_training,
     rare_classes,
 )
-from experiments import flags as shared_flags
-from experiments.probe_flags import Config
-from experiments.probe_outcome import Outcome
-from experiments.probe_problem import Found, Problem
-from experiments.probe_sources import FeatureSet
-from linclf_jax.runs import lock, report
+from linclf_jax.studies.probe_outcome import Outcome
+from linclf_jax.studies.probe_problem import Found, Problem
+from linclf_jax.studies.probe_sources import FeatureSet
 
 
 def run(config: Config) -> Outcome:
@@ -50,7 +50,7 @@ def run(config: Config) -> Outcome:
         last_step.Unfinished: The disk or the last step failed; the same command goes
             on.
     """
-    report.require()
+    sweep_page.require()
     problem = probe_problem.prepare(config)
     for features in problem.sets:
         rare_classes.tell([f"{features.name}: {w}" for w in features.warnings])
@@ -93,7 +93,7 @@ def solve(problem: Problem, features: FeatureSet) -> Found:
 def main() -> None:
     """Probes the features that the flags name."""
     config = Config(**shared_flags.values(Config))
-    compilation.enable_cache(config.compilation_cache)
+    compilation_cache.enable_cache(config.compilation_cache)
     print(probe_table.summary(run(config)))
 
 

@@ -10,21 +10,14 @@ Paths and probes, which take seconds, have no page before they are finished.
 
 from pathlib import Path
 
-from experiments import launch
-from linclf_jax.runs import (
-    directory,
-    path_record,
-    path_report,
-    probe_record,
-    probe_report,
-    record,
-    report,
-)
+from linclf_jax.cli import main as launch
+from linclf_jax.reports import path_page, probe_page, sweep_page
+from linclf_jax.runs import directory, path_record, probe_record, record
 
 # The pages of experiments that are no sweeps.
 REDRAW = {
-    path_record.EXPERIMENT: path_report.redraw,
-    probe_record.EXPERIMENT: probe_report.redraw,
+    path_record.EXPERIMENT: path_page.redraw,
+    probe_record.EXPERIMENT: probe_page.redraw,
 }
 
 
@@ -43,8 +36,8 @@ def run(folder: str | Path) -> Path:
     if redraw is not None:
         return redraw(folder)
     if (folder / directory.MANIFEST).exists():
-        return report.redraw(folder)
-    return report.write_progress(folder)
+        return sweep_page.redraw(folder)
+    return sweep_page.write_progress(folder)
 
 
 def main(folder: str) -> None:

@@ -15,35 +15,27 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import (
-    compilation,
-    console,
-    events,
-    folders,
-    interrupt,
-    jobs,
-    last_step,
-    launch,
-    outcome,
-    penalties,
-    rare_classes,
-    refit,
-)
-from experiments import flags as shared_flags
-from experiments import problem as problem_lib
-from experiments.engine import Engine, choose_devices
-from experiments.flags import Config
-from experiments.jobs import Job, Rows
-from experiments.outcome import Outcome
-from experiments.problem import Problem
-from experiments.progress import Progress
-from experiments.worker import Stopped
-from linclf_jax.fit import space
-from linclf_jax.runs import lock, report
+from linclf_jax.cli import compilation_cache, console
+from linclf_jax.cli import main as launch
+from linclf_jax.cli import options as shared_flags
+from linclf_jax.cli.options import Config
+from linclf_jax.cli.progress import Progress
+from linclf_jax.config import penalty
+from linclf_jax.reports import sweep_page
+from linclf_jax.runs import lock
+from linclf_jax.scheduler import jobs, signals, tensorboard
+from linclf_jax.scheduler.jobs import Job, Rows
+from linclf_jax.scheduler.scheduler import Engine, choose_devices
+from linclf_jax.scheduler.worker import Stopped
+from linclf_jax.studies import folders, last_step, outcome, rare_classes, refit
+from linclf_jax.studies import problem as problem_lib
+from linclf_jax.studies.outcome import Outcome
+from linclf_jax.studies.problem import Problem
+from linclf_jax.training import search_space
 
 DEFAULTS = Config(
     optimizer=("sgd", "momentum", "adam", "lion"),
-    learning_rate=space.parse("log:1e-3:100:16"),
+    learning_rate=search_space.parse("log:1e-3:100:16"),
     l2=(0.0, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1),
     seeds=(0, 1),
 )
@@ -63,9 +55,9 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
         interrupt.Interrupted: A signal stopped it; the same command goes on.
         last_step.Unfinished: The disk or the last step failed; likewise.
     """
-    report.require()
+    sweep_page.require()
     if config.tensorboard:
-        events.require()
+        tensorboard.require()
     problem = problem_lib.prepare(config)
     choose_devices(config.devices)
     rare_classes.tell(problem_lib.warnings(problem))
@@ -74,14 +66,16 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
     lanes = [lane.lane for job in first for lane in job.tile.lanes]
     shown = Progress(total=len(lanes), by=config.select_by)
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(interrupt.Stop())
+        stop = stack.enter_context(signals.Stop())
         stack.enter_context(lock.locked(path))
         folders.open_run(path, problem.config, problem.dataset, experiment)
         stack.enter_context(last_step.guarded(experiment, path, OSError))
         engine = stack.enter_context(Engine(path, problem, stop, folders.tell))
         written = None
         if config.tensorboard:
-            written = stack.enter_context(events.EventFile(path, by=config.select_by))
+            written = stack.enter_context(
+                tensorboard.EventFile(path, by=config.select_by)
+            )
         try:
             with shown:
                 train(engine, problem, first, shown, written)
@@ -97,7 +91,7 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
             )
         except Stopped:
             name = stop.requested() or "a signal"
-            raise interrupt.Interrupted(name, shown.done, len(lanes), path) from None
+            raise signals.Interrupted(name, shown.done, len(lanes), path) from None
 
 
 def train(
@@ -105,7 +99,7 @@ def train(
     problem: Problem,
     first: Sequence[Job],
     shown: Progress,
-    written: events.EventFile | None,
+    written: tensorboard.EventFile | None,
 ) -> None:
     """Trains all lanes of this run, rung by rung; each piece is durable at once."""
 
@@ -128,7 +122,9 @@ def train(
         show(rows, restored=restored)
 
 
-def complete(written: events.EventFile | None, curves: refit.Curves | None) -> None:
+def complete(
+    written: tensorboard.EventFile | None, curves: refit.Curves | None
+) -> None:
     """Completes the event file, if there is one: a sealed folder changes no more."""
     if written is not None:
         if curves is not None:
@@ -139,8 +135,8 @@ def complete(written: events.EventFile | None, curves: refit.Curves | None) -> N
 def main() -> None:
     """Runs the sweep that the flags describe."""
     config = shared_flags.from_flags()
-    compilation.enable_cache(config.compilation_cache)
-    print(console.summary(*run(config), also=penalties.columns(config)))
+    compilation_cache.enable_cache(config.compilation_cache)
+    print(console.summary(*run(config), also=penalty.columns(config)))
 
 
 if __name__ == "__main__":

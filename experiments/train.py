@@ -19,30 +19,26 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from experiments import (
-    compilation,
-    console,
-    folders,
-    interrupt,
-    launch,
-    outcome,
-    sweep,
-)
-from experiments import flags as shared_flags
-from experiments import problem as problem_lib
-from experiments.data_flags import DataFlags
-from experiments.engine import Engine
-from experiments.flags import Config
-from linclf_jax import results
-from linclf_jax.fit import space
-from linclf_jax.fit import sweep as sweep_lib
+from experiments import sweep
+from linclf_jax.cli import compilation_cache, console
+from linclf_jax.cli import main as launch
+from linclf_jax.cli import options as shared_flags
+from linclf_jax.cli.options import Config
+from linclf_jax.config.data import DataFlags
 from linclf_jax.runs import configuration, directory, formats, record
+from linclf_jax.scheduler import signals
+from linclf_jax.scheduler.scheduler import Engine
+from linclf_jax.selection import ranking
+from linclf_jax.studies import folders, outcome
+from linclf_jax.studies import problem as problem_lib
+from linclf_jax.training import search_space
+from linclf_jax.training import trials as sweep_lib
 
 _REPLAY = flags.DEFINE_string("replay", None, "A run folder, a lane of which to train.")
 _LANE = flags.DEFINE_integer("lane", None, "Which lane of --replay.")
 # Flags that only many lanes have a use for.
 _OF_SEVERAL = ("sample", "folds", "halving", "sweep_file", "num_shards", "table")
-COMPARED = ("status", "reason", "steps", "epoch", *results.SCORES)
+COMPARED = ("status", "reason", "steps", "epoch", *ranking.SCORES)
 
 
 class Replay(NamedTuple):
@@ -71,8 +67,8 @@ def run(config: Config) -> outcome.Outcome:
                     f"--{field.name} is for experiments.sweep; expected it unset"
                 )
             continue
-        if isinstance(value, space.Range):
-            value = space.values(value)
+        if isinstance(value, search_space.Range):
+            value = search_space.values(value)
         if isinstance(value, tuple) and len(value) != 1:
             raise ValueError(
                 f"--{field.name} has {len(value)} values; expected one, or use "
@@ -108,10 +104,10 @@ def replay(folder: Path, lane: int) -> Replay:
             f"{'; '.join(d for d in differences if d not in environment)}"
         )
     # Nothing is written, so there is nothing to save when a signal comes.
-    with Engine(folder, problem, interrupt.Stop(), folders.tell) as engine:
+    with Engine(folder, problem, signals.Stop(), folders.tell) as engine:
         found = problem.lanes[lane]
         tile = sweep_lib.Tile(found.static, found.seed, (found,))
-        retired = row["status"] == results.RETIRED
+        retired = row["status"] == ranking.RETIRED
         output = engine.alone(tile, row["steps"] if retired else None)
         (again,) = sweep_lib.make_rows(tile, output, finished=not retired)
     return Replay(lane, row, formats.plain(again, "row"), environment)
@@ -128,7 +124,7 @@ def report(found: Replay) -> str:
     if differ:
         distances = [
             abs(found.row[name] - found.again[name])
-            for name in results.SCORES
+            for name in ranking.SCORES
             if None not in (found.row[name], found.again[name])
         ]
         verdict = (
@@ -166,7 +162,7 @@ def _check_no_others() -> None:
 def main() -> None:
     """Trains the classifier that the flags describe, or a lane of a run again."""
     config = shared_flags.from_flags()
-    compilation.enable_cache(config.compilation_cache)
+    compilation_cache.enable_cache(config.compilation_cache)
     folder, lane = _REPLAY.value, _LANE.value
     if folder is not None and lane is not None:
         _check_no_others()

@@ -14,14 +14,13 @@ from linclf_jax import (
     metrics,
     params,
     regularization,
-    results,
     validation,
 )
 from linclf_jax.params import Params
 
 __version__ = "0.1.0"
 
-# The packages ``fit``, ``data`` and ``runs`` are imported by those who use them.
+# The packages, ``training``, ``exact`` and others, are imported by those who use them.
 __all__ = [
     "Params",
     "audit",
@@ -32,6 +31,5 @@ __all__ = [
     "metrics",
     "params",
     "regularization",
-    "results",
     "validation",
 ]

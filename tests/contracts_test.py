@@ -14,6 +14,12 @@ MODULES = {
 MATHEMATICS = ("params", "losses", "gradients", "curvature", "audit")
 # What each part of the package may import of the others; a part is a module, or a
 # folder, which may always import itself.
+_MATHEMATICS = {
+    *("params", "validation", "classes", "weighting", "losses", "gradients"),
+    *("curvature", "metrics", "calibration", "comparison", "regularization"),
+    "interop",
+}
+_FITTING = {"data", "training", "exact"}
 ALLOWED = {
     "params": {"classes"},
     "validation": {"params"},
@@ -26,17 +32,29 @@ ALLOWED = {
     "metrics": {"params", "classes", "weighting", "losses"},
     "calibration": set(),
     "comparison": {"metrics"},
-    "results": set(),
     "regularization": set(),
     "interop": {"params"},
-    "folds": set(),
-    "fit": {
-        *(*MATHEMATICS[:-1], "calibration", "classes", "folds", "metrics", "results"),
-        *("regularization", "validation"),
-    },
     "data": {"params", "validation"},
-    "runs": {"params", "validation", "metrics", "results", "data"},
+    "training": _MATHEMATICS,
+    "exact": _MATHEMATICS,
+    "selection": {*_MATHEMATICS, "data", "training", "exact"},
+    "runs": {*_MATHEMATICS, "data", "training", "exact", "selection"},
+    # Still to be turned around: what a study is made of is defined above its users.
+    "scheduler": {*_MATHEMATICS, *_FITTING, "selection", "runs", "studies"},
+    "figures": {*_MATHEMATICS, "selection", "runs", "reports"},
+    "reports": {*_MATHEMATICS, "selection", "runs", "figures"},
+    "config": {*_MATHEMATICS, *_FITTING, "selection", "runs", "cli"},
+    "studies": {
+        *(*_MATHEMATICS, *_FITTING, "selection", "runs", "scheduler", "figures"),
+        *("reports", "config", "cli"),
+    },
+    "cli": {
+        *(*_MATHEMATICS, *_FITTING, "selection", "runs", "scheduler", "figures"),
+        *("reports", "config", "studies"),
+    },
 }
+# What touches no disk, reads no flags and prints nothing.
+PURE = {*_MATHEMATICS, "audit", "training", "exact", "selection", "figures"}
 LONGEST = 300  # lines
 # Parts that people call from their own code: all arguments have their shape and dtype.
 DESCRIBED = {
@@ -48,11 +66,13 @@ DESCRIBED = {
     "comparison",
     "regularization",
     "interop",
-    "folds",
     "data",
-    "results",
+    "training",
+    "exact",
+    "selection",
     "runs",
-    "fit",
+    "figures",
+    "reports",
 }
 
 
@@ -107,7 +127,7 @@ def impurities(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.Assign):
             targets = map(ast.unparse, node.targets)
             found |= {t for t in targets if t.startswith("jax.config.")}
-    forbidden = {"absl", "os", "io", "pathlib", "shutil", "sys", "tempfile"}
+    forbidden = {"absl", "os", "pathlib", "shutil", "sys", "tempfile"}
     return found | {n for n in imported(tree, "") if n.split(".")[0] in forbidden}
 
 
@@ -149,7 +169,7 @@ def test_imports_go_one_way(module):
 
 @every_module
 def test_core_leaves_the_world_alone(module):
-    if part(module) not in {"data", "runs"}:
+    if part(module) in PURE:
         assert not impurities(parsed(MODULES[module]))
 
 
@@ -182,17 +202,17 @@ def test_every_part_of_the_package_has_its_place():
         ("gradients", "from . import curvature", {"curvature"}),
         ("gradients", "from .curvature import hessian", {"curvature"}),
         ("curvature", "from linclf_jax import audit", {"audit"}),
-        ("metrics", "from linclf_jax.fit import newton", {"fit"}),
-        ("data.files", "from linclf_jax import fit, params", {"fit"}),
+        ("metrics", "from linclf_jax.exact import newton", {"exact"}),
+        ("data.files", "from linclf_jax import exact, params", {"exact"}),
         ("data.files", "from ..losses import objective", {"losses"}),
-        ("runs.report", "from linclf_jax.fit import sweep", {"fit"}),
-        ("runs.report", "from linclf_jax import gradients", {"gradients"}),
-        ("runs.report", "import linclf_jax\nlinclf_jax.fit.sweep.grid()", {"fit"}),
-        ("runs.report", "import linclf_jax\nlinclf_jax.__version__", set()),
+        ("exact.newton", "from linclf_jax.training import trials", {"training"}),
+        ("selection.bias", "from linclf_jax import reports", {"reports"}),
+        ("runs.record", "import linclf_jax\nlinclf_jax.cli.main.run()", {"cli"}),
+        ("runs.record", "import linclf_jax\nlinclf_jax.__version__", set()),
         ("curvature", "from linclf_jax import gradients, Params", set()),
-        ("fit.path", "from linclf_jax.fit import newton", set()),
-        ("fit.path", "from . import newton", set()),
-        ("runs.report", "from linclf_jax.params import Params", set()),
+        ("exact.newton", "from linclf_jax.exact import newton", set()),
+        ("exact.newton", "from . import newton", set()),
+        ("runs.record", "from linclf_jax.params import Params", set()),
     ],
 )
 def test_an_arrow_that_turns_back_is_seen(module, line, found):

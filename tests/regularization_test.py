@@ -11,7 +11,7 @@ from sklearn import datasets as bundled
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from linclf_jax import interop, losses, regularization
-from linclf_jax.fit import newton
+from linclf_jax.exact import newton
 from linclf_jax.params import Params
 from tests.tolerances import CLOSED_FORM
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from unittest import mock
 
 from experiments import sweep
-from experiments.flags import Config
-from linclf_jax.fit import execution
-from linclf_jax.runs import report
+from linclf_jax.cli.options import Config
+from linclf_jax.reports import sweep_page
+from linclf_jax.training import execution
 
 ROOT = Path(__file__).parents[1]
 # What one process makes, and every other way of making it must make again.
@@ -48,7 +48,7 @@ def quick():
 
     with (
         mock.patch.object(execution, "build", build_once),
-        mock.patch.object(report, "write"),
+        mock.patch.object(sweep_page, "write"),
         mock.patch.object(execution, "FIRST_STRIDE", 2),
         mock.patch.object(execution, "SEGMENT_SECONDS", 1e-9),
     ):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from linclf_jax import curvature, gradients, losses, metrics
-from linclf_jax.fit import evaluation, stack
-from linclf_jax.fit.settings import Static
 from linclf_jax.params import Params
+from linclf_jax.training import evaluation, stack
+from linclf_jax.training.settings import Static
 from tests.tolerances import CLOSED_FORM
 
 every_loss = pytest.mark.parametrize("loss", losses.LOSSES)

@@ -8,7 +8,7 @@ is wrong, names the known fault that it has.
 
 from linclf_jax.audit.auditor import Audit, Row, audit_gradient
 from linclf_jax.audit.cases import Case
-from linclf_jax.audit.derivation import (
+from linclf_jax.audit.original.derivation import (
     FAILS,
     HOLDS,
     Cancellation,

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax import results
 from linclf_jax.runs import checkpoint, directory
+from linclf_jax.selection import ranking
 
 REQUIRED = ("config.json", "flags.txt")
 REQUIRED_ONCE_TRAINED = ("results.jsonl",)
@@ -27,7 +27,7 @@ class Record(NamedTuple):
 
     folder: Path
     config: Mapping[str, Any]
-    rows: Sequence[results.Row]
+    rows: Sequence[ranking.Row]
     history: Mapping[str, np.ndarray] | None  # None while the run is unfinished
     selected: Mapping[str, Any] | None  # None when no lane has been chosen
     weights: np.ndarray | None  # (D, C), W of the chosen classifier
@@ -51,9 +51,9 @@ class Record(NamedTuple):
         return (self.config["flags"]["shard_index"], count) if is_shard else None
 
     @property
-    def ranked(self) -> list[results.Row]:
+    def ranked(self) -> list[ranking.Row]:
         """The lanes that ended well, best first."""
-        return results.rank(self.rows, by=self.selected_by)
+        return ranking.rank(self.rows, by=self.selected_by)
 
     @property
     def differing(self) -> list[str]:
@@ -61,7 +61,7 @@ class Record(NamedTuple):
         flags = self.config["flags"]
         # The folds of one setting have a C each.
         given = flags.get("C") is not None and not flags.get("folds")
-        return results.varying(self.rows, also=("C",) if given else ())
+        return ranking.varying(self.rows, also=("C",) if given else ())
 
     @property
     def choice(self) -> Mapping[str, Any]:
@@ -78,13 +78,13 @@ class Record(NamedTuple):
         return repeats if several else None
 
     @property
-    def chosen_rows(self) -> list[results.Row]:
+    def chosen_rows(self) -> list[ranking.Row]:
         """The good lanes of the chosen setting, the chosen lane first."""
         if self.selected is None:
             return []
-        lane, setting = self.selected["lane"], results.settings(self.selected["row"])
+        lane, setting = self.selected["lane"], ranking.settings(self.selected["row"])
         good = [row for row in self.rows if row["status"] == "ok"]
-        same = [row for row in good if results.settings(row) == setting]
+        same = [row for row in good if ranking.settings(row) == setting]
         return sorted(same, key=lambda row: row["lane"] != lane)
 
 

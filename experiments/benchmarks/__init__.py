@@ -1,0 +1,1 @@
+"""What measures speed, beside the libraries that people use."""

@@ -1,0 +1,151 @@
+"""How a peer of ``benchmarks.path`` gets along a path, and with which tolerance.
+
+A solution counts when ``certificate.certify`` proves its relative gap to be at most
+``TARGET``. A peer's tolerance is its own affair: it gets the loosest power of ten with
+which all of its solutions count.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.benchmarks.peers import Peer
+from experiments.benchmarks.problems import Problem
+from linclf_jax.exact import certificate
+from linclf_jax.params import Params
+
+TARGET = 1e-6  # relative gap
+TOLERANCES = tuple(10.0**-digits for digits in range(1, 13))
+
+
+class Step(NamedTuple):
+    """One fit of a peer."""
+
+    l2: float
+    seconds: float
+    iterations: int
+    relative_gap: float
+    gradient_norm: float
+
+
+class Pass(NamedTuple):
+    """A peer's way along the path in all its folds, as far as it came."""
+
+    tolerance: float
+    steps: tuple[Step, ...]
+    planned: int  # steps
+
+    @property
+    def seconds(self) -> float:
+        """Of its fits alone."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def worst(self) -> float:
+        """The largest relative gap, which is its last where one missed the target."""
+        return float(np.max([step.relative_gap for step in self.steps]))
+
+    @property
+    def status(self) -> str:
+        """``ok``, or how it ended."""
+        last, count = self.steps[-1], f"{len(self.steps)} of {self.planned} fits"
+        if not self.worst <= TARGET:
+            return f"misses at l2={last.l2:.1e}, {count}"
+        if len(self.steps) < self.planned:
+            return f"stopped after {self.seconds:.1f} s at l2={last.l2:.1e}, {count}"
+        return "ok"
+
+
+def relative_gaps(
+    problem: Problem, params: Params, l2: float, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the certified relative gaps and the gradient's norms, ``(L,)`` each.
+
+    Args:
+        problem: What was solved.
+        params: With lanes in front.
+        l2: Of all lanes.
+        weights: ``(L, N)``.
+    """
+    penalties = np.full(len(weights), l2)
+    proof = certificate.certify(params, problem.x, problem.labels, penalties, weights)
+    return proof.gap / proof.objective, proof.gradient_norm
+
+
+def walk(
+    peer: Peer, problem: Problem, tolerance: float, folds: int, limit: float
+) -> Pass:
+    """Lets a peer follow the path until it is done, misses, or takes too long.
+
+    Args:
+        peer: The solver.
+        problem: To solve.
+        tolerance: The peer's own.
+        folds: How many of the problem's.
+        limit: Seconds.
+    """
+    done: list[Step] = []
+    for step in _steps(peer, problem, tolerance, folds):
+        done.append(step)
+        spent = sum(step.seconds for step in done)
+        if not step.relative_gap <= TARGET or spent > limit:  # NaN misses, too
+            break
+    return Pass(tolerance, tuple(done), folds * len(problem.l2s))
+
+
+def _steps(
+    peer: Peer, problem: Problem, tolerance: float, folds: int
+) -> Iterator[Step]:
+    for fold, weights in enumerate(problem.weights[:folds]):
+        kept = problem.folds != fold
+        fit = peer.open(problem.x[kept], problem.labels[kept])
+        for l2 in problem.l2s:
+            start = time.perf_counter()
+            params, iterations = fit(l2, tolerance)
+            seconds = time.perf_counter() - start
+            # All rows with weights: the same shapes, and one program, for every fold.
+            gaps, norms = relative_gaps(problem, params, l2, weights[None])
+            yield Step(l2, seconds, iterations, float(gaps[0]), float(norms[0]))
+
+
+def search(
+    peer: Peer,
+    problem: Problem,
+    folds: int,
+    limit: float,
+    tell: Callable[[str], None],
+) -> Pass:
+    """Returns the pass with the loosest tolerance that reaches the target everywhere.
+
+    Args:
+        peer: The solver.
+        problem: To solve.
+        folds: How many of the problem's.
+        limit: Seconds of a pass.
+        tell: Is called with what came of each tolerance.
+
+    Returns:
+        That pass; one that took too long before it missed; or, where no tolerance is
+        tight enough, the last that was tried.
+    """
+    found = None
+    for tolerance in TOLERANCES:
+        found = walk(peer, problem, tolerance, folds, limit)
+        tell(f"tolerance {tolerance:.0e}: {found.status}, {found.seconds:.1f} s")
+        if found.worst <= TARGET or _in_vain(found, problem):
+            break
+    assert found is not None
+    return found
+
+
+def _in_vain(found: Pass, problem: Problem) -> bool:
+    """Whether a peer ended short of its tolerance: a tighter one changes nothing.
+
+    Tolerances bound the largest entry of the gradient, which is at least this.
+    """
+    unknowns = (problem.x.shape[1] + 1) * problem.num_classes
+    least = found.steps[-1].gradient_norm / math.sqrt(unknowns)
+    return least > found.tolerance

@@ -1,0 +1,230 @@
+"""Which held-out score to choose a penalty by: three of them, compared on test rows.
+
+    python -m experiments.benchmarks.selection --problems=digits,wine --seeds=10
+
+A seed draws the training rows and deals the folds. One cross-validation over the
+penalties serves all criteria of ``ranking.CRITERIA``: the same fits, chosen among by
+each, and the fits to all training rows tested. The test loss is that of logits divided
+by the temperature of the rows that were held out; as they are where that is the bound
+of the fit, which is no calibration.
+
+With ``--results`` finished draws are kept in a file, a JSON row for each, and the same
+command does the others alone. At the end a table is printed, in Markdown.
+"""
+
+import functools
+import itertools
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments.benchmarks import selection_problems
+from experiments.benchmarks.selection_problems import Draw
+from linclf_jax import calibration, losses
+from linclf_jax.cli import main as launch
+from linclf_jax.selection import cross_validation, ranking
+
+Row = dict[str, Any]
+Pair = tuple[float, float | None]  # a mean and its standard error, None of one value
+SCORES = ("accuracy", "loss")
+
+
+class Settings(NamedTuple):
+    """How penalties are compared."""
+
+    l2s: tuple[float, ...] = tuple(np.logspace(0.0, -6.0, 13).tolist())
+    folds: int = 5
+    tol: float = 1e-4
+
+
+def measure(draw: Draw, seed: int, settings: Settings) -> Row:
+    """Returns what each criterion chooses, and what that does on the test rows.
+
+    Args:
+        draw: Training and test rows.
+        seed: Deals the folds.
+        settings: How penalties are compared.
+
+    Returns:
+        By criterion: l2, accuracy, loss, and ties, how many other penalties have
+        exactly the score of the best.
+    """
+    found = cross_validation.cross_validate(
+        draw.x,
+        draw.labels,
+        np.array(settings.l2s),
+        settings.folds,
+        seed=seed,
+        num_classes=draw.num_classes,
+        tol=settings.tol,
+        max_newton=200,
+    )
+    row: Row = {}
+    for by in ranking.CRITERIA:
+        choices = cross_validation.choose(found, by)
+        place = choices.min
+        W, b = (np.asarray(array[place], np.float64) for array in found.params)
+        logits = draw.test_x @ W + b
+        scale = float(found.rows.temperature[place])
+        if scale in (calibration.COLDEST, calibration.HOTTEST):
+            scale = 1.0
+        scaled = jnp.asarray(logits / scale, jnp.float32)
+        loss = losses.softmax_cross_entropy(scaled, jnp.asarray(draw.test_labels))
+        row[by] = {
+            "l2": float(found.l2[place]),
+            "accuracy": float(np.mean(np.argmax(logits, axis=1) == draw.test_labels)),
+            "loss": float(np.mean(np.asarray(loss, np.float64))),
+            "ties": len(choices.ties),
+        }
+    return row
+
+
+def run(
+    problems: Iterable[str],
+    seeds: Iterable[int],
+    draw: Callable[[str, int], Draw],
+    settings: Settings,
+    *,
+    done: Sequence[Row] = (),
+    keep: Callable[[Row], None] | None = None,
+) -> list[Row]:
+    """Measures every draw of every problem that has not been measured yet.
+
+    Args:
+        problems: Their names.
+        seeds: Of the draws.
+        draw: Returns the rows of a problem and a seed.
+        settings: How penalties are compared.
+        done: Rows of an earlier call.
+        keep: Is given each row as soon as it is there.
+    """
+    rows = list(done)
+    known = {(row["problem"], row["seed"]) for row in done}
+    for name, seed in itertools.product(problems, seeds):
+        if (name, seed) in known:
+            continue
+        start = time.perf_counter()
+        scores = measure(draw(name, seed), seed, settings)
+        seconds = time.perf_counter() - start
+        print(f"{name}, seed {seed}: {seconds:.1f} s", file=sys.stderr)
+        row = {"problem": name, "seed": seed, "seconds": seconds, **scores}
+        if keep is not None:
+            keep(row)
+        rows.append(row)
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Returns means over the seeds and what they differ by, in Markdown.
+
+    Args:
+        rows: From ``run``.
+    """
+    others = [by for by in ranking.CRITERIA if by != "val_loss"]
+    heads = ["problem", "seeds"]
+    for score in SCORES:
+        heads += [f"{score}: val_loss", *(f"{by} less that" for by in others)]
+    lines = [" | ".join(heads), " | ".join(["---"] * len(heads))]
+    for name in dict.fromkeys(row["problem"] for row in rows):
+        own = [row for row in rows if row["problem"] == name]
+        cells = [name, str(len(own))]
+        for score in SCORES:
+            cells.append(f"{_mean([row['val_loss'][score] for row in own])[0]:.4f}")
+            cells += [_signed(difference(own, by, score)) for by in others]
+        lines.append(" | ".join(cells))
+    lines.append(" | ".join(["mean rank", "", *_rank_cells(rows, others)]))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def difference(rows: Sequence[Row], by: str, score: str) -> Pair:
+    """Returns by how much a criterion's test score is above that of ``val_loss``.
+
+    Args:
+        rows: Of one problem; paired, for the draws are the same.
+        by: The criterion.
+        score: ``accuracy`` or ``loss``.
+    """
+    return _mean([row[by][score] - row["val_loss"][score] for row in rows])
+
+
+def ranks(rows: Sequence[Row], score: str) -> dict[str, float]:
+    """Returns the mean rank of each criterion over the problems, 1 being the best.
+
+    Equal means share the mean of their ranks.
+
+    Args:
+        rows: From ``run``.
+        score: ``accuracy`` or ``loss``.
+    """
+    sign = -1.0 if score == "accuracy" else 1.0
+    names = dict.fromkeys(row["problem"] for row in rows)
+    each: dict[str, list[float]] = {by: [] for by in ranking.CRITERIA}
+    for name in names:
+        own = [row for row in rows if row["problem"] == name]
+        costs = {by: sign * _mean([r[by][score] for r in own])[0] for by in each}
+        for by, cost in costs.items():
+            below = sum(other < cost for other in costs.values())
+            equal = sum(other == cost for other in costs.values())
+            each[by].append(below + (equal + 1) / 2)
+    return {by: statistics.fmean(values) for by, values in each.items()}
+
+
+def _rank_cells(rows: Sequence[Row], others: Sequence[str]) -> list[str]:
+    return [
+        f"{ranks(rows, score)[by]:.2f}"
+        for score in SCORES
+        for by in ("val_loss", *others)
+    ]
+
+
+def _mean(values: Sequence[float]) -> Pair:
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return mean, None
+    return mean, statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _signed(pair: Pair) -> str:
+    mean, error = pair
+    return f"{mean:+.4f}" + ("" if error is None else f" ± {error:.4f}")
+
+
+def main() -> None:
+    """Measures what the flags name, and prints the table."""
+    told = flags.FLAGS
+    known = selection_problems.names()
+    if not {*told.problems} <= {*known}:
+        raise ValueError(
+            f"--problems is {','.join(told.problems)}; expected some of "
+            f"{', '.join(known)}"
+        )
+    file = Path(told.results) if told.results else None
+    done = []
+    if file is not None and file.exists():
+        done = [json.loads(line) for line in file.read_text().splitlines()]
+
+    def keep(row: Row) -> None:
+        if file is not None:
+            with file.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+
+    draw = functools.partial(selection_problems.draw, data_dir=told.data_dir)
+    rows = run(told.problems, range(told.seeds), draw, Settings(), done=done, keep=keep)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_list("problems", ["gaussian", "digits", "wine"], "Which.")
+    flags.DEFINE_integer("seeds", 10, "Draws of each problem.", lower_bound=1)
+    flags.DEFINE_string("results", None, "A file of finished draws; none if unset.")
+    flags.DEFINE_string("data_dir", None, "Has the files of Fashion-MNIST.")
+    launch.launch(main)

@@ -1,0 +1,1 @@
+"""Flags, console and progress: the only place that parses and prints."""

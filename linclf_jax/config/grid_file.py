@@ -1,0 +1,154 @@
+"""Sweeps that flags alone cannot say: several grids, as JSON.
+
+    {"grids": [
+      {"optimizer": "adam", "learning_rate": "log:1e-4:1e-1:10", "epochs": [30, 60]},
+      {"optimizer": "lars", "learning_rate": [1, 3, 10]}
+    ]}
+
+Each grid overrides flags of what is swept, and its lanes follow those of the grid
+before it. A value is one, or a list; for a hyper-parameter also the text of its flag.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from linclf_jax.runs import formats
+from linclf_jax.training import search_space
+from linclf_jax.training.settings import Hparams
+
+FLAG = "--sweep_file"
+# The static choices that flags sweep, from the slowest to the fastest to change.
+GROUPS = {
+    "features": str,
+    "loss": str,
+    "optimizer": str,
+    "schedule": str,
+    "batch_size": int,
+    "epochs": int,
+    "preprocessing": str,
+}
+AXES = (*Hparams._fields, "C")
+_ITEMS = {str: "a name", int: "an integer"}
+
+
+def read(value: str) -> str:
+    """Returns the JSON of ``--sweep_file`` on one line, from a path or as it is.
+
+    A run folder whose flags hold the text needs no other file to be replayed.
+
+    Args:
+        value: A path, or JSON text: what starts with a brace.
+
+    Raises:
+        ValueError: It is no sweep file; with the path, and the grid and name in it.
+            Or it cannot be read.
+    """
+    if value.lstrip().startswith("{"):
+        data, where = value.encode(), FLAG
+    else:
+        where = f"{FLAG} {value}"
+        try:
+            data = Path(value).read_bytes()
+        except OSError as error:
+            raise ValueError(f"{where}: {error.strerror}") from error
+    grids = _grids(data, where)
+    for number, grid in enumerate(grids, start=1):
+        _overrides(grid, f"{where}, grid {number}")
+    return json.dumps({"grids": grids}, separators=(",", ":"))
+
+
+def overrides(text: str) -> tuple[dict[str, Any], ...]:
+    """Returns for each grid the flags that it overrides, as values of a ``Config``.
+
+    Args:
+        text: JSON.
+
+    Raises:
+        ValueError: It is no sweep file; with the grid and name.
+
+    >>> overrides('{"grids": [{"optimizer": "lars", "l2": [0, 1]}]}')
+    ({'optimizer': ('lars',), 'l2': (0.0, 1.0)},)
+    """
+    grids = _grids(text.encode(), FLAG)
+    return tuple(
+        _overrides(grid, f"{FLAG}, grid {number}")
+        for number, grid in enumerate(grids, start=1)
+    )
+
+
+def _grids(data: bytes, where: str) -> list[Any]:
+    try:
+        value = formats.decode_json(data)
+        json.loads(data, object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: {error}") from error
+    grids = value.get("grids") if isinstance(value, dict) else None
+    if not (isinstance(grids, list) and grids and len(value) == 1):
+        raise ValueError(
+            f'{where}: found {_brief(value)}; expected {{"grids": [...]}} alone, with '
+            "at least one grid"
+        )
+    return grids
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"found {name!r} twice in one object; expected it once")
+    return dict(pairs)
+
+
+def _overrides(grid: Any, where: str) -> dict[str, Any]:
+    if not isinstance(grid, dict):
+        raise ValueError(
+            f"{where}: found {_brief(grid)}; expected an object such as "
+            '{"optimizer": "adam"}'
+        )
+    for name in grid:
+        if name not in (*GROUPS, *AXES):
+            raise ValueError(
+                f"{where}: nothing that is swept is named {name!r}; expected one of "
+                f"{', '.join((*GROUPS, *AXES))}"
+            )
+    return {
+        name: _group(value, GROUPS[name], f"{where}: {name}")
+        if name in GROUPS
+        else _axis(value, f"{where}: {name}")
+        for name, value in grid.items()
+    }
+
+
+def _group(value: Any, kind: type, where: str) -> tuple:
+    items = value if isinstance(value, list) else [value]
+    # By type, not isinstance: true is no integer here.
+    if not items or any(type(item) is not kind for item in items):
+        raise ValueError(
+            f"{where} is {_brief(value)}; expected {_ITEMS[kind]} or a list of them"
+        )
+    return tuple(items)
+
+
+def _axis(value: Any, where: str) -> search_space.Axis:
+    items = value if isinstance(value, list) else [value]
+    try:
+        if isinstance(value, str):
+            return search_space.parse(value)
+        if not items or any(type(item) not in (int, float) for item in items):
+            raise ValueError(
+                f"found {_brief(value)}; expected a number, a list of them, or a text "
+                "such as log:1e-3:1:10"
+            )
+        numbers = tuple(map(float, items))
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"found {_brief(value)}; expected finite numbers")
+        return numbers
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

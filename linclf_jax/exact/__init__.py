@@ -1,0 +1,1 @@
+"""Penalised fits to a proven optimality gap, one or many at once."""

@@ -1,0 +1,251 @@
+"""What float64 arithmetic can hide from a certificate, bounded and added to it.
+
+Section 14 of ``docs/derivation.md`` proves the bound. The dual point is defined by the
+probabilities that were computed, so that an error of a score counts in second order.
+What counts in first order is relative to the residuals of equation (9): rounding in the
+gradient, and means that are equal to rounding but not equal. The bounds hold for any
+order of summation, and for less than 1e13 rows, or features times classes.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linclf_jax.exact.problem import Problem
+
+# The unit of rounding. The rest of what is computed here is rounded too, and products
+# of such factors are a little more than their sum: a hundredth covers both.
+UNIT = 1.01 * 2.0**-53
+TINY = float(np.finfo(np.float64).tiny)  # what underflow hides
+# Operations beside the sums, of which a few dozen touch any one number.
+FEW = 40
+
+
+class Point(NamedTuple):
+    """The dual point, and how the bias as given differs from the one it belongs to."""
+
+    W: jax.Array  # (L, C, D)
+    b: jax.Array  # (L, C), that of the probabilities
+    others: jax.Array  # (L, N), sum of q_ij - t_ij but for the likeliest target
+    means: jax.Array  # (L, C), sum_i s_i (q_i - t_i) as computed
+    step: jax.Array  # (L, C), in q alone
+    given: jax.Array  # (L, C), the bias as given
+    change: jax.Array  # (L, C), of the bias from b to that
+    above: jax.Array  # (L,) what the change costs, as computed
+    losses: jax.Array  # (L,) sum of the two whose difference that is, or more
+    rest: jax.Array  # (L, C), gradient with respect to the bias at b
+    jacobian: jax.Array  # (L, C, C), the mean softmax Jacobian at b
+
+
+class Slack(NamedTuple):
+    """What the gap has beside the gradient as computed."""
+
+    gradient: jax.Array  # (L,) norm of what may be missing in the gradient
+    excess: jax.Array  # (L,) added to the gap: divergence and bias
+
+
+@jax.jit
+def slack(problem: Problem, point: Point) -> Slack:
+    """Bounds what the gradient may lack, and what is added to the gap.
+
+    Args:
+        problem: Of L lanes.
+        point: Of these.
+    """
+    sizes = _sizes(problem, point)
+    num_classes, num_rows = problem.targets.shape
+    num_features = problem.x.shape[1]
+    # A factor that all shares have in common is no error of any difference here; it is
+    # one of the gradient, which ``penalty_error`` counts.
+    relative = UNIT * (num_rows + 2 * num_classes + FEW)
+    norms = jnp.where(problem.shares > 0.0, problem.norms[None], 0.0)
+    largest = jnp.max(norms, axis=1)
+    reach = _mean_norm(norms, largest, problem.shares)
+    change, cost = _feasible(problem, point, relative * sizes.classes)
+    several = jnp.sum(problem.present, axis=1) > 1
+    lost = jnp.where(several, TINY * num_classes, 0.0)
+    gradient = (relative * sizes.norm + 1.5 * change) * reach
+    gradient = gradient + lost * num_rows * largest
+    # Errors of scores, and of the probabilities as a tilt of those that are exact.
+    size = _largest(problem, point.W, point.b, problem.present)
+    error = UNIT * (num_features + num_classes + FEW) * size
+    kept = jnp.maximum(1.0 - _range(problem, point.step), UNIT)
+    tilt = 2.0 * (error + UNIT * (num_classes + FEW) / kept)
+    divergence = _divergence(point, tilt, sizes.unsure / kept, relative)
+    bias = _bias(problem, point, sizes, kept, tilt, error, relative)
+    # The scores' part of the cost is a sum over rows of scores, or of their halves.
+    cost = cost + 4.0 * num_rows * error
+    excess = divergence + bias + change * cost + 4.0 * lost
+    return Slack(gradient, jnp.where(jnp.isnan(excess), jnp.inf, excess))
+
+
+def gap(
+    gradient: jax.Array, W: jax.Array, l2: jax.Array, missing: jax.Array, num_rows: int
+) -> jax.Array:
+    """Returns a bound of ``||gradient||^2 / (2 l2)``, ``(L,)``.
+
+    Args:
+        gradient: ``(L, C, D)`` with respect to W, as computed.
+        W: ``(L, C, D)``.
+        l2: ``(L,)``.
+        missing: ``(L,)``, norm of what the sum over rows may lack.
+        num_rows: N, whose sum of weights all shares have in common.
+    """
+    relative = UNIT * (gradient.shape[1] * gradient.shape[2] + FEW)
+    norm = _norm(gradient) * (1.0 + relative)
+    norm = norm * (1.0 + UNIT * num_rows) + missing + penalty_error(W, l2, num_rows)
+    # Twice the penalty may not be finite, and what the square lost is at most TINY.
+    bound = 0.5 * ((norm**2 * (1.0 + FEW * UNIT) + TINY) / l2)
+    unpenalised = (l2 == 0.0) | ~jnp.any(W, axis=(1, 2))
+    exact = ~jnp.any(gradient, axis=(1, 2)) & (missing == 0.0) & unpenalised
+    bound = jnp.where(exact, 0.0, bound)
+    # Infinity times nothing is a bound that says nothing, and not a lane that is lost.
+    lost = jnp.isnan(bound) & jnp.all(jnp.isfinite(W), axis=(1, 2)) & ~jnp.isnan(l2)
+    return jnp.where(lost, jnp.inf, bound)
+
+
+def penalty_error(W: jax.Array, l2: jax.Array, num_rows: int) -> jax.Array:
+    """Returns the norm of what rounding may change in ``l2 W``, ``(L,)``.
+
+    And that of a factor of the shares: the sum over rows is the gradient less this.
+
+    Args:
+        W: ``(L, C, D)``.
+        l2: ``(L,)``.
+        num_rows: N.
+    """
+    return UNIT * (num_rows + 4) * l2 * _norm(W)
+
+
+def _norm(array: jax.Array) -> jax.Array:
+    """Returns at least the norm of each lane, but for rounding, ``(L,)``.
+
+    Squares below ``TINY`` are lost: all of them are added.
+    """
+    lost = TINY * array.shape[1] * array.shape[2]
+    return jnp.sqrt(jnp.sum(array**2, axis=(1, 2)) + lost)
+
+
+def _mean_norm(norms: jax.Array, largest: jax.Array, shares: jax.Array) -> jax.Array:
+    """Returns the root mean square of the rows' norms, ``(L,)``; squares in range."""
+    unit = jnp.where(largest > 0.0, largest, 1.0)
+    squares = jnp.sum(shares * (norms / unit[:, None]) ** 2, axis=1)
+    return largest * jnp.sqrt(squares + TINY)
+
+
+class _Sizes(NamedTuple):
+    """How large the residuals are at most, and what rounding of them is relative to."""
+
+    classes: jax.Array  # (L, C), mean over the rows
+    norm: jax.Array  # (L,), root mean square of the rows' norms
+    unsure: jax.Array  # (L,), mean probability of all classes but the likeliest target
+
+
+def _sizes(problem: Problem, point: Point) -> _Sizes:
+    """Returns sizes: for hard labels those of the residuals themselves.
+
+    Without a pass over the probabilities: no norm exceeds the sum over a row, and what
+    a class has in the rows of others follows from its own and the mean residual.
+    """
+    own, shares = problem.own, problem.shares
+    beside = jnp.where(own, 0.0, problem.targets)
+    total = point.others + 2.0 * jnp.sum(beside, axis=0)[None]
+    mine = jnp.einsum("ln,cn->lc", shares * total, own * 1.0)
+    soft = jnp.einsum("ln,cn->lc", shares, beside)
+    classes = jnp.abs(point.means) + 2.0 * (mine + soft)
+    # What underflow hides counts, for an error of the scores may make it large.
+    several = jnp.sum(problem.present, axis=1) > 1
+    hidden = jnp.where(several, TINY * len(own), 0.0)
+    return _Sizes(
+        classes=jnp.where(problem.present, classes, 0.0),
+        norm=jnp.sqrt(2.0 * (jnp.sum(shares * total**2, axis=1) + hidden)),
+        unsure=jnp.sum(shares * total, axis=1) + hidden,
+    )
+
+
+def _feasible(
+    problem: Problem, point: Point, error: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns how much of another distribution makes the means equal, and its cost.
+
+    The same in all rows: that of the targets, moved against the error of the means.
+    """
+    targets = jnp.einsum("ln,cn->lc", problem.shares, problem.targets)
+    off = (jnp.abs(point.means) + error) / jnp.where(problem.present, targets, 1.0)
+    share = 1.01 * jnp.max(jnp.where(problem.present, off, 0.0), axis=1)
+    # The mean divergence from the targets' means, but for the entropy, at most twice.
+    unlike = jnp.sum(point.W * problem.contrasts, axis=(1, 2))
+    return share, 2.0 * jnp.maximum(0.5 * point.losses + unlike, 0.0)
+
+
+def _divergence(
+    point: Point, tilt: jax.Array, unsure: jax.Array, relative: float
+) -> jax.Array:
+    """Returns the mean divergence of q from the exact probabilities at its bias."""
+    decrement = _variance(point.jacobian, point.step) * (1.0 + relative)
+    # Half of the square, and e^tilt for the variance on the way from one to the other.
+    error = 0.71 * jnp.exp(0.5 * tilt) * tilt * jnp.sqrt(unsure)
+    return (jnp.sqrt(decrement) + jnp.where(unsure > 0.0, error, 0.0)) ** 2
+
+
+def _bias(
+    problem: Problem,
+    point: Point,
+    sizes: _Sizes,
+    kept: jax.Array,
+    tilt: jax.Array,
+    error: jax.Array,
+    relative: float,
+) -> jax.Array:
+    """Returns what the bias as given costs: the lower of two bounds.
+
+    One is the difference of the two losses with all their rounding. The other is of
+    second order in the change: above its tangent the loss is at most as far as its
+    curvature, e to the range of the change times that here, allows.
+    """
+    change = jnp.where(problem.present, point.change, 0.0)
+    reach = _range(problem, change)
+    top = jnp.max(jnp.where(problem.present, change, -jnp.inf), axis=1)
+    change = jnp.where(problem.present, change - (top - 0.5 * reach)[:, None], 0.0)
+    curvature = _variance(point.jacobian, change) * (1.0 + relative)
+    tangent = jnp.maximum(jnp.sum(point.rest * change, axis=1), 0.0)
+    hidden = relative * jnp.sum(sizes.classes * jnp.abs(change), axis=1) / kept
+    hidden += jnp.exp(tilt) * tilt * jnp.sqrt(curvature * sizes.unsure / kept)
+    near = tangent + hidden + 0.5 * jnp.exp(reach + 2.0 * tilt) * curvature
+    near = jnp.where(reach == 0.0, 0.0, near)
+    # A class that is absent has a bias: the tangent knows nothing of that.
+    near = jnp.where(jnp.all(jnp.isfinite(point.change), axis=1), near, jnp.inf)
+    # Of all classes with a bias: one that is absent has its part in that loss.
+    size = _largest(problem, point.W, point.given, jnp.isfinite(point.given))
+    num_classes, num_features = point.W.shape[1:]
+    more = UNIT * (num_features + num_classes + FEW) * size
+    far = point.above + 2.0 * relative * point.losses + 4.0 * (error + more)
+    return jnp.fmin(near, jnp.where(jnp.isnan(far), jnp.inf, far))
+
+
+def _largest(
+    problem: Problem, W: jax.Array, b: jax.Array, counted: jax.Array
+) -> jax.Array:
+    """Returns the largest score that the rounding of one may be relative to, ``(L,)``.
+
+    Of the classes that are counted, boolean ``(L, C)``.
+    """
+    sizes = jnp.einsum("lcd,ld->lc", jnp.abs(W), problem.largest) + jnp.abs(b)
+    return jnp.max(jnp.where(counted, sizes, 0.0), axis=1)
+
+
+def _variance(jacobian: jax.Array, vector: jax.Array) -> jax.Array:
+    """Returns ``v^T J v`` as a sum of terms that are not negative, ``(L,)``."""
+    others = -jacobian * (1.0 - jnp.eye(jacobian.shape[1])[None])
+    vector = jnp.where(jnp.isfinite(vector), vector, 0.0)
+    differences = vector[:, :, None] - vector[:, None, :]
+    return 0.5 * jnp.sum(others * differences**2, axis=(1, 2))
+
+
+def _range(problem: Problem, array: jax.Array) -> jax.Array:
+    """Returns the range over the classes that are present, ``(L, ...)``."""
+    mask = problem.present.reshape(problem.present.shape + (1,) * (array.ndim - 2))
+    top = jnp.max(jnp.where(mask, array, -jnp.inf), axis=1)
+    return top - jnp.min(jnp.where(mask, array, jnp.inf), axis=1)

@@ -1,1 +1,0 @@
-"""Training one classifier, training thousands, and choosing one honestly."""

@@ -1,0 +1,1 @@
+"""Trials trained within memory and devices, stopped and gone on with."""

@@ -1,0 +1,139 @@
+"""A sweep in TensorBoard: one event file that tells of all lanes at once.
+
+    with events.EventFile(folder, by="val_loss") as file:
+        for rows in finished_tiles:
+            file.update(rows)
+        file.write_curves({"val_loss": history.val_loss[chosen]})
+
+By lanes done: the best score so far, the spread of validation loss and accuracy over
+the lanes that ended well, the share that diverged. By epoch: the curves of the chosen
+lane. A file, or a run, for each lane would be thousands of lines in one diagram.
+"""
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linclf_jax.selection import ranking
+from linclf_jax.selection.ranking import Row
+
+# TensorBoard reads files with "tfevents" in their name. One name for every process, so
+# that a resumed sweep, which reports its restored lanes again, begins the file anew.
+NAME = "events.out.tfevents.sweep"
+SPREAD = ("val_loss", "val_accuracy")
+QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+INTERVAL = 5.0  # seconds after which what was written is brought to the disk
+
+
+def require() -> None:
+    """Refuses to go on where no event file can be written: before hours of training.
+
+    Raises:
+        ValueError: tensorboardX is not installed; with the command that installs it.
+    """
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise ValueError(
+            "--tensorboard needs tensorboardX, which is not installed: "
+            "pip install 'linclf_jax[tensorboard]'"
+        )
+
+
+class EventFile:
+    """Writes the event file of a sweep; an older one in the folder is replaced."""
+
+    def __init__(
+        self, folder: Path, by: str, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Opens the file.
+
+        Args:
+            folder: The run folder.
+            by: A name in ``ranking.CRITERIA``; the best lane is told by it.
+            clock: Returns seconds since 1970.
+
+        Raises:
+            ValueError: tensorboardX is not installed, or ``by`` is another word.
+        """
+        require()
+        ranking.validate_criterion(by)
+        # Imported here, because a sweep without the flag does without.
+        tensorboard = importlib.import_module("tensorboardX")
+        self._event = importlib.import_module("tensorboardX.proto.event_pb2").Event
+        self._by, self._clock = by, clock
+        self._done = self._diverged = 0
+        self._best: float | None = None
+        self._scores: dict[str, list[float]] = {name: [] for name in SPREAD}
+        # The record writer alone: the library's other writers hand events to a thread,
+        # which a full disk ends while the sweep waits for it forever.
+        self._writer = tensorboard.RecordWriter(str(folder / NAME))
+        self._flushed, self._closed = clock(), False
+        self._write(self._event(wall_time=clock(), file_version="brain.Event:2"))
+
+    def __enter__(self) -> "EventFile":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def update(self, rows: Sequence[Row]) -> None:
+        """Adds where the sweep stands after more lanes are done.
+
+        Args:
+            rows: One per lane, restored ones included, as in ``results.jsonl``.
+        """
+        self._done += len(rows)
+        self._diverged += len(ranking.diverged(rows))
+        for name, known in self._scores.items():
+            known += ranking.scores(rows, name)
+        new = ranking.scores(rows, self._by)
+        self._best = ranking.better([self._best, *new], self._by)
+        self._add(self._done, self._standing())
+
+    def write_curves(self, curves: Mapping[str, np.ndarray]) -> None:
+        """Adds the learning curves of the chosen lane, by epoch from 1.
+
+        Args:
+            curves: ``train_loss``, ``val_loss``, ``val_accuracy``: each (E,).
+        """
+        values = {name: np.asarray(curve).tolist() for name, curve in curves.items()}
+        for epoch, point in enumerate(zip(*values.values(), strict=True), start=1):
+            names = (f"chosen/{name}" for name in values)
+            self._add(epoch, dict(zip(names, point, strict=True)))
+
+    def close(self) -> None:
+        """Brings all that was written to the disk; the file is complete.
+
+        Once is enough, and more often does no harm.
+        """
+        if not self._closed:
+            self._closed = True
+            self._writer.flush()
+            self._writer.close()
+
+    def _standing(self) -> dict[str, float]:
+        found = {"sweep/share_diverged": self._diverged / max(1, self._done)}
+        if self._best is not None:
+            found[f"sweep/best_{self._by}"] = self._best
+        for name, known in self._scores.items():
+            if known:
+                spread = np.quantile(known, QUANTILES).tolist()
+                for level, value in zip(QUANTILES, spread, strict=True):
+                    found[f"{name}/quantile_{level:g}"] = value
+        return found
+
+    def _add(self, step: int, scalars: Mapping[str, float]) -> None:
+        event = self._event(wall_time=self._clock(), step=step)
+        for tag, value in scalars.items():
+            event.summary.value.add(tag=tag, simple_value=value)
+        self._write(event)
+        if self._clock() - self._flushed >= INTERVAL:
+            self._writer.flush()
+            self._flushed = self._clock()
+
+    def _write(self, event: Any) -> None:
+        self._writer.write(event.SerializeToString())

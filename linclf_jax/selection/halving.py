@@ -1,0 +1,75 @@
+"""Successive halving: which lanes go on after the first few epochs, as pure decisions.
+
+All lanes train for a few epochs, the best part of them for more, and so on, until what
+is left trains to the end: many settings are looked at for the price of a few. Whoever
+trains asks ``rungs`` when to stop and ``survivors`` who goes on.
+
+Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
+optimization", 2016.
+"""
+
+from collections.abc import Sequence
+
+from linclf_jax.selection import ranking
+from linclf_jax.selection.ranking import Row
+
+
+def rungs(epochs: int, eta: int) -> tuple[int, ...]:
+    """Returns the epochs after which lanes are ranked, the last one being the end.
+
+    They are ``ceil(epochs / eta**k)`` for k from as large as makes it 1, down to 0.
+
+    Args:
+        epochs: Of a whole run, at least 1.
+        eta: How many times longer each rung is than the one before, at least 2.
+
+    Returns:
+        Increasing numbers of epochs, from the start of training.
+
+    Raises:
+        ValueError: epochs or eta is below that.
+
+    >>> rungs(60, 4)
+    (1, 4, 15, 60)
+    """
+    _validate_eta(eta)
+    if epochs < 1:
+        raise ValueError(f"--epochs is {epochs}; expected at least 1")
+    found = [epochs]
+    while found[-1] > 1:
+        # The ceiling of a ceiling is the ceiling of the whole quotient.
+        found.append(_divide_up(found[-1], eta))
+    return tuple(reversed(found))
+
+
+def survivors(rows: Sequence[Row], *, by: str, eta: int) -> set[int]:
+    """Returns the lanes that train on after a rung.
+
+    Of the n settings in the rung the best ``ceil(n / eta)`` go on, with all their
+    repeats over seeds and folds, or fewer where fewer ended well: none where all of
+    them diverged. A setting whose score is not finite is worse than any other.
+
+    Args:
+        rows: One for each lane of the rung, in any order, with its scores there.
+        by: ``val_loss`` or ``val_accuracy``; see ``ranking.rank_settings``.
+        eta: One in how many settings goes on, at least 2.
+
+    Returns:
+        Lane numbers.
+
+    Raises:
+        ValueError: ``by`` is another word, or eta is below 2.
+    """
+    _validate_eta(eta)
+    count = len({frozenset(ranking.settings(row).items()) for row in rows})
+    best = ranking.rank_settings(rows, by=by)[: _divide_up(count, eta)]
+    return {row["lane"] for group in best for row in group}
+
+
+def _divide_up(number: int, divisor: int) -> int:
+    return -(-number // divisor)
+
+
+def _validate_eta(eta: int) -> None:
+    if eta < 2:
+        raise ValueError(f"--halving is {eta}; expected at least 2")

@@ -1,0 +1,1 @@
+"""Studies from data to a sealed run directory: fit, select, test once, write."""

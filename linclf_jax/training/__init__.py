@@ -1,0 +1,1 @@
+"""Many classifiers trained by optax as one program, and what they search."""

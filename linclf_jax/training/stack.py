@@ -1,0 +1,235 @@
+"""The objective and its gradient for a stack of classifiers over one batch.
+
+Lanes stand last here: ``W (D, C, L)``, ``b (1, C, L)``. So ``x (B, D)`` meets all
+matrices in one product, ``(B, D) @ (D, C L)``, whose result needs no transpose, and
+every sum over classes runs over whole rows of lanes. The functions of ``losses`` and
+``gradients`` under ``jax.vmap`` give the same numbers with the classes last, several
+times more slowly on a CPU; the tests hold both together.
+
+The bias has a leading axis of one: with hyper-parameters as ``(1, 1, L)`` all arrays of
+a stack have one rank, and optax updates them as they are.
+
+Rows are weighed by a *share* ``(B, 1)`` or ``(B, L)``: ``w_i / sum_i w_i``, the same
+for all lanes, or each lane's own where lanes hold out different folds. In a lane whose
+share of a row is 0, the row takes no part, whatever is in it; lanes that count it have
+what it holds.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from linclf_jax import losses
+from linclf_jax.params import Params, at_least_float32
+from linclf_jax.training import fused
+from linclf_jax.training.fused import CLASSES
+
+
+class Batch(NamedTuple):
+    """Some rows, and what each of them counts."""
+
+    x: jax.Array  # (B, D)
+    labels: jax.Array  # (B,), integers in 0..C-1
+    share: jax.Array  # (B, 1) or (B, L), see ``shares``
+
+
+def shares(weights: jax.Array) -> jax.Array:
+    """Returns weights divided by their sum over the rows; 0 where all of them are 0.
+
+    Args:
+        weights: ``(B, 1)`` or ``(B, L)``, at least 0.
+
+    Raises:
+        ValueError: They have another shape.
+    """
+    if weights.ndim != 2:
+        raise ValueError(
+            f"weights have shape {weights.shape}; expected (B, 1) or (B, L)"
+        )
+    total = jnp.sum(weights, axis=0, keepdims=True)
+    return weights / jnp.where(total > 0, total, 1.0)
+
+
+def lanes_last(params: Params) -> Params:
+    """Returns ``W (D, C, L)``, ``b (1, C, L)`` from ``W (L, D, C)``, ``b (L, C)``.
+
+    Args:
+        params: Classifiers, lanes in front.
+    """
+    return Params(jnp.moveaxis(params.W, 0, -1), params.b.T[None])
+
+
+def lanes_first(params: Params) -> Params:
+    """Returns ``W (L, D, C)``, ``b (L, C)`` from ``W (D, C, L)``, ``b (1, C, L)``.
+
+    Args:
+        params: Classifiers, lanes last.
+    """
+    return Params(jnp.moveaxis(params.W, -1, 0), params.b[0].T)
+
+
+def logits(
+    params: Params, x: jax.Array, *, precision: jax.lax.PrecisionLike = None
+) -> jax.Array:
+    """Returns the scores of all lanes, equation (1), ``(B, C, L)``.
+
+    Args:
+        params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
+        x: Features ``(B, D)``.
+        precision: Of the product.
+
+    Raises:
+        ValueError: The shapes are others; lanes in front go through ``lanes_last``.
+    """
+    W, b = params.W.shape, params.b.shape
+    if len(W) != 3 or b != (1, *W[1:]) or x.shape[1:] != W[:1]:
+        raise ValueError(
+            f"W has shape {W}, b {b} and x {x.shape}; expected (D, C, L), (1, C, L) "
+            "and (B, D): lanes in front go through lanes_last"
+        )
+    return _product(at_least_float32(x), params.W, precision) + params.b
+
+
+def accuracy(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns 1 where a lane's prediction is right and 0 where it is not, ``(B, L)``.
+
+    Args:
+        scores: Logits ``(B, C, L)``; of equal ones the first class counts.
+        labels: ``(B,)``, integers in ``0..C-1``.
+
+    Raises:
+        ValueError: There is not one label for each row.
+    """
+    if labels.shape != scores.shape[:1]:
+        raise ValueError(
+            f"labels have shape {labels.shape}; expected {scores.shape[:1]}, one per "
+            "row of logits"
+        )
+    right = jnp.argmax(scores, axis=CLASSES) == labels[:, None]
+    return right.astype(scores.dtype)
+
+
+def manual_gradient(
+    params: Params,
+    batch: Batch,
+    *,
+    loss: str,
+    l2: jax.Array,
+    smoothing: jax.Array | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    mask: bool = True,
+) -> tuple[jax.Array, Params]:
+    """Returns each lane's mean loss and objective's gradient, equations (18) and (19).
+
+    Args:
+        params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
+        batch: The rows and their shares.
+        loss: A name in ``losses.LOSSES``.
+        l2: ``(1, 1, L)``.
+        smoothing: ``(L,)``, label smoothing of softmax cross-entropy, or None.
+        precision: Of the products.
+        mask: Whether what a row of share 0 holds is masked. Training does without: its
+            rows are finite, their labels classes.
+
+    Returns:
+        The mean loss ``(L,)``, without the penalty, and ``Params`` shaped as
+        ``params``.
+    """
+    batch = _masked(batch, params.W.shape) if mask else batch
+    scores = logits(params, batch.x, precision=precision)
+    share = batch.share.astype(scores.dtype)
+    if mask:
+        scores = _finite_where_ignored(scores, share)
+    values, residual = fused.FUSED[loss](scores, batch.labels, share, smoothing)
+    if mask:
+        values = _finite_where_ignored(values, share)
+    W = _product(at_least_float32(batch.x).T, residual, precision) + l2 * params.W
+    b = jnp.sum(residual, axis=0, keepdims=True)
+    return jnp.sum(share * values, axis=0), Params(W, b)
+
+
+def autodiff_gradient(
+    params: Params,
+    batch: Batch,
+    *,
+    loss: str,
+    l2: jax.Array,
+    smoothing: jax.Array | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    mask: bool = True,
+) -> tuple[jax.Array, Params]:
+    """Returns what ``jax.grad`` makes of each lane's objective; as ``manual_gradient``.
+
+    Args:
+        params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
+        batch: The rows and their shares.
+        loss: A name in ``losses.LOSSES``.
+        l2: ``(1, 1, L)``.
+        smoothing: ``(L,)``, label smoothing of softmax cross-entropy, or None.
+        precision: Of the products.
+        mask: Whether what a row of share 0 holds is masked. Training does without: its
+            rows are finite, their labels classes.
+    """
+    batch = _masked(batch, params.W.shape) if mask else batch
+
+    def summed_objective(params: Params) -> tuple[jax.Array, jax.Array]:
+        scores = logits(params, batch.x, precision=precision)
+        share = batch.share.astype(scores.dtype)
+        if mask:
+            scores = _finite_where_ignored(scores, share)
+        rows, _, lanes = scores.shape
+        per_lane = jnp.broadcast_to(batch.labels[:, None], (rows, lanes))
+        values = losses.LOSSES[loss](scores, per_lane, axis=CLASSES)
+        if smoothing is not None:
+            log_probs = losses.log_softmax(scores, axis=CLASSES)
+            uniform = 0.0 - jnp.mean(log_probs, axis=CLASSES)
+            values = (1.0 - smoothing[None]) * values + smoothing[None] * uniform
+        if mask:
+            values = _finite_where_ignored(values, share)
+        mean_loss = jnp.sum(share * values, axis=0)
+        penalty = 0.5 * jnp.sum(l2 * jnp.square(params.W))
+        # A lane's parameters take part in its own term alone: the sum's gradient
+        # with respect to them is that of the term.
+        return jnp.sum(mean_loss) + penalty, mean_loss
+
+    gradient, mean_loss = jax.grad(summed_objective, has_aux=True)(params)
+    return mean_loss, gradient
+
+
+GRADIENTS = {"manual": manual_gradient, "autodiff": autodiff_gradient}
+
+
+def _masked(batch: Batch, shape: tuple[int, ...]) -> Batch:
+    """Returns the batch without what a lane that ignores it could not multiply by 0.
+
+    What is no number or no class is replaced where a lane ignores the row; lanes that
+    count the row get a share of NaN for it, and so a loss and a gradient of NaN.
+    """
+    _, num_classes, lanes = shape
+    fused.require_shapes((len(batch.x), num_classes, lanes), batch.labels, batch.share)
+    ignored = batch.share == 0
+    by_some = jnp.any(ignored, axis=1)
+    infinite = by_some[:, None] & ~jnp.isfinite(batch.x)
+    outside = by_some & ((batch.labels < 0) | (batch.labels >= num_classes))
+    hidden = jnp.any(infinite, axis=1) | outside
+    return Batch(
+        jnp.where(infinite, 0, batch.x),
+        jnp.where(outside, 0, batch.labels),
+        jnp.where(hidden[:, None] & ~ignored, jnp.nan, batch.share),
+    )
+
+
+def _finite_where_ignored(values: jax.Array, share: jax.Array) -> jax.Array:
+    """Returns values ``(B, L)`` or ``(B, C, L)``, 0 for infinity or NaN of share 0."""
+    ignored = share == 0 if values.ndim == share.ndim else (share == 0)[:, None]
+    return jnp.where(ignored & ~jnp.isfinite(values), 0.0, values)
+
+
+def _product(
+    x: jax.Array, stack: jax.Array, precision: jax.lax.PrecisionLike
+) -> jax.Array:
+    """Returns ``x (M, K)`` times ``stack (K, C, L)``, ``(M, C, L)``, as one product."""
+    _, num_classes, lanes = stack.shape
+    flat = stack.reshape(-1, num_classes * lanes)
+    return jnp.matmul(x, flat, precision=precision).reshape(-1, num_classes, lanes)

@@ -1,0 +1,181 @@
+"""The cache folder is private or refused, and a second process compiles nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from linclf_jax.cli import compilation_cache
+
+ROOT = Path(__file__).parents[2]
+posix = pytest.mark.skipif(os.name == "nt", reason="no modes")
+
+# Prints the folder, how many programs came from it, and the bits of a result.
+SCRIPT = """
+import sys
+import jax, jax.numpy as jnp
+from experiments import compilation
+
+events = []
+jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
+folder = compilation.enable_cache(sys.argv[1] if sys.argv[1:] else None)
+
+@jax.jit
+def train(W, x):
+    def step(W, _):
+        for _ in range(8):  # long enough to compile that it is kept
+            W = W - 0.1 * jnp.sort(jnp.tanh(x.T @ jnp.exp(x @ W)), axis=0)
+        return W, jnp.linalg.norm(W)
+    return jax.lax.scan(step, W, None, length=5)
+
+W, _ = train(jnp.ones((6, 3)), jnp.ones((7, 6)))
+print(folder, events.count("/jax/compilation_cache/cache_hits"), W.tobytes().hex())
+"""
+
+
+def start(*arguments, complaint="", **environment):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XDG_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        cwd=ROOT,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert complaint in done.stderr if complaint else not done.stderr
+    folder, hits, result = done.stdout.split()
+    return folder, int(hits), result
+
+
+@pytest.fixture
+def settings():
+    """Takes back what a call has set for the whole process."""
+    names = (
+        *("jax_compilation_cache_dir", "jax_enable_compilation_cache"),
+        "jax_persistent_cache_min_compile_time_secs",
+    )
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_a_second_process_takes_its_programs_from_the_cache(tmp_path):
+    folder, hits, result = start(XDG_CACHE_HOME=str(tmp_path))
+    assert Path(folder) == tmp_path / "linclf_jax" / "xla"
+    assert hits == 0
+    (entry,) = Path(folder).glob("jit_train-*")
+    same_folder, hits, same_bits = start(XDG_CACHE_HOME=str(tmp_path))
+    assert (same_folder, same_bits) == (folder, result)
+    assert hits >= 1
+    assert [*Path(folder).glob("jit_train-*")] == [entry]
+
+
+@pytest.mark.parametrize("name", ["XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"])
+def test_without_a_cache_nothing_is_kept(tmp_path, name):
+    wanted = {name: str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    assert start("none", **wanted)[:2] == ("None", 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_that_the_user_has_set_up_is_used(tmp_path):
+    mine = tmp_path / "mine"
+    found = start(JAX_COMPILATION_CACHE_DIR=str(mine), XDG_CACHE_HOME=str(tmp_path))
+    assert found[0] == str(mine)
+    assert not (tmp_path / "linclf_jax").exists()
+
+
+def test_a_damaged_entry_is_compiled_anew(tmp_path):
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    folder, _, result = start(**cache)
+    for path in Path(folder).iterdir():
+        path.write_bytes(path.read_bytes()[:-100])  # as a full disk leaves it
+    again = start(complaint="Error reading persistent compilation cache", **cache)
+    assert again == (folder, 0, result)
+
+
+@posix
+def test_a_folder_of_somebody_else_is_refused(tmp_path, monkeypatch, settings):
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(ValueError, match=f"owned by user {owner}") as refusal:
+        compilation_cache.enable_cache(str(tmp_path))
+    assert "--compilation_cache" in str(refusal.value)
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+@posix
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_is_refused(tmp_path, monkeypatch, settings, exists):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "linclf_jax").mkdir()
+    target = tmp_path / "elsewhere"
+    if exists:
+        target.mkdir()
+    (tmp_path / "linclf_jax" / "xla").symlink_to(target)
+    with pytest.raises(ValueError, match=r"a symbolic link to .*elsewhere"):
+        compilation_cache.enable_cache(None)
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_file_is_refused(tmp_path, settings):
+    (tmp_path / "xla").write_text("")
+    with pytest.raises(ValueError, match="is no folder"):
+        compilation_cache.enable_cache(str(tmp_path / "xla"))
+
+
+def test_a_home_that_cannot_be_written_is_told_and_stops_nothing(
+    tmp_path, monkeypatch, settings
+):
+    (tmp_path / "home").write_text("no folder can be made below a file")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    told = []
+    assert compilation_cache.enable_cache(None, report=told.append) is None
+    assert len(told) == 1
+    assert "no compilation cache" in told[0]
+    assert len(told[0].splitlines()) == 1
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_folder_that_exists_and_cannot_be_written_is_told(
+    tmp_path, monkeypatch, settings
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    told = []
+    assert compilation_cache.enable_cache(None, report=told.append) is None
+    assert "cannot be written" in told[0]
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch, settings):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    told = []
+    assert compilation_cache.enable_cache(None, report=told.append) is None
+    assert len(told) == 1
+
+
+def test_a_named_folder_that_cannot_be_made_is_refused(tmp_path, settings):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="--compilation_cache=") as refusal:
+        compilation_cache.enable_cache(str(tmp_path / "file" / "xla"))
+    assert "or none" in str(refusal.value)
+
+
+def test_the_default_lies_in_the_cache_folder_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert compilation_cache.default_folder() == tmp_path / "linclf_jax" / "xla"
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    for ignored in ("", "relative/path"):
+        monkeypatch.setenv("XDG_CACHE_HOME", ignored)
+        expected = tmp_path / "home" / ".cache" / "linclf_jax" / "xla"
+        assert compilation_cache.default_folder() == expected

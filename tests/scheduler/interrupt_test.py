@@ -1,0 +1,131 @@
+"""A stop is asked for by a signal and answered when the loop looks for it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from linclf_jax.scheduler import signals
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """Whatever started the tests may have told them to ignore Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: pytest.fail("the handler from outside"))
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_a_signal_is_noted_and_raises_nothing(number, capfd):
+    with signals.Stop() as stop:
+        assert stop.requested() is None
+        send(number)
+        assert stop.requested() == number.name
+    told = capfd.readouterr()
+    assert number.name in told.err
+    assert told.err.endswith("\n")
+    assert not told.out
+
+
+def test_the_first_signal_is_the_reason():
+    with signals.Stop() as stop:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+            send(number)
+        assert stop.requested() == "SIGINT"
+
+
+@pytest.mark.parametrize("first", signals.SIGNALS)
+def test_ctrl_c_after_a_request_stops_at_once(first):
+    with signals.Stop() as stop:
+        send(first)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+        assert stop.requested() == first.name
+
+
+def test_the_old_handlers_come_back_whatever_happens():
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    with contextlib.suppress(KeyError), signals.Stop():
+        assert signal.getsignal(signal.SIGTERM) != before[signal.SIGTERM]
+        raise KeyError
+    for number, handler in before.items():
+        assert signal.getsignal(number) == handler
+
+
+def test_what_is_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with signals.Stop() as stop:
+        send(signal.SIGINT)
+        assert stop.requested() is None
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_another_thread_can_ask_and_is_never_told_to_stop():
+    found = []
+
+    def work():
+        with signals.Stop() as stop:
+            found.append(stop.requested())
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [None]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_stopped_a_run_is_told_in_one_line():
+    error = signals.Interrupted("SIGTERM", 384, 1024, Path("runs/one"))
+    assert str(error) == (
+        "stopped by SIGTERM: 384 of 1024 lanes are done and saved; the same command "
+        "with --out_dir=runs/one goes on"
+    )
+    assert (error.name, error.done, error.total) == ("SIGTERM", 384, 1024)
+
+
+SCRIPT = """
+import pathlib, sys, time
+from experiments import interrupt
+with interrupt.Stop() as stop:
+    print("ready", flush=True)
+    deadline = time.monotonic() + 60
+    while not stop.requested() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    print("saved", flush=True)
+    print(interrupt.Interrupted(stop.requested(), 1, 2, "there"), file=sys.stderr)
+    sys.exit(interrupt.EXIT_STATUS)
+"""
+
+
+def test_a_process_that_is_told_to_stop_saves_first():
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert out == "saved\n"
+    assert "stopped by SIGTERM: 1 of 2 lanes" in err
+    assert "Traceback" not in err

@@ -1,0 +1,166 @@
+"""Predictions of a finished run on new files: what is written, and what is refused."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from experiments import path, predict
+from experiments.predict import Config
+from linclf_jax.data import datasets
+from linclf_jax.runs import csv_text, directory, model
+from linclf_jax.studies.path_problem import Config as PathConfig
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "path"
+    path.run(PathConfig(dataset="iris", l2=(1e-2, 1e-1), folds=2, out_dir=str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Some rows of iris of every class, as a file."""
+    file = tmp_path_factory.mktemp("rows") / "new.npy"
+    np.save(file, datasets.load("iris", split_seed=0).train.x[::5])
+    return file
+
+
+def run(finished, rows, to, **changes):
+    flags = {"run": str(finished), "features": str(rows), "out": str(to), **changes}
+    return predict.run(Config(**flags))
+
+
+def test_classes_are_those_of_the_model(finished, rows, tmp_path):
+    found = run(finished, rows, tmp_path / "out.npy")
+    stored = model.load(finished / "selected.safetensors")
+    classes = np.array(stored.class_names)[model.predict(stored, np.load(rows))]
+    assert found.classes.tolist() == classes.tolist()
+    assert len(set(classes.tolist())) > 1
+    written = np.load(tmp_path / "out.npy")
+    assert written.dtype.names == ("class",)
+    assert written["class"].tolist() == classes.tolist()
+
+
+def test_every_format_says_the_same(finished, rows, tmp_path):
+    for kind in ("npy", "csv", "parquet"):
+        found = run(finished, rows, tmp_path / f"out.{kind}", probabilities=True)
+    stored = model.load(finished / "selected.safetensors")
+    scaled = (np.load(rows) - stored.scaling.shift) / stored.scaling.scale
+    logits = scaled @ np.asarray(stored.params.W) + np.asarray(stored.params.b)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    probabilities = found.probabilities
+    assert probabilities is not None
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
+    table = np.load(tmp_path / "out.npy")
+    np.testing.assert_array_equal(table["probabilities"], probabilities)
+    read = parquet.read_table(tmp_path / "out.parquet")
+    names = ["class", *(f"probability of {name}" for name in stored.class_names)]
+    assert read.column_names == names
+    assert read["class"].to_pylist() == found.classes.tolist()
+    for column, values in zip(names[1:], probabilities.T, strict=True):
+        np.testing.assert_array_equal(read[column].to_numpy(), values)
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        header, *lines = csv.reader(file)
+    assert header == names
+    assert [line[0] for line in lines] == found.classes.tolist()
+    written = np.array([line[1:] for line in lines]).astype(np.float32)
+    np.testing.assert_array_equal(written, probabilities)
+
+
+def test_names_of_classes_are_no_formulas_in_a_csv_and_come_back():
+    names = ("=HYPERLINK(A1)", "-1")
+    found = predict.Predictions(names, np.array(names), None)
+    written = predict.WRITERS[".csv"](found).decode().splitlines()
+    assert written == ["class", "'=HYPERLINK(A1)", "-1"]
+    assert tuple(csv_text.unmarked(cell) for cell in written[1:]) == names
+
+
+def test_a_run_that_was_changed_is_refused(finished, rows, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for item in finished.iterdir():
+        (copy / item.name).write_bytes(item.read_bytes())
+    stored = copy / "selected.safetensors"
+    content = bytearray(stored.read_bytes())
+    content[-1] ^= 1
+    stored.write_bytes(content)
+    with pytest.raises(ValueError, match=r"selected\.safetensors has changed"):
+        run(copy, rows, tmp_path / "out.csv")
+    (copy / directory.MANIFEST).unlink()
+    with pytest.raises(ValueError, match="the run is not finished"):
+        run(copy, rows, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_scores_of_a_hinge_are_no_probabilities(finished, rows, tmp_path, monkeypatch):
+    read = directory.read_json
+
+    def of_a_hinge(path):
+        value = read(path)
+        if Path(path).name == "selected.json":
+            value["row"]["loss"] = "weston_watkins_hinge"
+        return value
+
+    monkeypatch.setattr(directory, "read_json", of_a_hinge)
+    run(finished, rows, tmp_path / "out.csv")
+    with pytest.raises(ValueError, match="weston_watkins_hinge, whose scores make no"):
+        run(finished, rows, tmp_path / "out.csv", probabilities=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"run": None}, "--run is missing; expected a path"),
+        ({"out": "out.txt"}, "--out is out.txt; expected a name in .npy, .parquet"),
+        ({"out": "nowhere/out.csv"}, "expected a folder that is there"),
+        ({"drop_columns": ("9",)}, r"--drop_columns holds '9'; .*new.npy: 0, 1, 2, 3"),
+        ({"label_column": "y"}, r"--label_column is 'y'; .*new.npy: 0, 1, 2, 3"),
+        ({"model": "best"}, "--model is 'best'; .* holds selected"),
+    ],
+)
+def test_bad_flags_are_refused(changes, message, finished, rows, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run(finished, rows, tmp_path / "out.csv", **changes)
+
+
+def test_rows_of_another_width_are_refused(finished, rows, tmp_path):
+    narrow = tmp_path / "narrow.npy"
+    np.save(narrow, np.load(rows)[:, :3])
+    with pytest.raises(ValueError, match=r"narrow\.npy: found 3 columns, expected 4"):
+        run(finished, narrow, tmp_path / "out.csv")
+
+
+def test_the_rows_are_never_written_over(finished, rows, tmp_path):
+    mine = tmp_path / "mine.npy"
+    mine.write_bytes(rows.read_bytes())
+    with pytest.raises(ValueError, match=r"--out is .*, the file of --features"):
+        run(finished, mine, tmp_path / ".." / tmp_path.name / "mine.npy")
+    assert mine.read_bytes() == rows.read_bytes()
+
+
+def test_images_of_another_shape_are_refused(finished):
+    stored = model.load(finished / "selected.safetensors")
+    stored = stored._replace(image_shape=(1, 4))
+    with pytest.raises(ValueError, match=r"shape \(2, 2\), expected \(1, 4\)"):
+        predict.predict(stored, np.ones((3, 2, 2)))
+    assert predict.predict(stored, np.ones((3, 1, 4))).classes.shape == (3,)
+
+
+def test_bad_flags_are_one_line_and_status_2():
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.predict", "--out=a.txt"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: --run is missing; expected a path\n"
