@@ -14,7 +14,7 @@ import errno
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -34,6 +34,42 @@ class Piece(NamedTuple):
 
     rows: list[dict[str, Any]]
     arrays: dict[str, np.ndarray]
+
+
+class Store(Protocol):
+    """Where finished trials and the states of unfinished ones are kept."""
+
+    def save_piece(self, name: str, piece: Piece, *, apart: bool = False) -> None:
+        """Keeps a finished piece; from the moment this returns it is durable."""
+        ...
+
+    def load_piece(self, name: str, *, apart: bool = False) -> Piece | None:
+        """Returns a finished piece, or None if it is not there or was damaged."""
+        ...
+
+    def pieces(self, names: Iterable[str]) -> Iterator[Piece]:
+        """Yields the finished pieces that are not apart, with some of their arrays."""
+        ...
+
+    def load_trial(self, trial: int, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Returns what the latest finished piece that holds a trial has of it."""
+        ...
+
+    def save_state(self, name: str, step: int, tree: Any) -> None:
+        """Keeps what an unfinished piece goes on from."""
+        ...
+
+    def load_state(self, name: str, like: Any) -> tuple[int, Any] | None:
+        """Returns the step and the tree of the newest state, or None."""
+        ...
+
+    def drop_states(self, name: str) -> None:
+        """Removes the states of a piece, once it is finished."""
+        ...
+
+    def clear(self) -> None:
+        """Removes all pieces and states."""
+        ...
 
 
 def save_piece(run: Path, name: str, piece: Piece, *, apart: bool = False) -> None:

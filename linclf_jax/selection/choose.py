@@ -28,6 +28,20 @@ RULES = ("min", "one_standard_error")
 STRENGTH = ("l2", "C")  # the columns that say how strong a penalty is
 
 
+class Selection(NamedTuple):
+    """The setting chosen in one group of trials, why, and what must be said with it."""
+
+    group: Mapping[str, Any]  # the values of the columns that make the group
+    rows: tuple[Row, ...]  # its repeats that were compared, the first trial first
+    reason: str
+    repeats: dict[str, ranking.Spread]  # by metric
+    ties: tuple[int, ...]  # first trials of others whose score is exactly the best
+    warnings: tuple[str, ...]
+    best: int  # first trial of the setting that the rule ``best`` takes
+    standard_error: float | None  # of that one's mean; None where the rule is ``best``
+    rules: Mapping[str, int]  # by rule, the first trial of what it would take
+
+
 class Choice(NamedTuple):
     """The chosen setting and what must be said with it."""
 

@@ -43,6 +43,18 @@ class RowScores(NamedTuple):
     calibrated: np.ndarray  # (N,) float64, the loss of the logits so divided
 
 
+class HeldOut(NamedTuple):
+    """How S settings do on each of M rows that their fits did not see.
+
+    Means over seeds; of folds, each row is scored by the fit that holds it out.
+    """
+
+    trials: tuple[int, ...]  # the first of each setting
+    loss: np.ndarray  # (S, M) float32
+    correct: np.ndarray  # (S, M) float32
+    calibrated: np.ndarray | None  # (S, M), the loss at the best temperature of each
+
+
 class Curve(NamedTuple):
     """A score on rows that were held out, for each penalty; float64 NumPy arrays."""
 

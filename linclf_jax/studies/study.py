@@ -1,0 +1,97 @@
+"""What a study is: data, a way to fit, and the groups in which one setting is chosen.
+
+There are two ways to fit, ``training`` by minibatches and ``exact``; whatever comes
+before and after them, ``pipeline`` does alike for both.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from linclf_jax.data.datasets import Dataset
+from linclf_jax.data.duplicates import Counts
+from linclf_jax.data.preprocessing import Preprocessing
+from linclf_jax.params import Params
+from linclf_jax.runs.checkpoint import Store
+from linclf_jax.selection.choose import Selection
+from linclf_jax.selection.held_out import HeldOut
+from linclf_jax.selection.ranking import Row
+
+Key = tuple[str, str]  # the columns ``features`` and ``preprocessing`` of a row
+
+
+class Inputs(NamedTuple):
+    """The rows of one feature set, scaled; its test rows are unread.
+
+    Training rows come first, then validation rows.
+    """
+
+    name: str
+    dataset: Dataset
+    features: str  # ``raw``, or an image recipe of ``images.NAMES``
+    scaling: Preprocessing
+    x: np.ndarray  # (N, D) float32
+    labels: np.ndarray  # (N,) int
+    index: np.ndarray  # (N,), row numbers in the files
+    fold: np.ndarray  # (N,) int32, which fold holds a row out, or NOT_HELD_OUT
+    resampling: str  # a name in ``resampling.NAMES``
+    draws: np.ndarray  # (G, N) boolean, the rows of each draw of shots; (0, N) without
+    duplicates: Counts  # of rows that are held out
+    warnings: tuple[str, ...]
+    num_train: int  # rows of the training split
+
+    @property
+    def num_classes(self) -> int:
+        """C, of the names of the classes."""
+        return len(self.dataset.class_names)
+
+
+class FitResults(NamedTuple):
+    """What came of all trials."""
+
+    rows: list[Row]  # of results.jsonl
+    history: dict[str, np.ndarray]  # of history.npz
+    held_out: HeldOut | None  # how settings do on each row that is held out
+    # Of a setting's score in the metric of the study, by its first trial; where the
+    # rows that are held out, and not folds, say how sure it is.
+    standard_errors: Mapping[int, float]
+
+
+class Classifier(NamedTuple):
+    """A classifier that was chosen without the test rows."""
+
+    params: Params  # W (D, C), b (C,)
+    row: Row
+    trial: int | None  # its row in the results; None of one that was fitted again
+    refit: bool  # to all rows but the test's, once its setting was chosen
+    num_rows: int  # that it was fitted to
+    temperature: float | None  # fitted on rows that its comparison held out
+    loss: str = "softmax_cross_entropy"
+    precision: str = "highest"
+    curves: Mapping[str, np.ndarray] | None = None  # (E,) each
+
+
+class Study(Protocol):
+    """One command's work."""
+
+    name: str
+    config: Any
+    inputs: Mapping[Key, Inputs]
+    group_by: tuple[str, ...]  # columns; one setting is chosen for each combination
+    metric: str
+    rule: str
+    has_edges: bool  # whether the search space has an end that can be widened
+    selection_flags: Mapping[str, str]  # the flag of a setting that has another name
+    protocol: Mapping[str, Any] | None  # of a paper, as selected.json has it
+    shard: tuple[int, int] | None  # index and number of shards, which select nothing
+
+    def fit(self, store: Store) -> FitResults:
+        """Fits all trials; those that the store holds already are not fitted again."""
+        ...
+
+    def classifier(
+        self, selection: Selection, results: FitResults, store: Store
+    ) -> Classifier:
+        """Returns the classifier of a setting: loaded, fitted again, or solved."""
+        ...
