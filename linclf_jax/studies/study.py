@@ -14,6 +14,7 @@ from linclf_jax.data.duplicates import Counts
 from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.params import Params
 from linclf_jax.runs.checkpoint import Store
+from linclf_jax.scheduler.signals import Stop
 from linclf_jax.selection.choose import Selection
 from linclf_jax.selection.held_out import HeldOut
 from linclf_jax.selection.ranking import Row
@@ -52,10 +53,12 @@ class FitResults(NamedTuple):
 
     rows: list[Row]  # of results.jsonl
     history: dict[str, np.ndarray]  # of history.npz
-    held_out: HeldOut | None  # how settings do on each row that is held out
-    # Of a setting's score in the metric of the study, by its first trial; where the
-    # rows that are held out, and not folds, say how sure it is.
-    standard_errors: Mapping[int, float]
+    # How settings do on each row that is held out, for each set of such rows; none
+    # where not all settings were fitted to the end, or each has rows of its own.
+    held_out: tuple[HeldOut, ...]
+    # By metric, then by the first trial of a setting: the standard error of its score,
+    # where the rows that are held out, and not folds, say how sure it is.
+    standard_errors: Mapping[str, Mapping[int, float]]
 
 
 class Classifier(NamedTuple):
@@ -67,13 +70,15 @@ class Classifier(NamedTuple):
     refit: bool  # to all rows but the test's, once its setting was chosen
     num_rows: int  # that it was fitted to
     temperature: float | None  # fitted on rows that its comparison held out
+    resampling: str | None  # how rows were held out; None where nothing was compared
+    num_held_out: int  # rows
     loss: str = "softmax_cross_entropy"
     precision: str = "highest"
     curves: Mapping[str, np.ndarray] | None = None  # (E,) each
 
 
 class Study(Protocol):
-    """One command's work."""
+    """One command's work; making one has checked all flags and data."""
 
     name: str
     config: Any
@@ -86,12 +91,16 @@ class Study(Protocol):
     protocol: Mapping[str, Any] | None  # of a paper, as selected.json has it
     shard: tuple[int, int] | None  # index and number of shards, which select nothing
 
-    def fit(self, store: Store) -> FitResults:
-        """Fits all trials; those that the store holds already are not fitted again."""
+    def fit(self, store: Store, stop: Stop) -> FitResults:
+        """Fits all trials but those that the store holds; asks ``stop`` in between.
+
+        Raises:
+            signals.Stopped: The run was asked to stop; all states are in the store.
+        """
         ...
 
     def classifier(
-        self, selection: Selection, results: FitResults, store: Store
+        self, selection: Selection, results: FitResults, store: Store, stop: Stop
     ) -> Classifier:
         """Returns the classifier of a setting: loaded, fitted again, or solved."""
         ...
