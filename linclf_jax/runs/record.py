@@ -1,10 +1,8 @@
-"""What a run folder says: its files read together, and checked against each other.
+"""What a run directory says: its files read together, and checked against each other.
 
-The report is made from this and from nothing else, so that it can be drawn again from
-the folder alone, years later, without the training code.
+The page is made from this and from nothing else, so that it can be drawn again from
+the directory alone, years later, without the code that fitted anything.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,182 +10,163 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax.runs import checkpoint, directory
+from linclf_jax.runs import checkpoint, directory, schema
+from linclf_jax.runs.schema import Entry, Selected
 from linclf_jax.selection import ranking
+from linclf_jax.selection.ranking import Row
 
 REQUIRED = ("config.json", "flags.txt")
-REQUIRED_ONCE_TRAINED = ("results.jsonl",)
-REQUIRED_ONCE_CHOSEN = ("history.npz", "selected.safetensors")
-CURVES = ("train_loss", "val_loss", "val_accuracy")
-TABLE = "table.json"  # of runs that choose for several combinations, see ``--table``
+REQUIRED_ONCE_FITTED = (schema.RESULTS,)
+REQUIRED_ONCE_SELECTED = (schema.HISTORY, schema.MODEL)
 
 
 class Record(NamedTuple):
-    """A run folder in memory."""
+    """A run directory in memory."""
 
-    folder: Path
+    directory: Path
     config: Mapping[str, Any]
-    rows: Sequence[ranking.Row]
-    history: Mapping[str, np.ndarray] | None  # None while the run is unfinished
-    selected: Mapping[str, Any] | None  # None when no lane has been chosen
+    rows: Sequence[Row]
+    history: Mapping[str, np.ndarray] | None  # None while there are no curves
+    selected: Selected | None  # None where no setting has been chosen
     weights: np.ndarray | None  # (D, C), W of the chosen classifier
-    training: bool  # rows and curves are of finished pieces, more lanes may come
+    fitting: bool  # rows are of finished pieces, more trials may come
     notes: Sequence[str]  # what could not be read of an unfinished run
-    sealed: bool  # the run is finished, whether or not a lane has been chosen
-    table: Sequence[Mapping[str, Any]] = ()  # cells of table.json, each with a choice
+    sealed: bool  # the run is finished, whether or not a setting has been chosen
 
     @property
-    def selected_by(self) -> str:
-        """The metric that orders the lanes: the choice's own, or the flag's."""
+    def metric(self) -> str:
+        """What orders the trials: the selection's own metric, or the flag's."""
         if self.selected is not None:
-            return self.selected["selected_by"]
-        return self.config["flags"].get("select_by", "val_loss")
+            return self.selected["metric"]
+        return self.config["flags"].get("metric") or "val_loss"
 
     @property
     def shard(self) -> tuple[int, int] | None:
-        """Of a finished shard, which chooses nothing: its index, and of how many."""
+        """Of a finished shard, which selects nothing: its index, and of how many."""
         count = self.config["flags"].get("num_shards", 1)
         is_shard = self.sealed and self.selected is None and count > 1
         return (self.config["flags"]["shard_index"], count) if is_shard else None
 
     @property
-    def ranked(self) -> list[ranking.Row]:
-        """The lanes that ended well, best first."""
-        return ranking.rank(self.rows, by=self.selected_by)
+    def chosen(self) -> Entry | None:
+        """The entry whose classifier is in ``selected.safetensors``."""
+        if self.selected is None:
+            return None
+        return self.selected["entries"][self.selected["chosen"]]
+
+    @property
+    def tested(self) -> list[Entry]:
+        """The entries that have a classifier."""
+        entries = [] if self.selected is None else self.selected["entries"]
+        return [entry for entry in entries if not entry.get("failure")]
+
+    @property
+    def ranked(self) -> list[Row]:
+        """The usable trials that were compared, best first."""
+        return ranking.rank(self.rows, metric=self.metric)
 
     @property
     def differing(self) -> list[str]:
-        """In what lanes differ; in ``C`` too, where penalties were given so."""
+        """In what trials differ; in ``C`` too, where penalties were given so."""
         flags = self.config["flags"]
         # The folds of one setting have a C each.
-        given = flags.get("C") is not None and not flags.get("folds")
-        return ranking.varying(self.rows, also=("C",) if given else ())
-
-    @property
-    def choice(self) -> Mapping[str, Any]:
-        """``selected.json``, for those who know that it is there."""
-        if self.selected is None:
-            raise ValueError(f"{self.folder}: no lane has been chosen")
-        return self.selected
-
-    @property
-    def repeats(self) -> Mapping[str, Mapping[str, Any]] | None:
-        """Mean and spread of the chosen setting, where it was trained repeatedly."""
-        repeats = (self.selected or {}).get("repeats")
-        several = repeats and repeats[self.selected_by]["count"] > 1
-        return repeats if several else None
-
-    @property
-    def chosen_rows(self) -> list[ranking.Row]:
-        """The good lanes of the chosen setting, the chosen lane first."""
-        if self.selected is None:
-            return []
-        lane, setting = self.selected["lane"], ranking.settings(self.selected["row"])
-        good = [row for row in self.rows if row["status"] == "ok"]
-        same = [row for row in good if ranking.settings(row) == setting]
-        return sorted(same, key=lambda row: row["lane"] != lane)
+        by_inverse = flags.get("C") is not None and not flags.get("folds")
+        return ranking.varying(self.rows, also=("C",) if by_inverse else ())
 
 
-def experiment(folder: Path) -> str | None:
-    """The script that made a run folder; None of any other folder.
+def study(path: Path) -> str | None:
+    """Returns the script that made a run directory; None of any other directory.
 
     Args:
-        folder: any.
+        path: Any directory.
 
     Raises:
-        ValueError: its ``config.json`` is damaged.
+        ValueError: Its ``config.json`` is damaged.
     """
-    config = folder / directory.CONFIG
+    config = path / directory.CONFIG
     return directory.read_json(config).get("experiment") if config.is_file() else None
 
 
-def read(folder: Path) -> Record:
-    """Reads a run folder, finished or not.
+def read(path: Path) -> Record:
+    """Reads a run directory, finished or not.
 
     Where there is no ``results.jsonl`` yet, rows and curves are those of the finished
-    pieces, and the curves of lanes with fewer epochs than others end in NaN.
+    pieces, and the curves of trials with fewer epochs than others end in NaN.
 
     Args:
-        folder: a run folder with at least ``config.json`` and ``flags.txt``;
+        path: A run directory with at least ``config.json`` and ``flags.txt``;
             ``selected.json`` may be missing, but where it is there the rows, the
             history and the chosen classifier must be there too.
 
     Raises:
-        ValueError: a file is missing or damaged, or files do not fit each other, or an
+        ValueError: A file is missing or damaged, or files do not fit each other, or an
             unfinished run has not finished a piece yet.
     """
-    chosen = (folder / "selected.json").exists()
-    sealed = (folder / directory.MANIFEST).exists()
-    trained = chosen or sealed or (folder / "results.jsonl").exists()
+    has_selected = (path / schema.SELECTED).exists()
+    sealed = (path / directory.MANIFEST).exists()
+    fitted = has_selected or sealed or (path / schema.RESULTS).exists()
     require(
-        folder,
+        path,
         REQUIRED
-        + (REQUIRED_ONCE_TRAINED if trained else ())
-        + (REQUIRED_ONCE_CHOSEN if chosen else ()),
+        + (REQUIRED_ONCE_FITTED if fitted else ())
+        + (REQUIRED_ONCE_SELECTED if has_selected else ()),
     )
     notes: list[str] = []
-    rows, history = _whole(folder) if trained else _pieces(folder, notes)
+    rows, history = _whole(path) if fitted else _pieces(path, notes)
     record = Record(
-        folder=folder,
-        config=directory.read_json(folder / "config.json"),
+        directory=path,
+        config=directory.read_json(path / "config.json"),
         rows=rows,
         history=history,
-        selected=directory.read_json(folder / "selected.json") if chosen else None,
-        weights=weights(folder) if chosen else None,
-        training=not trained,
+        selected=directory.read_json(path / schema.SELECTED) if has_selected else None,
+        weights=_weights(path) if has_selected else None,
+        fitting=not fitted,
         notes=notes,
         sealed=sealed,
-        table=_table(folder) if chosen else (),
     )
     _check(record)
     return record
 
 
-def _table(folder: Path) -> Sequence[Mapping[str, Any]]:
-    path = folder / TABLE
-    return directory.read_json(path)["cells"] if path.exists() else ()
+def require(path: Path, names: Sequence[str]) -> None:
+    """Refuses a directory that lacks files.
 
+    Args:
+        path: A run directory.
+        names: Of the files that must be there.
 
-def _whole(folder: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray] | None]:
-    history = folder / "history.npz"
-    curves = directory.read_arrays(history) if history.exists() else None
-    return directory.read_rows(folder / "results.jsonl"), curves
-
-
-def _pieces(
-    folder: Path, notes: list[str]
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Rows and curves of the finished pieces; ``notes`` is told of damaged ones."""
-    pieces = list(checkpoint.each(folder, ("lane", *CURVES), notes.append))
-    if not pieces:
+    Raises:
+        ValueError: Some are missing, with their names and what is there instead.
+    """
+    missing = [name for name in names if not (path / name).is_file()]
+    if missing:
+        there = sorted(file.name for file in path.glob("*")) or "nothing"
         raise ValueError(
-            f"{folder} is unfinished: it has no results.jsonl and no finished piece yet"
-            + "".join(f"; {note}" for note in notes)
+            f"{path} is not a complete run directory: {', '.join(missing)} missing, "
+            f"found {there}"
         )
-    return checkpoint.merged_rows(pieces), merged_curves(p.arrays for p in pieces)
 
 
 def merged_curves(
     pieces: Iterable[Mapping[str, np.ndarray]],
 ) -> dict[str, np.ndarray]:
-    """The curves of several pieces as one history, in the order of the lanes.
+    """Returns the curves of several pieces as one history, in the order of the trials.
 
     Args:
-        pieces: ``lane`` (L,) and the ``CURVES`` (L, E) of each, from the earliest to
-            the latest, which has the last word on a lane. E may differ.
+        pieces: ``trial (L,)`` and the ``CURVES (L, E)`` of each, from the earliest to
+            the latest, which has the last word on a trial. E may differ.
 
     Returns:
-        ``lane`` (L,) and ``CURVES`` (L, E), E the largest; shorter curves end
-        in NaN.
+        ``trial (L,)`` and ``CURVES (L, E)``, E the largest; shorter curves end in NaN.
     """
     latest = {
-        int(lane): (arrays, index)
+        int(trial): (arrays, index)
         for arrays in pieces
-        for index, lane in enumerate(arrays["lane"])
+        for index, trial in enumerate(arrays["trial"])
     }
-    history = {"lane": np.array(sorted(latest))}
-    for name in CURVES:
-        curves = [latest[lane][0][name][latest[lane][1]] for lane in sorted(latest)]
+    history = {"trial": np.array(sorted(latest))}
+    for name in schema.CURVES:
+        curves = [latest[trial][0][name][latest[trial][1]] for trial in sorted(latest)]
         shape = len(curves), max(map(len, curves))
         history[name] = np.full(shape, np.nan, np.result_type(*curves))
         for row, curve in zip(history[name], curves, strict=True):
@@ -195,66 +174,105 @@ def merged_curves(
     return history
 
 
-def require(folder: Path, names: Sequence[str]) -> None:
-    """Refuses a folder that lacks files.
+def _whole(path: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray] | None]:
+    history = path / schema.HISTORY
+    arrays = directory.read_arrays(history) if history.exists() else None
+    return directory.read_rows(path / schema.RESULTS), arrays
 
-    Args:
-        folder: a run folder.
-        names: of the files that must be there.
 
-    Raises:
-        ValueError: some are missing, with their names and what is there instead.
-    """
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        found = sorted(path.name for path in folder.glob("*")) or "nothing"
+def _pieces(
+    path: Path, notes: list[str]
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray] | None]:
+    """Returns rows and curves of the finished pieces, and notes the damaged ones."""
+    pieces = list(checkpoint.each(path, ("trial", *schema.CURVES), notes.append))
+    if not pieces:
         raise ValueError(
-            f"{folder} is not a complete run folder: {', '.join(missing)} missing, "
-            f"found {found}"
+            f"{path} is unfinished: it has no {schema.RESULTS} and no finished piece "
+            "yet" + "".join(f"; {note}" for note in notes)
         )
+    curves = [piece.arrays for piece in pieces if "trial" in piece.arrays]
+    rows = checkpoint.merged_rows(pieces)
+    return rows, merged_curves(curves) if curves else None
+
+
+def _weights(path: Path) -> np.ndarray:
+    tensors = directory.read_tensors(path / schema.MODEL)
+    if "W" not in tensors:
+        raise ValueError(
+            f"{path / schema.MODEL}: expected a tensor W (D, C), found "
+            f"{sorted(tensors)}"
+        )
+    return np.asarray(tensors["W"])
 
 
 def _check(record: Record) -> None:
     """Refuses files that speak of different runs."""
-    lanes = sorted(row["lane"] for row in record.rows)
-    if record.history is not None and sorted(record.history["lane"]) != lanes:
-        where = "the finished pieces" if record.training else "history.npz"
-        odd = sorted(set(lanes) ^ set(record.history["lane"].tolist()))[:5]
+    trials = sorted(row["trial"] for row in record.rows)
+    if record.history is not None and "trial" in record.history:
+        known = record.history["trial"].tolist()
+        if sorted(known) != trials:
+            where = "the finished pieces" if record.fitting else schema.HISTORY
+            odd = sorted(set(trials) ^ set(known))[:5]
+            raise ValueError(
+                f"{record.directory}: found curves of {len(known)} trials in {where}, "
+                f"expected those of the {len(trials)} trials of the rows; either lacks "
+                f"trials {odd}"
+            )
+    if record.selected is not None:
+        _check_selected(record, record.selected, {*trials})
+
+
+def _check_selected(record: Record, selected: Selected, trials: set[int]) -> None:
+    where, entries = record.directory / schema.SELECTED, selected["entries"]
+    for index in (selected["chosen"], *selected["chosen_ties"]):
+        if not 0 <= index < len(entries) or entries[index].get("failure"):
+            raise ValueError(
+                f"{where}: found the choice of entry {index} of {len(entries)}, "
+                "expected one that has a classifier"
+            )
+    count = len(record.config["data"]["class_names"])
+    for index, entry in enumerate(entries):
+        if entry.get("failure"):
+            continue
+        _check_entry(f"{where}: entry {index}", entry, count, trials)
+        if record.history is not None and "trial" not in record.history:
+            _check_path(record, index, record.history)
+    names = {entry["group"].get("features") for entry in entries}
+    for pair in selected["comparisons"]:
+        if odd := {pair["first"], pair["second"]} - names:
+            raise ValueError(
+                f"{where}: a comparison names {min(odd)}, expected one of "
+                f"{sorted(map(str, names))}"
+            )
+
+
+def _check_entry(where: str, entry: Entry, count: int, trials: set[int]) -> None:
+    missing = sorted(
+        {"row", "trial", "trials", "reason", "validation", "test"} - set(entry)
+    )
+    if missing:
+        raise ValueError(f"{where} has no {', '.join(missing)}")
+    size = len(entry["test"]["confusion"])
+    if size != count:
         raise ValueError(
-            f"{record.folder}: found curves of {len(record.history['lane'])} lanes in "
-            f"{where}, expected those of the {len(lanes)} lanes of the rows; either "
-            f"lacks lanes {odd}"
+            f"{where} has a confusion matrix of {size} classes, expected the {count} "
+            "of config.json"
         )
-    if record.selected is None:
-        return
-    names = record.config["data"]["class_names"]
-    confusion = record.selected["test"]["confusion"]
-    if len(confusion) != len(names):
+    # A classifier that was fitted again on all rows is no trial of the run.
+    if odd := {entry["trial"], *entry["trials"]} - trials - {None}:
         raise ValueError(
-            f"{record.folder / 'selected.json'} has a confusion matrix of "
-            f"{len(confusion)} classes, expected the {len(names)} of config.json"
-        )
-    # A classifier that was trained again on all rows is no lane of the sweep.
-    if record.selected["lane"] not in (*lanes, None):
-        raise ValueError(
-            f"{record.folder / 'selected.json'} chose lane {record.selected['lane']}, "
-            f"which results.jsonl does not hold"
+            f"{where} names trial {min(odd)}, which {schema.RESULTS} does not hold"
         )
 
 
-def weights(folder: Path) -> np.ndarray:
-    """Returns W ``(D, C)`` of the chosen classifier.
-
-    Args:
-        folder: a run folder with a choice.
-
-    Raises:
-        ValueError: ``selected.safetensors`` is damaged, or holds no W.
-    """
-    tensors = directory.read_tensors(folder / "selected.safetensors")
-    if "W" not in tensors:
+def _check_path(record: Record, index: int, history: Mapping[str, np.ndarray]) -> None:
+    where = f"{record.directory / schema.HISTORY}: entry {index}"
+    shapes = {name: np.shape(history.get(f"{index}.{name}")) for name in schema.PATH}
+    size = shapes["l2s"]
+    if odd := {
+        name: shape for name, shape in shapes.items() if shape != size or not size
+    }:
+        name, shape = next(iter(odd.items()))
         raise ValueError(
-            f"{folder / 'selected.safetensors'}: expected a tensor W (D, C), found "
-            f"{sorted(tensors)}"
+            f"{where} has {name} of shape {shape}, expected {size or '(K,)'}"
         )
-    return np.asarray(tensors["W"])
