@@ -64,7 +64,7 @@ def run(shards: Sequence[Path], out_dir: Path) -> Outcome:
         for folder in shards:
             for piece in sorted((folder / checkpoint.FOLDER).iterdir()):
                 shutil.copyfile(piece, out_dir / checkpoint.FOLDER / piece.name)
-        lanes = [lane.lane for lane in problem.lanes]
+        lanes = [lane.trial for lane in problem.lanes]
         with Engine(out_dir, problem, stop, folders.tell) as engine:
             try:
                 return outcome.finish(

@@ -63,7 +63,7 @@ def run(config: Config, *, experiment: str = "sweep") -> Outcome:
     rare_classes.tell(problem_lib.warnings(problem))
     path = Path(config.out_dir or folders.default(config, experiment))
     first = jobs.first(problem)
-    lanes = [lane.lane for job in first for lane in job.tile.lanes]
+    lanes = [lane.trial for job in first for lane in job.tile.trials]
     shown = Progress(total=len(lanes), by=config.select_by)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(signals.Stop())
@@ -116,8 +116,8 @@ def train(
             show([])  # a rung is long, and its lanes are not done before its end
         rung, epochs = later.pop(0)
         now = jobs.following(problem, now, rows, rung, epochs)
-        alive = {lane.lane for job in now for lane in job.tile.lanes}
-        show([row for row in rows if row["lane"] not in alive])
+        alive = {lane.trial for job in now for lane in job.tile.trials}
+        show([row for row in rows if row["trial"] not in alive])
     for rows, restored in engine.run(now):
         show(rows, restored=restored)
 

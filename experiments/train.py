@@ -84,7 +84,7 @@ def replay(folder: Path, lane: int) -> Replay:
         ValueError: There is no such lane, or data and flags are no longer the same.
     """
     run_record = record.read(folder)
-    rows = {row["lane"]: row for row in run_record.rows}
+    rows = {row["trial"]: row for row in run_record.rows}
     if lane not in rows:
         raise ValueError(
             f"--lane is {lane}; {folder} has {len(rows)} lanes from {min(rows)} to "
@@ -106,7 +106,7 @@ def replay(folder: Path, lane: int) -> Replay:
     # Nothing is written, so there is nothing to save when a signal comes.
     with Engine(folder, problem, signals.Stop(), folders.tell) as engine:
         found = problem.lanes[lane]
-        tile = sweep_lib.Tile(found.static, found.seed, (found,))
+        tile = sweep_lib.TrialBatch(found.static, found.seed, (found,))
         retired = row["status"] == ranking.RETIRED
         output = engine.alone(tile, row["steps"] if retired else None)
         (again,) = sweep_lib.make_rows(tile, output, finished=not retired)

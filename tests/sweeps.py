@@ -77,6 +77,6 @@ def untouched(folder):
 def scores(outcome, columns=("learning_rate", "l2", "seed")):
     """Returns the rows by what makes them experiments of their own."""
     return {
-        tuple(row[name] for name in columns): {**row, "lane": None}
+        tuple(row[name] for name in columns): {**row, "trial": None}
         for row in outcome.rows
     }

@@ -68,7 +68,7 @@ def _ranking(
     """The best settings, each with the means over its repeats."""
     repeats = len(ranked[0])
     if repeats == 1:
-        columns = ["lane", *varying, *ranking.SCORES]
+        columns = ["trial", *varying, *ranking.SCORES]
         title = f"The {len(ranked)} best lanes by {by}"
         return [title, table([group[0] for group in ranked], columns)]
     columns = [name for name in varying if name not in ranking.REPEATS]
@@ -80,14 +80,14 @@ def _ranking(
         for group in ranked
     ]
     title = f"The {len(ranked)} best settings by {by}, means over {repeats} repeats"
-    return [title, table(means, ["lane", *columns, *ranking.SCORES])]
+    return [title, table(means, ["trial", *columns, *ranking.SCORES])]
 
 
 def _answer(selected: Mapping[str, Any]) -> list[str]:
     """What was chosen, how well it did, and how that was measured."""
     row, tied, by = selected["row"], selected["ties"], selected["selected_by"]
     settings = ", ".join(f"{k} {number(v)}" for k, v in ranking.settings(row).items())
-    who = f"lane {selected['lane']}"
+    who = f"lane {selected['trial']}"
     repeats = selected["repeats"]
     count = repeats["val_loss"]["count"]
     validation = ", ".join(

@@ -11,11 +11,11 @@ from linclf_jax.config import grid_file, penalty
 from linclf_jax.data import images, preprocessing
 from linclf_jax.selection import choose, ranking
 from linclf_jax.training import optimizers, search_space, settings
-from linclf_jax.training.search_space import Point
+from linclf_jax.training.search_space import Candidate
 from linclf_jax.training.settings import Hparams, Static
 
 
-def points(config: Config, *, num_classes: int, num_rows: int) -> tuple[Point, ...]:
+def points(config: Config, *, num_classes: int, num_rows: int) -> tuple[Candidate, ...]:
     """Returns the points of the grid, the sample or the sweep file, in a stable order.
 
     ``--sample`` draws as many points from each grid of a sweep file.
@@ -126,7 +126,7 @@ def _grids(config: Config) -> Iterator[tuple[str, Config]]:
 
 def _points(
     config: Config, where: str, num_classes: int, num_rows: int
-) -> tuple[Point, ...]:
+) -> tuple[Candidate, ...]:
     try:
         _validate_lists(config)
         _validate_penalty(config)
@@ -145,7 +145,7 @@ def _points(
         raise ValueError(f"{where}: {error}" if where else str(error)) from error
 
 
-def _validate_disjoint(grids: Mapping[str, Sequence[Point]]) -> None:
+def _validate_disjoint(grids: Mapping[str, Sequence[Candidate]]) -> None:
     origins: dict[tuple, str] = {}
     for where, found in grids.items():
         for point in found:
@@ -157,7 +157,7 @@ def _validate_disjoint(grids: Mapping[str, Sequence[Point]]) -> None:
                 )
 
 
-def _describe(point: Point) -> str:
+def _describe(point: Candidate) -> str:
     used = optimizers.uses(point.static)
     values = (f"{name} {getattr(point.hparams, name):g}" for name in used)
     return f"{point.static.optimizer} with {', '.join(values)}"

@@ -44,7 +44,7 @@ def draw(
     """
     from matplotlib.figure import Figure
 
-    row = {int(lane): i for i, lane in enumerate(history["lane"])}
+    row = {int(lane): i for i, lane in enumerate(history["trial"])}
     ends = {
         label: [row[lane] for lane in lanes]
         for label, lanes in ((LOST, diverged), (RETIRED, retired))

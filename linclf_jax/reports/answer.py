@@ -34,7 +34,9 @@ def headline(run: record.Record) -> str:
     """
     lanes = len(run.rows)
     if run.selected is not None:
-        who = f"lane {run.selected['lane']}: " if run.choice["lane"] is not None else ""
+        who = (
+            f"lane {run.selected['trial']}: " if run.choice["trial"] is not None else ""
+        )
         row = run.selected["row"]
         compared = [rounded(row[name]) for name in _compared(run)]
         return f"Use {who}{', '.join([*compared, describe(row)])}"
@@ -120,7 +122,7 @@ def retired(rows: Sequence[ranking.Row], *, training: bool = False) -> str:
         training: whether pieces may follow: until then all lanes of a rung that is
             not the last are ``retired``, those that train on among them.
 
-    >>> retired([{"lane": 0, "status": "retired"}, {"lane": 1, "status": "ok"}])
+    >>> retired([{"trial": 0, "status": "retired"}, {"trial": 1, "status": "ok"}])
     '1 of 2 lanes was retired early: others were better, and it could not be chosen.'
     """
     count = len(ranking.retired(rows))
@@ -231,7 +233,7 @@ def _ahead(run: record.Record) -> str:
         return ""
     first = run.ranked[0]
     return (
-        f"Ahead by {METRICS[run.selected_by]}: lane {first['lane']} "
+        f"Ahead by {METRICS[run.selected_by]}: lane {first['trial']} "
         f"({describe(first)}), validation accuracy {metric(first['val_accuracy'])}."
     )
 
@@ -249,8 +251,8 @@ def _numbers(run: record.Record, selected: Mapping[str, Any]) -> str:
         val_accuracy, source = run.repeats["val_accuracy"]["mean"], _spread(run.repeats)
         candidates, what = len(_settings_of(known)), "settings"
     tested = f"95 % interval {low} to {high}; {test['size']:,} rows"
-    if run.repeats is not None and selected["lane"] is not None:
-        tested += f"; of lane {selected['lane']}, the first of the repeats"
+    if run.repeats is not None and selected["trial"] is not None:
+        tested += f"; of lane {selected['trial']}, the first of the repeats"
     return markup.numbers(
         ("test accuracy", metric(test["accuracy"]), tested),
         (

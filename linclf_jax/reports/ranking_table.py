@@ -30,15 +30,15 @@ def ranking(run: record.Record) -> str:
 
 def _of_lanes(run: record.Record) -> str:
     best, differing = run.ranked[:SHOWN], run.differing
-    columns = ["lane", *differing, *results.SCORES]
-    lanes = [row["lane"] for row in best]
-    chosen = run.selected["lane"] if run.selected is not None else None
+    columns = ["trial", *differing, *results.SCORES]
+    lanes = [row["trial"] for row in best]
+    chosen = run.selected["trial"] if run.selected is not None else None
     marked = lanes.index(chosen) if chosen in lanes else None
     cells = [_cells(row, columns) for row in best]
     if len(best) == 1:
         table = _table(columns, cells, marked)
         return markup.section("ranking", "The lane that finished", table)
-    return _section(run, "lanes", (columns, cells, marked), len(run.ranked), "lane")
+    return _section(run, "lanes", (columns, cells, marked), len(run.ranked), "trial")
 
 
 def _of_settings(run: record.Record) -> str:
@@ -47,8 +47,8 @@ def _of_settings(run: record.Record) -> str:
     varying = run.differing
     differing = [name for name in varying if name not in results.REPEATS]
     columns = [*differing, "repeats", *results.SCORES]
-    chosen = {row["lane"] for row in run.chosen_rows}
-    marked = [i for i, rows in enumerate(best) if chosen & {r["lane"] for r in rows}]
+    chosen = {row["trial"] for row in run.chosen_rows}
+    marked = [i for i, rows in enumerate(best) if chosen & {r["trial"] for r in rows}]
     cells = [
         [*_cells(rows[0], differing), str(len(rows))]
         + [_mean_and_spread(rows, name) for name in results.SCORES]

@@ -140,7 +140,7 @@ def _without_curve(run: record.Record) -> int:
     """Diverged lanes that did not live to the end of one epoch."""
     if run.history is None:
         return 0
-    lost = np.isin(run.history["lane"], ranking.diverged(run.rows))
+    lost = np.isin(run.history["trial"], ranking.diverged(run.rows))
     return int((lost & ~np.isfinite(run.history["val_loss"]).any(1)).sum())
 
 

@@ -168,7 +168,7 @@ def cell_curves_of(run: record.Record) -> list[group_curves.Curve]:
         run: a run folder with a table and curves.
     """
     assert run.history is not None
-    place = {int(lane): i for i, lane in enumerate(run.history["lane"])}
+    place = {int(lane): i for i, lane in enumerate(run.history["trial"])}
     keeps = run.config["flags"].get("keep") == "best"
     found = []
     for cell in (cell for cell in run.table if cell["failure"] is None):
@@ -191,11 +191,11 @@ def named(run: record.Record) -> dict[str, int]:
     ranked, chosen = run.ranked, run.chosen_rows
     best = chosen or ranked
     what = "chosen" if chosen else "best so far"
-    if chosen and run.choice["lane"] is None:
+    if chosen and run.choice["trial"] is None:
         what = "a repeat of the chosen"
-    lanes = {what: best[0]["lane"]} if best else {}
+    lanes = {what: best[0]["trial"]} if best else {}
     if len(ranked) > 2:
-        lanes["median"] = ranked[len(ranked) // 2]["lane"]
+        lanes["median"] = ranked[len(ranked) // 2]["trial"]
     return lanes
 
 

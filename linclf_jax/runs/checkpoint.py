@@ -124,7 +124,7 @@ def load_lane(run: Path, lane: int, names: Iterable[str]) -> dict[str, np.ndarra
     """
     for path in reversed(_pieces(run)):
         rows = _read(path, ()).rows
-        places = [i for i, row in enumerate(rows) if row["lane"] == lane]
+        places = [i for i, row in enumerate(rows) if row["trial"] == lane]
         if places:
             arrays = _read(path, names).arrays
             return {name: arrays[name][places[0]] for name in names}
@@ -165,7 +165,7 @@ def merged_rows(pieces: Iterable[Piece]) -> list[dict[str, Any]]:
     Args:
         pieces: From the earliest to the latest, which has the last word on a lane.
     """
-    latest = {row["lane"]: row for piece in pieces for row in piece.rows}
+    latest = {row["trial"]: row for piece in pieces for row in piece.rows}
     return [latest[lane] for lane in sorted(latest)]
 
 

@@ -138,7 +138,7 @@ def of_chosen(run: record.Record) -> record.Record:
     """
     entry = chosen(run)
     first = entry["runs"][0]
-    (row,) = (row for row in run.rows if row["lane"] == first["lane"])
+    (row,) = (row for row in run.rows if row["trial"] == first["trial"])
     # Of the data, config.json describes the first set alone.
     is_first = entry["features"] == sets(run)[0]
     kind = "raw" if is_first else entry["features"]
@@ -161,7 +161,7 @@ def _check(run: record.Record) -> None:
                 f"{place} of {len(found)}, expected another one of them"
             )
     count = len(run.config["data"]["class_names"])
-    lanes = {row["lane"] for row in run.rows}
+    lanes = {row["trial"] for row in run.rows}
     for place, entry in enumerate(found):
         missing = [field for field in ENTRY if field not in entry]
         if missing or not entry["runs"]:
@@ -174,9 +174,9 @@ def _check(run: record.Record) -> None:
                     f"{where}: entry {place} has a confusion matrix of {size} classes, "
                     f"expected the {count} of config.json"
                 )
-            if each["lane"] not in lanes:
+            if each["trial"] not in lanes:
                 raise ValueError(
-                    f"{where}: entry {place} names lane {each['lane']}, which "
+                    f"{where}: entry {place} names lane {each['trial']}, which "
                     "results.jsonl does not hold"
                 )
     _check_pairs(run)

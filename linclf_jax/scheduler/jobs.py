@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from linclf_jax.selection import halving, ranking
 from linclf_jax.studies.problem import Problem
 from linclf_jax.training import trials
-from linclf_jax.training.trials import Lane, Tile
+from linclf_jax.training.trials import Trial, TrialBatch
 
 Rows = list[dict[str, Any]]
 
@@ -15,7 +15,7 @@ class Job(NamedTuple):
     """One tile to train from where it stands to a number of epochs."""
 
     name: str  # of its piece
-    tile: Tile
+    tile: TrialBatch
     epochs: int
     # Jobs of fewer epochs that the lanes come from, in the order of the lanes.
     sources: tuple["Job", ...] = ()
@@ -60,12 +60,12 @@ def following(
     ]
     config = problem.config
     alive = halving.survivors(standing, by=config.select_by, eta=config.halving or 0)
-    lanes = [lane for job in jobs for lane in job.tile.lanes if lane.lane in alive]
-    lanes.sort(key=lambda lane: lane.lane)
-    home = {lane.lane: job for job in jobs for lane in job.tile.lanes}
+    lanes = [lane for job in jobs for lane in job.tile.trials if lane.trial in alive]
+    lanes.sort(key=lambda lane: lane.trial)
+    home = {lane.trial: job for job in jobs for lane in job.tile.trials}
 
-    def sources(tile: Tile) -> tuple[Job, ...]:
-        return tuple(dict.fromkeys(home[lane.lane] for lane in tile.lanes))
+    def sources(tile: TrialBatch) -> tuple[Job, ...]:
+        return tuple(dict.fromkeys(home[lane.trial] for lane in tile.trials))
 
     return tuple(
         Job(_name(rung, index), tile, epochs, sources(tile))
@@ -73,8 +73,8 @@ def following(
     )
 
 
-def _tiles(problem: Problem, lanes: Sequence[Lane]) -> tuple[Tile, ...]:
-    return trials.make_tiles(lanes, problem.config.tile_width or 1)
+def _tiles(problem: Problem, lanes: Sequence[Trial]) -> tuple[TrialBatch, ...]:
+    return trials.make_batches(lanes, problem.config.tile_width or 1)
 
 
 def _name(rung: int, index: int) -> str:

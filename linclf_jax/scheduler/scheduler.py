@@ -26,7 +26,7 @@ from linclf_jax.training import execution, planning
 from linclf_jax.training.execution import Output, Program
 from linclf_jax.training.settings import Static
 from linclf_jax.training.states import Data
-from linclf_jax.training.trials import Tile
+from linclf_jax.training.trials import TrialBatch
 
 TICK = 10.0  # seconds after which no news is told, too
 MOST_AT_ONCE = 8  # calls; measured on two cores, where two are as good as more
@@ -101,7 +101,7 @@ class Engine:
             if piece is None:
                 missing.append(job)
                 continue
-            _check_lanes(job, [row["lane"] for row in piece.rows], self._folder)
+            _check_lanes(job, [row["trial"] for row in piece.rows], self._folder)
             yield piece.rows, True
         groups: dict[Key, list[Job]] = {}
         for job in missing:
@@ -124,7 +124,7 @@ class Engine:
             )
         return self._programs[key]
 
-    def alone(self, tile: Tile, steps: int | None = None) -> Output:
+    def alone(self, tile: TrialBatch, steps: int | None = None) -> Output:
         """Trains one tile from the beginning, without a piece, to a step or the end."""
         return self._worker.alone(self.program(tile.static).result(), tile, steps)
 
@@ -190,7 +190,7 @@ class Engine:
         if self._exhausted.get(name, 0) > RETRIES:
             raise ValueError(
                 f"tile {name} alone is too much for the memory, {RETRIES + 1} times; "
-                f"make --tile_width smaller ({error})"
+                f"make --trials_per_batch smaller ({error})"
             ) from error
         fewer = planning.fewer(at_once)
         self._report(f"out of memory at tile {name}; going on with {fewer} at a time")
@@ -217,12 +217,12 @@ class Engine:
         plan = planning.plan(
             budget=self._budget,
             resident=memory.resident(self.devices),
-            per_tile=size,
-            num_tiles=calls,
+            per_batch=size,
+            num_batches=calls,
             most=self._most,
         )
         self.predicted = max(self.predicted, plan.predicted_bytes)
-        return plan.tiles_at_once
+        return plan.at_once
 
 
 def choose_devices(text: str) -> list[Any]:
@@ -254,7 +254,7 @@ def useful_at_once(mesh: Mesh) -> int:
 
 
 def _check_lanes(job: Job, found: list[int], folder: Path) -> None:
-    expected = [lane.lane for lane in job.tile.lanes]
+    expected = [lane.trial for lane in job.tile.trials]
     if found != expected:
         raise ValueError(
             f"{folder}: piece {job.name} holds lanes {found}, expected {expected}; "

@@ -19,7 +19,7 @@ from linclf_jax.scheduler.jobs import Job, Rows
 from linclf_jax.training import execution, states, trials
 from linclf_jax.training.execution import Output, Program, Start
 from linclf_jax.training.states import Data, State
-from linclf_jax.training.trials import Tile
+from linclf_jax.training.trials import TrialBatch
 
 
 class Stopped(Exception):  # noqa: N818, being stopped is no error
@@ -56,7 +56,9 @@ class Worker:
         """Lets all calls save their states and end at their next look."""
         self._abort.set()
 
-    def alone(self, program: Program, tile: Tile, steps: int | None = None) -> Output:
+    def alone(
+        self, program: Program, tile: TrialBatch, steps: int | None = None
+    ) -> Output:
         """Trains one tile from the beginning, without a piece, to a step or the end."""
         start = self._begin(tile, program)
         last = program.last_step if steps is None else steps
@@ -110,11 +112,11 @@ class Worker:
             return start._replace(step=found[0], state=found[1])
         if not job.sources:
             return start
-        here = set(job.tile.lanes)
+        here = set(job.tile.trials)
         parts = [
             (
                 self._state_after(source, program),
-                [i for i, lane in enumerate(source.tile.lanes) if lane in here],
+                [i for i, lane in enumerate(source.tile.trials) if lane in here],
             )
             for source in job.sources
         ]
@@ -128,12 +130,14 @@ class Worker:
             return start.state
         return self._advance(program, start, job.tile, last).state
 
-    def _advance(self, program: Program, start: Start, tile: Tile, last: int) -> Output:
+    def _advance(
+        self, program: Program, start: Start, tile: TrialBatch, last: int
+    ) -> Output:
         data = self._data[tile.static.inputs]
         (output,) = execution.run(program, [start], data, last, self._check_stop)
         return output
 
-    def _begin(self, tile: Tile, program: Program) -> Start:
+    def _begin(self, tile: TrialBatch, program: Program) -> Start:
         dtype = np.dtype(program.state.params.W.dtype)
         return Start(trials.filled(tile, self._width, dtype))
 

@@ -92,7 +92,7 @@ def choose(
     repeats = {name: ranking.spread(best, name) for name in known}
     score = ranking.spread(first, by).mean
     ties = tuple(
-        group[0]["lane"]
+        group[0]["trial"]
         for group in ranked
         if group is not first and ranking.spread(group, by).mean == score
     )
@@ -110,7 +110,7 @@ def choose(
     if ranking.diverged(rows):
         warnings.append(f"{_diverged_text(rows)} and were not eligible")
     return Choice(
-        tuple(best), reason, repeats, ties, tuple(warnings), first[0]["lane"], error
+        tuple(best), reason, repeats, ties, tuple(warnings), first[0]["trial"], error
     )
 
 
@@ -133,7 +133,7 @@ def _standard_error(
     """Returns the standard error of a setting's mean, over folds or over rows."""
     folds = sorted({row["fold"] for row in group if row["fold"] is not None})
     if not folds:
-        return errors[group[0]["lane"]]
+        return errors[group[0]["trial"]]
     means = [
         {by: ranking.spread([row for row in group if row["fold"] == fold], by).mean}
         for fold in folds
@@ -172,7 +172,7 @@ def _reason(rows: Sequence[Row], ranked: Sequence[list[Row]], by: str) -> str:
     # Those that halving retired were compared on the same validation rows.
     compared = [row for row in rows if row["status"] != "diverged"]
     count = len({frozenset(ranking.settings(row).items()) for row in compared})
-    many = "setting" if len(best) > 1 else "lane"
+    many = "setting" if len(best) > 1 else "trial"
     many += "s" if count > 1 else ""
     value = ranking.spread(best, by).mean
     reason = f"the {word} {mean}, {value:.4f}, of {count} {many}"

@@ -63,7 +63,7 @@ def survivors(rows: Sequence[Row], *, by: str, eta: int) -> set[int]:
     _validate_eta(eta)
     count = len({frozenset(ranking.settings(row).items()) for row in rows})
     best = ranking.rank_settings(rows, by=by)[: _divide_up(count, eta)]
-    return {row["lane"] for group in best for row in group}
+    return {row["trial"] for group in best for row in group}
 
 
 def _divide_up(number: int, divisor: int) -> int:

@@ -25,7 +25,7 @@ _EXACT = (
 # What came out of a lane, or tells repeats apart; all other columns are its settings.
 # C says the same as l2, in a unit that depends on how many rows a fold leaves.
 OUTCOMES = frozenset(
-    {*SCORES, *_EXACT, *REPEATS, "lane", "status", "reason", "epoch", "steps", "C"}
+    {*SCORES, *_EXACT, *REPEATS, "trial", "status", "reason", "epoch", "steps", "C"}
 )
 # What a selection goes by, with the sign under which less is better.
 CRITERIA = {"val_loss": 1, "val_accuracy": -1, "val_loss_calibrated": 1}
@@ -47,7 +47,7 @@ def settings(row: Row) -> dict[str, Any]:
     Args:
         row: One row of results.
 
-    >>> settings({"lane": 3, "optimizer": "sgd", "momentum": None, "val_loss": 1.2})
+    >>> settings({"trial": 3, "optimizer": "sgd", "momentum": None, "val_loss": 1.2})
     {'optimizer': 'sgd'}
     """
     return {k: v for k, v in row.items() if k not in OUTCOMES and v is not None}
@@ -139,7 +139,7 @@ def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
         ValueError: ``by`` is another word.
     """
     good = sorted(
-        ([row] for row in rows if row["status"] == "ok"), key=lambda g: g[0]["lane"]
+        ([row] for row in rows if row["status"] == "ok"), key=lambda g: g[0]["trial"]
     )
     return [row for (row,) in _ranked(good, order(rows, by))]
 
@@ -164,7 +164,7 @@ def rank_settings(rows: Sequence[Row], *, by: str) -> list[list[Row]]:
     """
     names = order(rows, by)
     groups: dict[frozenset, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: row["lane"]):
+    for row in sorted(rows, key=lambda row: row["trial"]):
         groups.setdefault(frozenset(settings(row).items()), []).append(row)
     good = [g for g in groups.values() if all(row["status"] == "ok" for row in g)]
     return _ranked(good, names)
@@ -215,7 +215,7 @@ def diverged(rows: Sequence[Row]) -> list[int]:
     Args:
         rows: One per lane.
     """
-    return [row["lane"] for row in rows if row["status"] == "diverged"]
+    return [row["trial"] for row in rows if row["status"] == "diverged"]
 
 
 def retired(rows: Sequence[Row]) -> list[int]:
@@ -226,7 +226,7 @@ def retired(rows: Sequence[Row]) -> list[int]:
     Args:
         rows: One per lane.
     """
-    return [row["lane"] for row in rows if row["status"] == RETIRED]
+    return [row["trial"] for row in rows if row["status"] == RETIRED]
 
 
 def _ranked(groups: Sequence[list[Row]], names: Sequence[str]) -> list[list[Row]]:

@@ -74,5 +74,5 @@ def _describe(
     known = {"values": cell.values, "failure": cell.failure}
     if cell.decision is None:
         return known
-    lanes = [row["lane"] for row in cell.decision.choice.rows]
+    lanes = [row["trial"] for row in cell.decision.choice.rows]
     return {**known, "lanes": lanes, **measure(cell.decision)}

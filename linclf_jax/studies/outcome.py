@@ -36,7 +36,7 @@ from linclf_jax.studies.problem import Problem
 from linclf_jax.studies.refit import Chosen, Curves
 from linclf_jax.training.execution import Output
 from linclf_jax.training.settings import Static
-from linclf_jax.training.trials import Tile
+from linclf_jax.training.trials import TrialBatch
 
 Report = Callable[[str], None]
 
@@ -57,7 +57,7 @@ def finish(
     lanes: list[int],
     experiment: str,
     *,
-    train_alone: Callable[[Tile, int | None], Output],
+    train_alone: Callable[[TrialBatch, int | None], Output],
     before_seal: Callable[[Curves | None], None],
     tell: Report,
 ) -> Outcome:
@@ -175,14 +175,14 @@ def _model(decision: Decision, chosen: Chosen, problem: Problem) -> model.Model:
 
 
 def _static(decision: Decision, problem: Problem) -> Static:
-    return problem.lanes[decision.choice.rows[0]["lane"]].static
+    return problem.lanes[decision.choice.rows[0]["trial"]].static
 
 
 def _write_results(folder: Path, lanes: list[int], tell: Report) -> tuple[Rows, Curves]:
     """Puts the rows and curves of all pieces together, if no lane is missing."""
-    pieces = list(checkpoint.each(folder, ("lane", *record.CURVES), tell))
+    pieces = list(checkpoint.each(folder, ("trial", *record.CURVES), tell))
     rows = checkpoint.merged_rows(pieces)
-    missing = sorted({*lanes} - {row["lane"] for row in rows})
+    missing = sorted({*lanes} - {row["trial"] for row in rows})
     if missing:
         raise ValueError(
             f"{folder} lacks {len(missing)} lanes, the first is {missing[0]}; the same "
@@ -227,7 +227,7 @@ def _measured(
         duplicates=duplicates,
     )
     return chosen, {
-        "lane": chosen.lane,
+        "trial": chosen.lane,
         "selected_by": problem.config.select_by,
         "choice": problem.config.choice,
         "reason": choice.reason,
@@ -250,9 +250,9 @@ def _measured(
 def _trained(choice: Choice, folder: Path, history: Curves) -> Chosen:
     """Returns the chosen setting's first lane, from its piece."""
     row = dict(choice.rows[0])
-    lane = row["lane"]
+    lane = row["trial"]
     arrays = checkpoint.load_lane(folder, lane, ("W", "b"))
-    index = history["lane"].tolist().index(lane)
+    index = history["trial"].tolist().index(lane)
     curves = {name: history[name][index] for name in record.CURVES}
     return Chosen(
         lane,

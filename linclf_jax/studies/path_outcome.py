@@ -130,7 +130,7 @@ def describe(
     place = getattr(choices, rule)
     eligible = path_lib.ended_well(found.info).all(axis=1)
     return {
-        "lane": (place + 1) * found.info.status.shape[1] - 1,
+        "trial": (place + 1) * found.info.status.shape[1] - 1,
         "selected_by": by if problem.folds is not None else by.replace("val", "loo"),
         "l2": told(place)["l2"],
         "C": told(place)["C"],

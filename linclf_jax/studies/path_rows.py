@@ -35,7 +35,7 @@ def _row(
     l2 = float(found.l2[place])
     info = verdicts.Info(*(values[at] for values in found.info))
     return {
-        "lane": place * lanes + lane,
+        "trial": place * lanes + lane,
         "l2": l2,
         "C": inverse_strength(problem, l2, num_rows),
         "fold": lane if is_fold else None,

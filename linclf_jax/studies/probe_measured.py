@@ -93,7 +93,7 @@ def _run(
     return {
         "seed": row["seed"],
         **{name: row.get(name) for name in SETTINGS},
-        "lane": row["lane"],
+        "trial": row["trial"],
         "reason": fit.reason,
         "ties": fit.ties,
         "validation": fit.validation,

@@ -82,7 +82,7 @@ from linclf_jax.training import search_space
 from linclf_jax.training.settings import Static
 
 Json = dict[str, Any]
-_OWN = ("lane", "features")  # columns that a probe has its own of
+_OWN = ("trial", "features")  # columns that a probe has its own of
 
 
 class Outcome(NamedTuple):
@@ -167,7 +167,7 @@ def numbered(found: Mapping[str, Found]) -> list[Json]:
     rows = ((name, row) for name, one in found.items() for row in one.rows)
     # Rows of training have features of their own, those that images were turned into.
     return [
-        {"lane": lane, "features": name} | {k: row[k] for k in row if k not in _OWN}
+        {"trial": lane, "features": name} | {k: row[k] for k in row if k not in _OWN}
         for lane, (name, row) in enumerate(rows)
     ]
 

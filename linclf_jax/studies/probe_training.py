@@ -24,7 +24,7 @@ from linclf_jax.training import execution, optimizers, search_space, settings, t
 from linclf_jax.training.execution import Output
 from linclf_jax.training.settings import Static
 from linclf_jax.training.states import Data
-from linclf_jax.training.trials import Tile
+from linclf_jax.training.trials import TrialBatch
 
 Rows = list[dict[str, Any]]
 
@@ -57,7 +57,7 @@ def find(problem: Problem, features: FeatureSet) -> Found:
         {**row, "val_loss_calibrated": mean, **names}
         for row, mean in zip(trials.make_rows(tile, output), means, strict=True)
     ]
-    rates = [lane.hparams.learning_rate for lane in tile.lanes]
+    rates = [lane.hparams.learning_rate for lane in tile.trials]
     curves = {name: arrays[name] for name in record.CURVES}
     return Found(
         [formats.plain(row) for row in rows],
@@ -82,7 +82,7 @@ def _chosen(
     """Returns the best lane on the validation rows."""
     labels = np.asarray(data.val_labels)
     choice = _choose(problem, rows, values)
-    lane = choice.rows[0]["lane"]
+    lane = choice.rows[0]["trial"]
     params = jax.tree.map(lambda array: array[lane], stack)
     return Fit(
         params=params,
@@ -97,7 +97,7 @@ def _chosen(
     )
 
 
-def arrange(problem: Problem, features: FeatureSet) -> Tile:
+def arrange(problem: Problem, features: FeatureSet) -> TrialBatch:
     """Returns the settings of a protocol as the lanes of one tile.
 
     Args:
@@ -131,11 +131,11 @@ def arrange(problem: Problem, features: FeatureSet) -> Tile:
         "warmup": (training.warmup,),
         "init_scale": (training.init_scale,),
     }
-    lanes = trials.make_lanes(search_space.grid([static], axes), (SEED,))
-    return Tile(static, SEED, lanes)
+    lanes = trials.make_trials(search_space.grid([static], axes), (SEED,))
+    return TrialBatch(static, SEED, lanes)
 
 
-def train(tile: Tile, data: Data) -> Output:
+def train(tile: TrialBatch, data: Data) -> Output:
     """Trains the lanes of a tile to the end, on one device.
 
     Args:
@@ -144,7 +144,7 @@ def train(tile: Tile, data: Data) -> Output:
     """
     mesh = execution.make_mesh(jax.devices()[:1])
     placed = execution.place(data, mesh)
-    width = len(tile.lanes)
+    width = len(tile.trials)
     program = execution.build(tile.static, placed, width, mesh)
     start = execution.Start(trials.filled(tile, width, np.dtype(data.x.dtype)))
     (output,) = execution.run(
@@ -166,7 +166,7 @@ def _choose(problem: Problem, rows: Rows, values: HeldOut) -> Choice:
 def _validation(
     problem: Problem, rows: Rows, values: HeldOut, lane: int
 ) -> dict[str, Any]:
-    good = [row["lane"] for row in rows if row["status"] == "ok"]
+    good = [row["trial"] for row in rows if row["status"] == "ok"]
     size, accuracy = values.loss.shape[1], rows[lane]["val_accuracy"]
     by, optimism = problem.protocol.select_by, None
     if problem.config.choice == "min":

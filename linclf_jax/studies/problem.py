@@ -20,7 +20,7 @@ from linclf_jax.studies import featured, leakage, rare_classes
 from linclf_jax.training import trials
 from linclf_jax.training.settings import RAW
 from linclf_jax.training.states import Data
-from linclf_jax.training.trials import Lane
+from linclf_jax.training.trials import Trial
 
 Inputs = tuple[str, str]  # see ``Static.inputs``
 
@@ -32,7 +32,7 @@ class Problem(NamedTuple):
     dataset: Dataset
     scalings: dict[Inputs, Preprocessing]
     data: dict[Inputs, Data]
-    lanes: tuple[Lane, ...]
+    lanes: tuple[Trial, ...]
     duplicates: Counts  # of validation rows
 
 
@@ -61,18 +61,18 @@ def prepare(config: Config) -> Problem:
     for features, _ in inputs:
         if features != RAW:
             images.validate(features, dataset.image_shape)
-    lanes = trials.make_lanes(
+    lanes = trials.make_trials(
         points, config.seeds, config.folds, _rows_seen(config, seen[0].labels)
     )
     width = config.tile_width
     if width is None:
         width = trials.default_width(len(dataset.class_names))
     trials.validate_width(width)
-    tiles = len(trials.make_tiles(lanes, width))
+    tiles = len(trials.make_batches(lanes, width))
     if config.num_shards > tiles:
         raise ValueError(
             f"--num_shards is {config.num_shards}; expected at most {tiles}, for there "
-            f"are {tiles} tiles of --tile_width={width} to share"
+            f"are {tiles} tiles of --trials_per_batch={width} to share"
         )
     config = dataclasses.replace(config, tile_width=width)
     scalings, data = {}, {}

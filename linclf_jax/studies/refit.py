@@ -19,7 +19,7 @@ from linclf_jax.selection.choose import Choice
 from linclf_jax.studies.problem import Problem
 from linclf_jax.training import program, trials
 from linclf_jax.training.execution import Output
-from linclf_jax.training.trials import Lane, Tile
+from linclf_jax.training.trials import Trial, TrialBatch
 
 Curves = Mapping[str, np.ndarray]
 
@@ -36,7 +36,7 @@ class Chosen(NamedTuple):
 def refit(
     folder: Path,
     problem: Problem,
-    train_alone: Callable[[Tile, int | None], Output],
+    train_alone: Callable[[TrialBatch, int | None], Output],
     tell: Report,
     choice: Choice,
 ) -> Chosen:
@@ -54,7 +54,7 @@ def refit(
     Raises:
         ValueError: It diverged.
     """
-    name = f"refit-{choice.rows[0]['lane']:06d}"
+    name = f"refit-{choice.rows[0]['trial']:06d}"
     piece = checkpoint.load_piece(folder, name, tell, apart=True)
     if piece is None:
         piece = _trained_alone(problem, train_alone, choice)
@@ -71,10 +71,10 @@ def refit(
 
 def _trained_alone(
     problem: Problem,
-    train_alone: Callable[[Tile, int | None], Output],
+    train_alone: Callable[[TrialBatch, int | None], Output],
     choice: Choice,
 ) -> Piece:
-    first: Lane = problem.lanes[choice.rows[0]["lane"]]
+    first: Trial = problem.lanes[choice.rows[0]["trial"]]
     static, steps = first.static, None
     num_rows = len(problem.data[static.inputs].labels)
     if static.keep == "best":
@@ -83,10 +83,10 @@ def _trained_alone(
         steps = kept * program.steps_per_epoch(num_rows, static)
         static = dataclasses.replace(static, keep="last")
     lane = first._replace(static=static, fold=None, num_rows=num_rows)
-    tile = Tile(lane.static, lane.seed, (lane,))
+    tile = TrialBatch(lane.static, lane.seed, (lane,))
     output = train_alone(tile, steps)
     (row,) = trials.make_rows(tile, output)
-    row |= {"lane": None, "val_loss": None, "val_accuracy": None}
+    row |= {"trial": None, "val_loss": None, "val_accuracy": None}
     arrays = trials.make_arrays(tile, output)
     kept_arrays = {name: arrays[name] for name in (*Params._fields, "train_loss")}
     return Piece([formats.plain(row)], kept_arrays)

@@ -53,12 +53,12 @@ def read(folder: Path, problem: Problem, rows: Rows, tell: Report) -> Validated:
         tell: Is told of a damaged piece.
     """
     ranked = ranking.rank_settings(rows, by=problem.config.select_by)
-    groups = sorted(ranked, key=lambda group: group[0]["lane"])
-    place = {row["lane"]: at for at, group in enumerate(groups) for row in group}
+    groups = sorted(ranked, key=lambda group: group[0]["trial"])
+    place = {row["trial"]: at for at, group in enumerate(groups) for row in group}
     (data, *_) = problem.data.values()
     shape = len(groups), len(data.val_labels)
     found = Validated(
-        tuple(group[0]["lane"] for group in groups),
+        tuple(group[0]["trial"] for group in groups),
         np.zeros(shape, np.float32),
         np.zeros(shape, np.float32),
     )
@@ -68,10 +68,10 @@ def read(folder: Path, problem: Problem, rows: Rows, tell: Report) -> Validated:
         kept = [
             i
             for i, row in enumerate(piece.rows)
-            if row["status"] == "ok" and row["lane"] in place
+            if row["status"] == "ok" and row["trial"] in place
         ]
         if kept:
-            lanes = [piece.rows[i]["lane"] for i in kept]
+            lanes = [piece.rows[i]["trial"] for i in kept]
             stacks = [piece.arrays[name][kept] for name in Params._fields]
             scores = _score(problem, lanes, stacks)
             for index, lane in enumerate(lanes):
@@ -175,16 +175,16 @@ def temperature(folder: Path, problem: Problem, choice: Choice) -> float | None:
         problem: Validation data, and what the lanes are.
         choice: The setting.
     """
-    first = problem.lanes[choice.rows[0]["lane"]]
+    first = problem.lanes[choice.rows[0]["trial"]]
     if first.static.loss != "softmax_cross_entropy":
         return None
     data = problem.data[first.static.inputs]
     logits = np.zeros((len(data.val_labels), first.static.num_classes), np.float32)
     for row in choice.rows:
         if row["seed"] == first.seed:
-            arrays = checkpoint.load_lane(folder, row["lane"], Params._fields)
+            arrays = checkpoint.load_lane(folder, row["trial"], Params._fields)
             params = Params(*(jnp.asarray(arrays[name]) for name in Params._fields))
-            own = _held_out(problem, row["lane"])
+            own = _held_out(problem, row["trial"])
             scores = params_lib.logits(
                 params, data.val_x, precision=first.static.precision
             )

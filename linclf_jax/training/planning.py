@@ -1,8 +1,8 @@
-"""How many tiles of a sweep are trained at once: as many as fit the memory.
+"""How many batches of trials are trained at once: as many as fit the memory.
 
-Pure arithmetic. What a tile takes is what its compiled program says; what there is, and
-what is in use, the caller has measured. A prediction can be too low, so that a program
-still runs out of memory: then ``fewer`` tiles are tried.
+Pure arithmetic. What a batch takes is what its compiled program says; what there is,
+and what is in use, the caller has measured. A prediction can be too low, so that a
+program still runs out of memory: then ``fewer`` batches are tried.
 """
 
 from typing import Any, NamedTuple
@@ -11,39 +11,39 @@ import jax
 
 
 class Plan(NamedTuple):
-    """How many tiles at once, and why. Sizes are bytes."""
+    """How many batches at once, and why. Sizes are bytes."""
 
-    tiles_at_once: int
+    at_once: int
     predicted_bytes: int  # in use at the peak, what is resident included
     budget_bytes: int
 
 
 def plan(
-    *, budget: int, resident: int, per_tile: int, num_tiles: int, most: int
+    *, budget: int, resident: int, per_batch: int, num_batches: int, most: int
 ) -> Plan:
-    """Returns the plan with as many tiles at once as fit the budget.
+    """Returns the plan with as many batches at once as fit the budget.
 
     Args:
         budget: Bytes that may be in use, ``resident`` included.
         resident: Bytes in use already: the process, its programs, its data.
-        per_tile: Bytes that one more tile takes.
-        num_tiles: Of the sweep.
+        per_batch: Bytes that one more batch takes.
+        num_batches: Of the sweep.
         most: Tiles at once beyond which no speed is gained.
 
     Raises:
-        ValueError: Not even one tile fits.
+        ValueError: Not even one batch fits.
 
-    >>> plan(budget=1000, resident=100, per_tile=250, num_tiles=8, most=16)
-    Plan(tiles_at_once=3, predicted_bytes=850, budget_bytes=1000)
+    >>> plan(budget=1000, resident=100, per_batch=250, num_batches=8, most=16)
+    Plan(at_once=3, predicted_bytes=850, budget_bytes=1000)
     """
-    fitting = (budget - resident) // max(1, per_tile)
-    at_once = max(1, min(fitting, num_tiles, most))
-    predicted = resident + at_once * per_tile
+    fitting = (budget - resident) // max(1, per_batch)
+    at_once = max(1, min(fitting, num_batches, most))
+    predicted = resident + at_once * per_batch
     if predicted > budget:
         raise ValueError(
-            f"one tile takes {_mib(per_tile)} beside {_mib(resident)} in use, "
-            f"{_mib(predicted)} in all; expected at most the memory budget of "
-            f"{_mib(budget)}: make --tile_width smaller or --memory_budget larger"
+            f"one batch of trials takes {_mib(per_batch)} beside {_mib(resident)} in "
+            f"use, {_mib(predicted)} in all; expected at most the memory budget of "
+            f"{_mib(budget)}: make --trials_per_batch smaller or --memory_budget larger"
         )
     return Plan(at_once, predicted, budget)
 
@@ -67,13 +67,13 @@ def program_bytes(memory_analysis: Any) -> int:
     )
 
 
-def fewer(tiles_at_once: int) -> int:
-    """Returns how many tiles to try when so many were too many: half, at least 1.
+def fewer(at_once: int) -> int:
+    """Returns how many batches to try when so many were too many: half, at least 1.
 
     Args:
-        tiles_at_once: At least 1.
+        at_once: At least 1.
     """
-    return max(1, tiles_at_once // 2)
+    return max(1, at_once // 2)
 
 
 def is_exhausted(error: BaseException) -> bool:

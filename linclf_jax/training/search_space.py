@@ -1,9 +1,9 @@
-"""What is swept, as data: points of static choices and hyper-parameters.
+"""The search space, as data: candidates of static choices and hyper-parameters.
 
 An *axis* says which values one hyper-parameter takes: numbers one by one, or a range.
-A *grid* is the product of all axes; a *sample* draws points from them. What a run does
-not use, such as the momentum of adam, stays at the first value of its axis, so that no
-run is made twice under two names.
+A *grid* is the product of all axes; a *sample* draws candidates from them. What a fit
+does not use, such as the momentum of adam, stays at the first value of its axis, so
+that none is made twice under two names.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from linclf_jax.training import optimizers, settings
 from linclf_jax.training.settings import Hparams, Static
 
 MAX_COUNT = 100_000  # values of one axis
-MAX_POINTS = 1_000_000  # of one grid or sample
-# Raw 64-bit words that each point of a sample draws: one for the static choice and one
-# for each field of Hparams, used or not; the rest is for fields that are yet to come.
+MAX_CANDIDATES = 1_000_000  # of one grid or sample
+# Raw 64-bit words that each candidate of a sample draws: one for the static choice and
+# one for each field of Hparams, used or not; the rest is for fields yet to come.
 WORDS = 16
 
 _SPACINGS = {"log": np.geomspace, "lin": np.linspace}
@@ -43,8 +43,8 @@ class Range:
 Axis = tuple[float, ...] | Range
 
 
-class Point(NamedTuple):
-    """One setting of everything that is swept, but for seed and fold."""
+class Candidate(NamedTuple):
+    """One setting of everything that may be tried, but for seed and fold."""
 
     static: Static
     hparams: Hparams  # Python floats
@@ -105,7 +105,7 @@ def values(axis: Axis) -> tuple[float, ...]:
     return tuple(map(float, axis))
 
 
-def grid(statics: Sequence[Static], axes: Mapping[str, Axis]) -> tuple[Point, ...]:
+def grid(statics: Sequence[Static], axes: Mapping[str, Axis]) -> tuple[Candidate, ...]:
     """Returns the product of static choices and hyper-parameter values, in order.
 
     Args:
@@ -114,7 +114,7 @@ def grid(statics: Sequence[Static], axes: Mapping[str, Axis]) -> tuple[Point, ..
 
     Raises:
         ValueError: No static choices or repeated ones; an unknown field; an empty axis,
-            or one with a value out of range or repeated in float32; too many points.
+            or one with a value out of range or repeated in float32; too many of them.
     """
     _validate(statics, axes)
     listed = {name: values(axis) for name, axis in axes.items()}
@@ -122,13 +122,13 @@ def grid(statics: Sequence[Static], axes: Mapping[str, Axis]) -> tuple[Point, ..
         _validate_distinct(name, column)
     columns = [_columns(static, listed) for static in statics]
     size = sum(math.prod(map(len, column.values())) for column in columns)
-    if size > MAX_POINTS:
+    if size > MAX_CANDIDATES:
         raise ValueError(
-            f"the grid has {size} points; expected at most {MAX_POINTS}, so give "
-            "fewer values, or draw some of them with --sample"
+            f"the grid has {size} candidates; expected at most {MAX_CANDIDATES}, so "
+            "give fewer values, or draw some of them with --sample"
         )
     return tuple(
-        make_point(static, Hparams(**dict(zip(column, row, strict=True))))
+        make_candidate(static, Hparams(**dict(zip(column, row, strict=True))))
         for static, column in zip(statics, columns, strict=True)
         for row in itertools.product(*column.values())
     )
@@ -136,20 +136,20 @@ def grid(statics: Sequence[Static], axes: Mapping[str, Axis]) -> tuple[Point, ..
 
 def sample(
     statics: Sequence[Static], axes: Mapping[str, Axis], *, count: int, seed: int
-) -> tuple[Point, ...]:
-    """Returns points drawn at random: a static choice, then a value from each axis.
+) -> tuple[Candidate, ...]:
+    """Returns candidates drawn at random: a static choice, then a value from each axis.
 
     A range is drawn from between its ends, evenly or evenly in the logarithm; of single
     numbers, as of static choices, each is equally likely. Draw ``i`` depends on the
     seed and ``i`` alone, so that a larger count continues a smaller one. The source is
     the raw stream of NumPy's PCG64, which NumPy guarantees for all its versions and
     platforms. A draw that makes the same run as an earlier one is left out: from short
-    lists of values come fewer points than draws.
+    lists of values come fewer candidates than draws.
 
     Args:
         statics: The static choices, distinct.
         axes: For fields of ``Hparams``; fields left out keep their default.
-        count: Draws, ``1..MAX_POINTS``.
+        count: Draws, ``1..MAX_CANDIDATES``.
         seed: In ``0..2^32-1``.
 
     Raises:
@@ -159,19 +159,19 @@ def sample(
     for name, axis in axes.items():
         if not isinstance(axis, Range):
             _validate_distinct(name, axis)
-    if not 1 <= count <= MAX_POINTS:
-        raise ValueError(f"--sample is {count}; expected 1 to {MAX_POINTS}")
+    if not 1 <= count <= MAX_CANDIDATES:
+        raise ValueError(f"--sample is {count}; expected 1 to {MAX_CANDIDATES}")
     validation.validate_seed(seed, name="--sample_seed")
     stream = np.random.PCG64(seed)
-    points: dict[tuple, Point] = {}
+    candidates: dict[tuple, Candidate] = {}
     for _ in range(count):
-        point = _draw(statics, axes, stream.random_raw(WORDS).tolist())
-        points.setdefault(identity(point), point)
-    return tuple(points.values())
+        candidate = _draw(statics, axes, stream.random_raw(WORDS).tolist())
+        candidates.setdefault(identity(candidate), candidate)
+    return tuple(candidates.values())
 
 
-def make_point(static: Static, hparams: Hparams) -> Point:
-    """Returns a point whose program smooths labels only where the point asks for it.
+def make_candidate(static: Static, hparams: Hparams) -> Candidate:
+    """Returns a candidate whose program smooths labels only where it asks for it.
 
     Args:
         static: The choices; ``smoothed`` is set here.
@@ -181,20 +181,22 @@ def make_point(static: Static, hparams: Hparams) -> Point:
     smoothed = used and settings.to_float32(float(hparams.label_smoothing)) > 0
     if smoothed != static.smoothed:
         static = dataclasses.replace(static, smoothed=smoothed)
-    return Point(static, hparams)
+    return Candidate(static, hparams)
 
 
-def identity(point: Point) -> tuple[Static, tuple[float, ...]]:
-    """Returns what tells a point's run from others: what it uses, as a run sees it.
+def identity(candidate: Candidate) -> tuple[Static, tuple[float, ...]]:
+    """Returns what tells a candidate from others: what it uses, as a run sees it.
 
     Args:
-        point: One that ``grid`` or ``sample`` made.
+        candidate: One that ``grid`` or ``sample`` made.
 
     Returns:
         The static choices, and in float32 the hyper-parameters that they use.
     """
-    used = (getattr(point.hparams, name) for name in optimizers.uses(point.static))
-    return point.static, tuple(map(settings.to_float32, used))
+    used = (
+        getattr(candidate.hparams, name) for name in optimizers.uses(candidate.static)
+    )
+    return candidate.static, tuple(map(settings.to_float32, used))
 
 
 def _columns(
@@ -206,7 +208,7 @@ def _columns(
 
 def _draw(
     statics: Sequence[Static], axes: Mapping[str, Axis], words: Sequence[int]
-) -> Point:
+) -> Candidate:
     # A field has a word of its own: whether it is used or swept moves no other field.
     static = _pick(statics, words[0])
     used = optimizers.uses(static)
@@ -215,7 +217,7 @@ def _draw(
         if name in axes:
             axis = axes[name]
             hparams[name] = _value(axis, word) if name in used else _first(axis)
-    return make_point(static, Hparams(**hparams))
+    return make_candidate(static, Hparams(**hparams))
 
 
 def _first(axis: Axis) -> float:

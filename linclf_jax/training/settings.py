@@ -1,4 +1,4 @@
-"""What a run is told: what is compiled into it, and what is traced through it."""
+"""The choices of a fit: what is compiled into it, and what is traced through it."""
 
 import dataclasses
 import math

@@ -1,11 +1,11 @@
-"""Many runs at once: lanes, the tiles that they are trained in, and their rows.
+"""Many fits at once: trials, the batches that they are trained in, and their rows.
 
-A *lane* is one run: its static choices, a point of hyper-parameters, a seed, and the
-fold that it holds out, if any. Lanes that share static choices and seed share their
-minibatches, so a *tile* of them is one program whose product with ``x`` is one matrix
-product. Every tile has the same width: a product of another width may round otherwise,
-so a lane keeps its bits only in tiles of equal width. Short tiles are filled up with
-copies of their last lane, and the copies' results are dropped.
+A *trial* is one fit: its static choices, its hyper-parameters, a seed, and the fold
+that it holds out, if any. Trials that share static choices and seed share their
+minibatches, so a *batch* of them is one program whose product with ``x`` is one matrix
+product. Every batch has the same width: a product of another width may round otherwise,
+so a trial keeps its bits only in batches of equal width. Short batches are filled up
+with copies of their last trial, and the copies' results are dropped.
 """
 
 import itertools
@@ -17,19 +17,19 @@ import numpy as np
 from linclf_jax import regularization, validation
 from linclf_jax.training import execution, keeping, optimizers, states
 from linclf_jax.training.execution import Output
-from linclf_jax.training.search_space import Point
+from linclf_jax.training.search_space import Candidate
 from linclf_jax.training.settings import Hparams, Static
 from linclf_jax.training.states import NO_FOLD, Data
 
-MAX_WIDTH = 65536  # lanes of one program; far beyond what gains speed
+MAX_WIDTH = 65536  # trials of one program; far beyond what gains speed
 
-RETIRED = "retired"  # the status of a lane that successive halving took out
+RETIRED = "retired"  # the status of a trial that successive halving took out
 
 
-class Lane(NamedTuple):
-    """One run of a sweep."""
+class Trial(NamedTuple):
+    """One fit of a study."""
 
-    lane: int  # its number, and its row in every result
+    trial: int  # its number, and its row in every result
     static: Static
     hparams: Hparams  # Python floats
     seed: int
@@ -37,27 +37,27 @@ class Lane(NamedTuple):
     num_rows: int | None = None  # that it trains on, for the ``C`` of its row
 
 
-class Tile(NamedTuple):
-    """Lanes that are trained together: one static choice, one seed."""
+class TrialBatch(NamedTuple):
+    """Trials that are trained together: one static choice, one seed."""
 
     static: Static
     seed: int
-    lanes: tuple[Lane, ...]
+    trials: tuple[Trial, ...]
 
 
-def make_lanes(
-    points: Iterable[Point],
+def make_trials(
+    candidates: Iterable[Candidate],
     seeds: Sequence[int],
     folds: int = 0,
     num_rows: Mapping[int | None, int] | None = None,
-) -> tuple[Lane, ...]:
-    """Returns a lane for each point, seed and fold, repeats of a point side by side.
+) -> tuple[Trial, ...]:
+    """Returns a trial of each candidate, seed and fold, repeats side by side.
 
     Args:
-        points: Static choices with hyper-parameters.
+        candidates: Static choices with hyper-parameters.
         seeds: Each in uint32.
         folds: K of a K-fold cross-validation; 0 is none.
-        num_rows: How many a lane trains on, by the fold that it holds out; None where
+        num_rows: How many a trial trains on, by the fold that it holds out; None where
             none is. Not known if not given.
 
     Raises:
@@ -70,29 +70,30 @@ def make_lanes(
     if folds < 0 or folds == 1:
         raise ValueError(f"--folds is {folds}; expected 0, or at least 2")
     held_out, known = range(folds) if folds else (None,), num_rows or {}
-    runs = itertools.product(points, seeds, held_out)
+    runs = itertools.product(candidates, seeds, held_out)
     return tuple(
-        Lane(number, point.static, point.hparams, seed, fold, known.get(fold))
-        for number, (point, seed, fold) in enumerate(runs)
+        Trial(number, candidate.static, candidate.hparams, seed, fold, known.get(fold))
+        for number, (candidate, seed, fold) in enumerate(runs)
     )
 
 
-def make_tiles(lanes: Iterable[Lane], width: int) -> tuple[Tile, ...]:
-    """Returns the lanes in tiles of at most ``width``, tiles of a static side by side.
+def make_batches(trials: Iterable[Trial], width: int) -> tuple[TrialBatch, ...]:
+    """Returns trials in batches of at most ``width``, those of a static side by side.
 
     Args:
-        lanes: In any order.
-        width: Lanes of one compiled program.
+        trials: In any order.
+        width: Trials of one compiled program.
 
     Raises:
         ValueError: The width is out of range.
     """
     validate_width(width)
-    groups: dict[Static, dict[int, list[Lane]]] = {}
-    for lane in lanes:
-        groups.setdefault(lane.static, {}).setdefault(lane.seed, []).append(lane)
+    groups: dict[Static, dict[int, list[Trial]]] = {}
+    for trial in trials:
+        seeds = groups.setdefault(trial.static, {})
+        seeds.setdefault(trial.seed, []).append(trial)
     return tuple(
-        Tile(static, seed, tuple(group[start : start + width]))
+        TrialBatch(static, seed, tuple(group[start : start + width]))
         for static, by_seed in groups.items()
         for seed, group in by_seed.items()
         for start in range(0, len(group), width)
@@ -100,7 +101,7 @@ def make_tiles(lanes: Iterable[Lane], width: int) -> tuple[Tile, ...]:
 
 
 def default_width(num_classes: int) -> int:
-    """Returns a tile width at which its program is fast, and short tiles waste little.
+    """Returns a width at which a program is fast, and short batches waste little.
 
     A product is fast from about a thousand columns, ``C T`` of them, on; see
     docs/performance.md.
@@ -115,38 +116,40 @@ def default_width(num_classes: int) -> int:
 
 
 def validate_width(width: int) -> None:
-    """Checks the width of a tile.
+    """Checks the width of a batch.
 
     Args:
-        width: Lanes of one compiled program.
+        width: Trials of one compiled program.
 
     Raises:
         ValueError: It is out of range.
     """
     if not 1 <= width <= MAX_WIDTH:
-        raise ValueError(f"--tile_width is {width}; expected 1 to {MAX_WIDTH}")
+        raise ValueError(f"--trials_per_batch is {width}; expected 1 to {MAX_WIDTH}")
 
 
-def filled(tile: Tile, width: int, dtype: np.dtype) -> execution.Tile:
-    """Returns a tile as its program takes it, filled up with its last lane.
+def filled(batch: TrialBatch, width: int, dtype: np.dtype) -> execution.Tile:
+    """Returns a batch as its program takes it, filled up with its last trial.
 
     Args:
-        tile: At most ``width`` lanes.
+        batch: At most ``width`` trials.
         width: Of the compiled program.
         dtype: Of the parameters.
 
     Raises:
-        ValueError: The tile holds more lanes than ``width``.
+        ValueError: The batch holds more trials than ``width``.
     """
-    missing = width - len(tile.lanes)
+    missing = width - len(batch.trials)
     if missing < 0:
-        raise ValueError(f"a tile holds {len(tile.lanes)} lanes; its width is {width}")
-    lanes = tile.lanes + tile.lanes[-1:] * missing
-    columns = zip(*(lane.hparams for lane in lanes), strict=True)
+        raise ValueError(
+            f"a batch holds {len(batch.trials)} trials; its width is {width}"
+        )
+    trials = batch.trials + batch.trials[-1:] * missing
+    columns = zip(*(trial.hparams for trial in trials), strict=True)
     hparams = Hparams(*(np.array(column, dtype) for column in columns))
-    folds = [NO_FOLD if lane.fold is None else lane.fold for lane in lanes]
+    folds = [NO_FOLD if trial.fold is None else trial.fold for trial in trials]
     return execution.Tile(
-        np.array(tile.seed, np.uint32), hparams, np.array(folds, np.int32)
+        np.array(batch.seed, np.uint32), hparams, np.array(folds, np.int32)
     )
 
 
@@ -154,7 +157,7 @@ def validate_data(data: Data, num_classes: int) -> None:
     """Checks training and validation rows, before anything is compiled.
 
     Args:
-        data: What the lanes will see.
+        data: What the trials will see.
         num_classes: C.
 
     Raises:
@@ -170,38 +173,38 @@ def validate_data(data: Data, num_classes: int) -> None:
 
 
 def make_rows(
-    tile: Tile, output: Output, *, finished: bool = True
+    batch: TrialBatch, output: Output, *, finished: bool = True
 ) -> list[dict[str, Any]]:
-    """Returns one row per lane: its choices, its hyper-parameters, what came of it.
+    """Returns one row per trial: its choices, its hyper-parameters, what came of it.
 
-    A hyper-parameter that the lane does not use is None.
+    A hyper-parameter that the trial does not use is None.
 
     Args:
-        tile: The lanes.
+        batch: The trials.
         output: What ``execution.run`` returned for them.
-        finished: Whether the lanes made all their steps; where they did not, those
+        finished: Whether the trials made all their steps; where they did not, those
             that have not diverged are retired.
     """
-    return list(_rows(tile, output, "ok" if finished else RETIRED))
+    return list(_rows(batch, output, "ok" if finished else RETIRED))
 
 
-def _rows(tile: Tile, output: Output, well: str) -> Iterator[dict[str, Any]]:
+def _rows(batch: TrialBatch, output: Output, well: str) -> Iterator[dict[str, Any]]:
     scores = {
         f"{split}_{name}": values.tolist()
         for split, part in (("train", output.train), ("val", output.validation))
         for name, values in part._asdict().items()
     }
     epochs = keeping.epochs(output.state).tolist()
-    for index, lane in enumerate(tile.lanes):
+    for index, trial in enumerate(batch.trials):
         status = int(output.state.status[index])
-        used = optimizers.uses(lane.static)
+        used = optimizers.uses(trial.static)
         yield {
-            "lane": lane.lane,
-            **{name: getattr(lane.static, name) for name in _STATIC_COLUMNS},
-            **{k: v if k in used else None for k, v in lane.hparams._asdict().items()},
-            "C": inverse_strength(lane),
-            "seed": lane.seed,
-            "fold": lane.fold,
+            "trial": trial.trial,
+            **{name: getattr(trial.static, name) for name in _STATIC_COLUMNS},
+            **{k: v if k in used else None for k, v in trial.hparams._asdict().items()},
+            "C": inverse_strength(trial),
+            "seed": trial.seed,
+            "fold": trial.fold,
             "status": well if status == states.OK else "diverged",
             "reason": states.REASONS.get(status),
             **{name: values[index] for name, values in scores.items()},
@@ -210,48 +213,57 @@ def _rows(tile: Tile, output: Output, well: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def inverse_strength(lane: Lane) -> float | None:
-    """Returns scikit-learn's ``C`` for the penalty of a lane.
+def inverse_strength(trial: Trial) -> float | None:
+    """Returns scikit-learn's ``C`` for the penalty of a trial.
 
     Args:
-        lane: Of any loss.
+        trial: Of any loss.
 
     Returns:
         None without a penalty, for a loss that is not logistic regression's, and where
-        it is not known how many rows the lane trains on.
+        it is not known how many rows the trial trains on.
     """
-    logistic = lane.static.loss == "softmax_cross_entropy"
-    if lane.num_rows is None or lane.hparams.l2 == 0 or not logistic:
+    logistic = trial.static.loss == "softmax_cross_entropy"
+    if trial.num_rows is None or trial.hparams.l2 == 0 or not logistic:
         return None
     return regularization.inverse_strength(
-        float(lane.hparams.l2), lane.num_rows, lane.static.num_classes
+        float(trial.hparams.l2), trial.num_rows, trial.static.num_classes
     )
 
 
 # Every choice that makes a setting is a column of its row: two settings that differ in
 # what is none would be averaged as repeats of one.
 _STATIC_COLUMNS = (
-    *("features", "preprocessing", "optimizer", "schedule", "loss"),
-    *("batch_size", "epochs", "keep", "gradient", "precision"),
-    *("num_classes", "smoothed"),
+    "features",
+    "preprocessing",
+    "optimizer",
+    "schedule",
+    "loss",
+    "batch_size",
+    "epochs",
+    "keep",
+    "gradient",
+    "precision",
+    "num_classes",
+    "smoothed",
 )
 
 
-def make_arrays(tile: Tile, output: Output) -> dict[str, np.ndarray]:
-    """Returns what a tile's lanes came to as arrays, lanes in front, without copies.
+def make_arrays(batch: TrialBatch, output: Output) -> dict[str, np.ndarray]:
+    """Returns what came of a batch's trials as arrays, trials in front, without copies.
 
     Args:
-        tile: The lanes.
+        batch: The trials.
         output: What ``execution.run`` returned for them.
 
     Returns:
-        ``lane (L,)``, ``W (L, D, C)``, ``b (L, C)``, and the curves ``(L, E)``.
+        ``trial (L,)``, ``W (L, D, C)``, ``b (L, C)``, and the curves ``(L, E)``.
     """
-    count, state = len(tile.lanes), output.state
+    count, state = len(batch.trials), output.state
     W, b = map(np.asarray, keeping.params(state))
     curves = {k: np.asarray(v).T[:count] for k, v in state.curves._asdict().items()}
     return {
-        "lane": np.array([lane.lane for lane in tile.lanes]),
+        "trial": np.array([trial.trial for trial in batch.trials]),
         "W": np.moveaxis(W, -1, 0)[:count],
         "b": b[0].T[:count],
         **curves,

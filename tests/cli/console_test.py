@@ -10,7 +10,13 @@ from linclf_jax.cli import console
 
 def row(lane):
     return {
-        **{"lane": lane, "optimizer": "sgd", "l2": 0.1 * lane, "seed": 0, "fold": None},
+        **{
+            "trial": lane,
+            "optimizer": "sgd",
+            "l2": 0.1 * lane,
+            "seed": 0,
+            "fold": None,
+        },
         **{"status": "ok", "val_loss": 0.5, "val_accuracy": 0.75},
         **{"train_loss": 0.25, "train_accuracy": 0.875},
     }
@@ -27,7 +33,7 @@ def summary(folder="runs/one", ties=(), warnings=(), lanes=8, *, refit=False):
     rows = [row(lane) for lane in range(lanes)]
     test = {"accuracy": 0.7, "accuracy_interval": (0.6, 0.8), "loss": 0.6, "size": 90}
     selected = {
-        **{"lane": 0, "row": rows[0], "selected_by": "val_loss", "test": test},
+        **{"trial": 0, "row": rows[0], "selected_by": "val_loss", "test": test},
         **{"reason": "the lowest val_loss", "ties": ties, "warnings": warnings},
         **{"refit": refit, "repeats": {n: spread(rows[0][n]) for n in SCORES}},
     }
@@ -72,7 +78,7 @@ def test_repeats_are_ranked_by_their_means():
         Path("runs/one"),
         rows,
         {
-            **{"lane": None, "row": rows[2], "selected_by": "val_loss", "test": test},
+            **{"trial": None, "row": rows[2], "selected_by": "val_loss", "test": test},
             **{"reason": "the lowest mean", "ties": (), "warnings": ()},
             **{"refit": True, "repeats": repeats},
         },

@@ -38,7 +38,7 @@ class Gone(io.StringIO):
 
 def row(val_loss=0.5, val_accuracy=0.75, status="ok"):
     scores = {"val_loss": val_loss, "val_accuracy": val_accuracy}
-    return {"lane": 0, "status": status, **scores}
+    return {"trial": 0, "status": status, **scores}
 
 
 def shown(total=100, by="val_loss", stream=None):

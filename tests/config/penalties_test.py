@@ -166,7 +166,7 @@ def test_lanes_are_those_of_l2(finished, tmp_path):
     alone = train.run(
         dataclasses.replace(SMALL, l2=None, C=(1.0,), out_dir=str(tmp_path / "alone"))
     )
-    assert alone.rows == [{**row, "lane": 0}]
+    assert alone.rows == [{**row, "trial": 0}]
     assert train.replay(finished.folder, 1).again["C"] == row["C"]
 
 

@@ -22,7 +22,7 @@ from linclf_jax.figures import (
 
 def row(lane, accuracy, **changes):
     settings = {
-        **{"lane": lane, "optimizer": "sgd", "learning_rate": 0.1, "l2": 0.0},
+        **{"trial": lane, "optimizer": "sgd", "learning_rate": 0.1, "l2": 0.0},
         **{"momentum": 0.9, "seed": 0, "fold": None, "status": "ok"},
     }
     return settings | {"val_accuracy": accuracy} | changes
@@ -365,7 +365,7 @@ class TestCurves:
         accuracy = np.array([[0.5, 0.8, 0.9], [0.4, 0.5, 0.6], [0.1, np.nan, np.nan]])
         lanes = np.array([7, 3, 5])
         return {
-            "lane": lanes,
+            "trial": lanes,
             "train_loss": loss / 2,
             "val_loss": loss,
             "val_accuracy": accuracy,
@@ -402,7 +402,7 @@ class TestCurves:
     def test_a_handful_of_many_diverged_lanes(self):
         lanes = np.arange(40)
         loss = np.where(np.arange(8)[None, :] < lanes[:, None] % 8, 1.0, np.nan)
-        history = {"lane": lanes, "val_accuracy": loss / 2}
+        history = {"trial": lanes, "val_accuracy": loss / 2}
         history |= {"val_loss": loss, "train_loss": loss}
         left, _ = learning_curves.draw(history, {}, list(lanes)).axes
         solid = [line for line in left.lines if len(line.get_xdata()) == 8]
@@ -425,7 +425,7 @@ class TestCurves:
         loss = np.tile(np.arange(1.0, 4.0), (13, 1)) + lanes[:, None]
         loss[:10, 2] = np.nan  # fewer epochs than the diverged and the retired
         loss[10:] = 1e3
-        history = {"lane": lanes, "val_accuracy": loss / 2e3}
+        history = {"trial": lanes, "val_accuracy": loss / 2e3}
         history |= {"val_loss": loss, "train_loss": loss}
         left, _ = learning_curves.draw(history, {}, [10, 11], [12]).axes
         (band,) = left.collections
@@ -448,7 +448,7 @@ class TestCurves:
 
     def test_a_lane_that_never_improves_is_a_level_line(self):
         loss = np.full((1, 3), 0.5)
-        history = {"lane": np.array([0]), "train_loss": loss, "val_loss": loss}
+        history = {"trial": np.array([0]), "train_loss": loss, "val_loss": loss}
         history["val_accuracy"] = np.full((1, 3), 0.9)
         left, right = learning_curves.draw(history, {"chosen": 0}, []).axes
         for axis, height in ((left, 0.5), (right, 0.1)):

@@ -64,7 +64,7 @@ def make_rows(history, ends):
         history["relative_gap"][place, fold] = gap
         rows.append(
             {
-                **{"lane": lane, "l2": l2, "C": 1 / (80 * l2) if l2 else None},
+                **{"trial": lane, "l2": l2, "C": 1 / (80 * l2) if l2 else None},
                 **{"fold": fold if fold < lanes - 1 else None, "status": status},
                 **{"preprocessing": "standardize", "steps": 3, "relative_gap": gap},
             }

@@ -38,7 +38,7 @@ def make_run(lane, accuracy, classes, *, seed=None, l2=0.01):
         "confusion": counts.tolist(),
     }
     return {
-        **{"seed": seed, "l2": l2, "C": 1.5, "learning_rate": None, "lane": lane},
+        **{"seed": seed, "l2": l2, "C": 1.5, "learning_rate": None, "trial": lane},
         **{"reason": "the lowest loss", "temperature": 1.75, "test": test},
         "validation": {"optimism": {"settings": 3, "accuracy": 0.0078125}},
     }
@@ -85,7 +85,7 @@ def make_probe(
     """Writes the run folder of a probe."""
     runs = [run for entry in entries for run in entry["runs"]]
     rows = [
-        {"lane": run["lane"], "features": entry["features"], "status": "converged"}
+        {"trial": run["trial"], "features": entry["features"], "status": "converged"}
         | {"l2": run["l2"], "seed": run["seed"], "preprocessing": "standardize"}
         for entry in entries
         for run in entry["runs"]
@@ -364,7 +364,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("place", "value", "message"),
         [
-            (("runs", 0, "lane"), 99, "entry 0 names lane 99"),
+            (("runs", 0, "trial"), 99, "entry 0 names lane 99"),
             (("runs", 0, "test", "confusion"), [[1]], "of 1 classes, expected the 3"),
             (("runs",), [], "entry 0 has no runs"),
         ],

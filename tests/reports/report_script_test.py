@@ -24,12 +24,12 @@ def folder(tmp_path):
     run = directory.open_run(tmp_path / "run", config)
     directory.write_text(run / "flags.txt", "--dataset=pets\n")
     row = {
-        **{"lane": 0, "optimizer": "sgd", "learning_rate": 0.1, "l2": 0.0, "seed": 0},
+        **{"trial": 0, "optimizer": "sgd", "learning_rate": 0.1, "l2": 0.0, "seed": 0},
         **{"fold": None, "status": "ok", "reason": None, "steps": 3, "val_loss": 0.5},
         **{"val_accuracy": 0.9, "train_loss": 0.4, "train_accuracy": 0.95},
     }
     curves = {name: np.full((1, 3), 0.5) for name in ("train_loss", "val_loss")}
-    arrays = {"lane": np.array([0]), **curves, "val_accuracy": np.full((1, 3), 0.9)}
+    arrays = {"trial": np.array([0]), **curves, "val_accuracy": np.full((1, 3), 0.9)}
     checkpoint.save_piece(run, "000000", checkpoint.Piece([row], arrays))
     return run
 

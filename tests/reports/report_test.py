@@ -31,7 +31,7 @@ def make_rows(*, diverged=(), retired=()):
         lost = lane in diverged
         rows.append(
             {
-                **{"lane": lane, "optimizer": optimizer, "learning_rate": rate},
+                **{"trial": lane, "optimizer": optimizer, "learning_rate": rate},
                 **{"l2": l2, "momentum": 0.9 if optimizer == "sgd" else None},
                 **{"batch_size": 32, "seed": seed, "fold": None, "steps": 12},
                 "status": "diverged"
@@ -55,7 +55,7 @@ def make_history(rows):
     loss = np.broadcast_to(np.array([1.0, 0.7, 0.5]), shape).copy()
     loss[lost, 1:] = np.nan
     return {
-        "lane": np.array([row["lane"] for row in rows]),
+        "trial": np.array([row["trial"] for row in rows]),
         "train_loss": loss,
         "val_loss": loss,
         "val_accuracy": 1 - loss / 2,
@@ -115,9 +115,9 @@ def make_run(
         tensors = {"W": W.reshape(features, len(names)), "b": np.zeros(len(names))}
         directory.write_tensors(folder / "selected.safetensors", tensors)
         selected = {
-            **{"lane": chosen, "selected_by": "val_loss", "ties": [3]},
+            **{"trial": chosen, "selected_by": "val_loss", "ties": [3]},
             **{"reason": "the lowest val_loss", "warnings": list(warnings)},
-            "row": next(row for row in rows if row["lane"] == chosen),
+            "row": next(row for row in rows if row["trial"] == chosen),
             "test": make_test_metrics(len(names)),
         }
         directory.write_json(folder / "selected.json", selected | (choice or {}))
@@ -130,7 +130,7 @@ def make_folds(folder, *, refit):
     pairs = [(l2, fold) for l2 in scores for fold in range(3)]
     rows = [
         row
-        | {"lane": lane, "optimizer": "sgd", "momentum": None, "learning_rate": 0.1}
+        | {"trial": lane, "optimizer": "sgd", "momentum": None, "learning_rate": 0.1}
         | {"l2": l2, "seed": 0, "fold": fold, "preprocessing": "standardize"}
         | {"label_smoothing": 0.0, "val_loss": scores[l2][fold]}
         | {"val_accuracy": 1 - scores[l2][fold] / 2}
@@ -145,8 +145,13 @@ def make_folds(folder, *, refit):
         **{"ties": [], "reason": "the lowest mean val_loss of 3 settings"},
     }
     if refit:
-        row = row | {"lane": None, "fold": None, "val_loss": None, "val_accuracy": None}
-        choice |= {"lane": None, "row": row, "refit": True}
+        row = row | {
+            "trial": None,
+            "fold": None,
+            "val_loss": None,
+            "val_accuracy": None,
+        }
+        choice |= {"trial": None, "row": row, "refit": True}
     return make_run(folder, rows=rows, chosen=3, choice=choice, warnings=())
 
 
@@ -156,7 +161,7 @@ def to_pieces(folder, *, cut):
     history = directory.read_arrays(folder / "history.npz")
     for number, part in enumerate((slice(0, cut), slice(cut, None))):
         arrays = {name: array[part] for name, array in history.items()}
-        arrays["W"] = np.zeros((len(arrays["lane"]), 4, 3))
+        arrays["W"] = np.zeros((len(arrays["trial"]), 4, 3))
         piece = checkpoint.Piece(rows[part], arrays)
         checkpoint.save_piece(folder, f"{number:06d}", piece)
     (folder / "results.jsonl").unlink()
@@ -275,7 +280,7 @@ class TestFinishedRun:
     def test_the_table_is_the_ranking(self, finished):
         _, page = finished
         head, *body = page.cells
-        settings = ["lane", "optimizer", "learning_rate", "l2", "seed"]
+        settings = ["trial", "optimizer", "learning_rate", "l2", "seed"]
         assert head[:5] == settings
         # Neighbours of lane 17 at equal distance: the stronger l2 comes first, which
         # every second setting has; of equal ones the lower lane.
@@ -315,7 +320,7 @@ class TestSample:
     def make(self, folder, *, seeds=(0,), retired=(), **changes):
         rows = [
             make_rows(retired=retired)[lane % 24]
-            | {"lane": lane, "seed": seed, "learning_rate": rate, "l2": rate / 100}
+            | {"trial": lane, "seed": seed, "learning_rate": rate, "l2": rate / 100}
             | {"optimizer": "sgd", "momentum": 0.9}
             | changes
             for lane, (rate, seed) in enumerate(
@@ -614,7 +619,7 @@ class TestRepeats:
     def test_the_chosen_curve_is_one_of_its_repeats(self, tmp_path):
         run = record.read(make_folds(tmp_path, refit=True))
         assert sweep_page.named(run) == {"a repeat of the chosen": 3, "median": 0}
-        assert [row["lane"] for row in run.chosen_rows] == [3, 4, 5]
+        assert [row["trial"] for row in run.chosen_rows] == [3, 4, 5]
 
     def test_a_count_of_one_is_no_repeat(self, tmp_path):
         one = {"mean": 0.25, "sd": None, "count": 1}
@@ -800,7 +805,7 @@ class TestBadFolders:
 
     def test_a_choice_that_was_not_trained(self, tmp_path):
         make_run(tmp_path)
-        selected = directory.read_json(tmp_path / "selected.json") | {"lane": 99}
+        selected = directory.read_json(tmp_path / "selected.json") | {"trial": 99}
         directory.write_json(tmp_path / "selected.json", selected)
         with pytest.raises(ValueError, match="chose lane 99"):
             sweep_page.write(tmp_path)

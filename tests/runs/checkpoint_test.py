@@ -13,8 +13,8 @@ import pytest
 
 from linclf_jax.runs import checkpoint
 
-ROWS = [{"lane": 4, "val_loss": 0.1 + 0.2}, {"lane": 2, "val_loss": None}]
-PIECE = checkpoint.Piece(ROWS, {"W": np.arange(6.0).reshape(2, 3), "lane": [4, 2]})
+ROWS = [{"trial": 4, "val_loss": 0.1 + 0.2}, {"trial": 2, "val_loss": None}]
+PIECE = checkpoint.Piece(ROWS, {"W": np.arange(6.0).reshape(2, 3), "trial": [4, 2]})
 
 
 class State(NamedTuple):
@@ -45,7 +45,7 @@ class TestPieces:
         checkpoint.save_piece(tmp_path, "000003", PIECE)
         loaded = checkpoint.load_piece(tmp_path, "000003", refuse)
         assert loaded.rows == ROWS
-        assert set(loaded.arrays) == {"W", "lane"}
+        assert set(loaded.arrays) == {"W", "trial"}
         np.testing.assert_array_equal(loaded.arrays["W"], PIECE.arrays["W"])
 
     def test_a_piece_without_rows_or_arrays_is_one(self, tmp_path):
@@ -132,14 +132,14 @@ class TestPieces:
 class TestRows:
     def test_lanes_are_in_order_and_the_later_piece_counts(self, tmp_path):
         def piece(*pairs):
-            rows = [{"lane": lane, "steps": steps} for lane, steps in pairs]
+            rows = [{"trial": lane, "steps": steps} for lane, steps in pairs]
             return checkpoint.Piece(rows, {})
 
         checkpoint.save_piece(tmp_path, "r00-000001-b", piece((3, 20), (1, 20)))
         checkpoint.save_piece(tmp_path, "r00-000000", piece((0, 10), (3, 10)))
         checkpoint.save_piece(tmp_path, "r00-000001", piece((2, 10), (1, 10)))
         rows = checkpoint.rows(tmp_path, refuse)
-        assert [(row["lane"], row["steps"]) for row in rows] == [
+        assert [(row["trial"], row["steps"]) for row in rows] == [
             *((0, 10), (1, 20), (2, 10), (3, 20))
         ]
 
@@ -152,8 +152,8 @@ class TestRows:
         path = tmp_path / "pieces" / "a.npz"
         flip(path, 8 * path.read_bytes().index(np.arange(6.0).tobytes()) + 60)
         assert len(checkpoint.rows(tmp_path, refuse)) == 2
-        assert next(checkpoint.each(tmp_path, ["lane"], refuse)).arrays.keys() == {
-            "lane"
+        assert next(checkpoint.each(tmp_path, ["trial"], refuse)).arrays.keys() == {
+            "trial"
         }
         told = []
         assert list(checkpoint.each(tmp_path, ["W"], told.append)) == []
@@ -280,7 +280,7 @@ class LimitedFile:
 @pytest.mark.parametrize("old_steps", [(), (1,), (1, 2)])
 def test_a_full_disk_harms_nothing_older(old_steps, tmp_path, monkeypatch):
     """Whichever call it is that fails, first of the piece, then of the state."""
-    older = checkpoint.Piece([{"lane": 0}], {"W": np.zeros(3)})
+    older = checkpoint.Piece([{"trial": 0}], {"W": np.zeros(3)})
     failures = 0
     for passing in range(20):
         run = tmp_path / str(passing)
@@ -354,7 +354,7 @@ def test_what_is_no_sealed_run_is_not_tidied(tmp_path):
 
 def test_a_piece_apart_is_read_by_its_name_alone(tmp_path):
     """It has no numbered lanes, and is no part of what the others come to."""
-    piece = checkpoint.Piece([{"lane": None, "x": 0.1}], {"W": np.arange(3.0)})
+    piece = checkpoint.Piece([{"trial": None, "x": 0.1}], {"W": np.arange(3.0)})
     checkpoint.save_piece(tmp_path, "refit", piece, apart=True)
     assert checkpoint.load_piece(tmp_path, "refit", print) is None
     found = checkpoint.load_piece(tmp_path, "refit", print, apart=True)

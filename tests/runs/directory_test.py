@@ -36,7 +36,7 @@ def names(folder):
 def finished(folder):
     """A sealed run folder with a file of every kind, one of them in a folder below."""
     path = directory.open_run(folder, CONFIG)
-    directory.write_rows(path / "results.jsonl", [{"lane": 0, "val_loss": 0.5}])
+    directory.write_rows(path / "results.jsonl", [{"trial": 0, "val_loss": 0.5}])
     directory.write_arrays(path / "history.npz", {"val_loss": np.ones((2, 3))})
     directory.write_tensors(path / "selected.safetensors", {"W": np.ones((2, 3))})
     (path / "plots").mkdir()
@@ -194,13 +194,13 @@ def test_test_rows_may_change_while_a_run_is_unfinished(tmp_path):
 
 def test_an_unfinished_run_is_resumed(tmp_path):
     directory.open_run(tmp_path, CONFIG)
-    directory.write_rows(tmp_path / "results.jsonl", [{"lane": 0}])
+    directory.write_rows(tmp_path / "results.jsonl", [{"trial": 0}])
     # Somebody has committed in between: no reason to lose the work of a night.
     later = {"jax": "0.10.2", "git": {"commit": "decade", "dirty": True}}
     assert directory.open_run(tmp_path, {**CONFIG, "environment": later}) == tmp_path
     stored = directory.read_json(tmp_path / "config.json")["environment"]
     assert stored == CONFIG["environment"]
-    assert directory.read_rows(tmp_path / "results.jsonl") == [{"lane": 0}]
+    assert directory.read_rows(tmp_path / "results.jsonl") == [{"trial": 0}]
 
 
 def test_leftovers_of_a_killed_writer_are_swept(tmp_path):

@@ -93,10 +93,10 @@ def test_damaged_json_is_refused_with_its_place(data, message):
 
 
 def test_rows():
-    rows = [{"lane": 0, "val_loss": 0.5}, {"lane": 1, "val_loss": float("nan")}]
+    rows = [{"trial": 0, "val_loss": 0.5}, {"trial": 1, "val_loss": float("nan")}]
     data = formats.encode_rows(rows)
-    assert data == b'{"lane": 0, "val_loss": 0.5}\n{"lane": 1, "val_loss": null}\n'
-    assert formats.decode_rows(data) == [rows[0], {"lane": 1, "val_loss": None}]
+    assert data == b'{"trial": 0, "val_loss": 0.5}\n{"trial": 1, "val_loss": null}\n'
+    assert formats.decode_rows(data) == [rows[0], {"trial": 1, "val_loss": None}]
     assert formats.decode_rows(formats.encode_rows([])) == []
     odd = [{"text": "two\nlines \u2028 and \ud800"}]
     assert formats.decode_rows(formats.encode_rows(odd)) == odd
@@ -119,7 +119,7 @@ def test_damaged_rows_are_refused_with_their_line(data, message):
 
 
 def test_rows_cut_anywhere_are_whole_rows_or_refused():
-    rows = [{"lane": lane, "status": "ok"} for lane in range(3)]
+    rows = [{"trial": lane, "status": "ok"} for lane in range(3)]
     data = formats.encode_rows(rows)
     for length in range(len(data)):
         try:

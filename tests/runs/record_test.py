@@ -8,9 +8,9 @@ from linclf_jax.runs import checkpoint, directory, record
 
 def piece(lanes, epochs, value):
     curves = np.full((len(lanes), epochs), float(value)) + np.array(lanes)[:, None]
-    arrays = {"lane": np.array(lanes), "W": np.zeros((len(lanes), 2, 2))}
+    arrays = {"trial": np.array(lanes), "W": np.zeros((len(lanes), 2, 2))}
     arrays |= {name: curves * (i + 1) for i, name in enumerate(record.CURVES)}
-    rows = [{"lane": lane, "status": "ok", "steps": epochs} for lane in lanes]
+    rows = [{"trial": lane, "status": "ok", "steps": epochs} for lane in lanes]
     return checkpoint.Piece(rows, arrays)
 
 
@@ -30,19 +30,19 @@ def test_later_pieces_count_and_short_curves_end_in_nan(folder):
     run = record.read(folder)
     assert run.training
     assert run.notes == []
-    assert [(r["lane"], r["steps"]) for r in run.rows] == [
+    assert [(r["trial"], r["steps"]) for r in run.rows] == [
         *((0, 2), (1, 1), (2, 1), (3, 3))
     ]
     nan = np.nan
     expected = [[10, 10, nan], [21, nan, nan], [22, nan, nan], [33, 33, 33]]
-    np.testing.assert_array_equal(run.history["lane"], [0, 1, 2, 3])
+    np.testing.assert_array_equal(run.history["trial"], [0, 1, 2, 3])
     for factor, name in enumerate(record.CURVES, start=1):
         np.testing.assert_array_equal(run.history[name], np.multiply(expected, factor))
 
 
 def test_results_take_the_place_of_pieces(folder):
     checkpoint.save_piece(folder, "a", piece([0, 1], 2, 0))
-    directory.write_rows(folder / "results.jsonl", [{"lane": 0, "status": "ok"}])
+    directory.write_rows(folder / "results.jsonl", [{"trial": 0, "status": "ok"}])
     run = record.read(folder)
     assert not run.training
     assert run.history is None
@@ -51,7 +51,7 @@ def test_results_take_the_place_of_pieces(folder):
 
 def test_a_piece_whose_curves_are_those_of_other_lanes_is_refused(folder):
     wrong = piece([0, 1], 2, 0)
-    wrong.arrays["lane"] = np.array([0, 2])
+    wrong.arrays["trial"] = np.array([0, 2])
     checkpoint.save_piece(folder, "a", wrong)
     with pytest.raises(
         ValueError, match=r"in the finished pieces, .* lacks lanes \[1, 2\]"

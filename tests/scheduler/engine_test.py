@@ -46,8 +46,8 @@ def test_the_memory_budget_decides_how_many_and_changes_no_byte(
     plans, plan = [], planning.plan
 
     def noted(**sizes):
-        plans.append(sizes["per_tile"])
-        plans.append(plan(**sizes).tiles_at_once)
+        plans.append(sizes["per_batch"])
+        plans.append(plan(**sizes).at_once)
         return plan(**sizes)
 
     monkeypatch.setattr(planning, "plan", noted)
@@ -148,10 +148,10 @@ def test_weights_that_are_nan_are_diverged_lanes(finished, tmp_path, monkeypatch
     assert len(bad) == 6  # the first lane of each tile
     for row in bad:
         assert (row["reason"], row["steps"]) == ("nonfinite_loss", 5)
-        assert other.selected["lane"] != row["lane"]
-    lost = {row["lane"] for row in bad}
-    assert [row for row in other.rows if row["lane"] not in lost] == [
-        row for row in finished.rows if row["lane"] not in lost
+        assert other.selected["trial"] != row["trial"]
+    lost = {row["trial"] for row in bad}
+    assert [row for row in other.rows if row["trial"] not in lost] == [
+        row for row in finished.rows if row["trial"] not in lost
     ]
 
 
@@ -188,7 +188,7 @@ def test_out_of_memory_at_random_tiles_changes_no_byte(
     other = sweeps.run(tmp_path / "run", tiles_at_once=6, checkpoint_every=every)
     assert sweeps.contents(other.folder) == sweeps.contents(finished.folder)
     told = capsys.readouterr().err
-    assert "out of memory at tile r00-00000" in told
+    assert "out of memory at batch r00-00000" in told
     assert "going on with 3 at a time" in told
     assert "16 of 16 lanes" in told
 

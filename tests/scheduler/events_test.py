@@ -41,7 +41,7 @@ def scalars(path):
 
 def row(val_loss, val_accuracy, status="ok"):
     scores = {"val_loss": val_loss, "val_accuracy": val_accuracy}
-    return {"lane": 0, "status": status, **scores}
+    return {"trial": 0, "status": status, **scores}
 
 
 def test_the_file_is_one_and_begins_as_tensorboard_expects(tmp_path):

@@ -391,13 +391,13 @@ def test_survivors_of_halving_have_the_rows_and_curves_of_a_run_without(
     finished, halved
 ):
     whole, history = (
-        {row["lane"]: row for row in finished.rows},
+        {row["trial"]: row for row in finished.rows},
         directory.read_arrays(finished.folder / "history.npz"),
     )
     curves = directory.read_arrays(halved.folder / "history.npz")
     by_status = {"ok": 0, "retired": 0}
     for row in halved.rows:
-        lane, steps = row["lane"], row["steps"]
+        lane, steps = row["trial"], row["steps"]
         by_status[row["status"]] += 1
         for name in ("val_loss", "val_accuracy", "train_loss"):
             np.testing.assert_array_equal(

@@ -57,11 +57,11 @@ def test_joined_shards_are_the_bytes_of_one_process(shards, finished, tmp_path):
 
 def test_each_lane_is_in_one_shard_and_no_shard_chooses(shards, finished):
     lanes = [
-        row["lane"]
+        row["trial"]
         for path in shards
         for row in directory.read_rows(path / "results.jsonl")
     ]
-    assert sorted(lanes) == [row["lane"] for row in finished.rows]
+    assert sorted(lanes) == [row["trial"] for row in finished.rows]
     for path in shards:
         assert not (path / "selected.json").exists()
 

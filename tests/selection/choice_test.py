@@ -14,7 +14,7 @@ from linclf_jax.selection.held_out import Curve, FoldScores, RowScores, Scores
 from linclf_jax.studies import probe_exact, probe_measured, probe_scores
 from linclf_jax.studies.probe_fits import Path, Table
 from linclf_jax.training import keeping, optimizers, trials
-from linclf_jax.training.search_space import Point
+from linclf_jax.training.search_space import Candidate
 from linclf_jax.training.settings import Hparams, Static
 
 TOL = 1e-11  # of fits that are compared with others'
@@ -38,11 +38,11 @@ def by_sweep(by, settings):
     names = ("val_accuracy", "val_loss_calibrated", "val_loss", "l2")
     same = {"status": "ok", "seed": 0, "fold": None, "optimizer": "sgd"}
     rows = [
-        {"lane": lane, "place": lane, **same, **dict(zip(names, values, strict=True))}
+        {"trial": lane, "place": lane, **same, **dict(zip(names, values, strict=True))}
         for lane, values in enumerate(settings)
     ]
     choice = choose.choose(rows, by=by)
-    assert ranking.rank(rows, by=by)[0]["lane"] == choice.best
+    assert ranking.rank(rows, by=by)[0]["trial"] == choice.best
     assert set(choice.ties) == tied(by, settings, choice.best)
     return choice.best
 
@@ -123,7 +123,7 @@ def test_ties_are_broken_alike_wherever_something_is_chosen(
 
 def test_losses_of_different_kinds_break_no_tie():
     rows = [
-        {"lane": lane, "status": "ok", "seed": 0, "fold": None, **values}
+        {"trial": lane, "status": "ok", "seed": 0, "fold": None, **values}
         for lane, values in enumerate(
             (
                 {"loss": "hinge", "val_loss": 0.9, "val_accuracy": 0.9, "l2": 0.1},
@@ -149,8 +149,8 @@ def rows_of(points, monkeypatch):
     output = types.SimpleNamespace(train=scores, validation=scores, state=state)
     monkeypatch.setattr(keeping, "epochs", lambda _: np.ones(1, int))
     rows = []
-    for lane in trials.make_lanes(points, (0,)):
-        rows += trials.make_rows(trials.Tile(lane.static, 0, (lane,)), output)
+    for lane in trials.make_trials(points, (0,)):
+        rows += trials.make_rows(trials.TrialBatch(lane.static, 0, (lane,)), output)
     return rows
 
 
@@ -159,7 +159,7 @@ def test_every_choice_makes_a_setting_of_its_own(name, monkeypatch):
     static = Static(num_classes=3)
     other = dataclasses.replace(static, **{name: OTHER[name]})
     assert other != static
-    points = [Point(choice, Hparams()) for choice in (static, other)]
+    points = [Candidate(choice, Hparams()) for choice in (static, other)]
     rows = rows_of(points, monkeypatch)
     assert len(ranking.rank_settings(rows, by="val_loss")) == 2
     assert name in ranking.varying(rows)
@@ -172,7 +172,7 @@ def test_every_hyper_parameter_makes_a_setting_of_its_own(name, monkeypatch):
         for static in (Static(3, optimizer=o) for o in optimizers.OPTIMIZERS)
         if name in optimizers.uses(static)
     )
-    points = [Point(static, Hparams(**{name: value})) for value in (0.25, 0.5)]
+    points = [Candidate(static, Hparams(**{name: value})) for value in (0.25, 0.5)]
     rows = rows_of(points, monkeypatch)
     assert len(ranking.rank_settings(rows, by="val_loss")) == 2
 

@@ -11,7 +11,7 @@ from linclf_jax.selection import halving
 
 def row(lane, val_loss, *, rate, status="ok", accuracy=0.5, seed=0, fold=None):
     return {
-        "lane": lane,
+        "trial": lane,
         "learning_rate": rate,
         "momentum": None,
         "seed": seed,
@@ -67,7 +67,7 @@ def test_repeats_live_or_die_together_by_their_mean():
     folds = [{**r, "seed": 0, "fold": r["seed"]} for r in rows]
     assert survivors(folds) == {2, 3, 4, 5}
     # The mean of 0 and 1 is now that of 6 and 7, and the lower lane breaks the tie.
-    assert survivors([r for r in rows if r["lane"] not in {2, 3}]) == {0, 1, 4, 5}
+    assert survivors([r for r in rows if r["trial"] not in {2, 3}]) == {0, 1, 4, 5}
 
 
 def test_one_bad_repeat_takes_its_setting_out():

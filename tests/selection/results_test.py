@@ -7,13 +7,13 @@ import pytest
 from linclf_jax.selection import ranking
 
 ROWS = [
-    {"lane": 0, "status": "ok", "val_loss": 0.1, "val_accuracy": 0.8},
-    {"lane": 1, "status": "ok", "val_loss": 0.2, "val_accuracy": 0.9},
-    {"lane": 2, "status": "ok", "val_loss": 0.1, "val_accuracy": 0.9},
-    {"lane": 3, "status": "diverged", "val_loss": 0.0, "val_accuracy": 1.0},
-    {"lane": 4, "status": "ok", "val_loss": None, "val_accuracy": 0.9},
-    {"lane": 5, "status": "ok", "val_loss": math.nan, "val_accuracy": 0.9},
-    {"lane": 6, "status": "retired", "val_loss": 0.0, "val_accuracy": 1.0},
+    {"trial": 0, "status": "ok", "val_loss": 0.1, "val_accuracy": 0.8},
+    {"trial": 1, "status": "ok", "val_loss": 0.2, "val_accuracy": 0.9},
+    {"trial": 2, "status": "ok", "val_loss": 0.1, "val_accuracy": 0.9},
+    {"trial": 3, "status": "diverged", "val_loss": 0.0, "val_accuracy": 1.0},
+    {"trial": 4, "status": "ok", "val_loss": None, "val_accuracy": 0.9},
+    {"trial": 5, "status": "ok", "val_loss": math.nan, "val_accuracy": 0.9},
+    {"trial": 6, "status": "retired", "val_loss": 0.0, "val_accuracy": 1.0},
 ]
 
 
@@ -22,8 +22,8 @@ ROWS = [
     [("val_loss", [0, 2, 1, 4, 5]), ("val_accuracy", [2, 1, 4, 5, 0])],
 )
 def test_best_first_with_ties_broken_and_only_those_that_ended_well(by, order):
-    assert [row["lane"] for row in ranking.rank(ROWS, by=by)] == order
-    assert [row["lane"] for row in ranking.rank(ROWS[::-1], by=by)] == order
+    assert [row["trial"] for row in ranking.rank(ROWS, by=by)] == order
+    assert [row["trial"] for row in ranking.rank(ROWS[::-1], by=by)] == order
 
 
 def test_the_spread_of_repeats():
@@ -55,11 +55,11 @@ def test_diverged_and_retired_lanes():
 
 def test_varying_settings_leave_out_what_is_unused_or_equal():
     rows = [
-        {"lane": 0, "optimizer": "sgd", "l2": 0.1, "momentum": None, "val_loss": 1.0},
-        {"lane": 1, "optimizer": "adam", "l2": 0.1, "momentum": 0.9, "val_loss": 2.0},
+        {"trial": 0, "optimizer": "sgd", "l2": 0.1, "momentum": None, "val_loss": 1.0},
+        {"trial": 1, "optimizer": "adam", "l2": 0.1, "momentum": 0.9, "val_loss": 2.0},
     ]
     assert ranking.varying(rows) == ["optimizer"]
-    assert ranking.varying([{**row, "seed": row["lane"]} for row in rows]) == [
+    assert ranking.varying([{**row, "seed": row["trial"]} for row in rows]) == [
         "optimizer",
         "seed",
     ]
@@ -69,7 +69,7 @@ def test_varying_settings_leave_out_what_is_unused_or_equal():
 def test_settings_are_ranked_by_the_mean_of_their_repeats():
     def repeat(lane, rate, seed, loss, accuracy, status="ok"):
         scores = {"val_loss": loss, "val_accuracy": accuracy, "status": status}
-        return {"lane": lane, "rate": rate, "b1": None, "seed": seed, **scores}
+        return {"trial": lane, "rate": rate, "b1": None, "seed": seed, **scores}
 
     rows = [
         repeat(0, 0.1, 0, 0.1, 0.9),
@@ -87,7 +87,7 @@ def test_settings_are_ranked_by_the_mean_of_their_repeats():
             ("val_accuracy", [[0, 2], [1, 3]]),
         ):
             ranked = ranking.rank_settings(given, by=by)
-            assert [[row["lane"] for row in group] for group in ranked] == order
+            assert [[row["trial"] for row in group] for group in ranked] == order
     with pytest.raises(ValueError, match="'loss'; expected one of val_loss"):
         ranking.rank_settings(rows, by="loss")
     assert ranking.rank_settings([], by="val_loss") == []
@@ -96,15 +96,15 @@ def test_settings_are_ranked_by_the_mean_of_their_repeats():
 def test_values_of_different_losses_break_no_tie():
     rows = [
         {
-            **{"lane": lane, "loss": loss, "status": "ok", "seed": 0},
+            **{"trial": lane, "loss": loss, "status": "ok", "seed": 0},
             **{"val_loss": value, "val_accuracy": 0.5},
         }
         for lane, loss, value in ((0, "hinge", 9.0), (1, "cross_entropy", 0.1))
     ]
     best, _ = ranking.rank_settings(rows, by="val_accuracy")
-    assert best[0]["lane"] == 0  # the lower number, not the lower value
+    assert best[0]["trial"] == 0  # the lower number, not the lower value
     assert ranking.rank(rows, by="val_accuracy") == rows
     same = [{**row, "loss": "hinge"} for row in rows]
-    same = [{**row, "l2": row["lane"]} for row in same]
+    same = [{**row, "l2": row["trial"]} for row in same]
     best, _ = ranking.rank_settings(same, by="val_accuracy")
-    assert best[0]["lane"] == 1
+    assert best[0]["trial"] == 1

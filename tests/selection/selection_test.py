@@ -7,7 +7,7 @@ from linclf_jax.selection import choose, ranking
 
 def row(lane, val_loss, val_accuracy, *, status="ok", **settings):
     return {
-        "lane": lane,
+        "trial": lane,
         "status": status,
         "val_loss": val_loss,
         "val_accuracy": val_accuracy,
@@ -21,7 +21,7 @@ def row(lane, val_loss, val_accuracy, *, status="ok", **settings):
 
 
 def lanes(choice):
-    return [row["lane"] for row in choice.rows]
+    return [row["trial"] for row in choice.rows]
 
 
 ROWS = [row(0, 0.5, 0.8), row(1, 0.3, 0.7), row(2, 0.4, 0.9), row(3, 0.4, 0.8)]
@@ -33,7 +33,7 @@ ROWS = [row(0, 0.5, 0.8), row(1, 0.3, 0.7), row(2, 0.4, 0.9), row(3, 0.4, 0.8)]
 def test_the_best_wins_and_the_other_score_breaks_ties(by, order):
     for rows in (ROWS, ROWS[::-1]):
         assert lanes(choose.choose(rows, by=by)) == order[:1]
-        choice = choose.choose([r for r in rows if r["lane"] != order[0]], by=by)
+        choice = choose.choose([r for r in rows if r["trial"] != order[0]], by=by)
         assert lanes(choice) == order[1:2]
 
 

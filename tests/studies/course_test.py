@@ -82,8 +82,8 @@ def alone(tmp_path_factory, _quick):
 def test_each_kind_of_features_trains_as_it_would_alone(finished, alone):
     whole, _ = finished
     mine = [row for row in whole.rows if row["features"] == "hog"]
-    assert [row | {"lane": 0} for row in mine] == [
-        row | {"lane": 0} for row in alone.rows
+    assert [row | {"trial": 0} for row in mine] == [
+        row | {"trial": 0} for row in alone.rows
     ]
     others = [row for row in whole.rows if row["features"] == "raw"]
     assert {row["val_loss"] for row in mine} & {r["val_loss"] for r in others} == set()
@@ -105,7 +105,7 @@ def test_each_cell_holds_its_best_lane_by_validation_data(finished):
         rows = [r for r in outcome.rows if cell["values"].items() <= r.items()]
         best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
         assert cell["row"] == best
-        assert cell["lanes"] == [best["lane"]]
+        assert cell["lanes"] == [best["trial"]]
         assert cell["validation"]["accuracy"] == best["val_accuracy"]
         assert cell["validation"]["size"] == 360
 
@@ -152,7 +152,7 @@ def test_the_page_shows_the_table_and_marks_the_choice(finished):
     row = finished[0].selected["row"]
     for name in ("features", "loss", "learning_rate"):
         assert f">{row[name]}<" in marked
-    assert f"Use lane {row['lane']}: {row['features']}, {row['loss']}, " in page
+    assert f"Use lane {row['trial']}: {row['features']}, {row['loss']}, " in page
     assert section.count("<tr>") == 4  # the head, and all other cells
     order = "Ordered by validation accuracy, then by the stronger l2, then by lane."
     assert order in page
@@ -189,7 +189,7 @@ def test_by_folds_each_cell_is_trained_again(tmp_path):
     outcome = run(tmp_path / "run", folds=2, l2=(0.0, 0.1), **changes)
     assert len(outcome.table) == 2
     for cell in outcome.table:
-        assert (cell["lane"], len(cell["lanes"])) == (None, 2)
+        assert (cell["trial"], len(cell["lanes"])) == (None, 2)
         assert cell["row"]["val_loss"] is None
         assert cell["row"]["l2"] == cell["values"]["l2"]
         assert cell["validation"]["size"] == 1438

@@ -58,16 +58,16 @@ def test_the_run_folder_is_complete_and_sealed(finished):
 
 def test_every_lane_has_a_row_with_the_columns_of_the_contract(finished):
     rows = directory.read_rows(finished.folder / "results.jsonl")
-    assert [row["lane"] for row in rows] == list(range(2 * 3 * 2 * 2))
+    assert [row["trial"] for row in rows] == list(range(2 * 3 * 2 * 2))
     for row in rows:
         assert {
-            *("lane", "optimizer", "learning_rate", "l2", "seed", "fold", "status"),
+            *("trial", "optimizer", "learning_rate", "l2", "seed", "fold", "status"),
             *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "steps"),
         } <= set(row)
         assert (row["status"] == "ok") == (row["learning_rate"] < 1)
     history = directory.read_arrays(finished.folder / "history.npz")
     assert history["val_loss"].shape == (24, 4)
-    best = finished.selected["lane"]
+    best = finished.selected["trial"]
     for name in ("val_loss", "val_accuracy"):
         np.testing.assert_allclose(history[name][best, -1], rows[best][name], rtol=1e-6)
     assert history["train_loss"].shape == (24, 4)
@@ -105,14 +105,14 @@ def test_seeds_make_different_runs(finished):
 @pytest.mark.parametrize("by", ranking.LANE_CRITERIA)
 def test_the_choice_follows_its_criterion(by, finished, tmp_path):
     chosen = again(tmp_path / by, select_by=by).selected
-    assert chosen["lane"] == ranking.rank(finished.rows, by=by)[0]["lane"]
+    assert chosen["trial"] == ranking.rank(finished.rows, by=by)[0]["trial"]
     assert by in chosen["reason"]
 
 
 def test_the_two_criteria_differ_here(finished):
     """Or the test above would show nothing."""
     winners = {
-        ranking.rank(finished.rows, by=by)[0]["lane"] for by in ranking.LANE_CRITERIA
+        ranking.rank(finished.rows, by=by)[0]["trial"] for by in ranking.LANE_CRITERIA
     }
     assert len(winners) == 2
 
@@ -147,7 +147,7 @@ def test_the_test_split_cannot_influence_the_choice(finished, tmp_path, monkeypa
     assert {opened["opened"], before["opened"]} == {"after the choice"}
     assert opened["rows"] == before["rows"] == 30
     assert other.rows == finished.rows
-    assert other.selected["lane"] == finished.selected["lane"]
+    assert other.selected["trial"] == finished.selected["trial"]
     assert other.selected["test"]["accuracy"] != finished.selected["test"]["accuracy"]
 
 
@@ -215,7 +215,7 @@ def test_tensorboard_gets_one_file_that_is_whole_when_the_folder_is_sealed(tmp_p
     assert len(list(outcome.folder.glob("*tfevents*"))) == 1
     found = read_scalars(outcome.folder)
     history = directory.read_arrays(outcome.folder / "history.npz")
-    chosen = outcome.selected["lane"]
+    chosen = outcome.selected["trial"]
     for name in ("train_loss", "val_loss", "val_accuracy"):
         curve = list(found[f"chosen/{name}"].values())
         np.testing.assert_allclose(curve, history[name][chosen], rtol=1e-6)
@@ -234,7 +234,7 @@ def test_folds_choose_a_setting_that_is_trained_again_on_all_their_rows(tmp_path
     assert [row["fold"] for row in outcome.rows] == [0, 1, 2] * 8
     selected = outcome.selected
     assert selected["refit"]
-    assert selected["lane"] is None
+    assert selected["trial"] is None
     assert selected["repeats"]["val_loss"]["count"] == 3
     row = selected["row"]
     assert row["fold"] is row["val_loss"] is row["val_accuracy"] is None
@@ -267,7 +267,7 @@ def test_every_preprocessing_trains_on_features_of_its_own(tmp_path):
         seeds=(0,),
     )
     rows = [row for row in both.rows if row["preprocessing"] == "mean_range"]
-    assert [{**row, "lane": n} for n, row in enumerate(rows)] == alone.rows
+    assert [{**row, "trial": n} for n, row in enumerate(rows)] == alone.rows
     losses = {row["preprocessing"]: row["train_loss"] for row in both.rows}
     assert len(set(losses.values())) == 2
 
@@ -301,7 +301,7 @@ def test_smoothed_lanes_leave_the_others_their_program(finished, tmp_path):
         tmp_path / "plain", loss=("softmax_cross_entropy",), learning_rate=(0.1,)
     )
     kept = [row for row in outcome.rows if row["label_smoothing"] == 0]
-    assert [{**row, "lane": n} for n, row in enumerate(kept)] == plain.rows
+    assert [{**row, "trial": n} for n, row in enumerate(kept)] == plain.rows
     assert {row["label_smoothing"] for row in outcome.rows} == {0.0, 0.2}
     smooth = [row for row in outcome.rows if row["label_smoothing"] == 0.2]
     assert all(
@@ -359,7 +359,7 @@ def test_too_few_devices_are_refused_and_leave_nothing(tmp_path):
 
 
 def test_one_lane_trained_alone_has_the_bits_of_its_row(finished, tmp_path):
-    lane = finished.selected["lane"]
+    lane = finished.selected["trial"]
     row = finished.rows[lane]
     config = dataclasses.replace(
         SMALL,
@@ -370,7 +370,7 @@ def test_one_lane_trained_alone_has_the_bits_of_its_row(finished, tmp_path):
         out_dir=str(tmp_path / "alone"),
     )
     alone = train.run(config)
-    assert alone.rows == [{**row, "lane": 0}]
+    assert alone.rows == [{**row, "trial": 0}]
     model = "selected.safetensors"
     expected = (finished.folder / model).read_bytes()
     assert (alone.folder / model).read_bytes() == expected
@@ -445,7 +445,7 @@ def test_the_flagfile_of_a_run_replays_it_from_the_shell(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     expected = (finished.folder / "results.jsonl").read_bytes()
     assert (tmp_path / "r" / "results.jsonl").read_bytes() == expected
-    assert f"Chosen: lane {finished.selected['lane']};" in done.stdout
+    assert f"Chosen: lane {finished.selected['trial']};" in done.stdout
     assert f"{finished.selected['test']['accuracy']:.4f}" in done.stdout
 
 
@@ -488,7 +488,7 @@ def test_the_readmes_examples_run(tmp_path, capsys):
 
 
 def test_a_table_is_aligned():
-    rows = [{"lane": 0, "momentum": None}, {"lane": 12, "momentum": 0.9}]
-    assert console.table(rows, ["lane", "momentum"]) == (
+    rows = [{"trial": 0, "momentum": None}, {"trial": 12, "momentum": 0.9}]
+    assert console.table(rows, ["trial", "momentum"]) == (
         "  lane  momentum\n     0         -\n    12       0.9"
     )

@@ -31,7 +31,7 @@ FILES = {
 }
 SAME = ("results.jsonl", "history.npz", "selected.json", "selected.safetensors")
 COLUMNS = [
-    *("lane", "l2", "C", "fold", "preprocessing", "status"),
+    *("trial", "l2", "C", "fold", "preprocessing", "status"),
     *("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
     *(
         "val_loss_calibrated",
@@ -80,7 +80,7 @@ def test_every_fit_has_a_row_with_its_gap(finished):
     rows = directory.read_rows(finished.folder / "results.jsonl")
     assert rows == finished.rows
     assert [list(row) for row in rows] == [COLUMNS] * 16
-    assert [row["lane"] for row in rows] == list(range(16))
+    assert [row["trial"] for row in rows] == list(range(16))
     assert [row["fold"] for row in rows] == [0, 1, 2, None] * 4
     assert [row["l2"] for row in rows[::4]] == [1.0, 3e-3, 1e-3, 1e-4]
     for row in rows:
@@ -157,7 +157,7 @@ def test_both_choices_are_told_and_one_is_tested(finished, tmp_path):
         selected = outcome.selected
         assert selected == directory.read_json(outcome.folder / "selected.json")
         assert selected["l2"] == selected[name]["l2"]
-        assert selected["row"] == outcome.rows[selected["lane"]]
+        assert selected["row"] == outcome.rows[selected["trial"]]
         assert selected["row"]["fold"] is None
         assert selected["row"]["l2"] == selected["l2"]
         assert selected["row"]["C"] == selected["C"]
@@ -173,7 +173,7 @@ def test_both_choices_are_told_and_one_is_tested(finished, tmp_path):
 def test_what_selected_says_of_luck_follows_from_rows_held_out(finished):
     problem = path_problem.prepare(SMALL)
     again = path.solve(problem)
-    place = finished.selected["lane"] // 4
+    place = finished.selected["trial"] // 4
     luck, judged = finished.selected["optimism"], finished.selected["validation"]
     estimate = bias.estimate(again.rows.loss, again.rows.right)
     assert luck["accuracy"] == 0.0 - estimate.correction

@@ -141,7 +141,7 @@ def test_the_folder_is_complete_and_sealed(finished):
 
 def test_every_fit_has_a_row(finished):
     # Four penalties in three folds, then these three and the one that is tested.
-    assert [row["lane"] for row in finished.rows] == list(range(32))
+    assert [row["trial"] for row in finished.rows] == list(range(32))
     assert [row["features"] for row in finished.rows] == ["good"] * 16 + ["bad"] * 16
     assert [row["fold"] for row in finished.rows] == [*[0, 1, 2] * 5, None] * 2
     assert [row["stage"] for row in finished.rows[:16]] == ["choice"] * 12 + [
@@ -149,8 +149,8 @@ def test_every_fit_has_a_row(finished):
     ] * 4
     for entry, place in zip(finished.selected["entries"], (15, 31), strict=True):
         (only,) = entry["runs"]
-        row = finished.rows[only["lane"]]
-        assert row["lane"] == place
+        row = finished.rows[only["trial"]]
+        assert row["trial"] == place
         assert (row["l2"], row["C"]) == (only["l2"], only["C"])
         assert entry["num_rows"] == 90
         assert row["C"] == pytest.approx(1 / (row["l2"] * 90), rel=1e-12)

@@ -29,12 +29,12 @@ def finished(tmp_path_factory, _quick):
 
 
 def assert_same(folder, row):
-    found = train.replay(folder, row["lane"])
+    found = train.replay(folder, row["trial"])
     assert [found.row[name] for name in train.COMPARED] == [
         found.again[name] for name in train.COMPARED
     ]
     told = train.report(found)
-    assert told.endswith(f"lane {row['lane']} has the bits of its row")
+    assert told.endswith(f"lane {row['trial']} has the bits of its row")
     return found
 
 
@@ -157,9 +157,9 @@ def test_flags_that_a_replay_would_not_heed_are_refused(arguments, message, fini
 
 
 def test_one_lane_is_a_sweep_of_its_own_with_the_same_bits(finished, tmp_path):
-    row = finished.rows[finished.selected["lane"]]
+    row = finished.rows[finished.selected["trial"]]
     single = {
         name: (row[name],) for name in ("preprocessing", "learning_rate", "l2")
     } | {"seeds": (row["seed"],), "out_dir": str(tmp_path / "run")}
     alone = train.run(dataclasses.replace(sweeps.SMALL, **single))
-    assert alone.rows == [{**row, "lane": 0}]
+    assert alone.rows == [{**row, "trial": 0}]

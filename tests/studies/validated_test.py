@@ -50,7 +50,7 @@ def test_rows_add_up_to_the_means_that_settings_were_chosen_by(finished):
     found, problem = finished
     by_row = validated.read(found.folder, problem, found.rows, pytest.fail)
     ranked = ranking.rank_settings(found.rows, by=BY)
-    groups = {group[0]["lane"]: group for group in ranked}
+    groups = {group[0]["trial"]: group for group in ranked}
     assert by_row.lanes == tuple(sorted(groups))
     assert len(groups) == (1 if problem.config.halving else 8)
     (data, *_) = problem.data.values()
@@ -87,7 +87,7 @@ def test_a_row_is_judged_by_the_lanes_that_have_not_seen_it(finished):
         for row in found.rows:
             if ranking.settings(row) != like:
                 continue
-            arrays = checkpoint.load_lane(found.folder, row["lane"], ("W", "b"))
+            arrays = checkpoint.load_lane(found.folder, row["trial"], ("W", "b"))
             p = Params(jnp.asarray(arrays["W"]), jnp.asarray(arrays["b"]))
             values = np.asarray(loss(params.logits(p, data.val_x), data.val_labels))
             mine = True if row["fold"] is None else data.val_folds == row["fold"]
@@ -131,7 +131,7 @@ def test_the_temperature_is_that_of_rows_that_trained_nothing(finished):
     like, logits = ranking.settings(selected["row"]), []
     for row in found.rows:
         if ranking.settings(row) == like and row["seed"] == 0:
-            arrays = checkpoint.load_lane(found.folder, row["lane"], ("W", "b"))
+            arrays = checkpoint.load_lane(found.folder, row["trial"], ("W", "b"))
             scores = np.asarray(data.val_x) @ arrays["W"] + arrays["b"]
             logits.append((row["fold"], scores))
     if problem.config.folds:

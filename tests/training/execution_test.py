@@ -14,7 +14,7 @@ import pytest
 
 from linclf_jax.training import execution, states, trials
 from linclf_jax.training import program as training
-from linclf_jax.training.search_space import Point
+from linclf_jax.training.search_space import Candidate
 from linclf_jax.training.settings import Hparams, Static
 
 WIDTH = 4
@@ -97,8 +97,8 @@ def test_ten_thousand_lanes_are_one_compile():
     x, labels = rng.normal(size=(6, 2)).astype(np.float32), np.arange(6) % 2
     static = Static(2, batch_size=6, epochs=1)
     rates = np.geomspace(1e-3, 1.0, 5000).tolist()
-    lanes = trials.make_lanes([Point(static, Hparams(r)) for r in rates], (0, 1))
-    tiles, rows = trials.make_tiles(lanes, 128), []
+    lanes = trials.make_trials([Candidate(static, Hparams(r)) for r in rates], (0, 1))
+    tiles, rows = trials.make_batches(lanes, 128), []
     mesh = execution.make_mesh(jax.devices()[:1])
     with counted_compiles() as compiles:
         data = execution.place(states.Data(x, labels, x, labels), mesh)

@@ -112,7 +112,7 @@ def test_halving_moves_what_was_kept_with_the_lanes(tmp_path):
     halved = sweeps.run(tmp_path / "halved", halving=3, **sweeps.BEST)
     ended = [row for row in halved.rows if row["status"] == "ok"]
     assert ended
-    assert ended == [whole.rows[row["lane"]] for row in ended]
+    assert ended == [whole.rows[row["trial"]] for row in ended]
 
 
 def test_a_lane_is_scored_at_the_epoch_that_it_keeps(tmp_path):

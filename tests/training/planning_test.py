@@ -1,4 +1,4 @@
-"""How many tiles fit, what a program takes, and which errors say it was too much."""
+"""How many batches fit, what a program takes, and which errors say it was too much."""
 
 import itertools
 
@@ -9,49 +9,51 @@ import pytest
 from linclf_jax.training import planning
 
 
-def fits(tiles, budget, resident, per_tile):
-    return resident + tiles * per_tile <= budget
+def fits(batches, budget, resident, per_batch):
+    return resident + batches * per_batch <= budget
 
 
 @pytest.mark.parametrize(
-    ("budget", "resident", "per_tile", "num_tiles", "most"),
+    ("budget", "resident", "per_batch", "num_batches", "most"),
     [*itertools.product((500, 999, 1000), (0, 150), (1, 250, 333), (1, 7), (1, 3, 9))],
 )
-def test_a_plan_is_the_largest_that_fits(budget, resident, per_tile, num_tiles, most):
+def test_a_plan_is_the_largest_that_fits(
+    budget, resident, per_batch, num_batches, most
+):
     plan = planning.plan(
         budget=budget,
         resident=resident,
-        per_tile=per_tile,
-        num_tiles=num_tiles,
+        per_batch=per_batch,
+        num_batches=num_batches,
         most=most,
     )
     allowed = [
-        tiles
-        for tiles in range(1, min(num_tiles, most) + 1)
-        if fits(tiles, budget, resident, per_tile)
+        batches
+        for batches in range(1, min(num_batches, most) + 1)
+        if fits(batches, budget, resident, per_batch)
     ]
-    assert plan.tiles_at_once == max(allowed, default=1)
-    assert plan.predicted_bytes == resident + plan.tiles_at_once * per_tile
+    assert plan.at_once == max(allowed, default=1)
+    assert plan.predicted_bytes == resident + plan.at_once * per_batch
     assert plan.budget_bytes == budget
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers_and_what_helps():
     mib = 2**20
-    with pytest.raises(ValueError, match="--tile_width smaller") as refusal:
+    with pytest.raises(ValueError, match="--trials_per_batch smaller") as refusal:
         planning.plan(
             budget=2000 * mib,
             resident=500 * mib,
-            per_tile=1500 * mib + 1,
-            num_tiles=4,
+            per_batch=1500 * mib + 1,
+            num_batches=4,
             most=4,
         )
     for told in ("1,500.0 MiB", "500.0 MiB", "2,000.0 MiB", "--memory_budget larger"):
         assert told in str(refusal.value)
 
 
-def test_tiles_of_unknown_size_are_as_many_as_help():
-    plan = planning.plan(budget=10, resident=5, per_tile=0, num_tiles=8, most=4)
-    assert plan.tiles_at_once == 4
+def test_batches_of_unknown_size_are_as_many_as_help():
+    plan = planning.plan(budget=10, resident=5, per_batch=0, num_batches=8, most=4)
+    assert plan.at_once == 4
 
 
 def compiled(function, x, **options):
@@ -77,7 +79,7 @@ def test_a_platform_that_does_not_tell_counts_as_nothing():
 
 
 def test_fewer_ends_at_one():
-    assert [planning.fewer(tiles) for tiles in (9, 4, 2, 1)] == [4, 2, 1, 1]
+    assert [planning.fewer(batches) for batches in (9, 4, 2, 1)] == [4, 2, 1, 1]
 
 
 def test_a_real_allocation_that_is_too_large_is_recognised():

@@ -113,14 +113,14 @@ def test_labels_are_smoothed_only_where_it_is_asked_for_and_used():
 
 
 def test_what_a_point_does_not_use_is_no_part_of_its_identity():
-    point = search_space.make_point(STATIC, Hparams(learning_rate=0.1))
+    point = search_space.make_candidate(STATIC, Hparams(learning_rate=0.1))
     for changes, same in (
         ({"b1": 0.5, "weight_decay": 1.0}, True),
         ({"learning_rate": 0.1 + 1e-12}, True),  # equal in float32
         ({"momentum": 0.5}, False),
         ({"label_smoothing": 0.5}, False),
     ):
-        other = search_space.make_point(STATIC, point.hparams._replace(**changes))
+        other = search_space.make_candidate(STATIC, point.hparams._replace(**changes))
         assert (search_space.identity(other) == search_space.identity(point)) == same
 
 

@@ -32,11 +32,11 @@ def program(data):
 
 
 def make_points(rates=RATES, **changes):
-    return [search_space.Point(STATIC, Hparams(rate, **changes)) for rate in rates]
+    return [search_space.Candidate(STATIC, Hparams(rate, **changes)) for rate in rates]
 
 
-def make_lanes(rates=RATES, seeds=(0,), **changes):
-    return trials.make_lanes(make_points(rates, **changes), seeds)
+def make_trials(rates=RATES, seeds=(0,), **changes):
+    return trials.make_trials(make_points(rates, **changes), seeds)
 
 
 def look(steps, states):
@@ -57,18 +57,18 @@ def run_tile(tile, program, data, damage=None):
 def run_all(lanes, program, data, damage=None):
     """Every lane's row and arrays, by lane number."""
     found = {}
-    for tile in trials.make_tiles(lanes, WIDTH):
+    for tile in trials.make_batches(lanes, WIDTH):
         output = run_tile(tile, program, data, damage)
         arrays = trials.make_arrays(tile, output)
         for index, row in enumerate(trials.make_rows(tile, output)):
             own = {name: array[index] for name, array in arrays.items()}
-            found[row["lane"]] = (row, own)
+            found[row["trial"]] = (row, own)
     return found
 
 
 def test_lanes_are_the_points_in_order_repeats_side_by_side():
-    lanes = trials.make_lanes(make_points((0.1, 0.2)), (5, 6), 2)
-    assert [lane.lane for lane in lanes] == list(range(8))
+    lanes = trials.make_trials(make_points((0.1, 0.2)), (5, 6), 2)
+    assert [lane.trial for lane in lanes] == list(range(8))
     found = [(lane.hparams.learning_rate, lane.seed, lane.fold) for lane in lanes]
     assert found[:5] == [
         (0.1, 5, 0),
@@ -78,7 +78,7 @@ def test_lanes_are_the_points_in_order_repeats_side_by_side():
         (0.2, 5, 0),
     ]
     assert all(lane.static == STATIC for lane in lanes)
-    assert [lane.fold for lane in make_lanes()] == [None] * 6
+    assert [lane.fold for lane in make_trials()] == [None] * 6
 
 
 @pytest.mark.parametrize(
@@ -94,25 +94,29 @@ def test_lanes_are_the_points_in_order_repeats_side_by_side():
 )
 def test_bad_seeds_and_folds_are_refused(seeds, folds, message):
     with pytest.raises(ValueError, match=message):
-        trials.make_lanes(make_points(), seeds, folds)
+        trials.make_trials(make_points(), seeds, folds)
 
 
 @pytest.mark.parametrize("width", [0, -1, trials.MAX_WIDTH + 1])
 def test_a_width_out_of_range_is_refused(width):
-    with pytest.raises(ValueError, match=f"--tile_width is {width}; expected 1 to"):
-        trials.make_tiles(make_lanes(), width)
+    with pytest.raises(
+        ValueError, match=f"--trials_per_batch is {width}; expected 1 to"
+    ):
+        trials.make_batches(make_trials(), width)
 
 
 def test_tiles_hold_every_lane_once_and_one_program_each():
     statics = [Static(3, optimizer="sgd"), Static(3, optimizer="adam")]
-    points = [search_space.Point(s, Hparams(l2=l2)) for s in statics for l2 in range(5)]
-    lanes = trials.make_lanes(points, (0, 1))
+    points = [
+        search_space.Candidate(s, Hparams(l2=l2)) for s in statics for l2 in range(5)
+    ]
+    lanes = trials.make_trials(points, (0, 1))
     for ordered in (lanes, lanes[::-1]):
-        tiles = trials.make_tiles(ordered, WIDTH)
-        assert [len(tile.lanes) for tile in tiles] == [4, 1] * 4
-        assert sorted(x.lane for tile in tiles for x in tile.lanes) == list(range(20))
+        tiles = trials.make_batches(ordered, WIDTH)
+        assert [len(tile.trials) for tile in tiles] == [4, 1] * 4
+        assert sorted(x.trial for tile in tiles for x in tile.trials) == list(range(20))
         for tile in tiles:
-            assert {(x.static, x.seed) for x in tile.lanes} == {
+            assert {(x.static, x.seed) for x in tile.trials} == {
                 (tile.static, tile.seed)
             }
         # A program is compiled once if its tiles stand side by side.
@@ -120,19 +124,21 @@ def test_tiles_hold_every_lane_once_and_one_program_each():
 
 
 def test_a_short_tile_is_filled_up_with_its_last_lane():
-    lanes = trials.make_lanes(make_points((0.1, 0.2), l2=0.5), (7,))
-    (tile,) = trials.make_tiles(lanes, WIDTH)
+    lanes = trials.make_trials(make_points((0.1, 0.2), l2=0.5), (7,))
+    (tile,) = trials.make_batches(lanes, WIDTH)
     filled = trials.filled(tile, WIDTH, FLOAT32)
     rates = np.array([0.1, 0.2, 0.2, 0.2], np.float32)
     np.testing.assert_array_equal(filled.hparams.learning_rate, rates)
     assert {value.dtype for value in filled.hparams} == {FLOAT32}
     assert (int(filled.seed), filled.fold.tolist()) == (7, [states.NO_FOLD] * WIDTH)
-    (tile,) = trials.make_tiles(trials.make_lanes(make_points((0.1,)), (7,), 3), WIDTH)
+    (tile,) = trials.make_batches(
+        trials.make_trials(make_points((0.1,)), (7,), 3), WIDTH
+    )
     assert trials.filled(tile, WIDTH, FLOAT32).fold.tolist() == [0, 1, 2, 2]
 
 
 def test_order_of_lanes_and_cut_into_tiles_change_no_bit(program, data):
-    lanes = make_lanes()
+    lanes = make_trials()
     expected = run_all(lanes, program, data)
     for shuffled in (lanes[::-1], lanes[3:] + lanes[:3], lanes[:1], lanes[4:5]):
         for number, (row, arrays) in run_all(shuffled, program, data).items():
@@ -141,8 +147,8 @@ def test_order_of_lanes_and_cut_into_tiles_change_no_bit(program, data):
 
 
 def test_lanes_that_diverge_leave_the_others_alone(program, data):
-    clean = run_all(make_lanes(), program, data)
-    wild = make_lanes((0.01, 0.03, 1e30, 0.3, 1e38, 3.0))
+    clean = run_all(make_trials(), program, data)
+    wild = make_trials((0.01, 0.03, 1e30, 0.3, 1e38, 3.0))
     poisoned = run_all(wild, program, data)
     for number in (0, 1, 3, 5):
         assert poisoned[number][0] == clean[number][0]
@@ -154,7 +160,7 @@ def test_lanes_that_diverge_leave_the_others_alone(program, data):
 def test_a_tenth_of_many_lanes_diverging_changes_no_other_bit(program, data):
     """By a learning rate, and by NaN that somebody put into the weights."""
     rates = np.geomspace(0.01, 1.0, 40).tolist()
-    lanes = make_lanes(rates)
+    lanes = make_trials(rates)
 
     def nothing(state):
         return state
@@ -167,7 +173,7 @@ def test_a_tenth_of_many_lanes_diverging_changes_no_other_bit(program, data):
     clean = run_all(lanes, program, data, nothing)
     spoilt = {n: 1e30 for n in (4, 17, 22, 33)}
     wild = run_all(
-        make_lanes([spoilt.get(n, r) for n, r in enumerate(rates)]), program, data
+        make_trials([spoilt.get(n, r) for n, r in enumerate(rates)]), program, data
     )
     broken = run_all(lanes, program, data, damage)
     for found, out in ((wild, set(spoilt)), (broken, set(range(3, 40, 4)))):
@@ -186,14 +192,14 @@ def test_a_tenth_of_many_lanes_diverging_changes_no_other_bit(program, data):
     ("rate", "reason", "steps"), [(1e8, "exploded", 1), (0.1, None, 9)]
 )
 def test_rows_say_at_which_step_and_why(program, data, rate, reason, steps):
-    row, arrays = run_all(make_lanes((rate,)), program, data)[0]
+    row, arrays = run_all(make_trials((rate,)), program, data)[0]
     assert (row["reason"], row["steps"]) == (reason, steps)
     assert np.all(np.isnan(arrays["val_loss"])) == (reason is not None)
     assert np.all(np.isfinite(arrays["W"]))
 
 
 def test_a_lane_that_diverged_keeps_the_weights_it_had(program, data):
-    (tile,) = trials.make_tiles(make_lanes((1e8, 0.1)), WIDTH)
+    (tile,) = trials.make_batches(make_trials((1e8, 0.1)), WIDTH)
     start = execution.Start(trials.filled(tile, WIDTH, FLOAT32))
     first, whole = (
         trials.make_arrays(tile, execution.run(program, [start], data, last, look)[0])
@@ -204,8 +210,8 @@ def test_a_lane_that_diverged_keeps_the_weights_it_had(program, data):
 
 
 def test_a_lane_that_was_stopped_early_is_retired(program, data):
-    lanes = make_lanes((0.1, 1e30))
-    (tile,) = trials.make_tiles(lanes, WIDTH)
+    lanes = make_trials((0.1, 1e30))
+    (tile,) = trials.make_batches(lanes, WIDTH)
     start = execution.Start(trials.filled(tile, WIDTH, FLOAT32))
     (output,) = execution.run(program, [start], data, 4, look)
     rows = trials.make_rows(tile, output, finished=False)
@@ -217,13 +223,13 @@ def test_a_lane_that_was_stopped_early_is_retired(program, data):
 
 
 def test_arrays_have_the_lanes_in_front_and_no_padding(program, data):
-    (tile,) = trials.make_tiles(make_lanes((0.1, 0.2, 0.3))[::-1], WIDTH)
+    (tile,) = trials.make_batches(make_trials((0.1, 0.2, 0.3))[::-1], WIDTH)
     output = run_tile(tile, program, data)
     arrays = trials.make_arrays(tile, output)
-    assert arrays["lane"].tolist() == [2, 1, 0]
+    assert arrays["trial"].tolist() == [2, 1, 0]
     shapes = {name: array.shape for name, array in arrays.items()}
     curves = {"train_loss": (3, 3), "val_loss": (3, 3), "val_accuracy": (3, 3)}
-    assert shapes == {"lane": (3,), "W": (3, 5, 3), "b": (3, 3), **curves}
+    assert shapes == {"trial": (3,), "W": (3, 5, 3), "b": (3, 3), **curves}
     for index in range(3):
         params = output.state.params
         np.testing.assert_array_equal(arrays["W"][index], params.W[..., index])
@@ -233,7 +239,7 @@ def test_arrays_have_the_lanes_in_front_and_no_padding(program, data):
 
 
 def test_a_lane_is_the_run_that_training_makes_alone(program, data):
-    lane = make_lanes()[2]
+    lane = make_trials()[2]
     row, arrays = run_all([lane], program, data)[2]
     run = jax.jit(training.make_train(STATIC))
     params, history = run(jax.random.key(0), lane.hparams, data)
@@ -245,7 +251,7 @@ def test_a_lane_is_the_run_that_training_makes_alone(program, data):
 
 
 def test_rows_say_what_was_run_and_what_came_of_it(program, data):
-    row, arrays = run_all(make_lanes((0.1,), l2=0.25), program, data)[0]
+    row, arrays = run_all(make_trials((0.1,), l2=0.25), program, data)[0]
     assert row["optimizer"] == "momentum"
     assert row["learning_rate"] == 0.1
     assert row["l2"] == 0.25
@@ -263,14 +269,14 @@ def test_rows_say_what_was_run_and_what_came_of_it(program, data):
 
 
 def test_what_is_expected_of_a_state_is_what_comes_back(program, data):
-    (tile,) = trials.make_tiles(make_lanes()[:3], WIDTH)
+    (tile,) = trials.make_batches(make_trials()[:3], WIDTH)
     output = run_tile(tile, program, data)
     chex.assert_trees_all_equal_shapes_and_dtypes(output.state, program.state)
 
 
 def test_more_lanes_than_the_width_are_refused():
-    (tile,) = trials.make_tiles(make_lanes()[:3], WIDTH)
-    with pytest.raises(ValueError, match="holds 3 lanes; its width is 2"):
+    (tile,) = trials.make_batches(make_trials()[:3], WIDTH)
+    with pytest.raises(ValueError, match="holds 3 trials; its width is 2"):
         trials.filled(tile, 2, FLOAT32)
 
 
