@@ -89,7 +89,7 @@ def test_a_diverged_lane_never_wins(score):
     for by in ranking.LANE_CRITERIA:
         assert 4 not in lanes(choose.choose(rows, by=by))
     choice = choose.choose(rows, by="val_loss")
-    assert choice.warnings == ("1 of 5 lanes diverged and were not eligible",)
+    assert choice.warnings == ("1 of 5 trials diverged and were not eligible",)
 
 
 def test_all_diverged_is_an_error():
@@ -168,7 +168,7 @@ def test_the_strongest_l2_within_one_standard_error_is_the_other_choice(error, l
         assert lanes(choice) == [lane]
         assert (choice.best, choice.standard_error) == (1, error)
         assert f"within one standard error, {error:.4f}, of the low" in choice.reason
-        assert choice.reason.endswith("val_loss, 0.3000, of 5 lanes")
+        assert choice.reason.endswith("val_loss, 0.3000, of 5 trials")
         assert choice.repeats["val_loss"].mean == SCORES[lane][0]
     assert lanes(choose.choose(rows, by="val_loss", errors={1: error})) == [1]
 
