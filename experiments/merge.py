@@ -49,7 +49,7 @@ def run(shards: Sequence[Path], out_dir: Path) -> Outcome:
     for folder in shards:
         if not (folder / directory.CONFIG).is_file():
             raise ValueError(f"{folder} is no run folder: it has no {directory.CONFIG}")
-    configs = {folder: directory.read_json(folder / "config.json") for folder in shards}
+    configs = {folder: directory.read(folder / "config.json") for folder in shards}
     validate(configs)
     for folder in shards:
         directory.verify(folder)
@@ -59,7 +59,7 @@ def run(shards: Sequence[Path], out_dir: Path) -> Outcome:
     experiment = configs[shards[0]]["experiment"]
     with signals.Stop() as stop, lock.locked(out_dir):
         folders.open_run(out_dir, config, problem.dataset, experiment)
-        _check_same(configs, directory.read_json(out_dir / "config.json"))
+        _check_same(configs, directory.read(out_dir / "config.json"))
         (out_dir / checkpoint.FOLDER).mkdir(exist_ok=True)
         for folder in shards:
             for piece in sorted((folder / checkpoint.FOLDER).iterdir()):

@@ -281,7 +281,7 @@ def run(config: Config) -> None:
             f"--out is {config.out!r}; expected a file in a folder that exists and can "
             "be written to"
         )
-    directory.write_text(out, page())
+    directory.write(out, page())
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def run(config: Config) -> Predictions:
     x = files.read_features(path, options=options)
     with _said_of(path):
         found = predict(model, x, config.probabilities, names)
-    directory.write_bytes(out, WRITERS[out.suffix](found))
+    directory.write(out, WRITERS[out.suffix](found))
     return found
 
 
@@ -154,7 +154,7 @@ def read_options(
         drop_columns: Others that are none.
         label_column: Of the labels, if another than in training.
     """
-    flags = directory.read_json(folder / directory.CONFIG)["flags"]
+    flags = directory.read(folder / directory.CONFIG)["flags"]
     return ReadOptions(
         label_column or flags.get("label_column"),
         (*flags.get("drop_columns", ()), *drop_columns),
@@ -171,7 +171,7 @@ def require_probabilities(folder: Path) -> None:
     Raises:
         ValueError: It was trained by a hinge.
     """
-    row = directory.read_json(folder / "selected.json").get("row") or {}
+    row = directory.read(folder / "selected.json").get("row") or {}
     loss = row.get("loss", "softmax_cross_entropy")
     if loss != "softmax_cross_entropy":
         raise ValueError(

@@ -137,7 +137,7 @@ def report(found: Replay) -> str:
 
 def curves(outcome: outcome.Outcome) -> str:
     """Returns the learning curve, ten epochs of it and the last, as a table."""
-    history = directory.read_arrays(outcome.folder / "history.npz")
+    history = directory.read(outcome.folder / "history.npz")
     names = ("train_loss", "val_loss", "val_accuracy")
     epochs = history["val_loss"].shape[1]
     shown = sorted({*range(0, epochs, max(1, epochs // 10)), epochs - 1})

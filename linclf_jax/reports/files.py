@@ -36,7 +36,7 @@ def renew(
     drawn = draw(folder)
     new = [n for n in drawn if not _holds(folder / n, drawn[n])]
     for name in new:
-        directory.write_bytes(folder / name, drawn[name])
+        directory.write(folder / name, drawn[name])
     if new or not _is_sealed(folder):
         directory.seal(folder, drawn)
     return folder / PAGE

@@ -57,7 +57,7 @@ def write(run_dir: str | Path) -> Path:
     """
     folder = Path(run_dir)
     for name, data in _files(folder).items():
-        directory.write_bytes(folder / name, data)
+        directory.write(folder / name, data)
     return folder / files.PAGE
 
 

@@ -83,7 +83,7 @@ def write(run_dir: str | Path) -> Path:
     """
     folder = Path(run_dir)
     for name, data in _files(folder).items():
-        directory.write_bytes(folder / name, data)
+        directory.write(folder / name, data)
     (folder / PROGRESS).unlink(missing_ok=True)
     return folder / PAGE
 
@@ -103,7 +103,7 @@ def write_progress(run_dir: str | Path) -> Path:
     require()
     run = record.read(Path(run_dir))
     path = run.folder / PROGRESS
-    directory.write_text(path, page(run, draw(run)))
+    directory.write(path, page(run, draw(run)))
     return path
 
 

@@ -87,7 +87,7 @@ def save_piece(run: Path, name: str, piece: Piece, *, apart: bool = False) -> No
     rows = np.frombuffer(formats.encode_rows(piece.rows), np.uint8)
     path = _path(run, f"{name}{_APART * apart}", name)
     _make_folder(run)
-    directory.write_arrays(path, {**piece.arrays, _ROWS: rows})
+    directory.write(path, {**piece.arrays, _ROWS: rows})
 
 
 def load_piece(
@@ -103,7 +103,7 @@ def load_piece(
     """
     path = _path(run, f"{name}{_APART * apart}", name)
     try:
-        return _piece(directory.read_arrays(path))
+        return _piece(directory.read(path))
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
@@ -181,7 +181,7 @@ def save_state(run: Path, name: str, step: int, tree: Any) -> None:
     path = _path(run, f"{name}.state-{step}", name)
     _make_folder(run)
     leaves = zip(*_named_leaves(tree), strict=True)
-    directory.write_arrays(path, {key: np.asarray(leaf) for key, leaf in leaves})
+    directory.write(path, {key: np.asarray(leaf) for key, leaf in leaves})
     for _, old in _states(run, name)[:-_KEPT]:
         old.unlink()
 
@@ -201,7 +201,7 @@ def load_state(
     found, damaged = None, []
     for step, path in reversed(_states(run, name)):
         try:
-            found = step, _unflatten(directory.read_arrays(path), like)
+            found = step, _unflatten(directory.read(path), like)
             break
         except (ValueError, OSError) as error:
             damaged.append((path, error))

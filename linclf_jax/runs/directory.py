@@ -13,13 +13,10 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from linclf_jax.runs import configuration, disk, formats
 
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
-write_bytes = disk.write_bytes
 TEMPORARY = ".*.tmp"  # the names of files that somebody is writing: never sealed
 
 
@@ -54,9 +51,9 @@ def open_run(path: str | Path, config: Mapping[str, Any]) -> Path:
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)  # its writer may live, and be done by now
     if not found:
-        write_json(path / CONFIG, config)
+        write(path / CONFIG, config)
     elif (current := configuration.unopened(there, config)) != there:
-        write_json(path / CONFIG, current)
+        write(path / CONFIG, current)
     return path
 
 
@@ -69,7 +66,7 @@ def _check_resumable(
             f"{path} is no run folder: found {', '.join(found[:5])} and no {CONFIG}, "
             "expected a new or empty folder, or one made by the same command"
         )
-    there = read_json(path / CONFIG)
+    there = read(path / CONFIG)
     differences = configuration.differences(there, config)
     if differences:
         raise ValueError(
@@ -97,7 +94,7 @@ def seal(
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_text(Path(folder) / "notes.txt", "done")
+    ...     write(Path(folder) / "notes.txt", "done")
     ...     seal(folder)
     ...     verify(folder)
     ['notes.txt']
@@ -109,7 +106,7 @@ def seal(
         found = (x.relative_to(path) for x in path.rglob("*") if not x.match(TEMPORARY))
         names = [x.as_posix() for x in found if x.parts[0] not in left_out]
     sealed |= {name: m for name in names if (m := _measure(path / name))}
-    write_json(path / MANIFEST, {"files": dict(sorted(sealed.items()))})
+    write(path / MANIFEST, {"files": dict(sorted(sealed.items()))})
 
 
 def verify(path: str | Path, besides: Container[str] = ()) -> list[str]:
@@ -139,7 +136,7 @@ def verify(path: str | Path, besides: Container[str] = ()) -> list[str]:
 def _sealed(path: Path) -> dict[str, Any]:
     if not (path / MANIFEST).is_file():
         raise ValueError(f"{path} has no {MANIFEST}: the run is not finished")
-    manifest = read_json(path / MANIFEST)
+    manifest = read(path / MANIFEST)
     sealed = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(sealed, dict):
         raise ValueError(f"{path / MANIFEST}: found no list of files, it is damaged")
@@ -155,108 +152,50 @@ def _measure(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes text in UTF-8, whole.
+def write(path: str | Path, value: Any) -> None:
+    """Writes a file whole, in the format of its suffix; equal values, equal bytes.
 
     Args:
         path: Where; its folder exists.
-        text: All of the file.
+        value: Bytes as they are; for ``.json`` and ``.jsonl`` what ``formats.plain``
+            takes, for ``.npz`` arrays by name, for ``.safetensors`` tensors by name and
+            texts by name; for any other suffix text, written in UTF-8.
     """
-    write_bytes(path, text.encode())
+    disk.write_bytes(path, _encoded(Path(path), value))
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Writes strict JSON, whole: NaN and infinities are null, keys keep their order.
-
-    Args:
-        path: Where; its folder exists.
-        value: See ``formats.plain``.
-    """
-    write_bytes(path, formats.encode_json(value))
-
-
-def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes one strict JSON object a line, whole.
-
-    Args:
-        path: Where; its folder exists.
-        rows: See ``formats.plain``.
-    """
-    write_bytes(path, formats.encode_rows(rows))
-
-
-def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an ``.npz``, whole; the same arrays give the same bytes.
-
-    Args:
-        path: Where; its folder exists.
-        arrays: By their names; see ``formats.encode_arrays``.
-    """
-    write_bytes(path, formats.encode_arrays(arrays))
-
-
-def write_tensors(
-    path: str | Path,
-    tensors: Mapping[str, np.ndarray],
-    metadata: Mapping[str, str] | None = None,
-) -> None:
-    """Writes a ``.safetensors``, whole; the same values give the same bytes.
-
-    Args:
-        path: Where; its folder exists.
-        tensors: By their names.
-        metadata: Texts by their names.
-    """
-    write_bytes(path, formats.encode_tensors(tensors, metadata or {}))
-
-
-def read_json(path: str | Path) -> Any:
-    """Reads strict JSON; ValueError with path, line and column if damaged.
+def read(path: str | Path) -> Any:
+    """Returns what ``write`` wrote, by the suffix; never unpickles.
 
     Args:
         path: The file.
+
+    Raises:
+        ValueError: It is damaged; with the path, and the line in JSON.
     """
-    return _read(path, formats.decode_json)
-
-
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Reads one JSON object a line; ValueError with path and line if damaged.
-
-    Args:
-        path: The file.
-    """
-    return _read(path, formats.decode_rows)
-
-
-def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads an ``.npz``, never unpickling; ValueError with the path if damaged.
-
-    Args:
-        path: The file.
-    """
-    return _read(path, formats.decode_arrays)
-
-
-def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a ``.safetensors``; ValueError with the path if damaged.
-
-    Args:
-        path: The file.
-    """
-    return _read(path, formats.decode_tensors)[0]
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """Reads the metadata of a ``.safetensors``; ValueError with the path if damaged.
-
-    Args:
-        path: The file.
-    """
-    return _read(path, formats.decode_tensors)[1]
-
-
-def _read(path: str | Path, decode: Callable[[bytes], Any]) -> Any:
+    path = Path(path)
     try:
-        return decode(Path(path).read_bytes())
+        return _DECODERS.get(path.suffix, bytes.decode)(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _encoded(path: Path, value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if path.suffix == ".safetensors":
+        return formats.encode_tensors(*value)
+    return _ENCODERS.get(path.suffix, str.encode)(value)
+
+
+_ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
+    ".json": formats.encode_json,
+    ".jsonl": formats.encode_rows,
+    ".npz": formats.encode_arrays,
+}
+_DECODERS: Mapping[str, Callable[[bytes], Any]] = {
+    ".json": formats.decode_json,
+    ".jsonl": formats.decode_rows,
+    ".npz": formats.decode_arrays,
+    ".safetensors": formats.decode_tensors,
+}

@@ -183,7 +183,7 @@ def write(folder: Path, examples: Examples) -> None:
         folder: a run folder.
         examples: as from ``collect``.
     """
-    directory.write_arrays(folder / FILE, examples._asdict())
+    directory.write(folder / FILE, examples._asdict())
 
 
 def read(folder: Path) -> Examples | None:
@@ -198,7 +198,7 @@ def read(folder: Path) -> Examples | None:
     path = folder / FILE
     if not path.exists():
         return None
-    arrays = directory.read_arrays(path)
+    arrays = directory.read(path)
     if set(arrays) != set(Examples._fields):
         raise ValueError(
             f"{path}: found arrays {sorted(arrays)}, expected "

@@ -54,7 +54,7 @@ def save(path: str | Path, model: Model) -> None:
     if model.features != RAW:
         metadata["features"] = model.features
         metadata["recipe"] = str(image_recipes.VERSION)
-    directory.write_tensors(path, {**weights, **statistics}, metadata)
+    directory.write(path, ({**weights, **statistics}, metadata))
 
 
 def load(path: str | Path) -> Model:
@@ -67,7 +67,7 @@ def load(path: str | Path) -> Model:
         ValueError: The file is damaged, or holds no classifier, or one of features of
             images that are computed in another way now.
     """
-    tensors, metadata = directory.read_tensors(path), directory.read_metadata(path)
+    tensors, metadata = directory.read(path)
     missing = {"W", "b"} - set(tensors) | {"class_names"} - set(metadata)
     if missing:
         raise ValueError(f"{path} holds no classifier: {sorted(missing)} missing")

@@ -34,10 +34,10 @@ def read(folder: Path) -> record.Record:
     record.require(folder, REQUIRED)
     run = record.Record(
         folder=folder,
-        config=directory.read_json(folder / "config.json"),
-        rows=directory.read_rows(folder / "results.jsonl"),
-        history=directory.read_arrays(folder / "history.npz"),
-        selected=directory.read_json(folder / "selected.json"),
+        config=directory.read(folder / "config.json"),
+        rows=directory.read(folder / "results.jsonl"),
+        history=directory.read(folder / "history.npz"),
+        selected=directory.read(folder / "selected.json"),
         weights=record.weights(folder),
         training=False,
         notes=(),

@@ -84,7 +84,7 @@ def study(path: Path) -> str | None:
         ValueError: Its ``config.json`` is damaged.
     """
     config = path / directory.CONFIG
-    return directory.read_json(config).get("experiment") if config.is_file() else None
+    return directory.read(config).get("experiment") if config.is_file() else None
 
 
 def read(path: Path) -> Record:
@@ -115,10 +115,10 @@ def read(path: Path) -> Record:
     rows, history = _whole(path) if fitted else _pieces(path, notes)
     record = Record(
         directory=path,
-        config=directory.read_json(path / "config.json"),
+        config=directory.read(path / "config.json"),
         rows=rows,
         history=history,
-        selected=directory.read_json(path / schema.SELECTED) if has_selected else None,
+        selected=directory.read(path / schema.SELECTED) if has_selected else None,
         weights=_weights(path) if has_selected else None,
         fitting=not fitted,
         notes=notes,
@@ -176,8 +176,8 @@ def merged_curves(
 
 def _whole(path: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray] | None]:
     history = path / schema.HISTORY
-    arrays = directory.read_arrays(history) if history.exists() else None
-    return directory.read_rows(path / schema.RESULTS), arrays
+    arrays = directory.read(history) if history.exists() else None
+    return directory.read(path / schema.RESULTS), arrays
 
 
 def _pieces(
@@ -196,7 +196,7 @@ def _pieces(
 
 
 def _weights(path: Path) -> np.ndarray:
-    tensors = directory.read_tensors(path / schema.MODEL)
+    tensors, _ = directory.read(path / schema.MODEL)
     if "W" not in tensors:
         raise ValueError(
             f"{path / schema.MODEL}: expected a tensor W (D, C), found "

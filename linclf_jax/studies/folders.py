@@ -26,7 +26,7 @@ def open_run(folder: Path, config: Any, dataset: Dataset, experiment: str) -> No
     """
     checkpoint.tidy(folder)
     directory.open_run(folder, describe(config, dataset, experiment))
-    directory.write_text(folder / "flags.txt", shared_flags.to_flagfile(config))
+    directory.write(folder / "flags.txt", shared_flags.to_flagfile(config))
 
 
 def describe(config: Any, dataset: Dataset, experiment: str) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def opened(
     split = held.read()
     found = problem_lib.describe_test(split)
     if (folder / SELECTED).exists():
-        before = directory.read_json(folder / SELECTED)["test_data"]
+        before = directory.read(folder / SELECTED)["test_data"]
         before = before if name is None else before[name]
         if before["sha256"] != found["sha256"]:
             raise ValueError(

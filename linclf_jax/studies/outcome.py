@@ -137,8 +137,8 @@ def _conclude(
     model.save(folder / "selected.safetensors", stored)
     exhibits.keep(folder, stored, test, static, problem.dataset.image_shape)
     if table:
-        directory.write_json(folder / record.TABLE, {"cells": table})
-    directory.write_json(folder / "selected.json", selected)
+        directory.write(folder / record.TABLE, {"cells": table})
+    directory.write(folder / "selected.json", selected)
     close(folder)
     return selected, table
 
@@ -188,9 +188,9 @@ def _write_results(folder: Path, lanes: list[int], tell: Report) -> tuple[Rows, 
             f"{folder} lacks {len(missing)} lanes, the first is {missing[0]}; the same "
             "command trains them again"
         )
-    directory.write_rows(folder / "results.jsonl", rows)
+    directory.write(folder / "results.jsonl", rows)
     history = record.merged_curves(piece.arrays for piece in pieces)
-    directory.write_arrays(folder / "history.npz", history)
+    directory.write(folder / "history.npz", history)
     return rows, history
 
 

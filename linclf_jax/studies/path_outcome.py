@@ -57,8 +57,8 @@ def finish(
         last_step.Unfinished: The test file or the page failed, or the disk is full.
     """
     found_rows = path_rows.rows(problem, found)
-    directory.write_rows(folder / "results.jsonl", found_rows)
-    directory.write_arrays(folder / "history.npz", path_rows.history(found))
+    directory.write(folder / "results.jsonl", found_rows)
+    directory.write(folder / "history.npz", path_rows.history(found))
     choices = path_lib.choose(found, problem.config.select_by)
     with last_step.guarded("path", folder):
         selected = _conclude(folder, problem, found, choices, found_rows)
@@ -97,7 +97,7 @@ def _conclude(
     )
     model.save(folder / "selected.safetensors", stored)
     exhibits.keep(folder, stored, test, static, dataset.image_shape)
-    directory.write_json(folder / "selected.json", selected)
+    directory.write(folder / "selected.json", selected)
     last_step.draw_page(path_page.write, folder)
     directory.seal(folder, without=checkpoint.FOLDER)
     checkpoint.clear(folder)

@@ -109,13 +109,13 @@ def finish(
         last_step.Unfinished: A test file or the page failed, or the disk is full.
     """
     rows = numbered(found)
-    directory.write_rows(folder / "results.jsonl", rows)
+    directory.write(folder / "results.jsonl", rows)
     history = [
         {f"{name}.{key}": array for key, array in one.history.items()}
         for name, one in found.items()
     ]
-    directory.write_arrays(folder / "history.npz", dict(ChainMap(*history)))
-    directory.write_arrays(folder / "splits.npz", splits(problem))
+    directory.write(folder / "history.npz", dict(ChainMap(*history)))
+    directory.write(folder / "splits.npz", splits(problem))
     with last_step.guarded("probe", folder):
         selected = _conclude(folder, problem, found, rows)
     return Outcome(folder, rows, formats.plain(selected), seconds)
@@ -155,7 +155,7 @@ def _conclude(
         "test_data": {name: one.data for name, one in tested.items()},
         "warnings": [*warnings(problem, found)],
     }
-    directory.write_json(folder / "selected.json", selected)
+    directory.write(folder / "selected.json", selected)
     last_step.draw_page(probe_page.write, folder)
     directory.seal(folder, without=checkpoint.FOLDER)
     checkpoint.clear(folder)

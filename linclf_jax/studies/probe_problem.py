@@ -80,4 +80,4 @@ def open_run(folder: Path, problem: Problem) -> None:
     checkpoint.tidy(folder)
     directory.open_run(folder, described)
     flagfile = shared_flags.to_flagfile(problem.config)
-    directory.write_text(folder / "flags.txt", flagfile)
+    directory.write(folder / "flags.txt", flagfile)

@@ -121,7 +121,7 @@ def finished(quick, tmp_path_factory):
 
 
 def test_rows_say_both_and_count_them_as_one_setting(finished):
-    rows = directory.read_rows(finished.folder / "results.jsonl")
+    rows = directory.read(finished.folder / "results.jsonl")
     assert [row["C"] for row in rows] == pytest.approx([10.0, 1.0, 0.1], rel=1e-15)
     assert [row["l2"] for row in rows] == [1 / 900, 1 / 90, 1 / 9]
     assert "C" not in ranking.settings(rows[0])

@@ -255,7 +255,7 @@ def test_a_model_predicts_by_names(finished, tmp_path):
     # Stored before names were, it takes the columns as they stand.
     old = stored._replace(feature_names=None)
     model.save(tmp_path / "old.safetensors", old)
-    assert "feature_names" not in directory.read_metadata(tmp_path / "old.safetensors")
+    assert "feature_names" not in directory.read(tmp_path / "old.safetensors")[1]
     old = model.load(tmp_path / "old.safetensors")
     assert old.feature_names is None
     np.testing.assert_array_equal(model.logits(old, x, names), expected)

@@ -109,10 +109,8 @@ def test_round_trip_through_a_file_keeps_every_bit(name, tmp_path):
     arrays, metadata = preprocessing.to_arrays(fitted)
     path = tmp_path / "selected.safetensors"
     tensors = {"W": np.ones((4, 2)), **arrays}
-    directory.write_tensors(path, tensors, {"loss": "hinge", **metadata})
-    back = preprocessing.from_arrays(
-        directory.read_tensors(path), directory.read_metadata(path)
-    )
+    directory.write(path, (tensors, {"loss": "hinge", **metadata}))
+    back = preprocessing.from_arrays(*directory.read(path))
     assert back.name == name
     for statistic, kept in zip(back[1:], fitted[1:], strict=True):
         assert np.array_equal(statistic, kept)

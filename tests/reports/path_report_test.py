@@ -131,13 +131,13 @@ def make_run(
         "worst_relative_gap": float(history["relative_gap"].max()),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    directory.write_json(folder / "config.json", config)
-    directory.write_text(folder / "flags.txt", "--dataset=pets\n")
-    directory.write_rows(folder / "results.jsonl", rows)
-    directory.write_arrays(folder / "history.npz", history)
-    directory.write_json(folder / "selected.json", selected)
+    directory.write(folder / "config.json", config)
+    directory.write(folder / "flags.txt", "--dataset=pets\n")
+    directory.write(folder / "results.jsonl", rows)
+    directory.write(folder / "history.npz", history)
+    directory.write(folder / "selected.json", selected)
     tensors = {"W": history["coefficients"][place], "b": np.zeros(len(names))}
-    directory.write_tensors(folder / "selected.safetensors", tensors)
+    directory.write(folder / "selected.safetensors", (tensors, {}))
     return folder
 
 
@@ -493,16 +493,16 @@ class TestFolder:
     @pytest.mark.parametrize("name", ["val_loss", "val_accuracy_se", "products"])
     def test_a_history_of_other_fits_is_refused(self, tmp_path, name):
         folder = make_run(tmp_path)
-        history = directory.read_arrays(folder / "history.npz")
+        history = directory.read(folder / "history.npz")
         history[name] = history[name][:-1]
-        directory.write_arrays(folder / "history.npz", history)
+        directory.write(folder / "history.npz", history)
         with pytest.raises(ValueError, match=rf"npz: found {name} of shape \(3,.*\(4,"):
             path_page.write(folder)
 
     def test_rows_of_other_fits_are_refused(self, tmp_path):
         folder = make_run(tmp_path)
-        rows = directory.read_rows(folder / "results.jsonl")
-        directory.write_rows(folder / "results.jsonl", rows[:-1])
+        rows = directory.read(folder / "results.jsonl")
+        directory.write(folder / "results.jsonl", rows[:-1])
         with pytest.raises(
             ValueError, match=r"15 fits, expected the 16.*\(0.001, None"
         ):
@@ -510,9 +510,9 @@ class TestFolder:
 
     def test_a_choice_off_the_path_is_refused(self, tmp_path):
         folder = make_run(tmp_path)
-        selected = directory.read_json(folder / "selected.json")
+        selected = directory.read(folder / "selected.json")
         selected["one_standard_error"]["l2"] = 0.7
-        directory.write_json(folder / "selected.json", selected)
+        directory.write(folder / "selected.json", selected)
         with pytest.raises(ValueError, match=r"json: one_standard_error is l2 0\.7"):
             path_page.write(folder)
 

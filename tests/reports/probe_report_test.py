@@ -110,16 +110,16 @@ def make_probe(
         **{"test_data": {}, "warnings": ["one: the best l2 is <b> at the edge"]},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    directory.write_json(folder / "config.json", config)
-    directory.write_text(folder / "flags.txt", "--protocol=clip\n")
-    directory.write_rows(folder / "results.jsonl", rows)
-    directory.write_json(folder / "selected.json", selected)
+    directory.write(folder / "config.json", config)
+    directory.write(folder / "flags.txt", "--protocol=clip\n")
+    directory.write(folder / "results.jsonl", rows)
+    directory.write(folder / "selected.json", selected)
     tensors = {
         "W": np.ones((4, len(names))),
         "b": np.zeros(len(runs[0]["test"]["confusion"])),
     }
-    directory.write_tensors(folder / "selected.safetensors", tensors)
-    directory.write_arrays(folder / "history.npz", make_history(entries))
+    directory.write(folder / "selected.safetensors", (tensors, {}))
+    directory.write(folder / "history.npz", make_history(entries))
     return folder
 
 
@@ -210,10 +210,10 @@ class TestPage:
 
     def test_sets_without_held_out_rows_are_not_called_the_best(self, tmp_path):
         folder = several(tmp_path / "run", ties=(0, 2))
-        selected = directory.read_json(folder / "selected.json")
+        selected = directory.read(folder / "selected.json")
         for entry in selected["entries"]:
             entry["validation"] |= {"held_out": None, "accuracy": None}
-        directory.write_json(folder / "selected.json", selected)
+        directory.write(folder / "selected.json", selected)
         text = Page(probe_page.write(folder)).text
         assert "Chosen is dino: test accuracy 0.8125" in text
         assert "clip, <b>mae</b> and dino have no held-out rows to be compar" in text
@@ -326,8 +326,8 @@ class TestPage:
     def test_templates_are_of_pixels_alone(self, tmp_path, chosen):
         """config.json says the image shape of the first set, and of no other."""
         folder = several(tmp_path / "pixels", image_shape=[2, 2])
-        selected = directory.read_json(folder / "selected.json")
-        directory.write_json(folder / "selected.json", selected | {"chosen": chosen})
+        selected = directory.read(folder / "selected.json")
+        directory.write(folder / "selected.json", selected | {"chosen": chosen})
         page = Page(probe_page.write(folder))
         assert ("templates" in page.sections) == (chosen == 0)
 
@@ -345,8 +345,8 @@ class TestPage:
 
 class TestFaults:
     def change(self, folder, **changes):
-        selected = directory.read_json(folder / "selected.json")
-        directory.write_json(folder / "selected.json", selected | changes)
+        selected = directory.read(folder / "selected.json")
+        directory.write(folder / "selected.json", selected | changes)
 
     @pytest.mark.parametrize("name", probe_record.REQUIRED)
     def test_a_missing_file_is_named(self, tmp_path, name):
@@ -371,7 +371,7 @@ class TestFaults:
     )
     def test_an_entry_that_does_not_fit(self, tmp_path, place, value, message):
         folder = several(tmp_path / "run")
-        entries = directory.read_json(folder / "selected.json")["entries"]
+        entries = directory.read(folder / "selected.json")["entries"]
         *path, last = place
         inner = entries[0]
         for step in path:

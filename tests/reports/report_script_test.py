@@ -22,7 +22,7 @@ def folder(tmp_path):
     }
     config = {"experiment": "sweep", "flags": {}, "data": data, "environment": {}}
     run = directory.open_run(tmp_path / "run", config)
-    directory.write_text(run / "flags.txt", "--dataset=pets\n")
+    directory.write(run / "flags.txt", "--dataset=pets\n")
     row = {
         **{"trial": 0, "optimizer": "sgd", "learning_rate": 0.1, "l2": 0.0, "seed": 0},
         **{"fold": None, "status": "ok", "reason": None, "steps": 3, "val_loss": 0.5},
@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 
 def finish(run):
-    directory.write_rows(run / "results.jsonl", checkpoint.rows(run, print))
+    directory.write(run / "results.jsonl", checkpoint.rows(run, print))
     checkpoint.clear(run)
     sweep_page.write(run)
     directory.seal(run)

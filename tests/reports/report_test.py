@@ -105,22 +105,22 @@ def make_run(
         "environment": {"jax": "0.10.2", "git": {"commit": "c0ffee", "dirty": False}},
     }
     folder.mkdir(exist_ok=True)
-    directory.write_json(folder / "config.json", config)
-    directory.write_rows(folder / "results.jsonl", rows)
-    directory.write_text(folder / "flags.txt", "--dataset=pets\n")
+    directory.write(folder / "config.json", config)
+    directory.write(folder / "results.jsonl", rows)
+    directory.write(folder / "flags.txt", "--dataset=pets\n")
     if history:
-        directory.write_arrays(folder / "history.npz", make_history(rows))
+        directory.write(folder / "history.npz", make_history(rows))
     if chosen is not None:
         W = np.arange(features * len(names), dtype=np.float32)
         tensors = {"W": W.reshape(features, len(names)), "b": np.zeros(len(names))}
-        directory.write_tensors(folder / "selected.safetensors", tensors)
+        directory.write(folder / "selected.safetensors", (tensors, {}))
         selected = {
             **{"trial": chosen, "selected_by": "val_loss", "ties": [3]},
             **{"reason": "the lowest val_loss", "warnings": list(warnings)},
             "row": next(row for row in rows if row["trial"] == chosen),
             "test": make_test_metrics(len(names)),
         }
-        directory.write_json(folder / "selected.json", selected | (choice or {}))
+        directory.write(folder / "selected.json", selected | (choice or {}))
     return folder
 
 
@@ -157,8 +157,8 @@ def make_folds(folder, *, refit):
 
 def to_pieces(folder, *, cut):
     """Turns the results of a run folder into two finished pieces of it."""
-    rows = directory.read_rows(folder / "results.jsonl")
-    history = directory.read_arrays(folder / "history.npz")
+    rows = directory.read(folder / "results.jsonl")
+    history = directory.read(folder / "history.npz")
     for number, part in enumerate((slice(0, cut), slice(cut, None))):
         arrays = {name: array[part] for name, array in history.items()}
         arrays["W"] = np.zeros((len(arrays["trial"]), 4, 3))
@@ -358,10 +358,10 @@ class TestSample:
         assert "a lane." not in text
         assert "4 of 96 lanes were retired early" in text
         assert "Their points show how good they were by then." in text
-        rows = directory.read_rows(tmp_path / "results.jsonl")
+        rows = directory.read(tmp_path / "results.jsonl")
         rows[0] |= {"l2": 0.0, "momentum": 0.5}
         rows[2] |= {"status": "diverged"}
-        directory.write_rows(tmp_path / "results.jsonl", rows)
+        directory.write(tmp_path / "results.jsonl", rows)
         text = self.scatter(Page(sweep_page.write(tmp_path)))
         assert "Without l2 they are in the strip at the bottom." in text
         assert "Points differ in momentum too." in text
@@ -418,7 +418,7 @@ class TestOtherRuns:
         history = make_history(rows)
         for name in ("train_loss", "val_loss", "val_accuracy"):
             history[name][:] = np.nan
-        directory.write_arrays(run / "history.npz", history)
+        directory.write(run / "history.npz", history)
         assert Page(sweep_page.write(run)).sections == ["replay", "heatmap", "origins"]
 
     def test_unfinished(self, tmp_path):
@@ -437,9 +437,9 @@ class TestOtherRuns:
 
     def test_of_many_ties_the_first_are_named(self, tmp_path):
         make_run(tmp_path)
-        selected = directory.read_json(tmp_path / "selected.json")
+        selected = directory.read(tmp_path / "selected.json")
         selected["ties"] = list(range(17))
-        directory.write_json(tmp_path / "selected.json", selected)
+        directory.write(tmp_path / "selected.json", selected)
         page = Page(sweep_page.write(tmp_path))
         assert "17 lanes, first 0, 1, 2, 3, 4. The test" in page.text
 
@@ -453,7 +453,7 @@ class TestOtherRuns:
         run = make_run(tmp_path)
         history = make_history(make_rows(diverged=(4, 5)))
         history["val_loss"][4] = np.nan
-        directory.write_arrays(run / "history.npz", history)
+        directory.write(run / "history.npz", history)
         assert "in their first epoch: 1 lane." in Page(sweep_page.write(run)).text
 
 
@@ -516,9 +516,9 @@ class TestShard:
     @pytest.fixture
     def shard(self, tmp_path):
         folder = make_run(tmp_path / "run", chosen=None)
-        config = directory.read_json(folder / "config.json")
+        config = directory.read(folder / "config.json")
         config["flags"] |= {"num_shards": 3, "shard_index": 1}
-        directory.write_json(folder / "config.json", config)
+        directory.write(folder / "config.json", config)
         return folder
 
     def test_a_finished_one_says_how_to_join_it_with_the_others(self, shard):
@@ -534,7 +534,7 @@ class TestShard:
 
     def test_one_that_lost_all_its_lanes_is_joined_too(self, shard):
         rows = make_rows(diverged=range(24))
-        directory.write_rows(shard / "results.jsonl", rows)
+        directory.write(shard / "results.jsonl", rows)
         directory.seal(shard)
         text = Page(sweep_page.redraw(shard)).text
         assert "Of its share 0 lanes have finished and 24 have diverged." in text
@@ -548,9 +548,9 @@ class TestShard:
         assert "The same command on this folder continues the run" in text
 
     def test_a_whole_run_is_none(self, shard):
-        config = directory.read_json(shard / "config.json")
+        config = directory.read(shard / "config.json")
         config["flags"] |= {"num_shards": 1, "shard_index": 0}
-        directory.write_json(shard / "config.json", config)
+        directory.write(shard / "config.json", config)
         directory.seal(shard)
         assert record.read(shard).shard is None
 
@@ -594,18 +594,18 @@ class TestRepeats:
         page = Page(sweep_page.write(run))
         assert page.cells[1][0] == "1"  # the best lane, of a setting that is second
         assert words in page.text
-        once = directory.read_rows(run / "results.jsonl")[::3]
-        directory.write_rows(run / "results.jsonl", once)
+        once = directory.read(run / "results.jsonl")[::3]
+        directory.write(run / "results.jsonl", once)
         (run / "history.npz").unlink()
         assert words not in Page(sweep_page.write(run)).text
 
     def test_one_repeat_has_no_spread_and_an_unknown_score_no_mean(self, tmp_path):
         run = make_folds(tmp_path, refit=True)
-        rows = directory.read_rows(run / "results.jsonl")
+        rows = directory.read(run / "results.jsonl")
         rows[0]["train_loss"] = None
-        directory.write_rows(run / "results.jsonl", rows[:7])
+        directory.write(run / "results.jsonl", rows[:7])
         history = make_history(rows[:7])
-        directory.write_arrays(run / "history.npz", history)
+        directory.write(run / "history.npz", history)
         by_l2 = {cells[0]: cells[1:] for cells in Page(sweep_page.write(run)).cells}
         assert by_l2["0.1"] == ["1", "0.9000", "0.5500", "0.3719", "0.9700"]
         assert by_l2["0"][3] == "none"
@@ -650,14 +650,14 @@ class TestRetired:
 
     def test_settings_that_were_retired_were_chosen_among(self, tmp_path):
         run = make_folds(tmp_path, refit=True)
-        rows = directory.read_rows(run / "results.jsonl")
+        rows = directory.read(run / "results.jsonl")
         for lane in (0, 1, 2):
             rows[lane]["status"] = "retired"
-        directory.write_rows(run / "results.jsonl", rows)
+        directory.write(run / "results.jsonl", rows)
         assert "choose among 3 settings" in Page(sweep_page.write(run)).text
         for lane in (0, 1, 2):
             rows[lane]["status"] = "diverged"
-        directory.write_rows(run / "results.jsonl", rows)
+        directory.write(run / "results.jsonl", rows)
         assert "choose among 2 settings" in Page(sweep_page.write(run)).text
 
     def test_a_repeat_that_diverged_is_a_reason_too(self, tmp_path):
@@ -788,7 +788,7 @@ class TestBadFolders:
     def test_a_history_of_another_run(self, tmp_path):
         make_run(tmp_path)
         history = {k: v[:-1] for k, v in make_history(make_rows()).items()}
-        directory.write_arrays(tmp_path / "history.npz", history)
+        directory.write(tmp_path / "history.npz", history)
         with pytest.raises(
             ValueError,
             match=r"of 23 lanes in history.npz, expected .* 24 .*lacks lanes \[23\]",
@@ -797,22 +797,22 @@ class TestBadFolders:
 
     def test_class_names_that_do_not_fit(self, tmp_path):
         make_run(tmp_path)
-        config = directory.read_json(tmp_path / "config.json")
+        config = directory.read(tmp_path / "config.json")
         config["data"]["class_names"].append("emu")
-        directory.write_json(tmp_path / "config.json", config)
+        directory.write(tmp_path / "config.json", config)
         with pytest.raises(ValueError, match="of 3 classes, expected the 4 of config"):
             sweep_page.write(tmp_path)
 
     def test_a_choice_that_was_not_trained(self, tmp_path):
         make_run(tmp_path)
-        selected = directory.read_json(tmp_path / "selected.json") | {"trial": 99}
-        directory.write_json(tmp_path / "selected.json", selected)
+        selected = directory.read(tmp_path / "selected.json") | {"trial": 99}
+        directory.write(tmp_path / "selected.json", selected)
         with pytest.raises(ValueError, match="chose lane 99"):
             sweep_page.write(tmp_path)
 
     def test_a_model_without_weights(self, tmp_path):
         make_run(tmp_path)
-        directory.write_tensors(tmp_path / "selected.safetensors", {"b": np.zeros(3)})
+        directory.write(tmp_path / "selected.safetensors", ({"b": np.zeros(3)}, {}))
         with pytest.raises(ValueError, match=r"expected a tensor W .*found \['b'\]"):
             sweep_page.write(tmp_path)
 

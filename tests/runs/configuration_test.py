@@ -103,8 +103,8 @@ def test_environment(tmp_path):
     assert found["x64"] is True
     with jax.enable_x64(False):
         assert configuration.environment()["x64"] is False
-    directory.write_json(tmp_path / "environment.json", found)
-    assert directory.read_json(tmp_path / "environment.json") == found
+    directory.write(tmp_path / "environment.json", found)
+    assert directory.read(tmp_path / "environment.json") == found
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ class TestFile:
             arrays["more"] = arrays.pop("alike")
         else:
             arrays["labels"] = arrays["labels"][1:]
-        directory.write_arrays(tmp_path / examples.FILE, arrays)
+        directory.write(tmp_path / examples.FILE, arrays)
         with pytest.raises(ValueError, match=r"examples.npz: found (arrays|lengths)"):
             examples.read(tmp_path)
 

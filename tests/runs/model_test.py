@@ -40,15 +40,15 @@ def test_features_that_do_not_fit_are_refused():
 def test_names_that_are_not_those_of_its_classes_are_refused(text, tmp_path):
     path, (saved, _) = tmp_path / "m.safetensors", make_model()
     model.save(path, saved)
-    metadata = {**directory.read_metadata(path), "class_names": text}
-    directory.write_tensors(path, directory.read_tensors(path), metadata)
+    tensors, metadata = directory.read(path)
+    directory.write(path, (tensors, {**metadata, "class_names": text}))
     with pytest.raises(ValueError, match=r"m\.safetensors: "):
         model.load(path)
 
 
 def test_a_file_without_a_classifier_is_refused(tmp_path):
     path = tmp_path / "other.safetensors"
-    directory.write_tensors(path, {"W": np.zeros((2, 2))})
+    directory.write(path, ({"W": np.zeros((2, 2))}, {}))
     with pytest.raises(ValueError, match="'b', 'class_names'"):
         model.load(path)
 

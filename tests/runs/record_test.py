@@ -18,7 +18,7 @@ def piece(lanes, epochs, value):
 def folder(tmp_path):
     config = {"experiment": "sweep", "flags": {}, "data": {}, "environment": {}}
     directory.open_run(tmp_path, config)
-    directory.write_text(tmp_path / "flags.txt", "")
+    directory.write(tmp_path / "flags.txt", "")
     return tmp_path
 
 
@@ -42,7 +42,7 @@ def test_later_pieces_count_and_short_curves_end_in_nan(folder):
 
 def test_results_take_the_place_of_pieces(folder):
     checkpoint.save_piece(folder, "a", piece([0, 1], 2, 0))
-    directory.write_rows(folder / "results.jsonl", [{"trial": 0, "status": "ok"}])
+    directory.write(folder / "results.jsonl", [{"trial": 0, "status": "ok"}])
     run = record.read(folder)
     assert not run.training
     assert run.history is None

@@ -59,7 +59,7 @@ def test_each_lane_is_in_one_shard_and_no_shard_chooses(shards, finished):
     lanes = [
         row["trial"]
         for path in shards
-        for row in directory.read_rows(path / "results.jsonl")
+        for row in directory.read(path / "results.jsonl")
     ]
     assert sorted(lanes) == [row["trial"] for row in finished.rows]
     for path in shards:

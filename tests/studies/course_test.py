@@ -118,7 +118,7 @@ def test_the_best_cell_is_that_of_the_choice_and_not_of_the_test(finished):
     assert selected["test_data"]["rows"] == 359
     best = max(outcome.table, key=lambda cell: cell["validation"]["accuracy"])
     assert best["validation"]["accuracy"] == home["validation"]["accuracy"]
-    stored = directory.read_json(outcome.folder / "table.json")["cells"]
+    stored = directory.read(outcome.folder / "table.json")["cells"]
     assert [c["test"]["accuracy"] for c in stored] == [
         c["test"]["accuracy"] for c in outcome.table
     ]

@@ -57,7 +57,7 @@ def test_the_run_folder_is_complete_and_sealed(finished):
 
 
 def test_every_lane_has_a_row_with_the_columns_of_the_contract(finished):
-    rows = directory.read_rows(finished.folder / "results.jsonl")
+    rows = directory.read(finished.folder / "results.jsonl")
     assert [row["trial"] for row in rows] == list(range(2 * 3 * 2 * 2))
     for row in rows:
         assert {
@@ -65,7 +65,7 @@ def test_every_lane_has_a_row_with_the_columns_of_the_contract(finished):
             *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "steps"),
         } <= set(row)
         assert (row["status"] == "ok") == (row["learning_rate"] < 1)
-    history = directory.read_arrays(finished.folder / "history.npz")
+    history = directory.read(finished.folder / "history.npz")
     assert history["val_loss"].shape == (24, 4)
     best = finished.selected["trial"]
     for name in ("val_loss", "val_accuracy"):
@@ -189,7 +189,7 @@ def test_all_lanes_diverged_is_an_error_that_keeps_the_rows(tmp_path):
     folder = tmp_path / "diverged"
     with pytest.raises(ValueError, match="all 8 lanes diverged"):
         again(folder, learning_rate=(1e30,))
-    assert len(directory.read_rows(folder / "results.jsonl")) == 8
+    assert len(directory.read(folder / "results.jsonl")) == 8
     assert (folder / "report.html").exists()
     directory.verify(folder)
 
@@ -214,7 +214,7 @@ def test_tensorboard_gets_one_file_that_is_whole_when_the_folder_is_sealed(tmp_p
     directory.verify(outcome.folder)
     assert len(list(outcome.folder.glob("*tfevents*"))) == 1
     found = read_scalars(outcome.folder)
-    history = directory.read_arrays(outcome.folder / "history.npz")
+    history = directory.read(outcome.folder / "history.npz")
     chosen = outcome.selected["trial"]
     for name in ("train_loss", "val_loss", "val_accuracy"):
         curve = list(found[f"chosen/{name}"].values())

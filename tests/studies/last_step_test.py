@@ -55,7 +55,7 @@ def _draw_little(request, monkeypatch):
 
 
 def blank(folder):
-    directory.write_text(folder / "report.html", "blank")
+    directory.write(folder / "report.html", "blank")
 
 
 def run(study, files, folder):
@@ -141,11 +141,11 @@ def test_a_test_file_that_was_not_opened_may_have_other_rows_then(
     np.save(labels, np.append(np.load(labels), 0))
     with pytest.raises(last_step.Unfinished, match="not finite"):
         run(study, files, tmp_path / "run")
-    assert directory.read_json(tmp_path / "run" / "config.json")["data"]["test"] == 61
+    assert directory.read(tmp_path / "run" / "config.json")["data"]["test"] == 61
     good.write_bytes(before[0])
     labels.write_bytes(before[1])
     assert_goes_on(study, files, tmp_path / "run", undisturbed, monkeypatch)
-    assert directory.read_json(tmp_path / "run" / "config.json")["data"]["test"] == 60
+    assert directory.read(tmp_path / "run" / "config.json")["data"]["test"] == 60
 
 
 @each_study

@@ -84,7 +84,7 @@ def test_a_sweep_says_so(files, tables, tmp_path, capsys):
     outcome = sweep.run(config)
     folder, selected = outcome.folder, outcome.selected
     assert selected is not None
-    selected = directory.read_json(folder / "selected.json")
+    selected = directory.read(folder / "selected.json")
     page = folder / "report.html"
     text = console.summary(*outcome)
     check(selected["test"], folder / "selected.safetensors", tables, text, page)

@@ -71,13 +71,13 @@ def test_the_folder_is_complete_and_sealed(finished):
     names = {item.name for item in finished.folder.iterdir()}
     assert names >= FILES
     assert set(directory.verify(finished.folder)) == names - {"manifest.json"}
-    config = directory.read_json(finished.folder / "config.json")
+    config = directory.read(finished.folder / "config.json")
     assert config["experiment"] == "path"
     assert config["flags"]["tol"] == 1e-6
 
 
 def test_every_fit_has_a_row_with_its_gap(finished):
-    rows = directory.read_rows(finished.folder / "results.jsonl")
+    rows = directory.read(finished.folder / "results.jsonl")
     assert rows == finished.rows
     assert [list(row) for row in rows] == [COLUMNS] * 16
     assert [row["trial"] for row in rows] == list(range(16))
@@ -93,7 +93,7 @@ def test_every_fit_has_a_row_with_its_gap(finished):
 
 
 def test_the_history_says_what_the_rows_say(finished):
-    history = directory.read_arrays(finished.folder / "history.npz")
+    history = directory.read(finished.folder / "history.npz")
     assert history["l2s"].tolist() == [1.0, 3e-3, 1e-3, 1e-4]
     assert history["coefficients"].shape == (4, 4, 3)
     assert history["coefficients"].dtype == np.float32
@@ -139,7 +139,7 @@ def test_the_folds_of_a_penalty_are_its_repeats_and_nothing_else_is(finished):
 def test_the_criterion_is_a_flag(by, finished, tmp_path):
     outcome = run(tmp_path / by, select_by=by)
     assert outcome.rows == finished.rows
-    history = directory.read_arrays(outcome.folder / "history.npz")
+    history = directory.read(outcome.folder / "history.npz")
     mean, l2s = history[f"{by}_mean"], history["l2s"]
     best = mean.max() if by == "val_accuracy" else mean.min()
     (tied,) = np.nonzero(mean == best)
@@ -155,7 +155,7 @@ def test_both_choices_are_told_and_one_is_tested(finished, tmp_path):
     other = run(tmp_path / "other", choice="one_standard_error")
     for outcome, name in ((finished, "minimum"), (other, "one_standard_error")):
         selected = outcome.selected
-        assert selected == directory.read_json(outcome.folder / "selected.json")
+        assert selected == directory.read(outcome.folder / "selected.json")
         assert selected["l2"] == selected[name]["l2"]
         assert selected["row"] == outcome.rows[selected["trial"]]
         assert selected["row"]["fold"] is None
@@ -199,7 +199,7 @@ def test_the_stored_model_gives_the_stored_test_accuracy(finished):
     assert right == finished.selected["test"]["accuracy"]
     x = np.concatenate([dataset.train.x, dataset.validation.x])
     np.testing.assert_allclose(loaded.scaling.shift, x.mean(axis=0), rtol=1e-12)
-    history = directory.read_arrays(finished.folder / "history.npz")
+    history = directory.read(finished.folder / "history.npz")
     place = history["l2s"].tolist().index(finished.selected["l2"])
     np.testing.assert_array_equal(history["coefficients"][place], loaded.params.W)
 
@@ -277,7 +277,7 @@ def test_fits_that_did_not_end_well_are_told_and_not_chosen(tmp_path):
     folder = tmp_path / "short"
     with pytest.raises(ValueError, match="fits that are max_steps;"):
         run(folder, max_newton=0)
-    assert len(directory.read_rows(folder / "results.jsonl")) == 16
+    assert len(directory.read(folder / "results.jsonl")) == 16
     assert not (folder / "selected.json").exists()
     outcome = run(tmp_path / "mixed", l2=(1e-5, 0.0, 1e-3, 0.1))
     bad = [row for row in outcome.rows if row["l2"] == 0]
@@ -340,7 +340,7 @@ def test_leave_one_out_needs_no_folds(tmp_path, monkeypatch):
     assert selected["l2"] == selected["minimum"]["l2"] == 1e-3
     assert selected["one_standard_error"]["l2"] == 3e-3
     assert "estimated leave-one-out loss, 0.5100" in selected["reason"]
-    history = directory.read_arrays(outcome.folder / "history.npz")
+    history = directory.read(outcome.folder / "history.npz")
     assert history["loo_loss"].tolist() == [0.9, 0.52, 0.51, 0.6]
     assert history["loo_se"].tolist() == [0.02] * 4
     assert history["newton_steps"].shape == (4, 1)

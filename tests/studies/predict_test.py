@@ -101,7 +101,7 @@ def test_a_run_that_was_changed_is_refused(finished, rows, tmp_path):
 
 
 def test_scores_of_a_hinge_are_no_probabilities(finished, rows, tmp_path, monkeypatch):
-    read = directory.read_json
+    read = directory.read
 
     def of_a_hinge(path):
         value = read(path)

@@ -80,7 +80,7 @@ def _draw_no_more(finished, monkeypatch):
 @pytest.fixture(scope="module")
 def reference(files, finished):
     """The same by scikit-learn: fits of all penalties, on the folds of the run."""
-    splits = directory.read_arrays(finished.folder / "splits.npz")
+    splits = directory.read(finished.folder / "splits.npz")
     return {name: by_sklearn(files[name], splits, name) for name in ("good", "bad")}
 
 
@@ -135,8 +135,8 @@ def test_the_folder_is_complete_and_sealed(finished):
     made = {"config.json", "flags.txt", "manifest.json", "report.html"}
     assert names >= made | {*SAME}
     assert set(directory.verify(finished.folder)) == names - {"manifest.json"}
-    assert finished.selected == directory.read_json(finished.folder / "selected.json")
-    assert finished.rows == directory.read_rows(finished.folder / "results.jsonl")
+    assert finished.selected == directory.read(finished.folder / "selected.json")
+    assert finished.rows == directory.read(finished.folder / "results.jsonl")
 
 
 def test_every_fit_has_a_row(finished):
@@ -246,7 +246,7 @@ def test_sets_that_tie_are_named_with_the_rule(files, finished, tmp_path):
     assert "Tie:" not in probe_table.summary(finished)
     same = {"features": tuple(f"{name}={files['good']}" for name in ("one", "two"))}
     outcome = run(tmp_path / "same", **same)
-    selected = directory.read_json(outcome.folder / "selected.json")
+    selected = directory.read(outcome.folder / "selected.json")
     assert (selected["chosen"], selected["chosen_ties"]) == (0, [1])
     assert (
         "best on held-out rows: one\n"
@@ -459,7 +459,7 @@ def few(files, tmp_path_factory):
 
 
 def test_lanes_of_shots_are_the_fits_one_by_one(few, files):
-    splits = directory.read_arrays(few.folder / "splits.npz")
+    splits = directory.read(few.folder / "splits.npz")
     dealt, order = splits["features.shots"], splits["features.index"]
     assert dealt.sum(axis=1).tolist() == [6, 6, 24, 24]
     read = {item.stem: np.load(item) for item in files["good"].glob("*.npy")}
@@ -519,7 +519,7 @@ def test_of_equal_accuracies_the_lower_loss_goes_first(choice, tmp_path):
         tmp_path / "run", **one(tmp_path), select_by="val_accuracy", choice=choice
     )
     (only,) = outcome.selected["entries"][0]["runs"]
-    history = directory.read_arrays(outcome.folder / "history.npz")
+    history = directory.read(outcome.folder / "history.npz")
     names = ("l2s", "val_accuracy", "val_loss")
     l2s, accuracy, loss = (history[f"features.{name}"][0] for name in names)
     (tied,) = np.nonzero(accuracy == accuracy.max())

@@ -76,7 +76,7 @@ def test_a_probe_runs(changes, sentences, files, tmp_path, capsys):
     assert capsys.readouterr().err.count("held-out scores contain no") == sentences
     if not changes:
         assert said[0].startswith(f"features: {NEVER}")
-        fold = directory.read_arrays(found.folder / "splits.npz")["features.fold"]
+        fold = directory.read(found.folder / "splits.npz")["features.fold"]
         assert (fold == -1).sum() == 25
         (run,) = found.selected["entries"][0]["runs"]
         assert run["validation"]["size"] == COUNTS.sum() - 25
@@ -138,7 +138,7 @@ def test_a_sweep_by_folds_runs(files, tmp_path, capsys):
     assert found.selected["optimism"]["rows"] == COUNTS.sum() - 25
     assert not any(NEVER in w for cell in found.table for w in cell["warnings"])
     # The last training has all rows, those too that no fold holds out.
-    weights = directory.read_tensors(found.folder / "selected.safetensors")
+    weights, _ = directory.read(found.folder / "selected.safetensors")
     assert np.abs(weights["W"][:, list(ONE_ROW)]).max(axis=0).min() > 0.05
 
 

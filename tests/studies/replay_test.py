@@ -52,7 +52,7 @@ def test_a_lane_whose_scores_are_not_finite_has_them_again(tmp_path):
     outcome = sweeps.run(
         tmp_path / "run", optimizer=("sgd",), learning_rate=(0.1, 3e38), epochs=(4,)
     )
-    rows = directory.read_rows(outcome.folder / "results.jsonl")
+    rows = directory.read(outcome.folder / "results.jsonl")
     nulls = [row for row in rows if row["train_loss"] is None]
     assert nulls
     assert_same(outcome.folder, nulls[0])
@@ -99,9 +99,9 @@ def test_a_row_that_is_another_one_is_told_with_the_distance(finished, tmp_path)
     folder.mkdir()
     for path in finished.folder.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    rows = directory.read_rows(folder / "results.jsonl")
+    rows = directory.read(folder / "results.jsonl")
     rows[0]["val_loss"] += 0.25
-    directory.write_rows(folder / "results.jsonl", rows)
+    directory.write(folder / "results.jsonl", rows)
     told = train.report(train.replay(folder, 0))
     assert "lane 0 differs from its row in val_loss; scores by 0.25 at most" in told
 

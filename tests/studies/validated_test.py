@@ -98,7 +98,7 @@ def test_a_row_is_judged_by_the_lanes_that_have_not_seen_it(finished):
 def test_what_selected_says_follows_from_the_rows(finished):
     found, problem = finished
     by_row = validated.read(found.folder, problem, found.rows, pytest.fail)
-    selected = directory.read_json(found.folder / "selected.json")
+    selected = directory.read(found.folder / "selected.json")
     size = by_row.right.shape[1]
     accuracy = selected["repeats"]["val_accuracy"]["mean"]
     assert selected["validation"] == {
@@ -122,7 +122,7 @@ def test_what_selected_says_follows_from_the_rows(finished):
 
 def test_the_temperature_is_that_of_rows_that_trained_nothing(finished):
     found, problem = finished
-    selected = directory.read_json(found.folder / "selected.json")
+    selected = directory.read(found.folder / "selected.json")
     test = selected["test"]
     if problem.config.loss != ("softmax_cross_entropy",):
         assert test["temperature"] is test["nll"] is None

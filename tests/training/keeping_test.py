@@ -117,7 +117,7 @@ def test_halving_moves_what_was_kept_with_the_lanes(tmp_path):
 
 def test_a_lane_is_scored_at_the_epoch_that_it_keeps(tmp_path):
     outcome = sweeps.run(tmp_path / "run", **sweeps.BEST)
-    history = directory.read_arrays(outcome.folder / "history.npz")
+    history = directory.read(outcome.folder / "history.npz")
     for row, curve in zip(outcome.rows, history["val_loss"], strict=True):
         assert row["epoch"] == np.argmin(curve) + 1
         assert row["val_loss"] == pytest.approx(curve.min(), rel=1e-6)
@@ -128,7 +128,7 @@ def test_the_stored_classifier_is_that_of_the_best_epoch(tmp_path):
     changes = {"learning_rate": (3.0,), "l2": (0.0,), "seeds": (0,)}
     outcome = sweeps.run(tmp_path / "run", **sweeps.BEST | changes)
     (row,) = outcome.rows
-    history = directory.read_arrays(outcome.folder / "history.npz")
+    history = directory.read(outcome.folder / "history.npz")
     assert history["val_loss"][0].min() < 0.9 * history["val_loss"][0, -1]
     chosen = model.load(outcome.folder / "selected.safetensors")
     validation = datasets.load("iris", split_seed=0).validation

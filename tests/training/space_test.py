@@ -166,7 +166,9 @@ def test_static_choices_are_distinct(statics):
 
 def test_a_grid_that_fits_no_memory_is_refused():
     axes = {"l2": Range("lin", 0.0, 1.0, 1001), "warmup": Range("lin", 0.0, 0.5, 1000)}
-    with pytest.raises(ValueError, match="1001000 candidates; expected at most 1000000"):
+    with pytest.raises(
+        ValueError, match="1001000 candidates; expected at most 1000000"
+    ):
         search_space.grid([STATIC], axes)
     # Of what is not used there is only one value.
     unused = {"l2": axes["l2"], "b1": Range("lin", 0.0, 0.5, 1000)}
