@@ -147,7 +147,7 @@ def assemble(
         l2s: From the largest to the smallest.
     """
     x, labels = data
-    folds = folds_lib.deal(labels, FOLDS, seed=0)
+    folds = folds_lib.assign(labels, FOLDS, seed=0)
     return Problem(name, x.astype(np.float32), labels.astype(np.int32), folds, l2s)
 
 

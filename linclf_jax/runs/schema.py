@@ -4,11 +4,11 @@
 a ``Selected``: an entry for each group in which one setting was chosen. A value without
 meaning is null.
 
-``history.npz`` has, of trials that were trained, ``trial (L,)`` and the ``CURVES (L, E)``.
-Of exact fits it has, for the group of entry G, the arrays of ``PATH`` as ``G.NAME (K,)``,
-the largest penalty first, and those of ``FOLDS`` as ``G.folds.NAME (K, F)`` where folds
-were held out; of a path also ``coefficients (K, D, C)`` and the arrays of ``WORK``
-``(K, F + 1)``, the fit to all rows last.
+``history.npz`` has, of trials that were trained, ``trial (L,)`` and the ``CURVES``
+``(L, E)``. Of exact fits it has, for the group of entry G, the arrays of ``PATH`` as
+``G.NAME (K,)``, the largest penalty first, and those of ``FOLDS`` as ``G.folds.NAME``
+``(K, F)`` where folds were held out; of a path also ``coefficients (K, D, C)`` and the
+arrays of ``WORK`` ``(K, F + 1)``, the fit to all rows last.
 
 ``splits.npz`` has, of each set of exact fits, ``NAME.index (N,)``, the rows but the
 test's by their number in the files, ``NAME.fold (N,)``, the fold that holds a row out,

@@ -1,15 +1,15 @@
-"""Choosing one setting by its validation scores, and saying how far to trust it.
+"""Choosing one setting by its held-out scores, and saying how far to trust it.
 
-A row is a mapping as in ``results.jsonl``. Lanes that differ in seed or fold alone
-repeat one setting and are judged by their mean: the best of several seeds is luck.
+A row is a mapping as in ``results.jsonl``. Trials that differ in seed or fold alone
+repeat one setting and are judged by their mean: the best of several seeds is chance.
 Nothing here has ever seen the test split.
 
-Two rules: ``min`` takes the setting of best mean; ``one_standard_error`` takes the
+Two rules: ``best`` takes the setting of best mean; ``one_standard_error`` takes the
 strongest l2 of those that are equal to it in all else and no more than a standard error
 worse. The noise of a score is what other rows would change in it. So with folds the
 error is that over folds, ``sd / sqrt(F)``, each the mean over its seeds. Without folds
-it is that over the validation rows, which all repeats share: how little seeds differ
-says nothing of other rows.
+it is that over the held-out rows, which all repeats share: how little seeds differ says
+nothing of other rows.
 
 Breiman, Friedman, Olshen and Stone, "Classification and Regression Trees" (1984),
 section 3.4.3; Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning"
@@ -20,12 +20,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from linclf_jax.selection import ranking
-from linclf_jax.selection.ranking import Row
+from linclf_jax.selection import cautions, ranking
+from linclf_jax.selection.ranking import METRICS, Row
 
+BEST, ONE_STANDARD_ERROR = RULES = ("best", "one_standard_error")
 WORDS = {1: "lowest", -1: "highest"}
-RULES = ("min", "one_standard_error")
 STRENGTH = ("l2", "C")  # the columns that say how strong a penalty is
+
+Errors = Mapping[
+    str, Mapping[int, float]
+]  # by metric, then by first trial of a setting
 
 
 class Selection(NamedTuple):
@@ -42,75 +46,97 @@ class Selection(NamedTuple):
     rules: Mapping[str, int]  # by rule, the first trial of what it would take
 
 
-class Choice(NamedTuple):
-    """The chosen setting and what must be said with it."""
+class Failure(NamedTuple):
+    """A group of trials in which no setting is usable, and why."""
 
-    rows: tuple[Row, ...]  # its repeats; the first has the lowest lane number
+    group: Mapping[str, Any]
     reason: str
-    repeats: dict[str, ranking.Spread]  # by criterion
-    # First lanes of the other settings whose mean is exactly that of the best one.
-    ties: tuple[int, ...]
-    warnings: tuple[str, ...]
-    best: int  # first lane of the setting that the rule ``min`` takes
-    standard_error: float | None  # of that one's mean; None where the rule is ``min``
 
 
-def choose(
-    rows: Sequence[Row],
-    *,
-    by: str,
-    rule: str = "min",
-    errors: Mapping[int, float] | None = None,
-    edges: bool = True,
-    flags: Mapping[str, str] | None = None,
-) -> Choice:
-    """Returns the best setting on validation data, with its ties and warnings.
+def select_per_group(
+    rows: Sequence[Row], columns: Sequence[str], **options: Any
+) -> list[Selection | Failure]:
+    """Returns what is chosen for each combination of values, in order of appearance.
 
     Args:
-        rows: One per lane.
-        by: A name in ``ranking.CRITERIA``; ties are broken as ``ranking.ranking`` says.
+        rows: One per trial.
+        columns: Of the rows; none make one group of all.
+        options: As for ``select``.
+    """
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in columns), []).append(row)
+    selections: list[Selection | Failure] = []
+    for key, members in groups.items():
+        group = dict(zip(columns, key, strict=True))
+        try:
+            selections.append(select(members, group=group, **options))
+        except ValueError as error:
+            selections.append(Failure(group, str(error)))
+    return selections
+
+
+def select(
+    rows: Sequence[Row],
+    *,
+    metric: str,
+    rule: str = BEST,
+    errors: Errors | None = None,
+    edges: bool = True,
+    flags: Mapping[str, str] | None = None,
+    group: Mapping[str, Any] | None = None,
+) -> Selection:
+    """Returns the best setting on held-out data, with its ties and warnings.
+
+    Args:
+        rows: One per trial.
+        metric: A name in ``ranking.METRICS``; ties are broken as ``ranking.ranking``
+            says.
         rule: A name in ``RULES``.
-        errors: The standard error over validation rows of a setting's mean, by its
-            first lane. For ``one_standard_error`` without folds.
-        edges: Whether to warn when the best lies at an edge of what was swept; a
+        errors: The standard errors over held-out rows of a setting's means. For
+            ``one_standard_error`` without folds.
+        edges: Whether to warn when the best lies at an edge of the search space; a
             random sample has no edges.
         flags: By setting, the flag that widens its axis, where it has another name.
+        group: What the rows have in common, by column.
 
     Raises:
-        ValueError: An unknown criterion or rule, or no setting ended well.
+        ValueError: An unknown metric or rule, or no setting is usable.
     """
     validate_rule(rule)
-    ranked = ranking.rank_settings(rows, by=by)
-    if not ranked:
-        raise ValueError(_nothing_text(rows))
-    first = best = ranked[0]
-    error = None
-    if rule != "min":
-        error = _standard_error(first, by, errors or {})
-        best = _strongest(ranked, by, error)
-    known = [name for name in ranking.CRITERIA if name in best[0]]
-    repeats = {name: ranking.spread(best, name) for name in known}
-    score = ranking.spread(first, by).mean
+    ranked = ranking.rank_settings(rows, metric=metric)
+    if not ranked or not _is_finite(ranked[0], metric):
+        raise ValueError(cautions.nothing_usable(rows, metric))
+    best = ranked[0]
+    error = standard_error(best, metric, errors or {})
+    rules = {BEST: best}
+    if error is not None:
+        rules[ONE_STANDARD_ERROR] = _strongest(ranked, metric, error)
+    if rule not in rules:
+        raise ValueError(
+            f"--rule is {rule}, but nothing says how sure the scores are; expected "
+            f"{BEST}, or folds or held-out rows"
+        )
+    chosen, score = rules[rule], ranking.spread(best, metric).mean
     ties = tuple(
-        group[0]["trial"]
-        for group in ranked
-        if group is not first and ranking.spread(group, by).mean == score
+        setting[0]["trial"]
+        for setting in ranked[1:]
+        if ranking.spread(setting, metric).mean == score
     )
-    reason = "the only one"
-    if len(rows) > 1:
-        reason = _reason(rows, ranked, by)
-        if error is not None:
-            reason = (
-                f"the strongest l2 that is within one standard error, {error:.4f}, of "
-                + reason
-            )
-    warnings = _edge_warnings(rows, first[0], flags or {}) if edges else []
-    if edges and best is not first:
-        warnings += _edge_warnings(rows, best[0], flags or {}, only="l2")
-    if ranking.diverged(rows):
-        warnings.append(f"{_diverged_text(rows)} and were not eligible")
-    return Choice(
-        tuple(best), reason, repeats, ties, tuple(warnings), first[0]["trial"], error
+    known = [name for name in METRICS if chosen[0].get(name) is not None]
+    warnings = cautions.edges(rows, best[0], flags or {}) if edges else []
+    if edges and chosen is not best:
+        warnings += cautions.edges(rows, chosen[0], flags or {}, only="l2")
+    return Selection(
+        group=group or {},
+        rows=tuple(chosen),
+        reason=_reason(rows, ranked, metric, rule, error, len(ties)),
+        repeats={name: ranking.spread(chosen, name) for name in known},
+        ties=ties,
+        warnings=(*warnings, *cautions.endings(rows)),
+        best=best[0]["trial"],
+        standard_error=error if rule == ONE_STANDARD_ERROR else None,
+        rules={name: setting[0]["trial"] for name, setting in rules.items()},
     )
 
 
@@ -124,39 +150,53 @@ def validate_rule(rule: str) -> None:
         ValueError: It is another word; with the names allowed.
     """
     if rule not in RULES:
-        raise ValueError(f"--choice is {rule!r}; expected one of {', '.join(RULES)}")
+        raise ValueError(f"--rule is {rule!r}; expected one of {', '.join(RULES)}")
 
 
-def _standard_error(
-    group: Sequence[Row], by: str, errors: Mapping[int, float]
-) -> float:
-    """Returns the standard error of a setting's mean, over folds or over rows."""
-    folds = sorted({row["fold"] for row in group if row["fold"] is not None})
+def standard_error(setting: Sequence[Row], metric: str, errors: Errors) -> float | None:
+    """Returns the standard error of a setting's mean, over folds or over rows.
+
+    Args:
+        setting: Its repeats.
+        metric: A name in ``ranking.METRICS``.
+        errors: Over rows, as for ``select``.
+
+    Returns:
+        None where it is not known, or is no finite number.
+    """
+    folds = sorted({row["fold"] for row in setting if row.get("fold") is not None})
     if not folds:
-        return errors[group[0]["trial"]]
+        error = errors.get(metric, {}).get(setting[0]["trial"])
+        return error if error is not None and math.isfinite(error) else None
     means = [
-        {by: ranking.spread([row for row in group if row["fold"] == fold], by).mean}
-        for fold in folds
+        {metric: ranking.spread([r for r in setting if r["fold"] == f], metric).mean}
+        for f in folds
     ]
-    sd = ranking.spread(means, by).sd
+    sd = ranking.spread(means, metric).sd
     return 0.0 if sd is None else sd / math.sqrt(len(folds))
 
 
-def _strongest(ranked: Sequence[list[Row]], by: str, error: float) -> list[Row]:
+def _is_finite(setting: Sequence[Row], metric: str) -> bool:
+    scores = [row[metric] for row in setting]
+    return all(score is not None and math.isfinite(score) for score in scores)
+
+
+def _strongest(ranked: Sequence[list[Row]], metric: str, error: float) -> list[Row]:
     """Returns the setting of strongest l2, like the best in all else, within an error.
 
     Of two with one l2, which differ in nothing, there is none: the first is it.
     """
-    sign = ranking.CRITERIA[by]
-    limit = sign * ranking.spread(ranked[0], by).mean + error
+    sign = METRICS[metric]
+    limit = sign * ranking.spread(ranked[0], metric).mean + error
     like = _besides_strength(ranked[0][0])
     within = [
-        group
-        for group in ranked
-        if _besides_strength(group[0]) == like
-        and sign * ranking.spread(group, by).mean <= limit
+        setting
+        for setting in ranked
+        if _besides_strength(setting[0]) == like
+        and _is_finite(setting, metric)
+        and sign * ranking.spread(setting, metric).mean <= limit
     ]
-    return max(within, key=lambda group: group[0]["l2"])
+    return max(within, key=lambda setting: setting[0]["l2"])
 
 
 def _besides_strength(row: Row) -> dict[str, Any]:
@@ -164,67 +204,36 @@ def _besides_strength(row: Row) -> dict[str, Any]:
     return {name: value for name, value in known.items() if name not in STRENGTH}
 
 
-def _reason(rows: Sequence[Row], ranked: Sequence[list[Row]], by: str) -> str:
-    """Returns what makes the first of the ranking the best."""
+def _reason(
+    rows: Sequence[Row],
+    ranked: Sequence[list[Row]],
+    metric: str,
+    rule: str,
+    error: float | None,
+    ties: int,
+) -> str:
+    """Returns what makes the chosen setting the one to take."""
     best = ranked[0]
-    word = WORDS[ranking.CRITERIA[by]]
-    mean = f"mean {by} over {len(best)} repeats" if len(best) > 1 else by
-    # Those that halving retired were compared on the same validation rows.
-    compared = [row for row in rows if row["status"] != "diverged"]
-    count = len({frozenset(ranking.settings(row).items()) for row in compared})
-    many = "setting" if len(best) > 1 else "trial"
-    many += "s" if count > 1 else ""
-    value = ranking.spread(best, by).mean
-    reason = f"the {word} {mean}, {value:.4f}, of {count} {many}"
+    compared = [row for row in rows if ranking.is_compared(row)]
+    if len(compared) == 1:
+        return "the only one"
+    count = cautions.count_settings(
+        [row for row in compared if row["status"] != ranking.DIVERGED]
+    )
+    mean = f"mean {metric} over {cautions.repeats(best)}" if len(best) > 1 else metric
+    what = "setting" if len(best) > 1 else "trial"
+    reason = (
+        f"the {WORDS[METRICS[metric]]} {mean}, {ranking.spread(best, metric).mean:.4f}, "
+        f"of {count} {what}{'s' if count > 1 else ''}"
+    )
     if ranking.retired(rows):
         reason += f", {len(ranked)} of them trained to the end"
+    if rule == ONE_STANDARD_ERROR:
+        within = f"the strongest l2 within one standard error, {error:.4f}"
+        reason = f"{within}, of {reason}"
+    if ties:
+        first = (
+            "the lower val_loss, then " if len(ranking.order(rows, metric)) > 1 else ""
+        )
+        reason += f"; {ties + 1} tie for it, and {first}the stronger l2 goes first"
     return reason
-
-
-def _nothing_text(rows: Sequence[Row]) -> str:
-    """Returns why no setting ended well, and what to do about it."""
-    lost, gone = ranking.diverged(rows), ranking.retired(rows)
-    if gone and not lost:
-        return f"{_share(gone, rows)} were retired early: others were better"
-    rest = " and no setting kept all its repeats" if len(lost) < len(rows) else ""
-    if gone:
-        rest = ", others were retired early"
-    return f"{_diverged_text(rows)}{rest}; lower --learning_rate"
-
-
-def _diverged_text(rows: Sequence[Row]) -> str:
-    return f"{_share(ranking.diverged(rows), rows)} diverged"
-
-
-def _share(some: Sequence[int], rows: Sequence[Row]) -> str:
-    whole = "all" if len(some) == len(rows) else f"{len(some)} of"
-    return f"{whole} {len(rows)} lanes"
-
-
-def _edge_warnings(
-    rows: Sequence[Row], best: Row, flags: Mapping[str, str], only: str | None = None
-) -> list[str]:
-    """Says where a value is the first or last of its axis and could go on.
-
-    Args:
-        rows: One per lane.
-        best: The lane whose values are looked at.
-        flags: By setting, its flag where that has another name.
-        only: The one axis to look at, whose value a rule has chosen; all if None.
-    """
-    what = "best" if only is None else "chosen"
-    rivals = [row for row in rows if row["optimizer"] == best["optimizer"]]
-    warnings = []
-    for name, value in ranking.settings(best).items():
-        if only not in (None, name):
-            continue
-        if not isinstance(value, float) or value == 0:
-            continue  # l2 = 0 cannot be lowered, so it is not an edge
-        swept = {row[name] for row in rivals} - {None}
-        if len(swept) > 1 and value in (min(swept), max(swept)):
-            end = "largest" if value == max(swept) else "smallest"
-            warnings.append(
-                f"the {what} {name}, {value:g}, is the {end} of the grid; "
-                f"widen --{flags.get(name, name)}"
-            )
-    return warnings

@@ -113,7 +113,7 @@ def cross_validate(
             scaling of the fits that hold them out.
         labels: ``(N,)`` integers from 0.
         l2s: ``(K,)``, at least 0, none twice, in any order.
-        folds: How many, F: ``folds.deal`` deals each class evenly. The only row of a
+        folds: How many, F: ``folds.assign`` deals each class evenly. The only row of a
             class is in training in every fold, and a warning names the class. Or the
             fold of each row, ``(N,)`` integers in ``0..F-1``, and
             ``folds.NOT_HELD_OUT`` for a row that is never held out.

@@ -1,4 +1,4 @@
-"""Dealing rows into the folds of a cross-validation, class by class, by a seed.
+"""Assigning rows to the folds of a cross-validation, class by class, by a seed.
 
 A fold needs training rows of every class, not held-out ones: a class with fewer rows
 than there are folds is held out by some of them, and the only row of a class by none.
@@ -12,10 +12,10 @@ NOT_HELD_OUT = -1  # the fold of a row that is in training in every fold
 _NAMED = 3  # classes that a sentence names before it counts the others
 
 
-def deal(
+def assign(
     labels: np.ndarray, count: int, *, seed: int, name: str = "count"
 ) -> np.ndarray:
-    """Deals rows into folds, class by class, so that each fold has its share.
+    """Assigns rows to folds, class by class, so that each fold has its share.
 
     Args:
         labels: ``(N,)``, integers from 0.

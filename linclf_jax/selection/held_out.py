@@ -100,7 +100,7 @@ def masks(labels: np.ndarray, folds: int | ArrayLike, *, seed: int) -> np.ndarra
             them is empty.
     """
     if isinstance(folds, int | np.integer):
-        folds = folds_lib.deal(labels, int(folds), seed=seed, name="folds")
+        folds = folds_lib.assign(labels, int(folds), seed=seed, name="folds")
         _warn(labels, folds != folds_lib.NOT_HELD_OUT)
     folds = np.asarray(folds)
     if folds.shape != labels.shape:

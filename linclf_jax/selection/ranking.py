@@ -1,7 +1,7 @@
-"""The rows of a run's results, one per lane: which columns mean what, and their order.
+"""Rows of results put in order: which columns are settings, and which setting is best.
 
-A row is a mapping as in ``results.jsonl``. Here stands what training, selection, the
-report and the console have to agree on; nothing here has ever seen the test split.
+A row is a mapping as in ``results.jsonl``. Here stands what fitting, selection, the
+page and the console have to agree on; nothing here has ever seen the test split.
 """
 
 import math
@@ -9,28 +9,47 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from linclf_jax.exact import verdicts
 from linclf_jax.training import trials
 
 Row = Mapping[str, Any]
-RETIRED = trials.RETIRED
 
-REPEATS = ("seed", "fold")  # what lanes of one setting differ in
+OK = "ok"  # the status of a trial that was trained to the end
+DIVERGED = "diverged"
+RETIRED = trials.RETIRED
+EXACT = (verdicts.CONVERGED, verdicts.WITHOUT_BOUND)
+STALLED = verdicts.STALLED
+WORST_GAP = 1e-3  # relative, of an exact fit that stalled and may still be chosen
+
+FINAL = "final"  # the stage of a fit that was made to be tested and not to be compared
+REPEATS = ("seed", "fold")  # what trials of one setting differ in
 SCORES = ("val_loss", "val_accuracy", "train_loss", "train_accuracy")
-# What comes of an exact fit besides: its certificate, its cost, and the held-out loss
-# once one temperature has calibrated all logits.
-_EXACT = (
-    *("objective", "gap", "relative_gap", "gradient_norm", "products"),
-    *("val_loss_calibrated", "temperature"),
-)
-# What came out of a lane, or tells repeats apart; all other columns are its settings.
-# C says the same as l2, in a unit that depends on how many rows a fold leaves.
+# What came out of a trial, or tells repeats and groups apart; all other columns are
+# its settings. C says the same as l2, in a unit that depends on how many rows a fold leaves.
 OUTCOMES = frozenset(
-    {*SCORES, *_EXACT, *REPEATS, "trial", "status", "reason", "epoch", "steps", "C"}
+    {
+        *SCORES,
+        *REPEATS,
+        "trial",
+        "shots",
+        "stage",
+        "status",
+        "reason",
+        "epoch",
+        "steps",
+        "C",
+        "val_loss_calibrated",
+        "objective",
+        "gap",
+        "relative_gap",
+        "gradient_norm",
+        "products",
+    }
 )
-# What a selection goes by, with the sign under which less is better.
-CRITERIA = {"val_loss": 1, "val_accuracy": -1, "val_loss_calibrated": 1}
-# Those that the rows of a sweep hold: the third takes the logits of all rows.
-LANE_CRITERIA = ("val_loss", "val_accuracy")
+# What a selection ranks by, with the sign under which less is better.
+METRICS = {"val_loss": 1, "val_accuracy": -1, "val_loss_calibrated": 1}
+# Those that a sweep's rows hold: the third takes the logits of all held-out rows.
+TRIAL_METRICS = ("val_loss", "val_accuracy")
 
 
 class Spread(NamedTuple):
@@ -42,7 +61,7 @@ class Spread(NamedTuple):
 
 
 def settings(row: Row) -> dict[str, Any]:
-    """Returns the settings that a lane uses: what makes it an experiment of its own.
+    """Returns the settings that a trial uses: what makes it an experiment of its own.
 
     Args:
         row: One row of results.
@@ -54,17 +73,17 @@ def settings(row: Row) -> dict[str, Any]:
 
 
 def varying(rows: Sequence[Row], also: Collection[str] = ()) -> list[str]:
-    """Returns the settings, seeds and folds in which lanes differ, in column order.
+    """Returns the settings, seeds and folds in which trials differ, in column order.
 
-    None, for a setting that a lane does not use, is no value.
+    None, for a setting that a trial does not use, is no value.
 
     Args:
-        rows: One per lane.
-        also: Other columns that are to be named where lanes differ in them.
+        rows: One per trial.
+        also: Other columns that are to be named where trials differ in them.
     """
     columns = rows[0] if rows else ()
     names = [name for name in columns if name not in OUTCOMES or name in also]
-    names += ["seed", "fold"]
+    names += [name for name in REPEATS if name not in names]
     values = {name: {row.get(name) for row in rows} - {None} for name in names}
     differing = [name for name in names if len(values[name]) > 1]
     if "label_smoothing" in differing:  # which says more than whether there is any
@@ -72,42 +91,63 @@ def varying(rows: Sequence[Row], also: Collection[str] = ()) -> list[str]:
     return differing
 
 
-def validate_criterion(by: str, *, name: str = "--select_by") -> None:
-    """Checks what a selection is to go by.
+def validate_metric(metric: str, *, name: str = "--metric") -> None:
+    """Checks what a selection is to rank by.
 
     Args:
-        by: A name in ``CRITERIA``.
+        metric: A name in ``METRICS``.
         name: What the caller calls it.
 
     Raises:
         ValueError: It is another word; with the names allowed.
     """
-    if by not in CRITERIA:
-        raise ValueError(f"{name} is {by!r}; expected one of {', '.join(CRITERIA)}")
+    if metric not in METRICS:
+        raise ValueError(f"{name} is {metric!r}; expected one of {', '.join(METRICS)}")
 
 
-def order(rows: Sequence[Row], by: str) -> tuple[str, ...]:
-    """Returns the scores that rows are ordered by: a criterion, and what breaks ties.
+def is_usable(row: Row) -> bool:
+    """Returns whether a trial ended so that its classifier can be chosen.
 
-    That is the held-out loss, unless it is the criterion itself. Values of different
+    Args:
+        row: Of one trial. An exact fit that stalled is usable if its gap is small.
+    """
+    if row["status"] == STALLED:
+        gap = row["relative_gap"]
+        return gap is not None and gap <= WORST_GAP
+    return row["status"] in (OK, *EXACT)
+
+
+def is_compared(row: Row) -> bool:
+    """Returns whether a trial was made to be compared, on rows that it did not see.
+
+    Args:
+        row: Of one trial.
+    """
+    return row.get("stage") != FINAL
+
+
+def order(rows: Sequence[Row], metric: str) -> tuple[str, ...]:
+    """Returns the scores that rows are ordered by: a metric, and what breaks ties.
+
+    That is the held-out loss, unless it is the metric itself. Values of different
     losses do not compare, not even to break a tie.
 
     Args:
-        rows: One per lane.
-        by: A name in ``CRITERIA``.
+        rows: One per trial.
+        metric: A name in ``METRICS``.
 
     Raises:
-        ValueError: ``by`` is another word.
+        ValueError: ``metric`` is another word.
     """
-    validate_criterion(by)
+    validate_metric(metric)
     several = len({row.get("loss") for row in rows}) > 1
-    return (by,) if several or by == "val_loss" else (by, "val_loss")
+    return (metric,) if several or metric == "val_loss" else (metric, "val_loss")
 
 
 def ranking(
     costs: Sequence[float], losses: Sequence[float], l2s: Sequence[float]
 ) -> list[int]:
-    """Returns the places of settings, the best first: the one rule for all selections.
+    """Returns the indices of settings, the best first: the one rule of all selections.
 
     The lowest cost is the best. Of equal costs it is the lower held-out loss, of equal
     losses too the stronger penalty, and of equal penalties the first. What is not
@@ -127,47 +167,47 @@ def ranking(
     )
 
 
-def rank(rows: Sequence[Row], *, by: str) -> list[Row]:
-    """Returns the lanes that ended well, best first.
+def rank(rows: Sequence[Row], *, metric: str) -> list[Row]:
+    """Returns the usable trials that were compared, best first.
 
     Args:
-        rows: One per lane.
-        by: A name in ``CRITERIA``. Ties are broken as in ``ranking``, the first being
-            the lowest lane number.
+        rows: One per trial.
+        metric: A name in ``METRICS``. Ties are broken as in ``ranking``, the first
+            being the lowest trial number.
 
     Raises:
-        ValueError: ``by`` is another word.
+        ValueError: ``metric`` is another word.
     """
-    good = sorted(
-        ([row] for row in rows if row["status"] == "ok"), key=lambda g: g[0]["trial"]
-    )
-    return [row for (row,) in _ranked(good, order(rows, by))]
+    usable = [row for row in rows if is_usable(row) and is_compared(row)]
+    groups = [[row] for row in sorted(usable, key=lambda row: row["trial"])]
+    return [row for (row,) in _ranked(groups, order(rows, metric))]
 
 
-def rank_settings(rows: Sequence[Row], *, by: str) -> list[list[Row]]:
-    """Returns the settings that ended well, best first, each with all its repeats.
+def rank_settings(rows: Sequence[Row], *, metric: str) -> list[list[Row]]:
+    """Returns the usable settings, best first, each with its compared repeats.
 
-    Lanes of equal settings repeat one another, over seeds and folds, and are judged by
-    their mean. Settings of which one repeat did not end well are left out: a mean over
-    the others would flatter them.
+    Trials of equal settings repeat one another, over seeds and folds, and are judged by
+    their mean. Settings of which one trial is not usable are left out: a mean over the
+    others would flatter them.
 
     Args:
-        rows: One per lane; their order does not matter.
-        by: As for ``rank``, of the means. A mean with a score that is not finite is
+        rows: One per trial; their order does not matter.
+        metric: As for ``rank``, of the means. A mean with a score that is not finite is
             worse than any other.
 
     Returns:
-        The lanes of each setting, by their number.
+        The trials of each setting, by their number.
 
     Raises:
-        ValueError: ``by`` is another word.
+        ValueError: ``metric`` is another word.
     """
-    names = order(rows, by)
+    names = order(rows, metric)
     groups: dict[frozenset, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["trial"]):
         groups.setdefault(frozenset(settings(row).items()), []).append(row)
-    good = [g for g in groups.values() if all(row["status"] == "ok" for row in g)]
-    return _ranked(good, names)
+    usable = (group for group in groups.values() if all(map(is_usable, group)))
+    compared = [[row for row in group if is_compared(row)] for group in usable]
+    return _ranked([group for group in compared if group], names)
 
 
 def spread(rows: Sequence[Row], name: str) -> Spread:
@@ -186,51 +226,51 @@ def spread(rows: Sequence[Row], name: str) -> Spread:
     return Spread(mean, sd, len(values))
 
 
-def scores(rows: Sequence[Row], by: str) -> list[float]:
-    """Returns the finite scores of the lanes that ended well.
+def scores(rows: Sequence[Row], name: str) -> list[float]:
+    """Returns the finite scores of the usable trials that were compared.
 
     Args:
-        rows: One per lane.
-        by: A column.
+        rows: One per trial.
+        name: A column.
     """
-    found = [row[by] for row in rows if row["status"] == "ok"]
-    return [score for score in found if score is not None and math.isfinite(score)]
+    values = [row[name] for row in rows if is_usable(row) and is_compared(row)]
+    return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def better(candidates: Sequence[float | None], by: str) -> float | None:
+def better(candidates: Sequence[float | None], metric: str) -> float | None:
     """Returns the best score, or None where there is none.
 
     Args:
         candidates: Scores; None stands for none.
-        by: A name in ``CRITERIA``, which says what better means.
+        metric: A name in ``METRICS``, which says what better means.
     """
-    sign = CRITERIA[by]
+    sign = METRICS[metric]
     known = [score for score in candidates if score is not None]
     return min(known, key=lambda score: sign * score, default=None)
 
 
 def diverged(rows: Sequence[Row]) -> list[int]:
-    """Returns the lanes whose training blew up, in the order of the rows.
+    """Returns the trials whose training blew up, in the order of the rows.
 
     Args:
-        rows: One per lane.
+        rows: One per trial.
     """
-    return [row["trial"] for row in rows if row["status"] == "diverged"]
+    return [row["trial"] for row in rows if row["status"] == DIVERGED]
 
 
 def retired(rows: Sequence[Row]) -> list[int]:
-    """Returns the lanes that successive halving took out before the end.
+    """Returns the trials that successive halving took out before the end.
 
     They have the scores of that moment, and can never be chosen.
 
     Args:
-        rows: One per lane.
+        rows: One per trial.
     """
     return [row["trial"] for row in rows if row["status"] == RETIRED]
 
 
 def _ranked(groups: Sequence[list[Row]], names: Sequence[str]) -> list[list[Row]]:
-    """Returns groups of repeats, sorted by their lanes, the best first."""
+    """Returns groups of repeats, sorted by their trials, the best first."""
     costs, losses = (
         [_mean_cost(group, name) for group in groups] for name in (names[0], names[-1])
     )
@@ -245,5 +285,5 @@ def _cost(score: float | None, sign: int) -> float:
 def _mean_cost(rows: Sequence[Row], name: str) -> float:
     # fsum rounds once, so that the order of the rows moves no bit and breaks no tie;
     # divided first, large losses have a finite sum.
-    sign = CRITERIA[name]
+    sign = METRICS[name]
     return math.fsum(_cost(row[name], sign) / len(rows) for row in rows)

@@ -101,7 +101,7 @@ def prepare(config: Config) -> Problem:
     l2s = penalties(config, num_rows=len(labels), num_classes=len(dataset.class_names))
     folds = None
     if not config.loo:
-        folds = folds_lib.deal(
+        folds = folds_lib.assign(
             labels, config.folds, seed=config.split_seed, name="--folds"
         )
     scaling = preprocessing.fit(config.preprocessing, x)

@@ -248,7 +248,7 @@ def _spared(
     count = min(shots, DEALT_FOLDS)
     unseen = np.repeat(nothing, count, axis=0)
     unseen[:, rows] = (
-        folds_lib.deal(features.labels[rows], count, seed=seed)
+        folds_lib.assign(features.labels[rows], count, seed=seed)
         == np.arange(count)[:, None]
     )
     return FOLDS, rows, unseen

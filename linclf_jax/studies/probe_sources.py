@@ -228,7 +228,7 @@ def _dealt(
         count = protocol.hold_out or config.folds
         held = f"hold_out of --protocol={config.protocol}"
         said = held if protocol.hold_out else "--folds"
-        dealt = folds_lib.deal(labels, count, seed=config.split_seed, name=said)
+        dealt = folds_lib.assign(labels, count, seed=config.split_seed, name=said)
         fold = np.where(dealt == 0, 0, fold) if protocol.hold_out else dealt
         if np.sum(fold != NOT_HELD_OUT) < 2:
             raise ValueError(

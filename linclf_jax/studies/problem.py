@@ -108,7 +108,9 @@ def _data(
 
 
 def _deal(config: Config, labels: np.ndarray) -> np.ndarray:
-    folds = folds_lib.deal(labels, config.folds, seed=config.split_seed, name="--folds")
+    folds = folds_lib.assign(
+        labels, config.folds, seed=config.split_seed, name="--folds"
+    )
     # No lane holds out a fold of this number; that of no fold is a lane of all rows.
     return np.where(folds == folds_lib.NOT_HELD_OUT, config.folds, folds)
 

@@ -4,7 +4,7 @@ There are two ways to fit, ``training`` by minibatches and ``exact``; whatever c
 before and after them, ``pipeline`` does alike for both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -75,6 +75,7 @@ class Classifier(NamedTuple):
     loss: str = "softmax_cross_entropy"
     precision: str = "highest"
     curves: Mapping[str, np.ndarray] | None = None  # (E,) each
+    new_rows: tuple[Row, ...] = ()  # of fits that were made for it, for results.jsonl
 
 
 class Study(Protocol):
@@ -99,8 +100,17 @@ class Study(Protocol):
         """
         ...
 
-    def classifier(
-        self, selection: Selection, results: FitResults, store: Store, stop: Stop
-    ) -> Classifier:
-        """Returns the classifier of a setting: loaded, fitted again, or solved."""
+    def classifiers(
+        self,
+        selections: Sequence[Selection],
+        results: FitResults,
+        store: Store,
+        stop: Stop,
+    ) -> list[Classifier]:
+        """Returns the classifier of each selection: loaded, fitted again, or solved.
+
+        Raises:
+            ValueError: One that is fitted again does not end well.
+            signals.Stopped: The run was asked to stop.
+        """
         ...

@@ -42,7 +42,7 @@ def iris():
 @pytest.fixture(scope="module")
 def validated(iris):
     x, labels = iris
-    dealt = folds_lib.deal(labels, 3, seed=5)
+    dealt = folds_lib.assign(labels, 3, seed=5)
     return cross_validation.cross_validate(x, labels, L2S, dealt, tol=TOL), dealt
 
 
@@ -189,7 +189,7 @@ def test_the_only_row_of_a_class_trains_every_fold_and_is_scored_by_none(iris):
             x, labels, [0.1, 0.01], 3, seed=5, tol=TOL
         )
     assert found.held_out.tolist() == (labels < 3).tolist()
-    dealt = folds_lib.deal(labels, 3, seed=5)
+    dealt = folds_lib.assign(labels, 3, seed=5)
     for fold in range(3):
         rows = dealt != fold
         alone = cross_validation.path(x[rows], labels[rows], [0.1], tol=TOL)
@@ -287,7 +287,7 @@ def compared():
     @functools.cache
     def compute(name):
         x, labels = standardized(name)
-        dealt = folds_lib.deal(labels, 3, seed=0)
+        dealt = folds_lib.assign(labels, 3, seed=0)
         found = cross_validation.cross_validate(x, labels, [1.0, 0.1], dealt, tol=TOL)
         return x, labels, dealt, found
 

@@ -1,0 +1,158 @@
+"""How rows are held out: which fits are compared, on which rows.
+
+A ``Resampling`` is what one selection compares settings on: all rows, or the rows of
+one draw of few shots. Its fits at a setting differ in their weights alone: the rows that a
+fit holds out weigh 0. So the fits of all resamplings of a feature set are solved
+together.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from linclf_jax.selection import folds
+from linclf_jax.selection.folds import NOT_HELD_OUT
+
+FOLDS, SPLIT, LEAVE_ONE_OUT = NAMES = ("folds", "split", "leave_one_out")
+# Of a Hessian of the leave-one-out estimate: a fifth of a second a fit on two cores.
+MOST_UNKNOWNS = 2000
+SHOT_FOLDS = 5  # at most, of a draw of shots that is too large for the estimate
+
+
+class Resampling(NamedTuple):
+    """What one selection may use, and what each of its fits holds out."""
+
+    shots: int | None
+    seed: int | None  # of the draw of shots
+    kind: str | None  # a name in ``NAMES``; None where no row can be spared
+    rows: np.ndarray  # (N,) boolean, all that it may use
+    # (F, N) boolean, held out by each fit; no rows of the one of leave-one-out.
+    held_out: np.ndarray
+
+    @property
+    def compared(self) -> np.ndarray:
+        """The rows that settings are compared on, ``(N,)`` boolean."""
+        if self.kind == LEAVE_ONE_OUT:
+            return self.rows
+        return self.held_out.any(axis=0)
+
+
+class WeightedFit(NamedTuple):
+    """One fit at each setting."""
+
+    group: int  # index of its resampling
+    fold: int | None  # that it holds out
+    train: np.ndarray  # (N,) boolean, rows of weight 1
+    is_final: bool = False  # its classifier is to be tested, and nothing compared
+
+
+def of_folds(fold: np.ndarray) -> Resampling:
+    """Returns a comparison by the folds of all rows, or by one split.
+
+    Args:
+        fold: ``(N,)``, which fold holds a row out, or ``folds.NOT_HELD_OUT``; a single
+            fold is a validation split.
+    """
+    held_out = fold == np.arange(fold.max() + 1)[:, None]
+    kind = SPLIT if len(held_out) == 1 else FOLDS
+    return Resampling(None, None, kind, np.ones(len(fold), bool), held_out)
+
+
+def of_leave_one_out(labels: np.ndarray) -> Resampling:
+    """Returns a comparison by the rows without which a fit still knows their class.
+
+    Args:
+        labels: ``(N,)``, integers from 0.
+    """
+    return Resampling(
+        None,
+        None,
+        LEAVE_ONE_OUT,
+        ~folds.alone(labels),
+        np.zeros((1, len(labels)), bool),
+    )
+
+
+def of_draw(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    *,
+    shots: int,
+    seed: int,
+    num_features: int,
+    num_classes: int,
+) -> Resampling:
+    """Returns how a penalty is chosen from the rows of one draw alone.
+
+    Args:
+        rows: ``(N,)`` boolean, the draw.
+        labels: ``(N,)``, integers from 0.
+        shots: Rows of each class.
+        seed: Of the draw, and of its folds.
+        num_features: D.
+        num_classes: C.
+    """
+    nothing = np.zeros((1, len(rows)), bool)
+    if shots == 1:
+        return Resampling(shots, seed, None, rows, nothing)
+    rank = min(int(rows.sum()) - 1, num_features)
+    if (rank + 1) * (num_classes - 1) <= MOST_UNKNOWNS:
+        return Resampling(shots, seed, LEAVE_ONE_OUT, rows, nothing)
+    count = min(shots, SHOT_FOLDS)
+    held_out = np.repeat(nothing, count, axis=0)
+    fold = folds.assign(labels[rows], count, seed=seed)
+    held_out[:, rows] = fold == np.arange(count)[:, None]
+    return Resampling(shots, seed, FOLDS, rows, held_out)
+
+
+def compared_fits(resamplings: Sequence[Resampling]) -> list[WeightedFit]:
+    """Returns the fits that are compared, those of a resampling side by side.
+
+    Args:
+        resamplings: Of the same rows.
+    """
+    return [
+        WeightedFit(
+            group,
+            fold if resampling.kind == FOLDS else None,
+            train_rows(resampling) & ~held_out,
+        )
+        for group, resampling in enumerate(resamplings)
+        for fold, held_out in enumerate(resampling.held_out)
+    ]
+
+
+def final_fit(group: int, resampling: Resampling) -> WeightedFit:
+    """Returns the fit to all rows of a resampling.
+
+    Args:
+        group: Its index.
+        resampling: With its rows.
+    """
+    return WeightedFit(group, None, train_rows(resampling), is_final=True)
+
+
+def train_rows(resampling: Resampling) -> np.ndarray:
+    """Returns the rows that fits of a resampling may see, ``(N,)`` boolean.
+
+    Args:
+        resampling: Of shots, the rows of the draw; else all rows, those too that
+            leave-one-out cannot spare.
+    """
+    if resampling.shots is None:
+        return np.ones_like(resampling.rows)
+    return resampling.rows
+
+
+def fold_of_rows(resampling: Resampling) -> np.ndarray:
+    """Returns which fold holds each row out, ``(N,)``, or ``NOT_HELD_OUT``.
+
+    Args:
+        resampling: By leave-one-out every row that can be spared is its own fold.
+    """
+    if resampling.kind == LEAVE_ONE_OUT:
+        every = np.arange(len(resampling.rows))
+        return np.where(resampling.rows, every, NOT_HELD_OUT)
+    held_out = resampling.held_out
+    return np.where(held_out.any(axis=0), held_out.argmax(axis=0), NOT_HELD_OUT)
