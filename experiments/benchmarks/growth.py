@@ -102,7 +102,7 @@ def measure(sizes: Sizes, repeats: int) -> Cost:
 
     def follow() -> tuple[float, int]:
         start = time.perf_counter()
-        points = list(continuation.follow(x, labels, l2s, weights=weights))
+        points = continuation.follow(x, labels, l2s, weights=weights)
         products = sum(int(point.info.products.sum()) for point in points)
         return time.perf_counter() - start, products
 

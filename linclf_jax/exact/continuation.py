@@ -1,7 +1,12 @@
-"""A regularisation path followed from the strongest penalty to the weakest."""
+"""A regularisation path followed from the strongest penalty to the weakest.
+
+Each solution starts from those before it. What the next one needs is the ``PathState``
+that every point carries: a path that goes on from a stored state gives the same bits as
+one that was never interrupted.
+"""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,6 +23,7 @@ from linclf_jax.exact import (
     verdicts,
 )
 from linclf_jax.exact import problem as problem_lib
+from linclf_jax.exact.certificate import Backward, Forward
 from linclf_jax.exact.newton import Solver
 from linclf_jax.exact.newton_step import Iterate
 from linclf_jax.exact.problem import Problem
@@ -26,22 +32,35 @@ from linclf_jax.params import Params
 
 # Solutions that a start is extrapolated from. A path is smooth in the logarithm of l2:
 # a parabola through three solutions saves most of the Newton steps; four bring nothing.
-REMEMBERED = 3
+MAX_SOLUTIONS = 3
+
+
+class Solution(NamedTuple):
+    """The optimum of all lanes at one penalty, as the solver holds it."""
+
+    l2: float
+    params: Params  # float64 W (L, C, D), b (L, C)
+
+
+class PathState(NamedTuple):
+    """What a path needs to go on after a penalty."""
+
+    solutions: tuple[Solution, ...]  # 1 to MAX_SOLUTIONS, the last one at the penalty
+    primal: Forward  # of the last solution
+    dual: Backward  # of the same
 
 
 class Point(NamedTuple):
-    """The solutions of all lanes at one penalty."""
+    """The solutions of all lanes at one penalty.
+
+    The state refers to arrays ``(L, C, N)`` of the solver: whoever collects points and
+    does not mean to go on from them drops it, ``point._replace(state=None)``.
+    """
 
     l2: float
     params: Params  # W (L, D, C), b (L, C), in the dtype of x
     info: Info
-
-
-class Memory(NamedTuple):
-    """A solution that later starts are extrapolated from."""
-
-    l2: float
-    params: Params  # float64 W (L, C, D), b (L, C)
+    state: PathState | None
 
 
 def follow(
@@ -53,6 +72,7 @@ def follow(
     num_classes: int | None = None,
     tol: float = 1e-6,
     max_newton: int = 100,
+    state: PathState | None = None,
 ) -> Iterator[Point]:
     """Solves all lanes at one penalty after the other, each started from those before.
 
@@ -64,12 +84,16 @@ def follow(
         num_classes: C; the largest label plus one if None.
         tol: Relative gap of every solution.
         max_newton: Steps of a lane at one penalty.
+        state: Of a point of the same path, after which to go on: only the penalties
+            below that point's are visited, with the same bits as without a stop.
 
     Returns:
-        Yields K points. The arguments are checked at once, before the first.
+        Yields K points, or those that are left. The arguments are checked at once,
+        before the first.
 
     Raises:
-        ValueError: As ``newton.solve``, or a penalty comes twice.
+        ValueError: As ``newton.solve``, or a penalty comes twice, or the state is one
+            of a problem of another shape.
     """
     ordered = np.sort(problem_lib.checked_l2(l2s))[::-1]
     if np.isnan(ordered).any():
@@ -83,62 +107,116 @@ def follow(
         problem = problem_lib.prepare(
             x, labels, num_lanes=lanes, weights=weights, num_classes=num_classes
         )
+    if state is not None:
+        _check_state(state, problem)
+        ordered = ordered[ordered < state.solutions[-1].l2]
     dtype = problem_lib.result_type(x)
     with jax.enable_x64(True):
         solver = newton.prepare(problem, dtype)
-    return _points(solver, ordered, tol, max_newton)
+    return _points(solver, ordered, tol, max_newton, state)
+
+
+def _check_state(state: PathState, problem: Problem) -> None:
+    num_lanes, num_classes = problem.present.shape
+    num_rows, num_features = problem.x.shape
+    expected = (num_lanes, num_classes, num_features, num_rows)
+    W_shape = np.shape(state.solutions[-1].params.W)
+    found = (*W_shape, np.shape(state.primal.probs)[-1])
+    if found != expected:
+        raise ValueError(
+            f"state is of a path with (lanes, classes, features, rows) {found}; "
+            f"expected {expected}, those of x, labels and weights"
+        )
+
+
+def state_arrays(state: PathState) -> dict[str, np.ndarray]:
+    """Returns a state as named arrays, which a file can hold.
+
+    Args:
+        state: Of any point.
+    """
+    arrays = {
+        "l2": np.array([solution.l2 for solution in state.solutions]),
+        "W": np.stack([solution.params.W for solution in state.solutions]),
+        "b": np.stack([solution.params.b for solution in state.solutions]),
+    }
+    for prefix, values in (("primal", state.primal), ("dual", state.dual)):
+        for name, array in values._asdict().items():
+            arrays[f"{prefix}_{name}"] = np.asarray(array)
+    return arrays
+
+
+def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> PathState:
+    """Returns the state that ``state_arrays`` was given, bit for bit.
+
+    Args:
+        arrays: Of that function.
+    """
+
+    def restored(kind, prefix: str):
+        names = kind._fields
+        return kind(*(jnp.asarray(arrays[f"{prefix}_{name}"]) for name in names))
+
+    with jax.enable_x64(True):
+        solutions = tuple(
+            Solution(float(l2), Params(jnp.asarray(W), jnp.asarray(b)))
+            for l2, W, b in zip(arrays["l2"], arrays["W"], arrays["b"], strict=True)
+        )
+        return PathState(
+            solutions, restored(Forward, "primal"), restored(Backward, "dual")
+        )
 
 
 def _points(
-    solver: Solver, l2s: np.ndarray, tol: float, max_newton: int
+    solver: Solver,
+    l2s: np.ndarray,
+    tol: float,
+    max_newton: int,
+    state: PathState | None,
 ) -> Iterator[Point]:
-    memories: list[Memory] = []
-    iterate = None
     for l2 in map(float, l2s):
         # Entered anew for each point: between two of them the caller's code runs.
         with jax.enable_x64(True):
             every = np.full(len(solver.problem.shares), l2)
-            iterate = _start(solver, memories, iterate, every)
+            iterate = _start(solver, state, every)
             progress = verdicts.begin(len(every))
             iterate = newton.minimize(
                 solver, iterate, every, progress, tol=tol, max_newton=max_newton
             )
             info = verdicts.info(iterate, progress)
             params = newton.returned(solver, iterate.params)
-            memories = [*memories, Memory(l2, iterate.params)][-REMEMBERED:]
-        yield Point(l2, params, info)
+            earlier = () if state is None else state.solutions
+            solutions = (*earlier, Solution(l2, iterate.params))[-MAX_SOLUTIONS:]
+            state = PathState(solutions, iterate.ahead, iterate.back)
+        yield Point(l2, params, info, state)
 
 
-def _start(
-    solver: Solver,
-    memories: Sequence[Memory],
-    previous: Iterate | None,
-    l2: np.ndarray,
-) -> Iterate:
+def _start(solver: Solver, state: PathState | None, l2: np.ndarray) -> Iterate:
     """Returns an extrapolation, or the last solution where that is better."""
     problem = solver.problem
-    if previous is None:
+    if state is None:
         return newton_step.evaluate(problem, newton.origin(solver), jnp.asarray(l2))
-    factors = _lagrange(memories, l2[0])
-    params = _combined([memory.params for memory in memories], factors, solver.dtype)
+    solutions = state.solutions
+    factors = _lagrange(solutions, l2[0])
+    params = _combined([each.params for each in solutions], factors, solver.dtype)
     # Three minus infinities do not add up to one.
     params = params._replace(b=jnp.where(problem.present, params.b, -jnp.inf))
     guess = newton_step.evaluate(problem, params, jnp.asarray(l2))
-    return _better(
-        guess, _repenalised(problem, previous, memories[-1].l2, jnp.asarray(l2))
-    )
+    last = Iterate(solutions[-1].params, state.primal, state.dual)
+    last = _repenalised(problem, last, solutions[-1].l2, jnp.asarray(l2))
+    return _better(guess, last)
 
 
-def _lagrange(memories: Sequence[Memory], l2: float) -> np.ndarray:
+def _lagrange(solutions: Sequence[Solution], l2: float) -> np.ndarray:
     """Returns the factors of the polynomial in log l2 through the solutions."""
     if l2 == 0.0:
-        return np.eye(len(memories))[-1]
-    at = np.log([memory.l2 for memory in memories])
-    others = [np.delete(at, i) for i in range(len(at))]
+        return np.eye(len(solutions))[-1]
+    nodes = np.log([solution.l2 for solution in solutions])
+    others = [np.delete(nodes, index) for index in range(len(nodes))]
     return np.array(
         [
-            np.prod((np.log(l2) - rest) / (own - rest))
-            for own, rest in zip(at, others, strict=True)
+            np.prod((np.log(l2) - rest) / (node - rest))
+            for node, rest in zip(nodes, others, strict=True)
         ]
     )
 

@@ -76,7 +76,7 @@ def follow(problem: Problem, table: Table) -> tuple[Rows, Path]:
         max_newton=problem.config.max_newton,
     )
     rows, known, held_out = [], [], []
-    for l2, params, info in points:
+    for l2, params, info, _ in points:
         values = probe_scores.row_scores(params, table.x, table.labels)
         scaled = probe_scores.calibrated(params, table.x, table.labels, table.contests)
         scores = probe_scores.compare(

@@ -1,5 +1,7 @@
 """Paths: every point as good as a solution of its own, for less work."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def test_visits_all_from_the_largest(path):
 
 
 def test_every_point_meets_the_tolerance(data, path):
-    for l2, params, info in path:
+    for l2, params, info, _ in path:
         assert (info.status == verdicts.CONVERGED).all()
         assert (info.relative_gap <= TOL).all()
         found = certificate.certify(
@@ -47,7 +49,7 @@ def test_every_point_meets_the_tolerance(data, path):
 
 
 def test_every_point_is_the_optimum(data, path):
-    for l2, params, info in path:
+    for l2, params, info, _ in path:
         for lane, weights in enumerate(data.weights):
             best = reference_solver.solve(data.x, data.labels, l2, weights)
             missing = info.objective[lane] - best.objective
@@ -126,7 +128,7 @@ def test_a_class_that_a_fold_does_not_have(data):
         data.x, data.labels, [1.0, 1e-2, 1e-4], weights=weights, tol=TOL
     )
     kept = data.labels != 1
-    for l2, params, info in points:
+    for l2, params, info, _ in points:
         assert (info.status == verdicts.CONVERGED).all()
         np.testing.assert_array_equal(np.isneginf(params.b[0]), [False, True, False])
         assert np.isfinite(params.W).all()
@@ -139,7 +141,7 @@ def test_float32_points_are_certified_as_they_are(data):
     points = continuation.follow(
         narrow, data.labels, [1e-1, 1e-3, 1e-5], weights=data.weights
     )
-    for l2, params, info in points:
+    for l2, params, info, _ in points:
         assert params.W.dtype == params.b.dtype == "float32"
         found = certificate.certify(
             params, narrow, data.labels, np.full(2, l2), data.weights
@@ -166,6 +168,46 @@ def test_steps_are_bounded_at_every_point(data):
     for point in points:
         assert (point.info.newton_steps == 1).all()
         assert (point.info.status == verdicts.MAX_STEPS).all()
+
+
+RESUMED_L2S = [1.0, 0.1, 1e-2, 1e-3, 1e-4, 0.0]
+
+
+def arrays_of(point):
+    """Returns all that a point holds, by name."""
+    arrays = point.params._asdict() | point.info._asdict()
+    return arrays | continuation.state_arrays(point.state)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_path_goes_on_from_any_stored_state_with_the_same_bits(data, dtype, tmp_path):
+    x, labels = data.x.astype(dtype), data.labels
+    # A class that the third lane does not have: its bias is minus infinity.
+    weights = np.concatenate([data.weights, [labels != 1]])
+    follow = functools.partial(
+        continuation.follow, x, labels, RESUMED_L2S, weights=weights, tol=TOL
+    )
+    whole = list(follow())
+    assert {len(point.state.solutions) for point in whole} == {1, 2, 3}
+    for cut, point in enumerate(whole, start=1):
+        path = tmp_path / f"{cut}.npz"
+        np.savez(path, **continuation.state_arrays(point.state))
+        with jax.enable_x64(False), np.load(path) as arrays:
+            state = continuation.state_from_arrays(arrays)
+        rest = list(follow(state=state))
+        assert [p.l2 for p in rest] == RESUMED_L2S[cut:]
+        for found, expected in zip(rest, whole[cut:], strict=True):
+            found, expected = arrays_of(found), arrays_of(expected)
+            assert found.keys() == expected.keys()
+            for name, array in expected.items():
+                assert found[name].dtype == array.dtype
+                np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_a_state_of_another_problem_is_refused(data):
+    (point,) = continuation.follow(data.x, data.labels, [1.0], weights=data.weights)
+    with pytest.raises(ValueError, match=r"rows\) \(2, 3, 8, 60\); expected \(1, 3"):
+        continuation.follow(data.x, data.labels, [0.1], state=point.state)
 
 
 @pytest.mark.parametrize(
