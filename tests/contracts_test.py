@@ -139,6 +139,11 @@ def public_functions(tree: ast.Module) -> list[ast.FunctionDef]:
     return [f for f in functions if not f.name.startswith("_")]
 
 
+def inherits(node: ast.ClassDef) -> bool:
+    """Returns whether a class has methods that its base describes, as of a Store."""
+    return not {*map(ast.unparse, node.bases)} <= {"NamedTuple", "Protocol"}
+
+
 def undocumented(tree: ast.Module) -> set[str]:
     """Returns the public functions that have no docstring."""
     return {f.name for f in public_functions(tree) if not ast.get_docstring(f)}
@@ -147,7 +152,11 @@ def undocumented(tree: ast.Module) -> set[str]:
 def without_args(tree: ast.Module) -> set[str]:
     """Returns the public functions that take arguments and do not describe them."""
     found = set()
+    described = [n for n in tree.body if isinstance(n, ast.ClassDef) and inherits(n)]
+    methods = [function for node in described for function in node.body]
     for function in public_functions(tree):
+        if function in methods:
+            continue
         arguments = function.args
         named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         takes = {a.arg for a in named} - {"self", "cls"}
@@ -247,6 +256,8 @@ def test_an_impure_line_is_seen(line):
         ("def f():\n  '''Returns 1.'''", set()),
         ("def f(x):\n  '''Returns x.\n\n  Args:\n    x: It.\n  '''", set()),
         ("def _f(x): pass", set()),
+        ("class A(Protocol):\n  def f(self, x):\n    '''Returns x.'''", {"f"}),
+        ("class A(Store):\n  def f(self, x):\n    '''Returns x.'''", set()),
     ],
 )
 def test_a_missing_description_is_seen(code, found):

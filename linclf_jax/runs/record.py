@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax.runs import checkpoint, directory, schema
+from linclf_jax.runs import checkpoint, directory, schema, store
 from linclf_jax.runs.schema import Entry, Selected
 from linclf_jax.selection import ranking
 from linclf_jax.selection.ranking import Row
@@ -191,7 +191,7 @@ def _pieces(
             "yet" + "".join(f"; {note}" for note in notes)
         )
     curves = [piece.arrays for piece in pieces if "trial" in piece.arrays]
-    rows = checkpoint.merged_rows(pieces)
+    rows = store.merged_rows(pieces)
     return rows, merged_curves(curves) if curves else None
 
 

@@ -13,7 +13,7 @@ from linclf_jax.data.datasets import Dataset
 from linclf_jax.data.duplicates import Counts
 from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.params import Params
-from linclf_jax.runs.checkpoint import Store
+from linclf_jax.runs.store import Store
 from linclf_jax.scheduler.signals import Stop
 from linclf_jax.selection.choose import Selection
 from linclf_jax.selection.held_out import HeldOut

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import report as script
 from linclf_jax.reports import sweep_page
-from linclf_jax.runs import checkpoint, directory
+from linclf_jax.runs import checkpoint, directory, store
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ def folder(tmp_path):
     }
     config = {"experiment": "sweep", "flags": {}, "data": data, "environment": {}}
     run = directory.open_run(tmp_path / "run", config)
-    directory.write(run / "flags.txt", "--dataset=pets\n")
+    directory.write_text(run / "flags.txt", "--dataset=pets\n")
     row = {
         **{"trial": 0, "optimizer": "sgd", "learning_rate": 0.1, "l2": 0.0, "seed": 0},
         **{"fold": None, "status": "ok", "reason": None, "steps": 3, "val_loss": 0.5},
@@ -30,13 +30,14 @@ def folder(tmp_path):
     }
     curves = {name: np.full((1, 3), 0.5) for name in ("train_loss", "val_loss")}
     arrays = {"trial": np.array([0]), **curves, "val_accuracy": np.full((1, 3), 0.9)}
-    checkpoint.save_piece(run, "000000", checkpoint.Piece([row], arrays))
+    checkpoint.DiskStore(run).save_piece("000000", store.Piece([row], arrays))
     return run
 
 
 def finish(run):
-    directory.write(run / "results.jsonl", checkpoint.rows(run, print))
-    checkpoint.clear(run)
+    rows = store.merged_rows(checkpoint.DiskStore(run).pieces(()))
+    directory.write(run / "results.jsonl", rows)
+    checkpoint.DiskStore(run).clear()
     sweep_page.write(run)
     directory.seal(run)
 

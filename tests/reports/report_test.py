@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from linclf_jax.reports import markup, sweep_page
-from linclf_jax.runs import checkpoint, directory, examples, record
+from linclf_jax.runs import checkpoint, directory, examples, record, store
 
 NASTY = "<script>alert('x')</script> & $\\frac"
 EPOCHS = 3
@@ -162,8 +162,8 @@ def to_pieces(folder, *, cut):
     for number, part in enumerate((slice(0, cut), slice(cut, None))):
         arrays = {name: array[part] for name, array in history.items()}
         arrays["W"] = np.zeros((len(arrays["trial"]), 4, 3))
-        piece = checkpoint.Piece(rows[part], arrays)
-        checkpoint.save_piece(folder, f"{number:06d}", piece)
+        piece = store.Piece(rows[part], arrays)
+        checkpoint.DiskStore(folder).save_piece(f"{number:06d}", piece)
     (folder / "results.jsonl").unlink()
     (folder / "history.npz").unlink()
 
@@ -501,7 +501,7 @@ class TestUnfinishedRun:
         assert "So far no lane has ended well" in page.text
 
     def test_no_piece_yet(self, unfinished):
-        checkpoint.clear(unfinished)
+        checkpoint.DiskStore(unfinished).clear()
         with pytest.raises(ValueError, match=r"no results.jsonl and no finished piece"):
             sweep_page.write_progress(unfinished)
 
