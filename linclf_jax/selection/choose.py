@@ -222,9 +222,10 @@ def _reason(
     )
     mean = f"mean {metric} over {cautions.repeats(best)}" if len(best) > 1 else metric
     what = "setting" if len(best) > 1 else "trial"
+    score = ranking.spread(best, metric).mean
     reason = (
-        f"the {WORDS[METRICS[metric]]} {mean}, {ranking.spread(best, metric).mean:.4f}, "
-        f"of {count} {what}{'s' if count > 1 else ''}"
+        f"the {WORDS[METRICS[metric]]} {mean}, {score:.4f}, of {count} {what}"
+        f"{'s' if count > 1 else ''}"
     )
     if ranking.retired(rows):
         reason += f", {len(ranked)} of them trained to the end"

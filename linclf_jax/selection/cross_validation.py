@@ -1,4 +1,4 @@
-"""Regularisation paths, and the choice of a penalty on rows that the fits did not see.
+"""Penalties compared on rows that the fits did not see, for callers from Python.
 
 The folds of a cross-validation are lanes over the one ``x``: the rows that a fold holds
 out weigh 0 in its lane. One more lane weighs all rows alike, so that the classifier of
@@ -16,23 +16,15 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.exact import continuation, verdicts
+from linclf_jax.exact import continuation, targets
 from linclf_jax.exact import leave_one_out as loo_lib
 from linclf_jax.exact.verdicts import Info
 from linclf_jax.params import Params
-from linclf_jax.selection import held_out, path_choice, ranking
-from linclf_jax.selection.held_out import Curve, FoldScores, RowScores, Scores
-from linclf_jax.selection.path_choice import Choices
-
-WORST_GAP = 1e-3  # relative, of a fit that stalled and may still be chosen
-
-
-class Path(NamedTuple):
-    """Solutions along a path; NumPy arrays, in the order of the penalties given."""
-
-    l2: np.ndarray  # (K,) float64
-    params: Params  # W (K, L, D, C), b (K, L, C)
-    info: Info  # (K, L) each
+from linclf_jax.selection import choose as choose_lib
+from linclf_jax.selection import held_out, ranking, resampling
+from linclf_jax.selection.held_out import Scores
+from linclf_jax.selection.resampling import Resampling, WeightedFit
+from linclf_jax.selection.row_scores import Curve, FoldScores, RowScores
 
 
 class CrossValidation(NamedTuple):
@@ -46,53 +38,16 @@ class CrossValidation(NamedTuple):
     loss: Curve  # of the loss on held-out rows
     accuracy: Curve
     loss_calibrated: Curve  # of the loss once one temperature divides all logits
-    rows: RowScores  # loss, right and calibrated (K, N), temperature (K,)
+    rows: RowScores  # loss, correct and calibrated (K, N), temperature (K,)
     held_out: np.ndarray  # (N,) boolean, rows that some fit did not see
 
 
-def path(
-    x: ArrayLike,
-    labels: ArrayLike,
-    l2s: ArrayLike,
-    *,
-    weights: ArrayLike | None = None,
-    num_classes: int | None = None,
-    tol: float = 1e-6,
-    max_newton: int = 100,
-) -> Path:
-    """Solves all lanes at all penalties; see ``continuation.follow``.
+class Choices(NamedTuple):
+    """Which penalty each rule takes, as its index."""
 
-    Args:
-        x: Features ``(N, D)``.
-        labels: ``(N,)`` integers from 0, or soft targets ``(N, C)``.
-        l2s: ``(K,)``, at least 0, none twice, in any order.
-        weights: ``(L, N)`` for L lanes; ``(N,)`` or None for one.
-        num_classes: C; the largest label plus one if None.
-        tol: Relative gap of every solution.
-        max_newton: Steps of a lane at one penalty.
-
-    Returns:
-        The solutions; of each of K L fits the gap says how far it may be off.
-
-    Raises:
-        ValueError: As ``continuation.follow``; nothing has been compiled.
-
-    >>> x, labels = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 1, 0, 1])
-    >>> found = path(x, labels, [0.01, 1.0])
-    >>> found.params.W.shape, found.info.status.ravel().tolist()
-    ((2, 1, 1, 2), ['converged', 'converged'])
-    """
-    points = continuation.follow(
-        x,
-        labels,
-        l2s,
-        weights=weights,
-        num_classes=num_classes,
-        tol=tol,
-        max_newton=max_newton,
-    )
-    solved = [(jax.tree.map(np.asarray, p.params), p.info) for p in points]
-    return Path(np.asarray(l2s, np.float64), *_in_order(l2s, solved))
+    best: int
+    one_standard_error: int  # the strongest that is no more than its error worse
+    ties: tuple[int, ...]  # others whose mean is exactly the best, the next one first
 
 
 def cross_validate(
@@ -113,11 +68,11 @@ def cross_validate(
             scaling of the fits that hold them out.
         labels: ``(N,)`` integers from 0.
         l2s: ``(K,)``, at least 0, none twice, in any order.
-        folds: How many, F: ``folds.assign`` deals each class evenly. The only row of a
-            class is in training in every fold, and a warning names the class. Or the
-            fold of each row, ``(N,)`` integers in ``0..F-1``, and
+        folds: How many, F: ``folds.assign`` gives each its share of every class. The
+            only row of a class is in training in every fold, and a warning names the
+            class. Or the fold of each row, ``(N,)`` integers in ``0..F-1``, and
             ``folds.NOT_HELD_OUT`` for a row that is never held out.
-        seed: Of the dealing.
+        seed: Of the assignment.
         num_classes: C; the largest label plus one if None.
         tol: Relative gap of every solution.
         max_newton: Steps of a lane at one penalty.
@@ -129,44 +84,20 @@ def cross_validate(
     Raises:
         ValueError: An argument is out of range; nothing has been compiled.
     """
-    labels = held_out.hard_labels(labels)
-    unseen = held_out.masks(labels, folds, seed=seed)
-    spared = np.asarray(unseen.any(axis=0))
-    seen = np.concatenate([~unseen, np.ones((1, len(labels)), bool)])
+    labels = hard_labels(labels)
+    by_folds = resampling.of_folds(resampling.fold_of_rows(labels, folds, seed=seed))
+    fits = resampling.compared_fits([by_folds])
     points = continuation.follow(
         x,
         labels,
         l2s,
-        weights=seen.astype(np.float64),
+        weights=_weights([*fits, resampling.final_fit(0, by_folds)]),
         num_classes=num_classes,
         tol=tol,
         max_newton=max_newton,
     )
-    measured = [
-        (
-            jax.tree.map(lambda array: np.asarray(array[-1]), point.params),
-            point.info,
-            held_out.train_scores(point, x, labels, seen),
-            held_out.out_of_fold(
-                jax.tree.map(lambda array: array[:-1], point.params), x, labels, unseen
-            ),
-        )
-        for point in points
-    ]
-    measured = [(*found, held_out.fold_means(found[-1], unseen)) for found in measured]
-    params, info, train, rows, scores = _in_order(l2s, measured)
-    return CrossValidation(
-        np.asarray(l2s, np.float64),
-        params,
-        info,
-        train,
-        scores,
-        held_out.curve(scores.loss),
-        held_out.curve(scores.accuracy),
-        held_out.curve(scores.loss_calibrated),
-        rows,
-        spared,
-    )
+    fits.append(resampling.final_fit(0, by_folds))
+    return _measured(points, x, labels, l2s, by_folds, fits)
 
 
 def leave_one_out(
@@ -200,100 +131,127 @@ def leave_one_out(
         ValueError: An argument is out of range, or the estimate takes too much memory;
             no penalty has been solved.
     """
-    labels = held_out.hard_labels(labels)
+    labels = hard_labels(labels)
     count = int(labels.max()) + 1 if num_classes is None else num_classes
     points = continuation.follow(
         x, labels, l2s, num_classes=num_classes, tol=tol, max_newton=max_newton
     )
-    num_rows, num_features = np.shape(x)
-    loo_lib.require_memory(num_rows, num_features, count)
-    seen = np.ones((1, len(labels)), bool)
-    left_out = held_out.spared(labels)
-    measured = []
-    for point in points:
-        estimate = loo_lib.approximate(
-            point.params, x, labels, np.array([point.l2]), counted=left_out
+    loo_lib.require_memory(*np.shape(x), count)
+    by_row = resampling.of_leave_one_out(labels)
+    if not by_row.rows.any():
+        raise ValueError(
+            f"labels has {len(labels)} classes of one row each, none of which can be "
+            "left out; expected two rows of some class"
         )
-        params = jax.tree.map(lambda array: np.asarray(array[0]), point.params)
-        train = held_out.train_scores(point, x, labels, seen)
-        loss = np.where(left_out, estimate.losses[0], np.nan)
-        scaled = held_out.calibrated(estimate.logits[0], labels, loss, left_out)
-        rows = RowScores(loss, estimate.right[0], *scaled)
-        measured.append((params, point.info, train, estimate, rows))
-    params, info, train, estimate, rows = _in_order(l2s, measured)
-    share = estimate.accuracy[:, 0]
-    deviation = np.sqrt(share * (1.0 - share))
-    return CrossValidation(
-        np.asarray(l2s, np.float64),
-        params,
-        info,
-        train,
-        FoldScores(*(np.empty((len(share), 0)) for _ in FoldScores._fields)),
-        Curve(estimate.loss[:, 0], estimate.standard_error[:, 0]),
-        Curve(share, deviation / np.sqrt(max(left_out.sum() - 1, 1))),
-        held_out.curve(rows.calibrated[:, left_out]),
-        rows,
-        left_out,
+    resampling.warn_of_classes(labels, by_row.rows)
+    found = _measured(
+        points, x, labels, l2s, by_row, resampling.compared_fits([by_row])
     )
+    nothing = np.empty((len(found.l2), 0))
+    return found._replace(validation=FoldScores(nothing, nothing, nothing))
 
 
-def choose(found: CrossValidation, by: str = "val_loss") -> Choices:
+def choose(results: CrossValidation, metric: str = "val_loss") -> Choices:
     """Returns the best penalty and that of the one-standard-error rule.
 
-    Ties are broken as ``ranking.ranking`` says. A penalty of which a fit has not ended
-    well cannot be chosen.
+    As a study does: see ``choose.select``. A penalty of which a fit is not usable
+    cannot be chosen.
 
     Args:
-        found: The measurements.
-        by: ``val_loss``, ``val_accuracy``, or ``val_loss_calibrated``: the loss at the
-            best temperature of all held-out rows, to which it makes no difference that
-            a strong penalty makes all logits small.
+        results: The measurements.
+        metric: ``val_loss``, ``val_accuracy``, or ``val_loss_calibrated``: the loss at
+            the best temperature of all held-out rows, to which it makes no difference
+            that a strong penalty makes all logits small.
 
     Raises:
-        ValueError: ``by`` is another word, or no penalty has a finite score and fits
-            that all ended well.
+        ValueError: ``metric`` is another word, or no penalty has a finite score and
+            fits that are all usable.
     """
-    curve = criterion(found, by)
-    choices = path_choice.choose(
-        *curve,
-        by=by,
-        losses=found.loss.mean,
-        l2s=found.l2,
-        eligible=np.all(ended_well(found.info), axis=1),
+    ranking.validate_metric(metric, name="metric")
+    rows, lanes = _rows(results), results.info.status.shape[1]
+    curve = getattr(results, metric.removeprefix("val_"))
+    errors = {k * lanes: float(e) for k, e in enumerate(curve.standard_error)}
+    selection = choose_lib.select(
+        rows, metric=metric, errors={metric: errors}, edges=False
     )
-    if choices is None:
-        statuses = sorted(set(found.info.status.ravel().tolist()))
+    best = selection.rules[choose_lib.BEST]
+    strongest = selection.rules.get(choose_lib.ONE_STANDARD_ERROR, best)
+    ties = tuple(trial // lanes for trial in selection.ties)
+    return Choices(best // lanes, strongest // lanes, ties)
+
+
+def hard_labels(labels: ArrayLike) -> np.ndarray:
+    """Returns labels that are one class a row: soft targets cannot be right or wrong.
+
+    Args:
+        labels: ``(N,)``.
+
+    Raises:
+        ValueError: They have another shape.
+    """
+    array = np.asarray(labels)
+    targets.require_numbers(array)
+    if array.ndim == 2 and array.shape[1] == 1:
         raise ValueError(
-            f"found {np.isfinite(curve.mean).sum()} of {len(curve.mean)} penalties "
-            f"with a finite held-out {path_choice.NAMES[by]}, and fits that are "
-            f"{', '.join(statuses)}; expected a penalty with one of which all fits "
-            "end well: try larger ones, or allow more steps"
+            f"labels has shape {array.shape}; expected ({len(array)},), the class of "
+            "each row: pass labels.ravel()"
         )
-    return choices
+    if array.ndim != 1:
+        raise ValueError(
+            f"labels has shape {array.shape}; expected (N,), the class of each row: of "
+            "soft targets labels.argmax(axis=1)"
+        )
+    return array
 
 
-def criterion(found: CrossValidation, by: str) -> Curve:
-    """Returns the scores that a choice goes by.
-
-    Args:
-        found: The measurements.
-        by: As for ``choose``; a ValueError if it is another word.
-    """
-    ranking.validate_criterion(by, name="by")
-    return getattr(found, by.removeprefix("val_"))
+def _weights(fits: Sequence[WeightedFit]) -> np.ndarray:
+    return np.stack([fit.train for fit in fits]).astype(np.float64)
 
 
-def ended_well(info: Info) -> np.ndarray:
-    """Returns which fits are as exact as was asked for, or nearly and stalled.
+def _measured(
+    points: Any,
+    x: ArrayLike,
+    labels: np.ndarray,
+    l2s: ArrayLike,
+    compared: Resampling,
+    fits: Sequence[WeightedFit],
+) -> CrossValidation:
+    """Measures every point, and forgets all but the last fit and the scores."""
+    measured = []
+    for point in points:
+        train, (scores,) = held_out.measure(point, x, labels, [compared], fits)
+        params = jax.tree.map(lambda array: np.asarray(array[-1]), point.params)
+        measured.append((params, point.info, train, *scores))
+    # Solved from the largest penalty on; returned in the order of ``l2s``.
+    index = np.argsort(np.argsort(-np.asarray(l2s, np.float64)))
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves)[index], *measured)
+    return CrossValidation(
+        np.asarray(l2s, np.float64), *stacked, np.asarray(compared.compared)
+    )
 
-    Args:
-        info: Of any fits.
-    """
-    stalled = (info.status == verdicts.STALLED) & (info.relative_gap <= WORST_GAP)
-    return np.isin(info.status, (verdicts.CONVERGED, verdicts.WITHOUT_BOUND)) | stalled
 
-
-def _in_order(l2s: ArrayLike, found: Sequence[Any]) -> Any:
-    """Stacks what was found from the largest penalty on, in the order of ``l2s``."""
-    places = np.argsort(np.argsort(-np.asarray(l2s, np.float64)))
-    return jax.tree.map(lambda *leaves: np.stack(leaves)[places], *found)
+def _rows(results: CrossValidation) -> list[dict[str, Any]]:
+    """Returns the fits as rows of results, as a selection takes them."""
+    count, lanes = results.info.status.shape
+    is_loo = results.validation.loss.shape[1] == 0
+    curves = {name: getattr(results, name).mean for name in FoldScores._fields}
+    return [
+        {
+            "trial": k * lanes + lane,
+            "l2": float(results.l2[k]),
+            "fold": None if lane == lanes - 1 else lane,
+            "stage": ranking.FINAL if lane == lanes - 1 and not is_loo else None,
+            "status": str(results.info.status[k, lane]),
+            "relative_gap": float(results.info.relative_gap[k, lane]),
+            **{
+                f"val_{name}": float(curves[name][k])
+                if is_loo
+                else float(getattr(results.validation, name)[k, lane])
+                if lane < lanes - 1
+                else None
+                for name in FoldScores._fields
+            },
+        }
+        for k in range(count)
+        for lane in range(lanes)
+    ]

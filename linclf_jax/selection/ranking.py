@@ -25,7 +25,7 @@ FINAL = "final"  # the stage of a fit that was made to be tested and not to be c
 REPEATS = ("seed", "fold")  # what trials of one setting differ in
 SCORES = ("val_loss", "val_accuracy", "train_loss", "train_accuracy")
 # What came out of a trial, or tells repeats and groups apart; all other columns are
-# its settings. C says the same as l2, in a unit that depends on how many rows a fold leaves.
+# its settings. C says the same as l2, in a unit that depends on the rows of a fit.
 OUTCOMES = frozenset(
     {
         *SCORES,

@@ -1,17 +1,20 @@
 """How rows are held out: which fits are compared, on which rows.
 
 A ``Resampling`` is what one selection compares settings on: all rows, or the rows of
-one draw of few shots. Its fits at a setting differ in their weights alone: the rows that a
-fit holds out weigh 0. So the fits of all resamplings of a feature set are solved
+one draw of few shots. Its fits at a setting differ in their weights alone: the rows
+that a fit holds out weigh 0. So the fits of all resamplings of a feature set are solved
 together.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
 
-from linclf_jax.selection import folds
+from linclf_jax import validation
+from linclf_jax.selection import folds as folds_lib
 from linclf_jax.selection.folds import NOT_HELD_OUT
 
 FOLDS, SPLIT, LEAVE_ONE_OUT = NAMES = ("folds", "split", "leave_one_out")
@@ -69,7 +72,7 @@ def of_leave_one_out(labels: np.ndarray) -> Resampling:
         None,
         None,
         LEAVE_ONE_OUT,
-        ~folds.alone(labels),
+        ~folds_lib.alone(labels),
         np.zeros((1, len(labels)), bool),
     )
 
@@ -101,7 +104,7 @@ def of_draw(
         return Resampling(shots, seed, LEAVE_ONE_OUT, rows, nothing)
     count = min(shots, SHOT_FOLDS)
     held_out = np.repeat(nothing, count, axis=0)
-    fold = folds.assign(labels[rows], count, seed=seed)
+    fold = folds_lib.assign(labels[rows], count, seed=seed)
     held_out[:, rows] = fold == np.arange(count)[:, None]
     return Resampling(shots, seed, FOLDS, rows, held_out)
 
@@ -145,7 +148,7 @@ def train_rows(resampling: Resampling) -> np.ndarray:
     return resampling.rows
 
 
-def fold_of_rows(resampling: Resampling) -> np.ndarray:
+def held_out_by(resampling: Resampling) -> np.ndarray:
     """Returns which fold holds each row out, ``(N,)``, or ``NOT_HELD_OUT``.
 
     Args:
@@ -156,3 +159,55 @@ def fold_of_rows(resampling: Resampling) -> np.ndarray:
         return np.where(resampling.rows, every, NOT_HELD_OUT)
     held_out = resampling.held_out
     return np.where(held_out.any(axis=0), held_out.argmax(axis=0), NOT_HELD_OUT)
+
+
+def fold_of_rows(
+    labels: np.ndarray, folds: int | ArrayLike, *, seed: int
+) -> np.ndarray:
+    """Returns which fold holds each row out, ``(N,)``.
+
+    Args:
+        labels: ``(N,)`` integers from 0.
+        folds: How many, F, or the fold of each row, ``(N,)`` integers in ``0..F-1``,
+            and ``folds.NOT_HELD_OUT`` for rows that every fit sees.
+        seed: Of the assignment, where the folds are a number.
+
+    Raises:
+        ValueError: The folds do not fit the labels, or are fewer than two, or one of
+            them is empty.
+    """
+    if isinstance(folds, int | np.integer):
+        folds = folds_lib.assign(labels, int(folds), seed=seed, name="folds")
+        warn_of_classes(labels, folds != folds_lib.NOT_HELD_OUT)
+    folds = np.asarray(folds)
+    if folds.shape != labels.shape:
+        raise ValueError(
+            f"folds has shape {folds.shape}; expected {labels.shape}, the fold of each "
+            "row, or their number"
+        )
+    count = int(np.max(folds, initial=-1)) + 1
+    is_held_out = folds != folds_lib.NOT_HELD_OUT
+    validation.validate_labels(
+        np.where(is_held_out, folds, 0), max(count, 1), name="folds"
+    )
+    held_out = folds == np.arange(count)[:, None]
+    empty = np.flatnonzero(~held_out.any(axis=1))
+    if count < 2 or empty.size:
+        which = f", and no row in fold {empty[0]}" if empty.size else ""
+        raise ValueError(
+            f"folds goes up to {count - 1}{which}; expected at least two folds, each "
+            "with a row"
+        )
+    return folds
+
+
+def warn_of_classes(labels: np.ndarray, rows: np.ndarray) -> None:
+    """Warns whoever called the caller of classes that held-out rows do not contain.
+
+    Args:
+        labels: ``(N,)`` integers from 0.
+        rows: ``(N,)`` boolean, those that are held out.
+    """
+    sentence = folds_lib.warning(labels, rows)
+    if sentence is not None:
+        warnings.warn(sentence, stacklevel=4)
