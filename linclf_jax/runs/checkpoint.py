@@ -39,6 +39,9 @@ class DiskStore(Store):
         """
         self._run, self._folder = run, run / FOLDER
 
+    def __str__(self) -> str:
+        return str(self._folder)
+
     def save_piece(self, name: str, piece: Piece, *, apart: bool = False) -> None:
         """Writes the file of a piece; durable from the moment this returns."""
         if _ROWS in piece.arrays:

@@ -106,6 +106,9 @@ class MemoryStore(Store):
         self._pieces: dict[tuple[str, bool], Piece] = {}
         self._states: dict[str, tuple[int, Any]] = {}
 
+    def __str__(self) -> str:
+        return "the store in memory"
+
     def save_piece(self, name: str, piece: Piece, *, apart: bool = False) -> None:
         """Keeps copies of the arrays, and the rows as JSON would return them."""
         rows = formats.decode_rows(formats.encode_rows(piece.rows))  # as a file would

@@ -1,10 +1,9 @@
-"""Which tiles a sweep trains, by which names, and who goes on after each rung."""
+"""Which batches are trained, by which names, and who goes on after each rung."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from linclf_jax.selection import halving, ranking
-from linclf_jax.studies.problem import Problem
 from linclf_jax.training import trials
 from linclf_jax.training.trials import Trial, TrialBatch
 
@@ -12,71 +11,95 @@ Rows = list[dict[str, Any]]
 
 
 class Job(NamedTuple):
-    """One tile to train from where it stands to a number of epochs."""
+    """One batch to train from where it stands to a number of epochs."""
 
     name: str  # of its piece
-    tile: TrialBatch
+    batch: TrialBatch
     epochs: int
-    # Jobs of fewer epochs that the lanes come from, in the order of the lanes.
+    # Jobs of fewer epochs that the trials come from, in the order of the trials.
     sources: tuple["Job", ...] = ()
 
 
-def rungs(problem: Problem) -> tuple[int, ...]:
-    """Returns the epochs after which lanes are ranked; none without halving."""
-    eta = problem.config.halving
-    return halving.rungs(problem.lanes[0].static.epochs, eta) if eta else ()
+class Rungs(NamedTuple):
+    """Successive halving: when trials are ranked, and how many go on."""
+
+    epochs: tuple[int, ...]  # from ``halving.rungs``
+    eta: int  # one in how many settings goes on
+    metric: str
 
 
-def first(problem: Problem) -> tuple[Job, ...]:
-    """Returns the jobs to begin with: of all lanes, or of this shard's share of tiles.
+def first(batches: Iterable[TrialBatch], rungs: Rungs | None = None) -> tuple[Job, ...]:
+    """Returns the jobs to begin with: to the end, or to the first rung.
 
-    A tile is the same tile in every shard, so that shards together train what one
-    process would have trained.
+    Args:
+        batches: All of a study, in their order.
+        rungs: Of successive halving, if any.
     """
-    config, steps = problem.config, rungs(problem)
-    jobs = tuple(
-        Job(_name(0, index), tile, steps[0] if steps else tile.static.epochs)
-        for index, tile in enumerate(_tiles(problem, problem.lanes))
+    return tuple(
+        Job(_name(0, index), batch, rungs.epochs[0] if rungs else batch.static.epochs)
+        for index, batch in enumerate(batches)
     )
-    return jobs[config.shard_index :: config.num_shards]
+
+
+def share(jobs: Sequence[Job], index: int, count: int) -> tuple[Job, ...]:
+    """Returns the jobs of one shard of a study.
+
+    A batch is the same batch in every shard, so that shards together train what one
+    process would have trained.
+
+    Args:
+        jobs: All.
+        index: Of the shard, from 0.
+        count: Of the shards.
+    """
+    return tuple(jobs[index::count])
 
 
 def following(
-    problem: Problem, jobs: Sequence[Job], rows: Rows, rung: int, epochs: int
+    jobs: Sequence[Job], rows: Rows, rungs: Rungs, number: int, width: int
 ) -> tuple[Job, ...]:
-    """Returns the jobs of the next rung: the survivors, moved together into tiles.
+    """Returns the jobs of the next rung: the survivors, moved together into batches.
 
     Args:
-        problem: The flags and lanes.
         jobs: Those of the rung before.
         rows: What came of them.
-        rung: Number of the next one, from 0.
-        epochs: At its end.
+        rungs: All rungs.
+        number: Of the next one, from 0.
+        width: Trials of a batch.
     """
-    # A lane is retired until it is among the survivors; ranked are all that ended well.
+    # A trial is retired until it is among the survivors; ranked are all usable ones.
     standing = [
         {**row, "status": "ok"} if row["status"] == ranking.RETIRED else row
         for row in rows
     ]
-    config = problem.config
-    alive = halving.survivors(standing, by=config.select_by, eta=config.halving or 0)
-    lanes = [lane for job in jobs for lane in job.tile.trials if lane.trial in alive]
-    lanes.sort(key=lambda lane: lane.trial)
-    home = {lane.trial: job for job in jobs for lane in job.tile.trials}
-
-    def sources(tile: TrialBatch) -> tuple[Job, ...]:
-        return tuple(dict.fromkeys(home[lane.trial] for lane in tile.trials))
-
+    alive = halving.survivors(standing, metric=rungs.metric, eta=rungs.eta)
+    origin = {trial: job for job in jobs for trial in job.batch.trials}
+    going_on = [trial for trial in origin if trial.trial in alive]
+    batches = trials.make_batches(sorted(going_on, key=_number), width)
     return tuple(
-        Job(_name(rung, index), tile, epochs, sources(tile))
-        for index, tile in enumerate(_tiles(problem, lanes))
+        Job(
+            _name(number, index),
+            batch,
+            rungs.epochs[number],
+            tuple(dict.fromkeys(origin[trial] for trial in batch.trials)),
+        )
+        for index, batch in enumerate(batches)
     )
 
 
-def _tiles(problem: Problem, lanes: Sequence[Trial]) -> tuple[TrialBatch, ...]:
-    return trials.make_batches(lanes, problem.config.tile_width or 1)
+def numbers(jobs: Iterable[Job]) -> list[int]:
+    """Returns the numbers of the trials of jobs.
+
+    Args:
+        jobs: In any order.
+    """
+    return [trial.trial for job in jobs for trial in job.batch.trials]
+
+
+def _number(trial: Trial) -> int:
+    return trial.trial
 
 
 def _name(rung: int, index: int) -> str:
-    """Names sort in the order of time, as a checkpoint's pieces must."""
+    """Names sort in the order of time, as the pieces of a store must."""
     return f"r{rung:02d}-{index:06d}"

@@ -1,11 +1,11 @@
 """Signals that stop a run: noticed at once, obeyed when the state is safe.
 
-    with interrupt.Stop() as stop:
-        for tile in tiles:
-            train(tile)
-            save(tile)
+    with signals.Stop() as stop:
+        for batch in batches:
+            train(batch)
+            save(batch)
             if stop.requested():
-                raise interrupt.Interrupted(stop.requested(), done, total, folder)
+                raise signals.Stopped(stop.requested(), done, total)
 
 SIGTERM, which schedulers and ``kill`` send, and SIGINT, which Ctrl-C sends, only leave
 a note; the loop above looks for it between its steps. A second Ctrl-C does not wait.
@@ -27,23 +27,36 @@ EXIT_STATUS = 75
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Interrupted(Exception):  # noqa: N818, being stopped is no error
-    """A run stopped because a signal asked for it; what it had done is saved."""
+class Stopped(Exception):  # noqa: N818, being stopped is no error
+    """A study stopped because a signal asked for it; its store holds what was done."""
 
-    def __init__(self, name: str, done: int, total: int, folder: Path) -> None:
-        """Says in one line what happened and how to go on.
+    def __init__(self, name: str, done: int, total: int) -> None:
+        """Says in one line how far it came.
 
         Args:
             name: Of the signal.
-            done: Lanes that are trained and saved.
-            total: Lanes of the run.
-            folder: The run folder.
+            done: Trials that are fitted and saved.
+            total: Trials of the run.
+        """
+        super().__init__(f"stopped by {name}: {done} of {total} trials are done")
+        self.name, self.done, self.total = name, done, total
+
+
+class Interrupted(Exception):  # noqa: N818, being stopped is no error
+    """A run stopped because a signal asked for it; the same command goes on."""
+
+    def __init__(self, stopped: Stopped, directory: Path) -> None:
+        """Says in one line what happened and how to go on.
+
+        Args:
+            stopped: How far it came.
+            directory: The run directory.
         """
         super().__init__(
-            f"stopped by {name}: {done} of {total} lanes are done and saved; the same "
-            f"command with --out_dir={shlex.quote(str(folder))} goes on"
+            f"{stopped} and saved; the same command with "
+            f"--out_dir={shlex.quote(str(directory))} goes on"
         )
-        self.name, self.done, self.total, self.folder = name, done, total, folder
+        self.stopped, self.directory = stopped, directory
 
 
 class Stop:

@@ -1,29 +1,31 @@
-"""A sweep in TensorBoard: one event file that tells of all lanes at once.
+"""A study in TensorBoard: one event file that tells of all trials at once.
 
-    with events.EventFile(folder, by="val_loss") as file:
-        for rows in finished_tiles:
-            file.update(rows)
-        file.write_curves({"val_loss": history.val_loss[chosen]})
+    with tensorboard.recording(directory, "val_loss") as events:
+        results = study.fit(store, stop)
+        events.write_curves({"val_loss": curve_of_the_chosen_trial})
 
-By lanes done: the best score so far, the spread of validation loss and accuracy over
-the lanes that ended well, the share that diverged. By epoch: the curves of the chosen
-lane. A file, or a run, for each lane would be thousands of lines in one diagram.
+By trials done: the best score so far, the spread of validation loss and accuracy over
+the usable trials, the share that diverged. By epoch: the curves of the chosen trial. A
+file, or a run, for each trial would be thousands of lines in one diagram.
 """
 
+import contextlib
 import importlib
 import importlib.util
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from linclf_jax.scheduler import progress
 from linclf_jax.selection import ranking
 from linclf_jax.selection.ranking import Row
 
 # TensorBoard reads files with "tfevents" in their name. One name for every process, so
-# that a resumed sweep, which reports its restored lanes again, begins the file anew.
+# that a resumed study, which reports its restored trials again, begins the file anew.
 NAME = "events.out.tfevents.sweep"
 SPREAD = ("val_loss", "val_accuracy")
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -44,33 +46,33 @@ def require() -> None:
 
 
 class EventFile:
-    """Writes the event file of a sweep; an older one in the folder is replaced."""
+    """Writes the event file of a study; an older one in the directory is replaced."""
 
     def __init__(
-        self, folder: Path, by: str, *, clock: Callable[[], float] = time.time
+        self, directory: Path, metric: str, *, clock: Callable[[], float] = time.time
     ) -> None:
         """Opens the file.
 
         Args:
-            folder: The run folder.
-            by: A name in ``ranking.CRITERIA``; the best lane is told by it.
+            directory: The run directory.
+            metric: A name in ``ranking.METRICS``; the best trial is told by it.
             clock: Returns seconds since 1970.
 
         Raises:
-            ValueError: tensorboardX is not installed, or ``by`` is another word.
+            ValueError: tensorboardX is not installed, or ``metric`` is another word.
         """
         require()
-        ranking.validate_criterion(by)
-        # Imported here, because a sweep without the flag does without.
+        ranking.validate_metric(metric)
+        # Imported here, because a study without the flag does without.
         tensorboard = importlib.import_module("tensorboardX")
         self._event = importlib.import_module("tensorboardX.proto.event_pb2").Event
-        self._by, self._clock = by, clock
+        self._metric, self._clock = metric, clock
         self._done = self._diverged = 0
         self._best: float | None = None
         self._scores: dict[str, list[float]] = {name: [] for name in SPREAD}
         # The record writer alone: the library's other writers hand events to a thread,
-        # which a full disk ends while the sweep waits for it forever.
-        self._writer = tensorboard.RecordWriter(str(folder / NAME))
+        # which a full disk ends while the study waits for it forever.
+        self._writer = tensorboard.RecordWriter(str(directory / NAME))
         self._flushed, self._closed = clock(), False
         self._write(self._event(wall_time=clock(), file_version="brain.Event:2"))
 
@@ -81,21 +83,21 @@ class EventFile:
         self.close()
 
     def update(self, rows: Sequence[Row]) -> None:
-        """Adds where the sweep stands after more lanes are done.
+        """Adds where the study stands after more trials are done.
 
         Args:
-            rows: One per lane, restored ones included, as in ``results.jsonl``.
+            rows: One per trial, restored ones included, as in ``results.jsonl``.
         """
         self._done += len(rows)
         self._diverged += len(ranking.diverged(rows))
-        for name, known in self._scores.items():
-            known += ranking.scores(rows, name)
-        new = ranking.scores(rows, self._by)
-        self._best = ranking.better([self._best, *new], self._by)
+        for name, scores in self._scores.items():
+            scores += ranking.scores(rows, name)
+        new = ranking.scores(rows, self._metric)
+        self._best = ranking.better([self._best, *new], self._metric)
         self._add(self._done, self._standing())
 
     def write_curves(self, curves: Mapping[str, np.ndarray]) -> None:
-        """Adds the learning curves of the chosen lane, by epoch from 1.
+        """Adds the learning curves of the chosen trial, by epoch from 1.
 
         Args:
             curves: ``train_loss``, ``val_loss``, ``val_accuracy``: each (E,).
@@ -116,15 +118,15 @@ class EventFile:
             self._writer.close()
 
     def _standing(self) -> dict[str, float]:
-        found = {"sweep/share_diverged": self._diverged / max(1, self._done)}
+        scalars = {"sweep/share_diverged": self._diverged / max(1, self._done)}
         if self._best is not None:
-            found[f"sweep/best_{self._by}"] = self._best
-        for name, known in self._scores.items():
-            if known:
-                spread = np.quantile(known, QUANTILES).tolist()
+            scalars[f"sweep/best_{self._metric}"] = self._best
+        for name, scores in self._scores.items():
+            if scores:
+                spread = np.quantile(scores, QUANTILES).tolist()
                 for level, value in zip(QUANTILES, spread, strict=True):
-                    found[f"{name}/quantile_{level:g}"] = value
-        return found
+                    scalars[f"{name}/quantile_{level:g}"] = value
+        return scalars
 
     def _add(self, step: int, scalars: Mapping[str, float]) -> None:
         event = self._event(wall_time=self._clock(), step=step)
@@ -137,3 +139,31 @@ class EventFile:
 
     def _write(self, event: Any) -> None:
         self._writer.write(event.SerializeToString())
+
+
+class _Handler(logging.Handler):
+    """Hands the rows of progress records to an event file."""
+
+    def __init__(self, file: EventFile) -> None:
+        super().__init__()
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "progress", None)
+        if isinstance(event, progress.Update) and event.rows:
+            self._file.update(event.rows)
+
+
+@contextlib.contextmanager
+def recording(directory: Path, metric: str) -> Iterator[EventFile]:
+    """Records what becomes of trials in the meantime.
+
+    Args:
+        directory: The run directory.
+        metric: The best trial is told by it.
+
+    Yields:
+        The file, for the curves of the chosen trial; to be closed before a seal.
+    """
+    with EventFile(directory, metric) as file, progress.attached(_Handler(file)):
+        yield file

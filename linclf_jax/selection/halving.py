@@ -1,6 +1,6 @@
-"""Successive halving: which lanes go on after the first few epochs, as pure decisions.
+"""Successive halving: which trials go on after the first few epochs, as pure decisions.
 
-All lanes train for a few epochs, the best part of them for more, and so on, until what
+All trials train for a few epochs, the best part of them for more, and so on, until what
 is left trains to the end: many settings are looked at for the price of a few. Whoever
 trains asks ``rungs`` when to stop and ``survivors`` who goes on.
 
@@ -42,27 +42,27 @@ def rungs(epochs: int, eta: int) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
-def survivors(rows: Sequence[Row], *, by: str, eta: int) -> set[int]:
-    """Returns the lanes that train on after a rung.
+def survivors(rows: Sequence[Row], *, metric: str, eta: int) -> set[int]:
+    """Returns the trials that train on after a rung.
 
     Of the n settings in the rung the best ``ceil(n / eta)`` go on, with all their
     repeats over seeds and folds, or fewer where fewer ended well: none where all of
     them diverged. A setting whose score is not finite is worse than any other.
 
     Args:
-        rows: One for each lane of the rung, in any order, with its scores there.
-        by: ``val_loss`` or ``val_accuracy``; see ``ranking.rank_settings``.
+        rows: One for each trial of the rung, in any order, with its scores there.
+        metric: ``val_loss`` or ``val_accuracy``; see ``ranking.rank_settings``.
         eta: One in how many settings goes on, at least 2.
 
     Returns:
-        Lane numbers.
+        Trial numbers.
 
     Raises:
-        ValueError: ``by`` is another word, or eta is below 2.
+        ValueError: ``metric`` is another word, or eta is below 2.
     """
     _validate_eta(eta)
     count = len({frozenset(ranking.settings(row).items()) for row in rows})
-    best = ranking.rank_settings(rows, by=by)[: _divide_up(count, eta)]
+    best = ranking.rank_settings(rows, metric=metric)[: _divide_up(count, eta)]
     return {row["trial"] for group in best for row in group}
 
 

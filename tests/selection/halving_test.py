@@ -23,7 +23,7 @@ def row(lane, val_loss, *, rate, status="ok", accuracy=0.5, seed=0, fold=None):
 
 
 def survivors(rows, by="val_loss", eta=2):
-    return halving.survivors(rows, by=by, eta=eta)
+    return halving.survivors(rows, metric=metric, eta=eta)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""What is compiled and lies on the devices, once for all batches of a study."""
+
+import concurrent.futures as futures
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from linclf_jax.training import execution
+from linclf_jax.training.execution import Program
+from linclf_jax.training.settings import Static
+from linclf_jax.training.states import Data
+
+Inputs = tuple[str, str]  # see ``Static.inputs``
+Key = tuple[Static, int]  # of a program, see ``Programs.key``
+
+
+class Programs:
+    """Data on the devices, and programs that are compiled in the background."""
+
+    def __init__(
+        self, data: Mapping[Inputs, Data], width: int, devices: Sequence[Any]
+    ) -> None:
+        """Places the data on the devices and compiles nothing yet.
+
+        Args:
+            data: Training and validation rows, by ``inputs`` of a static choice.
+            width: Trials of a batch.
+            devices: From ``choose_devices``.
+        """
+        self.width, self.devices = width, tuple(devices)
+        self.mesh = execution.make_mesh(self.devices)
+        self.data = {
+            key: execution.place(value, self.mesh) for key, value in data.items()
+        }
+        self._compiler = futures.ThreadPoolExecutor(1)
+        self._programs: dict[Key, futures.Future[Program]] = {}
+
+    def program(self, static: Static) -> "futures.Future[Program]":
+        """Returns the program of a static choice, compiled once, in the background.
+
+        Args:
+            static: Whose inputs are among the data.
+        """
+        key = self.key(static)
+        if key not in self._programs:
+            data = self.data[static.inputs]
+            self._programs[key] = self._compiler.submit(
+                execution.build, key[0], data, self.width, self.mesh
+            )
+        return self._programs[key]
+
+    def key(self, static: Static) -> Key:
+        """Returns what a program depends on; of its data, the number of columns.
+
+        Args:
+            static: Whose inputs are among the data.
+        """
+        compiled = dataclasses.replace(static, features="", preprocessing="")
+        return compiled, self.data[static.inputs].x.shape[1]
+
+    def cancel(self) -> None:
+        """Compiles nothing of what is waiting to be; it may be asked for again."""
+        for key, program in [*self._programs.items()]:
+            if program.cancel():
+                del self._programs[key]
+
+
+def choose_devices(text: str) -> list[Any]:
+    """Returns the first devices of the machine, as many as ``--devices`` says.
+
+    Args:
+        text: A number, or ``all``.
+
+    Raises:
+        ValueError: There are not so many.
+    """
+    available = jax.devices()
+    count = len(available) if text == "all" else int(text)
+    if count > len(available):
+        raise ValueError(
+            f"--devices is {text}; expected 1 to {len(available)}, or all "
+            f"({available[0].device_kind})"
+        )
+    return available[:count]
