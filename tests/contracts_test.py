@@ -43,7 +43,7 @@ ALLOWED = {
     "scheduler": {*_MATHEMATICS, *_FITTING, "selection", "runs", "studies"},
     "figures": {*_MATHEMATICS, "selection", "runs", "reports"},
     "reports": {*_MATHEMATICS, "selection", "runs", "figures"},
-    "config": {*_MATHEMATICS, *_FITTING, "selection", "runs", "cli"},
+    "config": {*_MATHEMATICS, *_FITTING, "selection", "runs"},
     "studies": {
         *(*_MATHEMATICS, *_FITTING, "selection", "runs", "scheduler", "figures"),
         *("reports", "config", "cli"),

@@ -1,16 +1,18 @@
-"""The flags that say which data a script is about, and the data that they name."""
+"""Which data a study is about, and the dataset that it names."""
 
 import dataclasses
-import sys
+import logging
 
 from linclf_jax.config.fields import flag, one_of
 from linclf_jax.data import class_names, columns, datasets, files
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Dataset, Files
 
+logger = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
-class DataFlags:
+class DataConfig:
     """Which data, where it is, and how its rows are dealt."""
 
     dataset: str = flag("digits", one_of(datasets.NAMES))
@@ -60,7 +62,7 @@ class DataFlags:
     )
 
 
-def read_options(config: DataFlags) -> ReadOptions:
+def read_options(config: DataConfig) -> ReadOptions:
     """Returns what the flags say of files that these cannot say of themselves."""
     path = config.class_names
     names = None if path is None else class_names.read(path)
@@ -74,8 +76,8 @@ def read_options(config: DataFlags) -> ReadOptions:
     )
 
 
-def load(config: DataFlags) -> Dataset:
-    """Returns the dataset that the flags name, and warns of columns that say nothing.
+def load(config: DataConfig) -> Dataset:
+    """Returns the dataset of the flags, and warns of columns that tell nothing.
 
     Raises:
         ValueError: A flag or a file is missing or bad.
@@ -90,55 +92,60 @@ def load(config: DataFlags) -> Dataset:
     dataset = datasets.load(
         config.dataset, split_seed=config.split_seed, files=paths, options=options
     )
-    _warn_of_columns(config, options)
-    known = options._replace(feature_names=dataset.feature_names or ())
-    _warn_of_places(paths, known)
-    constant = datasets.constant_columns(dataset)
-    # A pixel that is never lit is nothing to warn of.
-    if len(constant) and dataset.image_shape is None:
-        print(
-            f"Warning: {len(constant)} of {dataset.train.x.shape[1]} columns of "
-            f"{config.train_features or dataset.name} are constant in the training "
-            f"rows, the first is column {_called(dataset, constant[0])}",
-            file=sys.stderr,
-        )
+    _warn_of_columns_left_out(config, options)
+    matching = options._replace(feature_names=dataset.feature_names or ())
+    _warn_of_files_without_names(paths, matching)
+    _warn_of_constant_columns(dataset, config.train_features or dataset.name)
     return dataset
 
 
-def _called(dataset: Dataset, column: int) -> str:
-    names = dataset.feature_names
-    return str(column) if names is None else repr(names[column])
+def _warn_of_constant_columns(dataset: Dataset, source: str) -> None:
+    constant = datasets.constant_columns(dataset)
+    # A pixel that is never lit is nothing to warn of.
+    if not len(constant) or dataset.image_shape is not None:
+        return
+    names, first = dataset.feature_names, constant[0]
+    logger.warning(
+        "%d of %d columns of %s are constant in the training rows, the first is "
+        "column %s",
+        len(constant),
+        dataset.train.x.shape[1],
+        source,
+        first if names is None else repr(names[first]),
+    )
 
 
-def _warn_of_places(paths: Files, options: ReadOptions) -> None:
-    """Tells which files cannot be matched by names, where others have them."""
+def _warn_of_files_without_names(paths: Files, options: ReadOptions) -> None:
+    """Says which files cannot be matched by names, where others have them."""
     given = [path for field, path in paths._asdict().items() if "_features" in field]
-    named = {path: files.feature_names(path, options) for path in given if path}
-    without = [path for path, names in named.items() if names is None]
-    for path in without if len(without) < len(named) else ():
-        print(
-            f"Warning: {path} has no names of features, as other files have: its "
-            "columns are taken in the order in which they stand",
-            file=sys.stderr,
+    names = {path: files.feature_names(path, options) for path in given if path}
+    without = [path for path in names if names[path] is None]
+    for path in without if len(without) < len(names) else ():
+        logger.warning(
+            "%s has no names of features, as other files have: its columns are taken "
+            "in the order in which they stand",
+            path,
         )
 
 
-def _warn_of_columns(config: DataFlags, options: ReadOptions) -> None:
-    """Tells which columns are left out that nobody has named."""
+def _warn_of_columns_left_out(config: DataConfig, options: ReadOptions) -> None:
+    """Says which columns are no features though no flag names them."""
     path, labels = config.train_features, config.train_labels
     features = None if path is None else files.feature_names(path, options)
     if path is None or features is None:
         return
-    told = {*options.drop_columns, options.label_column}
+    named = {*options.drop_columns, options.label_column}
     # A column without a name is what pandas makes of every index: no news.
-    names = {*files.columns(path)} - {*features, ""} - told
+    left_out = {*files.columns(path)} - {*features, ""} - named
     if path == labels:
-        names -= {*columns.LABELS}
-    for name in sorted(names):
-        what = "the labels" if name in columns.LABELS else "an index"
-        print(
-            f"Warning: column {name!r} of {path} is taken for {what}, and left out of "
-            f"the features; {columns.flag('keep_columns', name)} makes it one, "
-            f"{columns.flag('drop_columns', name)} ends this warning",
-            file=sys.stderr,
+        left_out -= {*columns.LABELS}
+    for name in sorted(left_out):
+        logger.warning(
+            "column %r of %s is taken for %s, and left out of the features; %s makes "
+            "it one, %s ends this warning",
+            name,
+            path,
+            "the labels" if name in columns.LABELS else "an index",
+            columns.flag("keep_columns", name),
+            columns.flag("drop_columns", name),
         )

@@ -1,12 +1,12 @@
-"""Sweeps that flags alone cannot say: several grids, as JSON.
+"""Search spaces that flags alone cannot say: several grids, as JSON.
 
     {"grids": [
       {"optimizer": "adam", "learning_rate": "log:1e-4:1e-1:10", "epochs": [30, 60]},
       {"optimizer": "lars", "learning_rate": [1, 3, 10]}
     ]}
 
-Each grid overrides flags of what is swept, and its lanes follow those of the grid
-before it. A value is one, or a list; for a hyper-parameter also the text of its flag.
+Each grid overrides flags of the search, and its trials follow those of the grid before
+it. A value is one, or a list; for a hyper-parameter also the text of its flag.
 """
 
 import json
@@ -18,7 +18,7 @@ from linclf_jax.runs import formats
 from linclf_jax.training import search_space
 from linclf_jax.training.settings import Hparams
 
-FLAG = "--sweep_file"
+FLAG = "--grid_file"
 # The static choices that flags sweep, from the slowest to the fastest to change.
 GROUPS = {
     "features": str,
@@ -34,15 +34,15 @@ _ITEMS = {str: "a name", int: "an integer"}
 
 
 def read(value: str) -> str:
-    """Returns the JSON of ``--sweep_file`` on one line, from a path or as it is.
+    """Returns the JSON of ``--grid_file`` on one line, from a path or as it is.
 
-    A run folder whose flags hold the text needs no other file to be replayed.
+    A run directory whose flags hold the text needs no other file to be replayed.
 
     Args:
         value: A path, or JSON text: what starts with a brace.
 
     Raises:
-        ValueError: It is no sweep file; with the path, and the grid and name in it.
+        ValueError: It is no grid file; with the path, and the grid and name in it.
             Or it cannot be read.
     """
     if value.lstrip().startswith("{"):
@@ -60,13 +60,13 @@ def read(value: str) -> str:
 
 
 def overrides(text: str) -> tuple[dict[str, Any], ...]:
-    """Returns for each grid the flags that it overrides, as values of a ``Config``.
+    """Returns for each grid the flags that it overrides, as values of fields.
 
     Args:
         text: JSON.
 
     Raises:
-        ValueError: It is no sweep file; with the grid and name.
+        ValueError: It is no grid file; with the grid and name.
 
     >>> overrides('{"grids": [{"optimizer": "lars", "l2": [0, 1]}]}')
     ({'optimizer': ('lars',), 'l2': (0.0, 1.0)},)
@@ -110,7 +110,7 @@ def _overrides(grid: Any, where: str) -> dict[str, Any]:
     for name in grid:
         if name not in (*GROUPS, *AXES):
             raise ValueError(
-                f"{where}: nothing that is swept is named {name!r}; expected one of "
+                f"{where}: nothing to search over is named {name!r}; expected one of "
                 f"{', '.join((*GROUPS, *AXES))}"
             )
     return {

@@ -1,17 +1,16 @@
 """Linear-probe protocols that papers name, as presets: what each sets, and whence.
 
 Where an original chooses on the data that it reports, or stops a solver before it has
-converged, the preset does it right; ``changed`` says so, and a run folder repeats it.
+converged, the preset does it right; ``changed`` says so, and ``selected.json`` repeats
+it.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from linclf_jax.training import search_space
-from linclf_jax.training.search_space import Axis
-
-EXACT, TRAINING = "exact", "training"
+from linclf_jax.config.penalty import Penalty
+from linclf_jax.training.search_space import Range
 
 
 class Training(NamedTuple):
@@ -33,9 +32,8 @@ class Protocol(NamedTuple):
 
     source: str
     preprocessing: str
-    select_by: str  # a name in ``results.CRITERIA``
-    unit: str  # of the grid: l2, or C of scikit-learn, which a refit keeps
-    grid: Axis
+    metric: str  # a name in ``ranking.METRICS``
+    penalty: Penalty  # a refit keeps its unit
     # Without a validation file one row in this many is held out; None deals folds.
     hold_out: int | None
     refit: bool  # the chosen setting once more, on all rows but the test's
@@ -61,9 +59,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             source="experiments/path.py",
             preprocessing="standardize",
             # The best of three on test rows, see docs/selection.md.
-            select_by="val_loss_calibrated",
-            unit="l2",
-            grid=search_space.Range("log", 1e-6, 1.0, 45),
+            metric="val_loss_calibrated",
+            penalty=Penalty("l2", Range("log", 1e-6, 1.0, 45)),
             hold_out=None,
             refit=True,
         ),
@@ -71,9 +68,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             source="Radford et al., Learning Transferable Visual Models From Natural "
             "Language Supervision, 2021, appendix A.3; openai/CLIP, README.md",
             preprocessing="none",
-            select_by="val_accuracy",
-            unit="C",
-            grid=search_space.Range("log", 1e-6, 1e6, 97),
+            metric="val_accuracy",
+            penalty=Penalty("C", Range("log", 1e-6, 1e6, 97)),
             hold_out=5,
             refit=True,
             changed=(
@@ -88,9 +84,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "clip_benchmark": Protocol(
             source="LAION-AI/CLIP_benchmark, clip_benchmark/metrics/linear_probe.py",
             preprocessing="l2_normalize",
-            select_by="val_accuracy",
-            unit="l2",
-            grid=search_space.Range("log", 1e-6, 1e2, 97),
+            metric="val_accuracy",
+            penalty=Penalty("l2", Range("log", 1e-6, 1e2, 97)),
             hold_out=5,
             refit=True,
             changed=(
@@ -106,9 +101,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "dinov2_linear": Protocol(
             source="facebookresearch/dinov2, dinov2/eval/linear.py",
             preprocessing="none",
-            select_by="val_accuracy",
-            unit="l2",
-            grid=(0.0,),
+            metric="val_accuracy",
+            penalty=Penalty("l2", (0.0,)),
             hold_out=10,
             refit=False,
             training=Training(
@@ -136,9 +130,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "dinov2_logreg": Protocol(
             source="facebookresearch/dinov2, dinov2/eval/log_regression.py",
             preprocessing="none",
-            select_by="val_accuracy",
-            unit="C",
-            grid=search_space.Range("log", 1e-6, 1e5, 45),
+            metric="val_accuracy",
+            penalty=Penalty("C", Range("log", 1e-6, 1e5, 45)),
             hold_out=10,
             refit=True,
             changed=(
@@ -150,9 +143,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "mae": Protocol(
             source="facebookresearch/mae, main_linprobe.py, util/lars.py, FINETUNE.md",
             preprocessing="standardize",
-            select_by="val_accuracy",
-            unit="l2",
-            grid=(0.0,),
+            metric="val_accuracy",
+            penalty=Penalty("l2", (0.0,)),
             hold_out=10,
             refit=False,
             training=Training(
@@ -180,9 +172,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "fewshot": Protocol(
             source="google-research/big_vision, big_vision/evaluators/fewshot_lsr.py",
             preprocessing="standardize",
-            select_by="val_loss",
-            unit="l2",
-            grid=search_space.Range("log", 1e-5, 1.0, 16),
+            metric="val_loss",
+            penalty=Penalty("l2", Range("log", 1e-5, 1.0, 16)),
             hold_out=None,
             refit=False,
             shots=(1, 5, 10, 25),

@@ -1,24 +1,28 @@
-"""What the flags amount to: the points to train, or a refusal that names a flag."""
+"""The candidates that the flags of a sweep make, or a refusal that names a flag."""
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from linclf_jax import validation
-from linclf_jax.cli.options import Config
-from linclf_jax.config import grid_file, penalty
+from linclf_jax.config import grid_file, runtime, selection
+from linclf_jax.config import penalty as penalty_config
+from linclf_jax.config.penalty import Penalty
+from linclf_jax.config.sweep import SearchConfig, SweepConfig
+from linclf_jax.config.training import TrainingConfig
 from linclf_jax.data import images, preprocessing
-from linclf_jax.selection import choose, ranking
+from linclf_jax.selection import choose
 from linclf_jax.training import optimizers, search_space, settings
-from linclf_jax.training.search_space import Candidate
+from linclf_jax.training.search_space import Axis, Candidate, Range
 from linclf_jax.training.settings import Hparams, Static
 
 
-def points(config: Config, *, num_classes: int, num_rows: int) -> tuple[Candidate, ...]:
-    """Returns the points of the grid, the sample or the sweep file, in a stable order.
+def candidates(
+    config: SweepConfig, *, num_classes: int, num_rows: int
+) -> tuple[Candidate, ...]:
+    """Returns those of the grid, the sample or the grid file, in a stable order.
 
-    ``--sample`` draws as many points from each grid of a sweep file.
+    ``--sample`` draws as many from each grid of a grid file.
 
     Args:
         config: All flags; all of them are checked.
@@ -27,48 +31,49 @@ def points(config: Config, *, num_classes: int, num_rows: int) -> tuple[Candidat
 
     Raises:
         ValueError: A flag is bad, or two do not go together; with its name, what was
-            found and what is allowed, and the grid of a sweep file.
+            found and what is allowed, and the grid of a grid file.
     """
     validate(config)
     grids = {
-        where: _points(grid, where, num_classes, num_rows)
-        for where, grid in _grids(config)
+        name: _grid(training, penalty, config.search, name, num_classes, num_rows)
+        for name, training, penalty in _grids(config)
     }
-    if len(grids) > 1:
-        _validate_disjoint(grids)
-    swept = tuple(itertools.chain.from_iterable(grids.values()))
-    epochs = {point.static.epochs for point in swept}
-    if config.halving is not None and len(epochs) > 1:
+    _validate_disjoint(grids)
+    every = tuple(itertools.chain.from_iterable(grids.values()))
+    epochs = {candidate.static.epochs for candidate in every}
+    if config.search.halving is not None and len(epochs) > 1:
         raise ValueError(
-            f"--halving ranks lanes that end together; expected one value of --epochs, "
-            f"found {', '.join(map(str, sorted(epochs)))}"
+            f"--halving ranks trials that end together; expected one value of "
+            f"--epochs, found {', '.join(map(str, sorted(epochs)))}"
         )
-    losses = {point.static.loss for point in swept}
-    if len(losses) > 1 and config.select_by == "val_loss":
+    losses = {candidate.static.loss for candidate in every}
+    if len(losses) > 1 and config.selection.metric == "val_loss":
         raise ValueError(
-            "--select_by is val_loss; expected val_accuracy, since values of several "
+            "--metric is val_loss; expected val_accuracy, since values of several "
             f"losses do not compare: {', '.join(sorted(losses))}"
         )
-    return swept
+    return every
 
 
-def statics(config: Config, *, num_classes: int, num_rows: int) -> tuple[Static, ...]:
+def statics(
+    training: TrainingConfig, *, num_classes: int, num_rows: int
+) -> tuple[Static, ...]:
     """Returns the product of the static choices, the first of ``GROUPS`` outermost.
 
     Args:
-        config: All flags; its sweep file plays no part.
+        training: Its lists, whatever a grid file says.
         num_classes: C.
         num_rows: Of training, all folds together; the default batch is no larger.
     """
-    groups = {name: getattr(config, name) for name in grid_file.GROUPS}
-    if config.batch_size is None:
+    groups = {name: getattr(training, name) for name in grid_file.GROUPS}
+    if training.batch_size is None:
         groups["batch_size"] = (min(Static.batch_size, num_rows),)
     return tuple(
         Static(
             num_classes=num_classes,
-            gradient=config.gradient,
-            precision=config.precision,
-            keep=config.keep,
+            gradient=training.gradient,
+            precision=training.precision,
+            keep=training.keep,
             **dict(zip(groups, choices, strict=True)),
         )
         for choices in itertools.product(*groups.values())
@@ -76,96 +81,112 @@ def statics(config: Config, *, num_classes: int, num_rows: int) -> tuple[Static,
 
 
 def axes(
-    config: Config, *, num_classes: int, num_rows: int
-) -> dict[str, search_space.Axis]:
-    """Returns the axis of each hyper-parameter; a sweep file's are not among them.
+    training: TrainingConfig, penalty: Penalty, *, num_classes: int, num_rows: int
+) -> dict[str, Axis]:
+    """Returns the axis of each hyper-parameter, in the order of ``Hparams``.
 
     Args:
-        config: All flags; its sweep file plays no part.
+        training: Its axes, whatever a grid file says.
+        penalty: In any unit.
         num_classes: C.
         num_rows: Of training, all folds together, which ``--C`` is meant for.
 
     Raises:
-        ValueError: The penalty is given twice, or is no strength.
+        ValueError: The penalty is no strength.
     """
-    l2 = penalty.axis(config.l2, config.C, num_rows=num_rows, num_classes=num_classes)
-    return {name: getattr(config, name) for name in Hparams._fields} | {"l2": l2}
+    l2 = penalty_config.to_l2(penalty, num_rows=num_rows, num_classes=num_classes)
+    return {
+        name: l2 if name == "l2" else getattr(training, name)
+        for name in Hparams._fields
+    }
 
 
-def validate(config: Config) -> None:
+def validate(config: SweepConfig) -> None:
     """Checks what can be checked of the flags before there is any data.
 
     Raises:
         ValueError: With the flag's name, what was found and what is allowed.
     """
-    _validate_lists(config)
-    _validate_numbers(config)
-    _validate_shards(config)
-    _validate_criterion(config.select_by)
-    choose.validate_rule(config.choice)
-    _validate_table(config.table)
-    for flag, seeds in (
-        ("split_seed", (config.split_seed,)),
-        ("sample_seed", (config.sample_seed,)),
-        ("seeds", config.seeds),
-    ):
-        for seed in seeds:
-            validation.validate_seed(seed, name=f"--{flag}")
+    _validate_lists(config.training)
+    _validate_search(config.search)
+    _validate_folds(config.selection.folds)
+    runtime.validate(config.scheduler)
+    selection.validate_metric(config.selection.metric)
+    choose.validate_rule(config.selection.rule)
+    _validate_groups(config.select_per)
+    seeds = {
+        "split_seed": (config.data.split_seed,),
+        "sample_seed": (config.search.sample_seed,),
+        "seeds": config.training.seeds,
+    }
+    for name, values in seeds.items():
+        for seed in values:
+            validation.validate_seed(seed, name=f"--{name}")
 
 
-def _grids(config: Config) -> Iterator[tuple[str, Config]]:
-    """Yields each grid of a sweep file, or that of the flags, and what to call it."""
-    if config.sweep_file is None:
-        yield "", config
+def _grids(config: SweepConfig) -> Iterator[tuple[str, TrainingConfig, Penalty]]:
+    """Yields each grid of a grid file, or that of the flags, and what to call it."""
+    if config.search.grid_file is None:
+        yield "", config.training, config.penalty
         return
-    for number, overrides in enumerate(grid_file.overrides(config.sweep_file), 1):
-        both = {"l2": config.l2, "C": config.C, **overrides}
-        grid = dataclasses.replace(config, **penalty.settled(both, overrides))
-        yield f"{grid_file.FLAG}, grid {number}", grid
+    for number, grid in enumerate(grid_file.overrides(config.search.grid_file), 1):
+        name = f"{grid_file.FLAG}, grid {number}"
+        try:
+            penalty = penalty_config.from_units(grid) or config.penalty
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        changes = {k: v for k, v in grid.items() if k not in penalty_config.HELP}
+        yield name, dataclasses.replace(config.training, **changes), penalty
 
 
-def _points(
-    config: Config, where: str, num_classes: int, num_rows: int
+def _grid(
+    training: TrainingConfig,
+    penalty: Penalty,
+    search: SearchConfig,
+    name: str,
+    num_classes: int,
+    num_rows: int,
 ) -> tuple[Candidate, ...]:
+    size = {"num_classes": num_classes, "num_rows": num_rows}
     try:
-        _validate_lists(config)
-        _validate_penalty(config)
-        choices = statics(config, num_classes=num_classes, num_rows=num_rows)
+        _validate_lists(training)
+        _validate_penalty(penalty, training, is_sampled=search.sample is not None)
+        choices = statics(training, **size)
         for static in choices:
             settings.validate_static(
                 static, num_rows=num_rows, optimizers=optimizers.OPTIMIZERS
             )
-        listed = axes(config, num_classes=num_classes, num_rows=num_rows)
-        if config.sample is None:
+        listed = axes(training, penalty, **size)
+        if search.sample is None:
             return search_space.grid(choices, listed)
         return search_space.sample(
-            choices, listed, count=config.sample, seed=config.sample_seed
+            choices, listed, count=search.sample, seed=search.sample_seed
         )
     except ValueError as error:
-        raise ValueError(f"{where}: {error}" if where else str(error)) from error
+        raise ValueError(f"{name}: {error}" if name else str(error)) from error
 
 
 def _validate_disjoint(grids: Mapping[str, Sequence[Candidate]]) -> None:
     origins: dict[tuple, str] = {}
-    for where, found in grids.items():
-        for point in found:
-            earlier = origins.setdefault(search_space.identity(point), where)
-            if earlier != where:
+    for name, members in grids.items():
+        for candidate in members:
+            earlier = origins.setdefault(search_space.identity(candidate), name)
+            if earlier != name:
                 raise ValueError(
-                    f"{where}: {_describe(point)} is in {earlier} already; expected "
-                    "each point once"
+                    f"{name}: {_describe(candidate)} is in {earlier} already; expected "
+                    "each candidate once"
                 )
 
 
-def _describe(point: Candidate) -> str:
-    used = optimizers.uses(point.static)
-    values = (f"{name} {getattr(point.hparams, name):g}" for name in used)
-    return f"{point.static.optimizer} with {', '.join(values)}"
+def _describe(candidate: Candidate) -> str:
+    used = optimizers.uses(candidate.static)
+    values = (f"{name} {getattr(candidate.hparams, name):g}" for name in used)
+    return f"{candidate.static.optimizer} with {', '.join(values)}"
 
 
-def _validate_lists(config: Config) -> None:
+def _validate_lists(training: TrainingConfig) -> None:
     for name in (*grid_file.GROUPS, "seeds"):
-        values = getattr(config, name)
+        values = getattr(training, name)
         if values is None:  # the batch size has no value to check yet
             continue
         if len(values) == 0:
@@ -174,78 +195,39 @@ def _validate_lists(config: Config) -> None:
             raise ValueError(
                 f"--{name} is {','.join(map(str, values))}; expected no repetition"
             )
-    for name in config.features:
+    for name in training.features:
         if name not in (settings.RAW, *images.NAMES):
             raise ValueError(
                 f"--features is {name!r}; expected one of "
                 f"{', '.join((settings.RAW, *images.NAMES))}"
             )
-    for name in config.preprocessing:
+    for name in training.preprocessing:
         preprocessing.validate(name)
 
 
-def _validate_penalty(config: Config) -> None:
-    penalty.validate(config.l2, config.C)
-    if config.C is None:
+def _validate_penalty(
+    penalty: Penalty, training: TrainingConfig, *, is_sampled: bool
+) -> None:
+    if penalty.unit == "l2":
         return
-    others = [name for name in config.loss if name != "softmax_cross_entropy"]
+    others = [name for name in training.loss if name != "softmax_cross_entropy"]
     if others:
         raise ValueError(
             f"--C is of logistic regression, which --loss={others[0]} is not; expected "
             "--l2 in its place"
         )
-    evenly = isinstance(config.C, search_space.Range) and config.C.kind == "lin"
-    if config.sample is not None and evenly:
+    if is_sampled and isinstance(penalty.axis, Range) and penalty.axis.kind == "lin":
         raise ValueError(
-            f"--C is {search_space.text(config.C)} to draw from, which is even in "
+            f"--C is {search_space.text(penalty.axis)} to draw from, which is even in "
             "1 / l2; expected numbers or log:LOW:HIGH:COUNT with --sample"
         )
 
 
-def _validate_numbers(config: Config) -> None:
-    lowest = {"sample": 1, "halving": 2, "tiles_at_once": 1, "num_shards": 1}
-    for name, least in lowest.items():
+def _validate_search(config: SearchConfig) -> None:
+    for name, least in {"sample": 1, "halving": 2, "num_shards": 1}.items():
         value = getattr(config, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} is {value}; expected at least {least}")
-    if config.folds != 0 and config.folds < 2:
-        raise ValueError(
-            f"--folds is {config.folds}; expected at least 2, or 0 for the validation "
-            "split"
-        )
-    if not 0 <= config.checkpoint_every < math.inf:
-        raise ValueError(
-            f"--checkpoint_every is {config.checkpoint_every}; expected seconds, at "
-            "least 0 and finite"
-        )
-    number = config.devices.isdecimal() and int(config.devices) >= 1
-    if not (number or config.devices == "all"):
-        raise ValueError(
-            f"--devices is {config.devices!r}; expected a number of at least 1, or all"
-        )
-
-
-def _validate_criterion(by: str) -> None:
-    ranking.validate_criterion(by)
-    if by not in ranking.LANE_CRITERIA:
-        raise ValueError(
-            f"--select_by is {by!r}, which takes the logits of all validation rows, "
-            "and a sweep keeps none; expected one of "
-            f"{', '.join(ranking.LANE_CRITERIA)}; experiments.path and "
-            "experiments.probe go by it"
-        )
-
-
-def _validate_table(columns: Sequence[str]) -> None:
-    swept = (*grid_file.GROUPS, *Hparams._fields)
-    if len(set(columns)) < len(columns) or not {*columns} <= {*swept}:
-        raise ValueError(
-            f"--table is {','.join(columns)}; expected some of {', '.join(swept)}, "
-            "none twice"
-        )
-
-
-def _validate_shards(config: Config) -> None:
     if not 0 <= config.shard_index < config.num_shards:
         raise ValueError(
             f"--shard_index is {config.shard_index}; expected 0 to "
@@ -253,6 +235,22 @@ def _validate_shards(config: Config) -> None:
         )
     if config.halving is not None and config.num_shards > 1:
         raise ValueError(
-            f"--halving ranks all lanes after each rung, which {config.num_shards} "
+            f"--halving ranks all trials after each rung, which {config.num_shards} "
             "jobs cannot; expected --num_shards=1 with it"
+        )
+
+
+def _validate_folds(folds: int) -> None:
+    if folds != 0 and folds < 2:
+        raise ValueError(
+            f"--folds is {folds}; expected at least 2, or 0 for the validation split"
+        )
+
+
+def _validate_groups(columns: Sequence[str]) -> None:
+    known = (*grid_file.GROUPS, *Hparams._fields)
+    if len(set(columns)) < len(columns) or not {*columns} <= {*known}:
+        raise ValueError(
+            f"--select_per is {','.join(columns)}; expected some of "
+            f"{', '.join(known)}, none twice"
         )

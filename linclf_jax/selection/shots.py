@@ -28,7 +28,7 @@ def validate(shots: Sequence[int], seeds: int) -> None:
             "no repetition"
         )
     if seeds < 1:
-        raise ValueError(f"--seeds is {seeds}; expected at least 1")
+        raise ValueError(f"--draws is {seeds}; expected at least 1")
 
 
 def deal(labels: np.ndarray, shots: int, *, seed: int) -> np.ndarray:

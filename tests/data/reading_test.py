@@ -9,9 +9,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from linclf_jax.cli import flag_types
-from linclf_jax.config import data
-from linclf_jax.config.data import DataFlags
+from linclf_jax.config import data, flag_text
+from linclf_jax.config.data import DataConfig
 from linclf_jax.data import class_names, columns, datasets, files, leaking_columns
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Files
@@ -135,35 +134,36 @@ class TestColumns:
         names = ("a,b", "back\\slash", "it's $HOME", "plain")
         flag, text = shlex.split(columns.flag("drop_columns", *names))[0].split("=")
         assert flag == "--drop_columns"
-        assert flag_types.PARSERS[tuple[str, ...]].parse(text) == names
+        assert flag_text.parse(text, tuple[str, ...]) == names
         label = shlex.split(columns.flag("label_column", "a,b\\c"))
         assert label == ["--label_column=a,b\\c"]
 
-    def test_an_index_without_a_name_is_no_news(self, tmp_path, capsys):
+    def test_an_index_without_a_name_is_no_news(self, tmp_path, caplog):
         rows = [f"{k},{float(x[0])!r},{k % 2}" for k, x in enumerate(X)]
         (tmp_path / "x.csv").write_text("\n".join([",f0,label", *rows]))
         flags = dict.fromkeys(("train_features", "train_labels"), f"{tmp_path}/x.csv")
-        data.load(DataFlags(dataset="features", **flags))
-        assert capsys.readouterr().err == ""
+        data.load(DataConfig(dataset="features", **flags))
+        assert not caplog.messages
 
     def test_one_file_is_named_once(self, tmp_path):
         path = write(tmp_path / "x.parquet", table(label=LABELS))
         with pytest.raises(ValueError, match=r"expected a column of \S*x.parquet: f0"):
             load(path, options=ReadOptions(label_column="lable"))
 
-    def test_a_script_tells_what_nobody_has_dropped(self, tmp_path, capsys):
+    def test_columns_that_nobody_has_dropped_are_named(self, tmp_path, caplog):
         columns = table(target=LABELS, __index_level_0__=np.arange(N))
         path = write(tmp_path / "x.parquet", columns)
         np.save(tmp_path / "y.npy", LABELS)
         flags = {"dataset": "features", "train_features": str(path)}
-        data.load(DataFlags(**flags, train_labels=str(tmp_path / "y.npy")))
-        told = capsys.readouterr().err
-        assert "'target' of" in told
-        assert "taken for the labels" in told
-        assert "'__index_level_0__' of" in told
+        data.load(DataConfig(**flags, train_labels=str(tmp_path / "y.npy")))
+        index, labels = caplog.messages
+        assert "'__index_level_0__' of" in index
+        assert "'target' of" in labels
+        assert "taken for the labels" in labels
+        caplog.clear()
         drop = ("__index_level_0__",)
-        data.load(DataFlags(**flags, train_labels=str(path), drop_columns=drop))
-        assert capsys.readouterr().err == ""
+        data.load(DataConfig(**flags, train_labels=str(path), drop_columns=drop))
+        assert not caplog.messages
 
 
 class TestLeakage:
@@ -295,17 +295,17 @@ class TestLabels:
     def test_a_script_says_why_and_what_takes_them(self, values, tmp_path):
         np.save(tmp_path / "x.npy", X)
         np.save(tmp_path / "y.npy", np.array(values)[LABELS])
-        flags = DataFlags(
+        flags = DataConfig(
             dataset="features",
             train_features=str(tmp_path / "x.npy"),
             train_labels=str(tmp_path / "y.npy"),
         )
         with pytest.raises(ValueError, match=r"y\.npy.*--label_values=as_is"):
             data.load(flags)
-        taken = data.load(DataFlags(**{**vars(flags), "label_values": "as_is"}))
+        taken = data.load(DataConfig(**{**vars(flags), "label_values": "as_is"}))
         assert taken.class_names == tuple(map(str, values))
         with pytest.raises(ValueError, match="--label_values is 'other'; expected one"):
-            data.load(DataFlags(**{**vars(flags), "label_values": "other"}))
+            data.load(DataConfig(**{**vars(flags), "label_values": "other"}))
 
     def test_integers_have_names_of_a_file(self, tmp_path):
         (tmp_path / "names.txt").write_text("\ufeffant\nbee\ncat\n\n", "utf-8")

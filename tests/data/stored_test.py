@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from linclf_jax.config import data
-from linclf_jax.config.data import DataFlags
+from linclf_jax.config.data import DataConfig
 from linclf_jax.data import cifar, datasets, idx, official, sources
 from linclf_jax.data.datasets import Files
 from tests import feature_files
@@ -278,16 +278,17 @@ def test_files_of_data_that_has_none_are_refused():
         datasets.load("iris", split_seed=0, files=Files(data_dir="x"))
 
 
-def test_a_script_warns_of_columns_that_say_nothing(files, capsys):
-    flags = DataFlags(dataset="features", **paths(files, "train", "test"))
+def test_columns_that_say_nothing_are_warned_of(files, caplog):
+    flags = DataConfig(dataset="features", **paths(files, "train", "test"))
     data.load(flags)
-    assert capsys.readouterr().err == ""
+    assert not caplog.messages
     x = raw(files, "train_features")
     x[:, 3] = 2.0
     np.save(files / "train_features.npy", x)
     dataset = data.load(flags)
-    told = f"Warning: 1 of 5 columns of {files / 'train_features.npy'} are constant"
-    assert capsys.readouterr().err.startswith(told)
+    warning = f"1 of 5 columns of {files / 'train_features.npy'} are constant"
+    assert caplog.messages[0].startswith(warning)
+    caplog.clear()
     assert "the first is column 3" not in str(dataset)
-    data.load(DataFlags())  # digits has pixels that are never lit
-    assert capsys.readouterr().err == ""
+    data.load(DataConfig())  # digits has pixels that are never lit
+    assert not caplog.messages

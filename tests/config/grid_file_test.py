@@ -1,4 +1,4 @@
-"""Sweep files: strict JSON with grids, or a refusal with file, grid and name."""
+"""Grid files: strict JSON with grids, or a refusal with file, grid and name."""
 
 import json
 
@@ -32,7 +32,7 @@ def test_a_path_and_its_text_are_the_same(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named_with_its_flag(tmp_path):
-    with pytest.raises(ValueError, match=r"--sweep_file .*missing\.json: No such"):
+    with pytest.raises(ValueError, match=r"--grid_file .*missing\.json: No such"):
         grid_file.read(str(tmp_path / "missing.json"))
 
 
@@ -53,7 +53,7 @@ def test_a_file_that_is_not_there_is_named_with_its_flag(tmp_path):
             ", grid 2: .* named 'lr'; expected one of features",
         ),
         ('{"grids": [{"seeds": [1]}]}', ", grid 1: .* named 'seeds'"),
-        ('{"grids": [{"sweep_file": ""}]}', ", grid 1: .* named 'sweep_file'"),
+        ('{"grids": [{"grid_file": ""}]}', ", grid 1: .* named 'grid_file'"),
         ('{"grids": [{"optimizer": 3}]}', "grid 1: optimizer is 3; expected a name"),
         ('{"grids": [{"optimizer": []}]}', r"optimizer is \[\]; expected a name"),
         ('{"grids": [{"optimizer": null}]}', "optimizer is null; expected a name"),
@@ -71,18 +71,18 @@ def test_a_file_that_is_not_there_is_named_with_its_flag(tmp_path):
         (f'{{"grids": {"[" * 10**5}', "recursion"),
     ],
 )
-def test_what_is_no_sweep_file_is_refused_with_its_place(text, message, tmp_path):
-    with pytest.raises(ValueError, match=f"^--sweep_file.*{message}"):
+def test_what_is_no_grid_file_is_refused_with_its_place(text, message, tmp_path):
+    with pytest.raises(ValueError, match=f"^--grid_file.*{message}"):
         grid_file.overrides(text)
-    with pytest.raises(ValueError, match=f"^--sweep_file.*{message}"):
+    with pytest.raises(ValueError, match=f"^--grid_file.*{message}"):
         grid_file.read(text)
     path = tmp_path / "bad.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=rf"^--sweep_file .*bad\.json.*{message}"):
+    with pytest.raises(ValueError, match=rf"^--grid_file .*bad\.json.*{message}"):
         grid_file.read(str(path))
 
 
-def test_a_long_value_is_told_in_short():
+def test_a_long_value_is_shortened():
     with pytest.raises(ValueError, match=r"\.\.\.; expected a number") as error:
         grid_file.overrides(json.dumps({"grids": [{"l2": [None] * 1000}]}))
     assert len(str(error.value)) < 250

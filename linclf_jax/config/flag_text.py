@@ -1,0 +1,71 @@
+"""The text of a flag: numbers, names, lists of either, and the axes of a search."""
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from linclf_jax.training import search_space
+from linclf_jax.training.search_space import Axis, Range
+
+_ITEM = re.compile(r"(?:\\[\\,]|[^,])+")  # what stands between commas
+_ESCAPED = re.compile(r"\\([\\,])")
+_TO_ESCAPE = re.compile(r"([\\,])")
+
+
+def parse(argument: str, kind: Any) -> Any:
+    r"""Returns the value that the text of a flag means.
+
+    A comma within an item of a list is written ``\,`` and a backslash ``\\``.
+
+    Args:
+        argument: The text.
+        kind: The type of the field.
+
+    Raises:
+        ValueError: It means none.
+    """
+    return PARSERS[kind](argument)
+
+
+def text(value: Any) -> str:
+    r"""Returns the text of which ``parse`` makes the value again.
+
+    >>> text(("a,b", "c"))
+    'a\\,b,c'
+    """
+    if isinstance(value, Range):
+        return search_space.text(value)
+    if isinstance(value, tuple):
+        return ",".join(_TO_ESCAPE.sub(r"\\\1", str(item)) for item in value)
+    return str(value)
+
+
+def _items(convert: type, items: str, argument: str) -> tuple:
+    parts = [part.strip() for part in _ITEM.findall(argument) if part.strip()]
+    try:
+        return tuple(convert(_ESCAPED.sub(r"\1", part)) for part in parts)
+    except ValueError as error:
+        raise ValueError(
+            f"found {argument!r}; expected {items}, with commas"
+        ) from error
+
+
+def _boolean(argument: str) -> bool:
+    words = {"true": True, "false": False}
+    if argument.lower() not in words:
+        raise ValueError(f"found {argument!r}; expected true or false")
+    return words[argument.lower()]
+
+
+_PARSERS: Mapping[Any, Callable[[str], Any]] = {
+    bool: _boolean,
+    int: int,
+    float: float,
+    str: str,
+    Axis: search_space.parse,
+    tuple[str, ...]: functools.partial(_items, str, "names"),
+    tuple[int, ...]: functools.partial(_items, int, "integers"),
+}
+# By the type of a field, which may be unset.
+PARSERS = {**_PARSERS, **{kind | None: parser for kind, parser in _PARSERS.items()}}

@@ -1,0 +1,119 @@
+"""--C in place of --l2: the same penalties in another unit."""
+
+import math
+
+import numpy as np
+import pytest
+
+from linclf_jax.config import exact, flat, penalty, search_space
+from linclf_jax.config.penalty import Penalty
+from linclf_jax.config.sweep import SweepConfig
+from linclf_jax.training import search_space as space
+from linclf_jax.training.search_space import Range
+
+SIZE = {"num_rows": 90, "num_classes": 3}
+
+
+def to_l2(C, **size):
+    return penalty.to_l2(Penalty("C", C), **{**SIZE, **size})
+
+
+def candidates(**changes):
+    config = flat.build(SweepConfig(), {"batch_size": (16,), **changes})
+    return search_space.candidates(config, **SIZE)
+
+
+def test_values_become_l2_in_their_order():
+    assert to_l2((1.0, 0.1, math.inf)) == (1 / 90, 1 / 9, 0.0)
+    assert to_l2((1.0,), num_classes=2) == (2 / 90,)
+    # Even in C is uneven in l2.
+    values = to_l2(Range("lin", 1.0, 3.0, 3))
+    np.testing.assert_allclose(values, [1 / 90, 1 / 180, 1 / 270], rtol=1e-15)
+
+
+def test_a_range_of_logarithms_stays_one():
+    axis = to_l2(Range("log", 1e-2, 1e2, 5))
+    assert axis == Range("log", 1 / 0.9, 1 / 9000, 5)
+    expected = to_l2((1e-2, 1e-1, 1.0, 1e1, 1e2))
+    np.testing.assert_allclose(space.values(axis), expected, rtol=1e-14)
+
+
+def test_exact_fits_go_from_the_largest_penalty():
+    l2s = exact.penalties(Penalty("C", (0.1, 10.0, 1.0, math.inf)), **SIZE)
+    assert l2s.dtype == np.float64
+    assert l2s.tolist() == [1 / 9, 1 / 90, 1 / 900, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("C", "message"),
+    [
+        ((0.0,), "--C holds 0; expected above 0"),
+        ((1.0, -1e-50), "--C holds -1e-50; expected above 0"),
+        ((math.nan,), "--C holds nan; expected above 0"),
+        ((1e-45,), r"--C holds 1e-45, as l2 out of range: --l2 holds 1\.1+e\+43"),
+        ((1.0, 1.0), "--C has 2 values, 1 of them distinct as l2"),
+        ((), "--C has 0 values"),
+    ],
+)
+def test_what_is_no_strength_is_refused_by_its_flag(C, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        to_l2(C)
+    with pytest.raises(ValueError, match=message):
+        candidates(C=C)
+    with pytest.raises(ValueError, match=message):
+        exact.penalties(Penalty("C", C), **SIZE)
+
+
+@pytest.mark.parametrize(
+    ("l2", "message"),
+    [
+        ((), "--l2 has 0 values"),
+        ((1.0, 1.0), "--l2 has 2 values, 1 of them distinct"),
+        ((-1.0,), "--l2 holds -1; expected at least 0"),
+    ],
+)
+def test_what_is_no_penalty_is_refused(l2, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        exact.penalties(Penalty("l2", l2), **SIZE)
+
+
+def test_another_unit_is_refused():
+    with pytest.raises(ValueError, match="is 'alpha'; expected one of l2, C"):
+        Penalty("alpha", (1.0,))
+
+
+@pytest.mark.parametrize("search", [{}, {"sample": 5}])
+def test_candidates_by_either_flag_are_the_same(search):
+    C = Range("log", 1e-2, 1e2, 4)
+    assert candidates(C=C, **search) == candidates(l2=to_l2(C), **search)
+
+
+def test_a_grid_of_a_file_may_be_in_the_other_unit():
+    by_C = '{"grids": [{"C": [1, 10]}, {"l2": 0.5}, {"optimizer": "adam"}]}'
+    by_l2 = (
+        f'{{"grids": [{{"l2": [{1 / 90!r}, {1 / 900!r}]}}, {{"l2": 0.5}}, '
+        f'{{"optimizer": "adam", "l2": {1 / 90!r}}}]}}'
+    )
+    assert candidates(C=(1.0,), grid_file=by_C) == candidates(grid_file=by_l2)
+    both = '{"grids": [{"C": 1, "l2": 0.5}]}'
+    with pytest.raises(ValueError, match="grid 1: of --l2 and --C both are given"):
+        candidates(grid_file=both)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"C": (1.0,), "loss": ("weston_watkins_hinge",)},
+            "--C is of logistic regression, which --loss=weston_watkins_hinge is not",
+        ),
+        (
+            {"C": Range("lin", 1.0, 2.0, 3), "sample": 2},
+            "--C is lin:1:2:3 to draw from, which is even in 1 / l2",
+        ),
+        ({"C": (1.0,), "l2": (1.0,)}, "of --l2 and --C both are given"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        candidates(**changes)
