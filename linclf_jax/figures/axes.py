@@ -1,13 +1,14 @@
-"""What the pictures of a whole sweep share: panels, the scale of colours, marks.
+"""Axes that figures share: losses, accuracies, penalties and epochs, and their ticks.
 
-A panel is of one optimizer. ``heatmap`` draws the cells of a grid, ``scatter`` draws
-points; both colour them by the logarithm of the error rate.
+Losses and penalties are drawn on their logarithm, accuracies on that of the error
+rate: between 0.96 and 0.98 half of the errors go away, between 0.70 and 0.72 hardly
+any, and on this scale each step is as long as it matters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,76 +16,33 @@ from linclf_jax.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-# Bright is good; perceptually even and safe for the colour-blind.
-COLOURS = "viridis_r"
-CROSS = {"marker": "x", "markersize": 4, "markeredgewidth": 0.9}
-TRIANGLE = {"marker": "v", "markersize": 4, "markeredgewidth": 0}
-RETIRED = "not trained to the end: the accuracy by then"
+# Penalties to mark, by what they are, the selected one first.
+Marks = Mapping[str, float]
+
 WIDTH, HEIGHT = 3.7, 2.2  # of the largest panel, inches
+MOST_TICKS = 8
+EDGE = 0.1  # of a power of ten, that is still on the axis beyond the outermost point
+ROUNDING = 1e-6  # an error rate below this is the rounding of a float32 accuracy
+# Steps of an accuracy axis, coarse to fine: the first with enough ticks is taken.
+_COARSE = "0 0.2 0.4 0.6 0.7 0.8 0.9 0.95 0.97 0.98 0.99 0.995 0.998 0.999 0.9999"
+ROUND_ACCURACIES = (
+    tuple(map(float, _COARSE.split())),
+    *(tuple(i / count for i in range(count)) for count in (100, 200, 1000)),
+)
 
 
-class Scale(NamedTuple):
-    """From accuracies to colours, the same for all panels of a figure."""
-
-    floor: float  # the error rate that stands for zero
-    ends: tuple[float, float]  # the error rates at which the colours end
-    norm: Normalize
-    below: bool  # some accuracy lies below the colours
-
-    def errors(self, accuracy: np.ndarray) -> np.ndarray:
-        """Error rates that ``norm`` takes.
-
-        Args:
-            accuracy: any shape, NaN where unknown.
-        """
-        return style.error_rates(accuracy, self.floor)
-
-
-def scale(accuracy: np.ndarray) -> Scale:
-    """The scale of colours that fits the accuracies of a figure.
-
-    Args:
-        accuracy: of all panels, (P,), NaN where unknown.
-    """
-    from matplotlib.colors import LogNorm
-
-    floor = style.error_floor(accuracy)
-    ends = error_range(style.error_rates(accuracy, floor))
-    below = bool((1 - accuracy > 1.001 * ends[1]).any())
-    return Scale(floor, ends, LogNorm(*ends, clip=True), below)
-
-
-def error_range(errors: np.ndarray) -> tuple[float, float]:
-    """The error rates at the two ends of the shared colour scale.
-
-    Args:
-        errors: positive error rates, any shape, with NaN.
-
-    Returns:
-        The smallest error rate and ten times it, or 0.3 if that is more, or the
-        largest if that is less: a decade at the top tells 0.97 from 0.98, and what
-        lies below is merely bad.
-    """
-    known = errors[np.isfinite(errors)]
-    if not known.size:
-        return 0.01, 1.0
-    lowest = float(known.min())
-    highest = min(float(known.max()), max(10 * lowest, 0.3))
-    return lowest, max(highest, 1.25 * lowest)
-
-
-def make(
-    count: int, width: float = WIDTH, height: float = HEIGHT
-) -> tuple[Figure, Sequence[Axes]]:
+def panels(
+    count: int, width: float = WIDTH, height: float = HEIGHT, **shared: Any
+) -> tuple[Figure, list[Axes]]:
     """An empty figure with panels, at most two in a row.
 
     Args:
         count: of panels, at least one.
         width: of each panel, inches.
         height: of each panel, inches.
+        **shared: ``sharex`` and ``sharey`` of matplotlib.
     """
     from matplotlib.figure import Figure
 
@@ -92,79 +50,227 @@ def make(
     down = -(-count // across)
     size = max(across * (width + 0.8) + 0.9, 5.0), down * (height + 0.7) + 0.5
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).ravel().tolist()
+    axes = figure.subplots(down, across, squeeze=False, **shared).ravel().tolist()
     for axis in axes[count:]:
         axis.remove()
     return figure, axes[:count]
 
 
-def label(
-    axis: Axes, optimizer: str, accuracy: np.ndarray, retired: np.ndarray, what: str
-) -> None:
-    """Titles a panel with its best accuracy, and names its axes.
-
-    Args:
-        axis: of the panel.
-        optimizer: of the panel.
-        accuracy: any shape, NaN where unknown.
-        retired: bool, of the same shape: these are never the best.
-        what: an accuracy belongs to: "cell".
-    """
-    best = accuracy[np.isfinite(accuracy) & ~retired]
-    if best.size:
-        text = f"best {what} {best.max():.4f}"
-    else:
-        text = "no lane finished" if retired.any() else "every lane diverged"
-    axis.set_title(f"{optimizer}: {text}")
-    axis.set_xlabel("learning rate")
-    axis.set_ylabel("l2")
-    axis.tick_params(length=2)
-
-
-def colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale) -> None:
-    """Says beside the panels which accuracy a colour is.
+def legend(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
+    """Explains below the panels what is drawn, if there is anything to explain.
 
     Args:
         figure: with panels.
-        axes: of the panels.
-        scale: of their colours.
-    """
-    from matplotlib.cm import ScalarMappable
-
-    bar = figure.colorbar(
-        ScalarMappable(scale.norm, COLOURS),
-        ax=axes,
-        aspect=30,
-        extendfrac=0.03,
-        extend="max" if scale.below else "neither",
-    )
-    bar.ax.invert_yaxis()  # high accuracy on top
-    bar.ax.minorticks_off()
-    ticks, labels = style.accuracy_ticks(*scale.ends)
-    bar.set_ticks(ticks, labels=labels)
-    bar.set_label("validation accuracy")
-    bar.ax.set_frame_on(False)
-
-
-def mark(label: str, **look: Any) -> Any:
-    """A mark for the legend.
-
-    Args:
-        label: what it means.
-        **look: of matplotlib's Line2D.
-    """
-    from matplotlib.lines import Line2D
-
-    whole: dict[str, Any] = {"color": "black", "linestyle": "none", **look}
-    return Line2D([], [], label=label, **whole)
-
-
-def legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """Explains the marks below the panels, if there are any.
-
-    Args:
-        figure: with panels.
-        handles: artists with labels, such as ``mark`` makes.
+        handles: artists with labels.
+        columns: at most.
     """
     if handles:
-        figure.legend(handles=handles, loc="outside lower left", ncols=4)
+        figure.legend(handles=handles, loc="outside lower left", ncols=columns)
+
+
+def rule(axis: Axes, which: Literal["x", "y"] = "y") -> None:
+    """Draws faint lines at the ticks, behind everything else.
+
+    Args:
+        axis: of a panel.
+        which: has the ticks, x or y.
+    """
+    axis.grid(axis=which, color=style.GRID, linewidth=0.7)
+    axis.set_axisbelow(True)
+
+
+def dot_of_one(values: np.ndarray) -> str | None:
+    """The marker of a line: none, but a dot where the line is a single point.
+
+    Args:
+        values: along the line.
+    """
+    return "o" if len(values) == 1 else None
+
+
+def log_ticks(values: np.ndarray) -> list[float]:
+    """Ticks of a logarithmic axis: the values where they are few, or powers of ten.
+
+    Args:
+        values: positive, any number of them.
+    """
+    distinct = np.unique(values)
+    if distinct.size <= MOST_TICKS:
+        return distinct.tolist()
+    first, last = np.log10(distinct[[0, -1]])
+    powers = np.arange(np.ceil(first - EDGE), np.floor(last + EDGE) + 1)
+    powers = powers[:: -(-powers.size // MOST_TICKS)] if powers.size else powers
+    return (10.0**powers if powers.size > 1 else distinct[[0, -1]]).tolist()
+
+
+def log_range(values: np.ndarray) -> tuple[float, float, float]:
+    """Ends of a logarithmic axis of non-negative values, and a margin beyond them.
+
+    Args:
+        values: any number of them; zero, which such an axis does not have, is left out.
+
+    Returns:
+        The smallest, the largest, and the factor that is the margin.
+    """
+    positive = values[values > 0]
+    low, high = (positive.min(), positive.max()) if positive.size else (1.0, 1.0)
+    return low, high, max((high / low) ** 0.05, 1.3)
+
+
+def positions(l2s: np.ndarray) -> np.ndarray:
+    """Where penalties are on a logarithmic axis: 0 a little below the smallest.
+
+    Args:
+        l2s: (K,) penalties.
+
+    >>> positions(np.array([1.0, 0.1, 0.0])).round(3).tolist()
+    [1.0, 0.1, 0.046]
+    """
+    low, _, margin = log_range(l2s)
+    return np.where(l2s > 0, l2s, low / margin**3)
+
+
+def l2_axis(axis: Axes, l2s: np.ndarray, marks: Marks, most: int = MOST_TICKS) -> None:
+    """Makes the horizontal axis one of penalties.
+
+    Args:
+        axis: of a panel.
+        l2s: (K,) penalties, none twice.
+        marks: at most two.
+        most: labels, at most.
+    """
+    at, (low, _, margin) = positions(l2s), log_range(l2s)
+    ticks = log_ticks(l2s[l2s > 0]) if (l2s > 0).any() else []
+    labels = style.thinned([style.short_number(tick) for tick in ticks], most)
+    if (l2s == 0).any():
+        if ticks:  # zero is off the scale: the axis is broken before it
+            axis.axvline(low / margin**1.5, color="white", linewidth=4, zorder=6)
+        ticks, labels = [*ticks, float(at.min())], [*labels, "0"]
+    looks = ("-", style.CHOSEN), ("--", style.INK)
+    for (label, l2), (dashes, colour) in zip(marks.items(), looks, strict=False):
+        look = {"color": colour, "linestyle": dashes, "linewidth": 1.2, "zorder": 3}
+        axis.axvline(float(at[l2s == l2][0]), label=label, **look)
+    axis.set_xscale("log")
+    axis.set_xlim(at.min() / margin, at.max() * margin)
+    axis.set_xticks(ticks, labels)
+    axis.set_xticks([], minor=True)
+    axis.set_xlabel("l2")
+    rule(axis)
+
+
+def epoch_axis(axis: Axes) -> None:
+    """Makes the horizontal axis one of epochs.
+
+    Args:
+        axis: of a panel.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_xlabel("epoch")
+    locator = MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
+    axis.xaxis.set_major_locator(locator)
+    rule(axis)
+
+
+def loss_axis(axis: Axes, low: float, high: float) -> None:
+    """Makes the vertical axis one of losses.
+
+    Args:
+        axis: of a panel.
+        low: the smallest loss worth seeing, positive.
+        high: the largest.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    high = max(high, 4 * low)
+    margin = (high / low) ** 0.06
+    # Limits first: matplotlib warns of its own where all that is drawn is one value.
+    axis.set_ylim(low / margin, high * margin)
+    axis.set_yscale("log")
+    if high < 300 * low:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(lambda y, _: style.short_number(y))
+    axis.yaxis.set_minor_locator(NullLocator())
+
+
+def accuracy_axis(axis: Axes, low: float, high: float) -> None:
+    """Makes the vertical axis one of accuracies.
+
+    Args:
+        axis: of a panel.
+        low: the smallest error rate worth seeing, positive.
+        high: the largest.
+    """
+    low, high = low / 1.2, min(1.0, max(high, 1.5 * low) * 1.1)
+    axis.set_ylim(high, low)
+    axis.set_yscale("log")
+    axis.set_yticks(*accuracy_ticks(low, high))
+    axis.set_yticks([], minor=True)
+
+
+def accuracy_ticks(lowest: float, highest: float) -> tuple[list[float], list[str]]:
+    """Ticks for an axis that is the logarithm of the error rate, read as accuracy.
+
+    Args:
+        lowest: smallest error rate on the axis, positive.
+        highest: largest error rate on the axis.
+
+    Returns:
+        Error rates in between, and their labels: round accuracies, thinned until each
+        has a tenth of the axis to itself.
+    """
+    gap = np.log(highest / lowest) / 10
+    errors: list[float] = []
+    for accuracies in ROUND_ACCURACIES:
+        errors = []
+        for error in (1.0 - accuracy for accuracy in accuracies):
+            inside = lowest <= error <= highest
+            if inside and (not errors or np.log(errors[-1] / error) >= gap):
+                errors.append(error)
+        if len(errors) >= 4:
+            break
+    return errors, [f"{1.0 - error:.4g}" for error in errors]
+
+
+def error_floor(accuracy: np.ndarray) -> float:
+    """What stands for an error rate of zero on a logarithmic scale.
+
+    Args:
+        accuracy: all accuracies of a figure, any shape, NaN where unknown.
+
+    Returns:
+        Half of the smallest positive error rate, 0.005 if there is none.
+    """
+    error = 1.0 - np.asarray(accuracy, np.float64)
+    positive = error[error > ROUNDING]
+    return float(0.5 * positive.min()) if positive.size else 0.005
+
+
+def error_rates(accuracy: np.ndarray, floor: float) -> np.ndarray:
+    """Error rates fit for a logarithmic scale, float64 of the shape of ``accuracy``.
+
+    Args:
+        accuracy: any shape, NaN where unknown.
+        floor: what to put in place of zero, see ``error_floor``.
+    """
+    error = 1.0 - np.asarray(accuracy, np.float64)
+    return np.where(error <= ROUNDING, floor, error)
+
+
+def worth_seeing(values: np.ndarray, named: np.ndarray) -> tuple[float, float]:
+    """The range that a logarithmic axis should span; any, if there is nothing to see.
+
+    Args:
+        values: of one metric, any shape, with NaN: without the best and the worst few
+            percent, a trial that nearly diverged does not flatten all others.
+        named: those that must be seen, if they stay within ten times that range.
+    """
+    usable = values[np.isfinite(values) & (values > 0)]
+    if not usable.size:
+        return 0.1, 1.0
+    low, high = np.percentile(usable, (1, 98))
+    seen = named[np.isfinite(named) & (named > 0)]
+    if seen.size:
+        low = min(low, seen.min())
+        high = max(high, min(seen.max(), 10 * high))
+    return float(low), float(high)

@@ -1,8 +1,4 @@
-"""Figures of the chosen classifier: confusion matrix, weight templates, reliability.
-
-Every function takes arrays and returns a figure; none of them knows a file. The
-figures of the whole sweep are in ``heatmap``, ``scatter`` and ``curves``.
-"""
+"""Figures of the chosen classifier: confusion matrix, weight templates, reliability."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Images of test rows, side by side, each with what the classifier made of it.
-
-``draw`` takes arrays and returns a figure; it knows no file.
-"""
+"""Images of test rows, side by side, each with what the classifier made of it."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ def draw(strips: Sequence[Strip]) -> Figure:
 
     height, width = strips[0].images.shape[1:3]
     tall = (1 - GAP) * height / width
-    corners, bottom = _places(strips, tall)
+    corners, bottom = _corners(strips, tall)
     figure = Figure(figsize=(ACROSS * COLUMN, bottom * COLUMN))
     axis = figure.add_axes((0, 0, 1, 1))
     for strip, (left, top) in zip(strips, corners, strict=True):
@@ -55,7 +52,7 @@ def draw(strips: Sequence[Strip]) -> Figure:
     return figure
 
 
-def _places(
+def _corners(
     strips: Sequence[Strip], tall: float
 ) -> tuple[list[tuple[float, float]], float]:
     """Left and upper end of each strip, and the lower end of them all."""

@@ -1,4 +1,4 @@
-"""The look that all figures share: colours, fonts, short numbers, an axis of accuracy.
+"""The look that all figures share: colours, fonts, short numbers, PNG files.
 
 Matplotlib is imported inside the functions, so that a run which draws nothing never
 pays for it, and ``pyplot`` is never touched: a figure belongs to whoever asked for it.
@@ -12,8 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -23,40 +21,16 @@ TYPICAL = "#0072B2"
 DIVERGED = "#8c8c8c"
 RETIRED = "#5bb89b"
 INK = "#222222"
-# The same palette without the colour of the choice; then again, dashed.
+MUTED = "#555555"
+BAND = "#d5e4f0"
+GRID = "#eeeeee"
+# The same palette without the colour of the selection; then again, dashed.
 COLOURS = (TYPICAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 DASHES = ("-", "--")
 MOST_SERIES = len(COLOURS) * len(DASHES)
 
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
-
 DOTS_PER_INCH = 150
-MOST_TICKS = 8
-EDGE = 0.1  # of a power of ten, that is still on the axis beyond the outermost point
-ROUNDING = 1e-6  # an error rate below this is the rounding of a float32 accuracy
-# Steps of an accuracy axis, coarse to fine: the first with enough ticks is taken.
-ROUND_ACCURACIES = (
-    (
-        0,
-        0.2,
-        0.4,
-        0.6,
-        0.7,
-        0.8,
-        0.9,
-        0.95,
-        0.97,
-        0.98,
-        0.99,
-        0.995,
-        0.998,
-        0.999,
-        0.9999,
-    ),
-    tuple(i / 100 for i in range(100)),
-    tuple(i / 200 for i in range(200)),
-    tuple(i / 1000 for i in range(1000)),
-)
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same bytes everywhere
     "font.size": 9.0,
@@ -67,14 +41,18 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "hatch.linewidth": 0.6,
     "text.color": INK,
     "text.parse_math": False,  # a class may be called "$5"
 }
+
+
+class FigureError(ValueError):
+    """A figure cannot be drawn; the message begins with its file."""
 
 
 @contextlib.contextmanager
@@ -100,14 +78,9 @@ def png(figure: Figure) -> bytes:
         # itself shows it in the reader's own fonts.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         # Without this, the file names the version of matplotlib.
-        figure.savefig(
-            buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None}
-        )
+        metadata = {"Software": None}
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata=metadata)
     return buffer.getvalue()
-
-
-class FigureError(ValueError):
-    """A figure cannot be drawn; the message begins with its file."""
 
 
 def pngs(makers: Mapping[str, Callable[[], Figure]]) -> dict[str, bytes]:
@@ -124,8 +97,8 @@ def pngs(makers: Mapping[str, Callable[[], Figure]]) -> dict[str, bytes]:
         try:
             images[name] = png(make())
         except Exception as error:
-            found = f"{type(error).__name__}: {error}"
-            raise FigureError(f"{name}.png cannot be drawn: {found}") from error
+            what = f"{type(error).__name__}: {error}"
+            raise FigureError(f"{name}.png cannot be drawn: {what}") from error
     return images
 
 
@@ -182,73 +155,3 @@ def thinned(labels: Sequence[str], most: int) -> list[str]:
     """
     step = max(1, -(-len(labels) // most))
     return [label if i % step == 0 else "" for i, label in enumerate(labels)]
-
-
-def log_ticks(values: np.ndarray) -> list[float]:
-    """Ticks of a logarithmic axis: the values where they are few, or powers of ten.
-
-    Args:
-        values: positive, any number of them.
-    """
-    distinct = np.unique(values)
-    if distinct.size <= MOST_TICKS:
-        return distinct.tolist()
-    first, last = np.log10(distinct[[0, -1]])
-    powers = np.arange(np.ceil(first - EDGE), np.floor(last + EDGE) + 1)
-    powers = powers[:: -(-powers.size // MOST_TICKS)] if powers.size else powers
-    return (10.0**powers if powers.size > 1 else distinct[[0, -1]]).tolist()
-
-
-def error_floor(accuracy: np.ndarray) -> float:
-    """What stands for an error rate of zero on a logarithmic scale.
-
-    Args:
-        accuracy: all accuracies of a figure, any shape, NaN where unknown.
-
-    Returns:
-        Half of the smallest positive error rate, 0.005 if there is none.
-    """
-    error = 1.0 - np.asarray(accuracy, np.float64)
-    positive = error[error > ROUNDING]
-    return float(0.5 * positive.min()) if positive.size else 0.005
-
-
-def error_rates(accuracy: np.ndarray, floor: float) -> np.ndarray:
-    """Error rates fit for a logarithmic scale.
-
-    Between 0.96 and 0.98 half of the errors go away, between 0.70 and 0.72 hardly any:
-    on the logarithm of the error rate each step is as long as it matters.
-
-    Args:
-        accuracy: any shape, NaN where unknown.
-        floor: what to put in place of zero, see ``error_floor``.
-
-    Returns:
-        1 - accuracy, float64, the shape of ``accuracy``, NaN where that is NaN.
-    """
-    error = 1.0 - np.asarray(accuracy, np.float64)
-    return np.where(error <= ROUNDING, floor, error)
-
-
-def accuracy_ticks(lowest: float, highest: float) -> tuple[list[float], list[str]]:
-    """Ticks for an axis that is the logarithm of the error rate, read as accuracy.
-
-    Args:
-        lowest: smallest error rate on the axis, positive.
-        highest: largest error rate on the axis.
-
-    Returns:
-        Error rates in between, and their labels: round accuracies, thinned until each
-        has a tenth of the axis to itself.
-    """
-    gap = np.log(highest / lowest) / 10
-    errors: list[float] = []
-    for accuracies in ROUND_ACCURACIES:
-        errors = []
-        for error in (1.0 - accuracy for accuracy in accuracies):
-            inside = lowest <= error <= highest
-            if inside and (not errors or np.log(errors[-1] / error) >= gap):
-                errors.append(error)
-        if len(errors) >= 4:
-            break
-    return errors, [f"{1.0 - error:.4g}" for error in errors]

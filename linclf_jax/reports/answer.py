@@ -1,154 +1,289 @@
-"""The top of the report: which classifier to use, how good it is, how to get it again.
+"""The top of a page: which classifier to use, how good it is, how to get it again."""
 
-Functions take a ``record.Record`` and return plain text or markup, as each says.
-"""
+from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from linclf_jax.reports import markup, validation_text, warning_text
-from linclf_jax.runs import record
+import numpy as np
+
+from linclf_jax.exact import verdicts
+from linclf_jax.reports import tables, text, trials
+from linclf_jax.runs import schema
+from linclf_jax.runs.record import Record
+from linclf_jax.runs.schema import Average, Entry, Selected
 from linclf_jax.selection import ranking
 
-METRICS = {
-    "val_loss": "validation loss",
-    "val_accuracy": "validation accuracy",
-    "train_loss": "training loss",
-    "train_accuracy": "training accuracy",
-}
-MOST_TIES = 5
-_INPUTS = ("features", "preprocessing", "loss")
-REFIT = (
-    "Its setting was chosen by folds; it was trained again on all rows of training and "
-    "validation."
-)
+
+class Number(NamedTuple):
+    """A number that is read at a glance."""
+
+    name: str
+    value: str
+    note: str  # what to know of it
 
 
-def headline(run: record.Record) -> str:
-    """The answer in one line of plain text.
+class Answer(NamedTuple):
+    """All above the sections, as plain text."""
+
+    kicker: str
+    headline: str
+    why: Sequence[str]  # paragraphs
+    replay: Sequence[str]  # words of a shell command
+    numbers: Sequence[Number] = ()
+    warnings: Sequence[str] = ()
+    settings: Mapping[str, Any] | None = None  # of the chosen classifier
+
+
+def make(record: Record) -> Answer:
+    """What a record answers, finished or not.
 
     Args:
-        run: the run folder.
+        record: of any study.
     """
-    lanes = len(run.rows)
-    if run.selected is not None:
-        who = (
-            f"lane {run.selected['trial']}: " if run.choice["trial"] is not None else ""
-        )
-        row = run.selected["row"]
-        compared = [rounded(row[name]) for name in _compared(run)]
-        return f"Use {who}{', '.join([*compared, describe(row)])}"
-    if run.shard is not None:
-        index, count = run.shard
-        return f"Shard {index} of {count}, counted from 0, is finished: join all shards"
-    if not lanes:
-        return "No lane has finished yet"
-    if run.ranked or run.training:
-        return "No classifier has been chosen yet: the run is unfinished"
-    who = f"all {lanes:,} lanes" if lanes > 1 else "the only lane"
-    retired = markup.when(ranking.retired(run.rows), " or were retired")
-    return f"No classifier to use: {who} diverged{retired}"
+    study = record.config["experiment"]
+    values = {
+        "study": study,
+        "data": record.config["data"],
+        "exact": trials.is_exact(record),
+        "counts": trials.count(record),
+        "metric": record.metric,
+    }
+    command = replay(study, record.directory)
+    if record.selected is None:
+        return _unfinished(record, values, command)
+    return _chosen(record, record.selected, values, command)
 
 
-def _compared(run: record.Record) -> list[str]:
-    """What a table compares, but for what ``describe`` tells anyway."""
-    names = run.table[0]["values"] if run.table else _INPUTS
-    if not run.table:
-        names = [name for name in names if name in ranking.varying(run.rows)]
-    return [n for n in names if n not in ("optimizer", "learning_rate", "l2")]
+def _unfinished(
+    record: Record, values: Mapping[str, Any], command: Sequence[str]
+) -> Answer:
+    ranked = record.ranked
+    rates = [row["learning_rate"] for row in record.rows if "learning_rate" in row]
+    state = {
+        "shard": record.shard,
+        "sealed": record.sealed,
+        "first": ranked[0] if ranked else None,
+        "smallest_rate": min(rates, default=None),
+    }
+    words = text.blocks("unfinished", {**values, **state})
+    notes, why = tuple(record.notes), (words["why"],)
+    return Answer(words["kicker"], words["headline"], why, command, warnings=notes)
 
 
-def describe(row: ranking.Row) -> str:
-    """A lane by what matters most, in plain text.
+def _chosen(
+    record: Record,
+    selected: Selected,
+    values: Mapping[str, Any],
+    command: Sequence[str],
+) -> Answer:
+    average = chosen_average(selected)
+    entry = average.entries[0]
+    accuracy = average.test("accuracy")
+    ends = tables.ends([row for row in record.rows if "relative_gap" in row])
+    converged = ends.pop(verdicts.CONVERGED, 0)
+    count, what = _candidates(record, entry)
+    calibration, scaled = (
+        average.test(name) for name in ("calibration_error", "calibration_error_scaled")
+    )
+    words = text.blocks(
+        "chosen",
+        {
+            **values,
+            "entry": entry,
+            "validation": entry["validation"],
+            "name": schema.name(average.group),
+            "groups": _count_groups(selected),
+            "draws": len(average.entries),
+            "accuracy": accuracy,
+            "compared": _compared(record, selected),
+            "repeats": _repeats(record, entry),
+            "folds": len({r["fold"] for r in record.rows if r.get("fold") is not None}),
+            "candidates": count,
+            "what": what,
+            "group_ties": ties(selected),
+            "protocol": selected["protocol"],
+            "certificates": selected["certificates"] if values["exact"] else None,
+            "converged": converged,
+            "other_ends": dict(ends),
+            "scaled": scaled,
+        },
+    )
+    held_out, loss = average.validation("val_accuracy"), average.test("loss")
+    known = (
+        ("test accuracy", accuracy, words["test_accuracy"]),
+        (words["validation_name"], held_out, words["validation_accuracy"]),
+        ("test loss", loss, words["test_loss"]),
+        ("calibration error", calibration, words["calibration_error"]),
+    )
+    return Answer(
+        words["kicker"],
+        words["headline"],
+        tuple(part for part in (words["why"], words["certificate"]) if part),
+        command,
+        [Number(name, text.score(n.mean), note) for name, n, note in known if n],
+        warnings(selected),
+        _settings(entry["row"]),
+    )
+
+
+def _count_groups(selected: Selected) -> int:
+    failed = sum(bool(entry.get("failure")) for entry in selected["entries"])
+    return len(schema.across_seeds(selected["entries"])) + failed
+
+
+def _compared(record: Record, selected: Selected) -> list[Any]:
+    """The chosen one's values of what trials compare, but for what is told anyway."""
+    names = selected["select_per"] or [
+        name
+        for name in ("features", "preprocessing", "loss")
+        if name in record.differing
+    ]
+    row = selected["entries"][selected["chosen"]]["row"]
+    told = {"optimizer", "learning_rate", "l2"} | {*tables.group_columns(selected)}
+    return [row[name] for name in names if name not in told]
+
+
+def _repeats(record: Record, entry: Entry) -> Mapping[str, Any] | None:
+    """Mean and spread over the repeats of a setting that was trained several times."""
+    if trials.is_exact(record) or len(entry["trials"]) < 2:
+        return None
+    return entry["repeats"]["val_accuracy"]
+
+
+def _candidates(record: Record, entry: Entry) -> tuple[int, str]:
+    """How many the held-out rows served to choose among, and what these are."""
+    if entry["validation"]["resampling"] is None:
+        return 0, "trials"
+    if trials.is_exact(record):
+        members = [row for row in record.rows if _is_member(row, entry["group"])]
+        return len({row["l2"] for row in members}), "penalties"
+    # At every rung of halving the validation rows chose among those retired there.
+    rows = [r for r in record.rows if r["status"] in (ranking.OK, ranking.RETIRED)]
+    rows = [row for row in rows if ranking.is_compared(row)]
+    if len(entry["trials"]) > 1:
+        return trials.count_settings(rows), "settings"
+    return len(rows), "trials"
+
+
+def _is_member(row: ranking.Row, group: Mapping[str, Any]) -> bool:
+    return all(row.get(name) == value for name, value in group.items())
+
+
+def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    extra = {name: row.get(name) for name in ("C", "shots", "seed", "fold")}
+    known = ranking.settings(row) | extra
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def chosen_average(selected: Selected) -> Average:
+    """The chosen entry, with those that differ from it in their draw alone.
 
     Args:
-        row: of ``results.jsonl``.
-
-    >>> describe({"optimizer": "adam", "learning_rate": 0.1, "l2": 0.001})
-    'adam, learning rate 0.1, l2 0.001'
+        selected: ``selected.json``.
     """
-    rate, l2 = rounded(row["learning_rate"]), rounded(row["l2"])
-    return f"{row['optimizer']}, learning rate {rate}, l2 {l2}"
+    averages = schema.across_seeds(selected["entries"])
+    return next(each for each in averages if selected["chosen"] in each.indices)
 
 
-def rounded(value: Any) -> str:
-    """A setting for reading; the list of hyper-parameters has it exactly.
+def warnings(selected: Selected) -> list[str]:
+    """What to know before trusting the chosen classifier.
 
     Args:
-        value: of a JSON file.
-
-    >>> rounded(0.00031622776601683794), rounded(128), rounded("adam")
-    ('0.0003162', '128', 'adam')
+        selected: ``selected.json``.
     """
-    return f"{value:.4g}" if isinstance(value, float) else markup.plain(value)
+    return [*selected["warnings"], *_remarks(chosen_average(selected))]
 
 
-def metric(value: float | None) -> str:
-    """Four decimals, or three digits where those would show nothing.
+def remarks(selected: Selected) -> list[str]:
+    """What to know of the groups, each by its name; empty where there is one.
 
     Args:
-        value: a score, None where it was not finite.
-
-    >>> metric(0.98333), metric(1.5e-7), metric(None)
-    ('0.9833', '1.50e-07', 'none')
+        selected: ``selected.json``.
     """
-    if value is None:
-        return "none"
-    return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
+    if _count_groups(selected) == 1:
+        return []
+    failures = [
+        f"{schema.name(entry['group'])}: {entry['failure']}"
+        for entry in selected["entries"]
+        if entry.get("failure")
+    ]
+    known = [
+        f"{schema.name(average.group)}: {sentence}"
+        for average in schema.across_seeds(selected["entries"])
+        for sentence in _remarks(average)
+    ]
+    return failures + known
 
 
-def ties(lanes: Sequence[int]) -> str:
-    """The lanes whose score is exactly that of the best one, in plain text.
+def _remarks(average: Average) -> Iterator[str]:
+    for entry in average.entries:
+        draw = f"draw {entry['group']['seed']}: " if len(average.entries) > 1 else ""
+        yield from (f"{draw}{warning}" for warning in entry["warnings"])
+    # How many test rows were trained on, too, and the accuracy without them.
+    tests = [entry["test"] for entry in average.entries]
+    same = tests[0].get("duplicates")
+    if same and same["rows"]:
+        without = same["without"]
+        if without:
+            rest = [test["duplicates"]["without"]["accuracy"] for test in tests]
+            without = {**without, "accuracy": float(np.mean(rest))}
+        size = tests[0]["size"]
+        yield text.words("duplicates", same, size, without, len(tests))
+
+
+def ties(selected: Selected) -> str:
+    """Which groups tie with the chosen one and why it was chosen; empty without.
 
     Args:
-        lanes: without the chosen one; of many, the first few are named.
-
-    >>> ties([3]), ties([3, 5]), ties(range(11))
-    ('lane 3', 'lanes 3, 5', '11 lanes, first 0, 1, 2, 3, 4')
+        selected: ``selected.json``.
     """
-    named = ", ".join(str(lane) for lane in lanes[:MOST_TIES])
-    if len(lanes) > MOST_TIES:
-        return f"{len(lanes):,} lanes, first {named}"
-    return f"lane{'s' if len(lanes) > 1 else ''} {named}"
+    if not selected["chosen_ties"]:
+        return ""
+    entries = selected["entries"]
+    chosen = entries[selected["chosen"]]
+    others = [schema.name(entries[index]["group"]) for index in selected["chosen_ties"]]
+    compared = chosen["validation"]["resampling"] is not None
+    name = schema.name(chosen["group"])
+    return text.words("group_ties", name, others, selected["metric"], compared)
 
 
-def retired(rows: Sequence[ranking.Row], *, training: bool = False) -> str:
-    """How many lanes successive halving took out, in plain text; empty for none.
+def selection_bias(entry: Entry) -> str:
+    """How much the best score owes to having been chosen; empty where unknown.
 
     Args:
-        rows: one per lane.
-        training: whether pieces may follow: until then all lanes of a rung that is
-            not the last are ``retired``, those that train on among them.
+        entry: of ``selected.json``.
 
-    >>> retired([{"trial": 0, "status": "retired"}, {"trial": 1, "status": "ok"}])
-    '1 of 2 lanes was retired early: others were better, and it could not be chosen.'
+    >>> selection_bias({"selection_bias": {"settings": 45, "accuracy": 0.00312}})
+    'the best of 45 settings is expected to look 0.0031 better in accuracy than it is'
+    >>> selection_bias({"selection_bias": None})
+    ''
     """
-    count = len(ranking.retired(rows))
-    verb, who = ("were", "they") if count > 1 else ("was", "it")
-    why = "others were better"
-    lost = [row for row in rows if row["status"] == "diverged"]
-    gone = [row for row in rows if row["status"] == ranking.RETIRED]
-    if _settings_of(lost) & _settings_of(gone):
-        why += " or a repeat of the same setting diverged"
-    what = f"{verb} retired early: {why}, and {who} could not be chosen."
-    if training:
-        verb = "have" if count > 1 else "has"
-        what = f"{verb} been through a rung of halving; the best of each train on."
-    return markup.when(count, f"{count:,} of {len(rows):,} lanes {what}")
+    bias = entry["selection_bias"]
+    return text.words("selection_bias", bias) if bias else ""
 
 
-def _settings_of(rows: Sequence[ranking.Row]) -> set[frozenset[tuple[str, Any]]]:
-    return {frozenset(ranking.settings(row).items()) for row in rows}
-
-
-def replay(experiment: str, folder: Path) -> list[str]:
-    """The command that runs a run folder's flags again, into a folder beside it.
+def accuracy_interval(entry: Entry) -> str:
+    """How sure a held-out accuracy is; empty where that is unknown.
 
     Args:
-        experiment: the script.
-        folder: the run folder.
+        entry: of ``selected.json``.
+
+    >>> accuracy_interval({"validation": {"accuracy_interval": [0.25, 0.5]}})
+    '95 % interval 0.2500 to 0.5000'
+    """
+    ends = entry["validation"]["accuracy_interval"]
+    return text.words("interval", ends) if ends else ""
+
+
+def replay(study: str, directory: Path) -> list[str]:
+    """The command that runs the flags of a run directory again, beside it.
+
+    Args:
+        study: its script.
+        directory: the run directory.
 
     Returns:
         The words, quoted for a shell; joined by spaces they are the command.
@@ -156,138 +291,7 @@ def replay(experiment: str, folder: Path) -> list[str]:
     >>> print(*replay("sweep", Path("my runs/one"))[2:])
     experiments.sweep --flagfile='my runs/one/flags.txt' --out_dir='my runs/one-replay'
     """
-    flags = shlex.quote(str(folder / "flags.txt"))
-    target = shlex.quote(f"{folder}-replay")
-    script = f"experiments.{experiment}"
+    flags = shlex.quote(str(directory / "flags.txt"))
+    target = shlex.quote(f"{directory}-replay")
+    script = f"experiments.{study}"
     return ["python", "-m", script, f"--flagfile={flags}", f"--out_dir={target}"]
-
-
-def header(run: record.Record) -> str:
-    """Markup of everything above the first figure.
-
-    Args:
-        run: the run folder.
-    """
-    count = f"{len(run.rows):,} linear classifier{'s' if len(run.rows) != 1 else ''}"
-    kicker = f"{run.config['experiment']} on {run.config['data']['name']}: {count}"
-    title = f"<h1>{markup.text(headline(run))}</h1>"
-    top = [markup.paragraph(kicker, kind="kicker"), title]
-    if run.selected is None:
-        body = [_state(run), markup.warnings(run.notes)]
-    else:
-        body = [
-            _choice(run, run.selected),
-            _numbers(run, run.selected),
-            markup.warnings(warning_text.warnings(run.selected)),
-            _settings(run.selected["row"]),
-        ]
-    pieces = (*top, *body, replay_section(run.config["experiment"], run.folder))
-    return "<header>\n" + "\n".join(p for p in pieces if p) + "\n</header>"
-
-
-def _choice(run: record.Record, selected: Mapping[str, Any]) -> str:
-    tied = selected["ties"]
-    return markup.paragraph(
-        f"Why this one: {selected['reason'].rstrip('.')}.",
-        markup.when(
-            tied, f"Tied for the best {METRICS[run.selected_by]}: {ties(tied)}."
-        ),
-        markup.when(selected.get("refit"), REFIT),
-        retired(run.rows),
-        "The test split was measured once, after the choice.",
-    )
-
-
-def _state(run: record.Record) -> str:
-    """Why there is no choice, and what to do about it."""
-    ranked, lost = run.ranked, len(ranking.diverged(run.rows))
-    if run.shard is not None:
-        return markup.paragraph(
-            f"Of its share {len(ranked):,} lanes have finished and {lost:,} have "
-            "diverged.",
-            _ahead(run),
-            "To choose among the lanes of all shards, join their folders with",
-            "python -m experiments.merge; the test split has not been touched.",
-        )
-    if not run.rows:
-        return markup.paragraph("The same command on this folder continues the run.")
-    if lost == len(run.rows) or not (ranked or run.training):
-        rates = [row["learning_rate"] for row in run.rows]
-        return markup.paragraph(
-            markup.when(run.training, "So far no lane has ended well."),
-            f"The smallest learning rate tried was {rounded(min(rates))}:",
-            "try smaller ones. The test split has not been touched.",
-            retired(run.rows),
-        )
-    return markup.paragraph(
-        f"So far {len(ranked):,} lanes have finished and {lost:,} have diverged.",
-        retired(run.rows, training=run.training),
-        _ahead(run),
-        "The same command on this folder continues the run;",
-        "the test split has not been touched.",
-    )
-
-
-def _ahead(run: record.Record) -> str:
-    if not run.ranked:
-        return ""
-    first = run.ranked[0]
-    return (
-        f"Ahead by {METRICS[run.selected_by]}: lane {first['trial']} "
-        f"({describe(first)}), validation accuracy {metric(first['val_accuracy'])}."
-    )
-
-
-def _numbers(run: record.Record, selected: Mapping[str, Any]) -> str:
-    test, row = selected["test"], selected["row"]
-    low, high = (metric(end) for end in test["accuracy_interval"])
-    val_loss, val_accuracy = row["val_loss"], row["val_accuracy"]
-    source = f"{run.config['data']['validation']:,} rows"
-    # At every rung of halving the validation split chose among those retired there.
-    known = [row for row in run.rows if row["status"] in ("ok", ranking.RETIRED)]
-    candidates, what = len(known), "lanes"
-    if run.repeats is not None:
-        val_loss = run.repeats["val_loss"]["mean"]
-        val_accuracy, source = run.repeats["val_accuracy"]["mean"], _spread(run.repeats)
-        candidates, what = len(_settings_of(known)), "settings"
-    tested = f"95 % interval {low} to {high}; {test['size']:,} rows"
-    if run.repeats is not None and selected["trial"] is not None:
-        tested += f"; of lane {selected['trial']}, the first of the repeats"
-    return markup.numbers(
-        ("test accuracy", metric(test["accuracy"]), tested),
-        (
-            "validation accuracy",
-            metric(val_accuracy),
-            source + validation_text.judged(selected, candidates, what),
-        ),
-        ("test loss", metric(test["loss"]), f"validation {metric(val_loss)}"),
-    )
-
-
-def _spread(repeats: Mapping[str, Mapping[str, Any]]) -> str:
-    accuracy = repeats["val_accuracy"]
-    return (
-        f"mean of {accuracy['count']:,} repeats, standard deviation "
-        f"{metric(accuracy['sd'])}"
-    )
-
-
-def _settings(row: ranking.Row) -> str:
-    known = ranking.settings(row) | {k: row.get(k) for k in ("seed", "fold")}
-    used = {name: value for name, value in known.items() if value is not None}
-    return markup.section("settings", "Its hyper-parameters", markup.facts(used))
-
-
-def replay_section(experiment: str, folder: Path) -> str:
-    """Markup of the command that ``replay`` makes.
-
-    Args:
-        experiment: the script.
-        folder: the run folder.
-    """
-    return markup.section(
-        "replay",
-        "The command that replays this run",
-        markup.command(replay(experiment, folder)),
-        markup.paragraph("One click selects all of it.", kind="note"),
-    )

@@ -1,0 +1,186 @@
+"""The sections of groups: scores, shots, pairs of feature sets, the protocol."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from linclf_jax.figures import comparisons, style
+from linclf_jax.figures.comparisons import Estimate, ShotCurve
+from linclf_jax.reports import answer, sections, tables, text
+from linclf_jax.reports.sections import Section
+from linclf_jax.reports.tables import Table
+from linclf_jax.runs import schema
+from linclf_jax.runs.record import Record
+from linclf_jax.runs.schema import Average, Selected
+from linclf_jax.selection import choose
+
+SIGNIFICANT = 0.05
+
+
+def make(record: Record) -> Iterator[Section]:
+    """Yields the sections of the groups, if there is a selection.
+
+    Args:
+        record: of any study.
+    """
+    selected = record.selected
+    if selected is None:
+        return
+    averages = schema.across_seeds(selected["entries"])
+    if len({each.group.get("shots") for each in averages}) > 1:
+        yield _shots(averages)
+    elif len(averages) > 1:
+        yield _accuracies(selected, averages)
+    if selected["comparisons"]:
+        yield _differences(selected)
+    yield _scores(record, selected)
+
+
+def _draws(averages: Sequence[Average]) -> int:
+    return max(len(each.entries) for each in averages)
+
+
+def _accuracies(selected: Selected, averages: Sequence[Average]) -> Section:
+    values = {
+        "count": len(averages),
+        "draws": _draws(averages),
+        "compared": _is_compared(averages),
+        "pairs": selected["comparisons"],
+    }
+    estimates = [
+        _estimate(each, selected["chosen"] in each.indices) for each in averages
+    ]
+    return sections.make(
+        "accuracies",
+        values,
+        figure=lambda: comparisons.forest(
+            estimates, label="test accuracy", other="on rows that were held out"
+        ),
+    )
+
+
+def _is_compared(averages: Sequence[Average]) -> bool:
+    return averages[0].entries[0]["validation"]["resampling"] is not None
+
+
+def _estimate(average: Average, marked: bool) -> Estimate:
+    accuracy, held_out = average.test("accuracy"), average.validation("val_accuracy")
+    assert accuracy is not None
+    low, high = interval(average)
+    return Estimate(
+        schema.name(average.group),
+        accuracy.mean,
+        low,
+        high,
+        f"{text.score(accuracy.mean)}  ({text.score(low)} to {text.score(high)})",
+        marked,
+        None if held_out is None else held_out.mean,
+    )
+
+
+def interval(average: Average) -> tuple[float, float]:
+    """Wilson's interval of a single classifier, one deviation each way of several.
+
+    Args:
+        average: over the draws of a group.
+    """
+    if len(average.entries) == 1:
+        low, high = average.entries[0]["test"]["accuracy_interval"]
+        return low, high
+    accuracy = average.test("accuracy")
+    assert accuracy is not None
+    sd = accuracy.sd or 0.0
+    return accuracy.mean - sd, accuracy.mean + sd
+
+
+def _shots(averages: Sequence[Average]) -> Section:
+    curves = [
+        _shot_curve(name, [each for each in averages if _features(each) == name])
+        for name in dict.fromkeys(map(_features, averages))
+    ]
+    return sections.make(
+        "shots",
+        {"draws": _draws(averages)},
+        figure=lambda: comparisons.shots(curves, label="test accuracy"),
+    )
+
+
+def _features(average: Average) -> str:
+    return str(average.group.get("features"))
+
+
+def _shot_curve(name: str, averages: list[Average]) -> ShotCurve:
+    averages.sort(key=lambda each: each.group["shots"])
+    accuracies = [each.test("accuracy") for each in averages]
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    return ShotCurve(
+        name,
+        shots=[each.group["shots"] for each in averages],
+        mean=[accuracy.mean for accuracy in known],
+        sd=[accuracy.sd or 0.0 for accuracy in known],
+        scores=[[e["test"]["accuracy"] for e in each.entries] for each in averages],
+    )
+
+
+def _differences(selected: Selected) -> Section:
+    pairs = selected["comparisons"]
+    values = {
+        "pairs": len(pairs),
+        "sure": sum(pair["adjusted"] <= SIGNIFICANT for pair in pairs),
+        "significant": SIGNIFICANT,
+    }
+    estimates = [_difference(pair) for pair in pairs]
+    return sections.make(
+        "differences",
+        values,
+        table=tables.comparisons(selected),
+        figure=lambda: comparisons.forest(
+            estimates, label="difference in test accuracy", reference=0.0
+        ),
+    )
+
+
+def _difference(pair: Mapping[str, Any]) -> Estimate:
+    names = (style.short_name(pair[which], 20) for which in ("first", "second"))
+    value, low, high = pair["difference"], pair["low"], pair["high"]
+    return Estimate(
+        " minus ".join(names),
+        value,
+        low,
+        high,
+        f"{text.signed(value)}  ({text.signed(low)} to {text.signed(high)})",
+        marked=pair["adjusted"] <= SIGNIFICANT,
+    )
+
+
+def _scores(record: Record, selected: Selected) -> Section:
+    averages = schema.across_seeds(selected["entries"])
+    values = {
+        "columns": selected["select_per"],
+        "groups": len(selected["entries"]),
+        "draws": _draws(averages),
+        "metric": selected["metric"],
+        "rule": selected["rule"],
+        "best": choose.BEST,
+        "scaled": any(each.test("calibration_error_scaled") for each in averages),
+        "keeps_best": record.config["flags"].get("keep") == "best",
+    }
+    table = tables.scores(selected, record.differing)
+    return sections.make(
+        "scores", values, table=table, remarks=answer.remarks(selected)
+    )
+
+
+def protocol(record: Record) -> Iterator[Section]:
+    """Yields what a protocol sets, and what of the original it does not do.
+
+    Args:
+        record: of any study.
+    """
+    known = record.selected["protocol"] if record.selected else None
+    if not known:
+        return
+    rows = [[name, text.plain(value)] for name, value in known["sets"].items()]
+    columns = "setting", "value"
+    table = Table(columns, rows, words=columns)
+    remarks = [text.capitalized(sentence) for sentence in known["changed"]]
+    yield sections.make("protocol", {"protocol": known}, table=table, remarks=remarks)

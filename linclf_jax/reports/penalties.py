@@ -1,0 +1,284 @@
+"""The sections of exact fits: what each penalty does, costs, and is certified to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from linclf_jax.exact import verdicts
+from linclf_jax.figures import regularization_path, style
+from linclf_jax.figures.regularization_path import Curve, Panel
+from linclf_jax.reports import sections, tables, trials
+from linclf_jax.reports.sections import Section
+from linclf_jax.reports.tables import Table
+from linclf_jax.reports.text import gap, plus_minus, rounded
+from linclf_jax.runs import schema
+from linclf_jax.runs.record import Record
+from linclf_jax.runs.schema import Entry, Row, Selected
+
+MOST_FEATURES = 12  # whose weights are drawn one by one
+CALIBRATED = "val_loss_calibrated"
+
+
+class Path(NamedTuple):
+    """The held-out scores of one group over its penalties, the largest first."""
+
+    l2s: np.ndarray  # (K,)
+    loss: Curve
+    accuracy: Curve
+    calibrated: Curve
+
+
+def of_entry(history: Mapping[str, np.ndarray], index: int) -> Path:
+    """The held-out scores of an entry.
+
+    Args:
+        history: of exact fits.
+        index: of the entry.
+    """
+    l2s = history[f"{index}.l2s"]
+    without = np.empty((len(l2s), 0))
+    curves = (
+        Curve(
+            history[f"{index}.{name}"],
+            history[f"{index}.{name}_se"],
+            history.get(f"{index}.folds.{name}", without),
+        )
+        for name in schema.FOLDS
+    )
+    return Path(l2s, *curves)
+
+
+def make(record: Record) -> Iterator[Section]:
+    """Yields the sections of a study that solves.
+
+    Args:
+        record: of any study.
+    """
+    if record.selected is None or record.history is None or not trials.is_exact(record):
+        return
+    selected, history = record.selected, record.history
+    if len(record.tested) > 1:
+        if panels := penalty_panels(selected, history):
+            yield _penalties(selected, panels)
+        return
+    index = selected["chosen"]
+    entry, path = selected["entries"][index], of_entry(history, index)
+    if len(tables.known_rules(entry)) > 1:
+        table = tables.rules(entry, record.metric, selected["rule"])
+        yield sections.make("rules", {"metric": record.metric}, table=table)
+    l2 = compared_l2(record, entry)
+    marks = marked(entry, selected, l2)
+    if np.isfinite(path.loss.mean).any():
+        yield _held_out(record.metric, entry, path, marks)
+    if "coefficients" in history:
+        yield from _along_the_path(record, path.l2s, marks)
+    yield _table(record, entry, path, l2)
+
+
+def _held_out(
+    metric: str, entry: Entry, path: Path, marks: Mapping[str, float]
+) -> Section:
+    calibrated = metric == CALIBRATED
+    resampling = entry["validation"]["resampling"]
+    loss = path.calibrated if calibrated else path.loss
+    return sections.make(
+        "held_out",
+        {"resampling": resampling, "calibrated": calibrated},
+        figure=lambda: regularization_path.held_out(
+            path.l2s, loss, path.accuracy, marks, calibrated=calibrated
+        ),
+    )
+
+
+def compared_l2(record: Record, entry: Entry) -> float:
+    """The chosen penalty as it was compared.
+
+    One that is given as C is another l2 once the classifier is fitted to more rows.
+
+    Args:
+        record: of exact fits.
+        entry: of its selection.
+    """
+    first = entry["trials"][0]
+    return next(row["l2"] for row in record.rows if row["trial"] == first)
+
+
+def marked(entry: Entry, selected: Selected, l2: float) -> dict[str, float]:
+    """The penalties that figures mark by what they are, the chosen one first.
+
+    Args:
+        entry: of exact fits.
+        selected: ``selected.json``.
+        l2: the chosen one, as it was compared.
+    """
+    metric = selected["metric"]
+    known = tables.known_rules(entry)
+    others = {
+        name: choice["l2"]
+        for name, choice in known.items()
+        if name != selected["rule"] and choice["l2"] != l2
+    }
+    if len(known) > 1 and not others:
+        return {f"chosen, by either rule: l2 {style.short_number(l2)}": l2}
+    rule = tables.rule_name(selected["rule"], metric)
+    marks = {f"chosen, {rule}: l2 {style.short_number(l2)}": l2}
+    for name, value in others.items():
+        text = f"{tables.rule_name(name, metric)}: l2 {style.short_number(value)}"
+        marks[text] = value
+    return marks
+
+
+def _along_the_path(
+    record: Record, l2s: np.ndarray, marks: Mapping[str, float]
+) -> Iterator[Section]:
+    history, selected = record.history or {}, record.selected
+    names, weights = record.config["data"]["class_names"], history["coefficients"]
+    most = regularization_path.MOST_NAMED
+    yield sections.make(
+        "norms",
+        {"num_classes": len(names), "most": most},
+        figure=lambda: regularization_path.norms(l2s, weights, names, marks),
+    )
+    if max(weights.shape[1:]) <= MOST_FEATURES:
+        yield sections.make(
+            "coefficients",
+            {"names": names},
+            figure=lambda: regularization_path.coefficients(l2s, weights, names, marks),
+        )
+    converged = statuses(record, l2s) == verdicts.CONVERGED
+    certificates = selected["certificates"] if selected else None
+    tol = certificates["tol"] if certificates else 0.0
+    yield sections.make(
+        "work",
+        {
+            "steps": int(history["newton_steps"].sum()),
+            "products": int(history["products"].sum()),
+        },
+        figure=lambda: regularization_path.work(l2s, history, converged, tol, marks),
+    )
+
+
+def statuses(record: Record, l2s: np.ndarray) -> np.ndarray:
+    """How each fit of a path ended, (K, F + 1) of words, the fit to all rows last.
+
+    Args:
+        record: of a path.
+        l2s: (K,) its penalties.
+    """
+    known = {(row["l2"], row["fold"]): row["status"] for row in record.rows}
+    folds = sorted({fold for _, fold in known if fold is not None})
+    return np.array(
+        [[known.get((l2, fold), "") for fold in (*folds, None)] for l2 in l2s.tolist()]
+    )
+
+
+def penalty_panels(
+    selected: Selected, history: Mapping[str, np.ndarray]
+) -> list[Panel]:
+    """The held-out loss of each feature set, where there were several penalties.
+
+    Args:
+        selected: ``selected.json`` of several groups.
+        history: of exact fits.
+    """
+    groups: dict[tuple, list[tuple[Entry, Curve, np.ndarray]]] = {}
+    for index, entry in enumerate(selected["entries"]):
+        if entry.get("failure") or f"{index}.l2s" not in history:
+            continue
+        path = of_entry(history, index)
+        curve = path.calibrated if selected["metric"] == CALIBRATED else path.loss
+        if len(path.l2s) > 1 and not np.isnan(curve.mean).any():
+            # C is another l2 wherever there are other numbers of rows.
+            key = entry["group"].get("features"), tuple(path.l2s.tolist())
+            groups.setdefault(key, []).append((entry, curve, path.l2s))
+    return [
+        Panel(
+            _title(members[0][0], [key[0] for key in groups]),
+            members[0][2],
+            np.stack([curve.mean for _, curve, _ in members]),
+            np.stack([curve.standard_error for _, curve, _ in members]),
+            [_shots(entry) for entry, _, _ in members],
+        )
+        for members in groups.values()
+    ]
+
+
+def _title(entry: Entry, sets: Sequence[str]) -> str:
+    features = entry["group"].get("features")
+    several = sets.count(str(features)) > 1
+    return schema.name(entry["group"]) if several else str(features)
+
+
+def _shots(entry: Entry) -> str:
+    shots = entry["group"].get("shots")
+    return "all rows" if shots is None else schema.name({"shots": shots})
+
+
+def _penalties(selected: Selected, panels: Sequence[Panel]) -> Section:
+    values = {
+        "calibrated": selected["metric"] == CALIBRATED,
+        "draws": any(e["group"].get("seed") is not None for e in selected["entries"]),
+    }
+    return sections.make(
+        "penalties", values, figure=lambda: regularization_path.penalties(panels)
+    )
+
+
+def _table(record: Record, entry: Entry, path: Path, chosen: float) -> Section:
+    """All penalties, the strongest first, the chosen one highlighted."""
+    columns = (
+        "l2",
+        "C",
+        "held-out loss",
+        "held-out accuracy",
+        "Newton steps",
+        "worst gap",
+        "status",
+        "chosen by",
+    )
+    rules = tables.known_rules(entry).items()
+    rows = []
+    for i, l2 in enumerate(path.l2s.tolist()):
+        fits = [row for row in record.rows if row["l2"] == l2]
+        by = [tables.rule_name(n, record.metric) for n, c in rules if c["l2"] == l2]
+        rows.append(
+            [
+                rounded(l2),
+                rounded(_inverse(fits, entry["row"])),
+                plus_minus(path.loss.mean[i], path.loss.standard_error[i]),
+                plus_minus(path.accuracy.mean[i], path.accuracy.standard_error[i]),
+                *_solved(fits),
+                ", ".join(by),
+            ]
+        )
+    marked = path.l2s.tolist().index(chosen)
+    table = Table(columns, rows, words=columns[-2:], marked=marked)
+    return sections.make("path", {"penalties": len(rows)}, table=table)
+
+
+def _inverse(fits: Sequence[Row], chosen: Row) -> float | None:
+    """scikit-learn's C of a fit to the rows that the chosen one is fitted to."""
+    l2, inverse = fits[0]["l2"], chosen["C"]
+    known = [row["C"] for row in fits if row["fold"] is None]
+    if known or not l2 or not inverse:
+        return known[0] if known else None
+    return inverse * chosen["l2"] / l2
+
+
+def _solved(fits: Sequence[Row]) -> tuple[str, str, str]:
+    """Newton steps, worst gap and statuses of the fits at one penalty."""
+    steps = [row["steps"] for row in fits]
+    low, high = min(steps), max(steps)
+    gaps = [row["relative_gap"] for row in fits]
+    worst = None if None in gaps else max(gaps)
+    ends = tables.ends(fits)
+    ends.pop(verdicts.CONVERGED, None)
+    words = (f"{number} {name.replace('_', ' ')}" for name, number in ends.items())
+    return (
+        f"{low} to {high}" if low < high else str(low),
+        gap(worst),
+        ", ".join(words) or verdicts.CONVERGED,
+    )

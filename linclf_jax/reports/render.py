@@ -1,0 +1,205 @@
+"""The page that a person opens, made from a run directory alone.
+
+It opens from disk: the style and the images are inside it, and it needs no script. Of
+an unfinished run it is ``progress.html``, so that nobody who looks in ever writes a
+file that the run itself will write and seal.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import struct
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from linclf_jax.figures import style
+from linclf_jax.reports import (
+    answer,
+    chosen_classifier,
+    groups,
+    penalties,
+    search,
+    sections,
+    text,
+)
+from linclf_jax.reports.sections import Section
+from linclf_jax.runs import directory as run_directory
+from linclf_jax.runs import record as records
+from linclf_jax.runs.record import Record
+
+PAGE = "report.html"
+PROGRESS = "progress.html"
+MOST_NAMES = 20  # of classes
+# A figure broader than this, in CSS pixels, scrolls sideways on a telephone.
+NARROW = 640
+
+
+def require() -> None:
+    """Refuses to go on where no page can be made: before hours of training.
+
+    Raises:
+        ValueError: matplotlib or jinja2 is not installed; with the command that
+            installs them.
+    """
+    for package, purpose in (("matplotlib", "drawn"), ("jinja2", "written")):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(
+                f"the report is {purpose} by {package}, which is not installed: "
+                "pip install 'linclf_jax[experiments]'"
+            )
+
+
+def write(directory: str | Path) -> Path:
+    """Draws the figures of a run directory and writes ``report.html`` around them.
+
+    The same directory gives the same bytes. A run without a usable setting gets a page
+    that says so.
+
+    Args:
+        directory: see ``record.read``. Every figure is also written into it as a PNG
+            file.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        ValueError: a file is missing, or what it holds does not fit the others; or as
+            ``require`` does.
+    """
+    path = Path(directory)
+    for name, data in _files(path).items():
+        run_directory.write(path / name, data)
+    (path / PROGRESS).unlink(missing_ok=True)
+    return path / PAGE
+
+
+def write_progress(directory: str | Path) -> Path:
+    """Writes ``progress.html``: the page of a run that is unfinished, as it stands.
+
+    Args:
+        directory: which another process may be writing.
+
+    Returns:
+        The path of ``progress.html``; its figures are inside it.
+
+    Raises:
+        ValueError: as ``write`` does; or no piece of the run is finished yet.
+    """
+    require()
+    path = Path(directory)
+    _, page = _draw(records.read(path))
+    run_directory.write(path / PROGRESS, page)
+    return path / PROGRESS
+
+
+def redraw(directory: str | Path) -> Path:
+    """Draws the page of a sealed run again, which stays sealed.
+
+    Where the same bytes come out, nothing is written. Where others do, for the code
+    that draws has changed, or the directory has moved, whose path the page names, they
+    are written and their entries in the manifest renewed, and no other entry: the
+    results are compared with the manifest before they are drawn, and stay comparable.
+
+    Args:
+        directory: of a finished run.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        ValueError: files that the page is made from are not as they were sealed; or as
+            ``write`` does.
+    """
+    path = Path(directory)
+    drawn_before = (PAGE, *(f"{name}.png" for name in sections.FIGURES))
+    run_directory.verify(path, besides=drawn_before)
+    drawn = _files(path)
+    changed = [name for name, data in drawn.items() if not _holds(path / name, data)]
+    for name in changed:
+        run_directory.write(path / name, drawn[name])
+    if changed or not _is_sealed(path):
+        run_directory.seal(path, drawn)
+    return path / PAGE
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.exists() and path.read_bytes() == data
+
+
+def _is_sealed(path: Path) -> bool:
+    """Whether the manifest is true; a stop may have come before its renewal."""
+    try:
+        return bool(run_directory.verify(path))
+    except ValueError:
+        return False
+
+
+def _files(path: Path) -> dict[str, bytes]:
+    """The page and its figures as bytes, by the names of their files."""
+    require()
+    images, page = _draw(records.read(path))
+    files = {f"{name}.png": png for name, png in images.items()}
+    return {**files, PAGE: page.encode()}
+
+
+def _draw(record: Record) -> tuple[dict[str, bytes], str]:
+    """The figures of a record as PNG bytes by name, and its page as HTML5."""
+    shown = list(contents(record))
+    images = style.pngs({s.id: s.figure for s in shown if s.figure is not None})
+    return images, page(record, shown, images)
+
+
+def contents(record: Record) -> Iterator[Section]:
+    """Yields the sections of a record, in the order of the page.
+
+    Args:
+        record: of any study.
+    """
+    yield from groups.make(record)
+    yield from search.make(record)
+    yield from penalties.make(record)
+    yield from chosen_classifier.make(record)
+    yield from groups.protocol(record)
+
+
+def page(record: Record, shown: list[Section], images: Mapping[str, bytes]) -> str:
+    """The whole page as HTML5, with everything inside it.
+
+    Args:
+        record: of any study.
+        shown: the sections, in order.
+        images: PNG bytes by the name of their section.
+    """
+    config = record.config
+    css = resources.files("linclf_jax.reports").joinpath("templates/page.css")
+    data, names = dict(config["data"]), config["data"]["class_names"]
+    cut = [*names[:MOST_NAMES], "…"] if len(names) > MOST_NAMES else names
+    return (
+        text.environment()
+        .overlay(trim_blocks=True)
+        .get_template("page.html.j2")
+        .render(
+            title=f"{config['experiment']} on {data['name']}",
+            css=css.read_text("utf-8"),
+            answer=answer.make(record),
+            sections=shown,
+            images={name: _image(png) for name, png in images.items()},
+            data=data | {"class_names": cut},
+            environment=config["environment"],
+            flags={k: "unset" if v is None else v for k, v in config["flags"].items()},
+        )
+    )
+
+
+def _image(png: bytes) -> dict[str, Any]:
+    pixels = struct.unpack(">II", png[16:24])  # the first chunk of a PNG: its size
+    width, height = (round(p * 96 / style.DOTS_PER_INCH) for p in pixels)
+    return {
+        "kind": "wide" if width > NARROW else "narrow",
+        "width": width,
+        "height": height,
+        "data": base64.b64encode(png).decode(),
+    }
