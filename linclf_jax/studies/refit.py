@@ -11,6 +11,7 @@ from linclf_jax.params import Params
 from linclf_jax.runs import formats
 from linclf_jax.runs.store import Piece, Store
 from linclf_jax.selection.choose import Selection
+from linclf_jax.selection.ranking import Row
 from linclf_jax.training import program, trials
 from linclf_jax.training.execution import Output
 from linclf_jax.training.trials import Trial, TrialBatch
@@ -25,7 +26,8 @@ def refit(
 ) -> Piece:
     """Returns row and arrays of the chosen setting, trained on all rows.
 
-    It has seen its held-out rows, so that its scores there say nothing.
+    It has seen its held-out rows, so that its scores there say nothing. It may have
+    diverged.
 
     Args:
         store: Where it is kept, apart.
@@ -33,22 +35,25 @@ def refit(
         selection: The setting.
         num_rows: All but the test's.
         train_single: Trains a batch to a step or the end.
-
-    Raises:
-        ValueError: It diverged.
     """
     name = f"refit-{first.trial:06d}"
     piece = store.load_piece(name, apart=True)
     if piece is None:
         piece = _train(first, selection, num_rows, train_single)
         store.save_piece(name, piece, apart=True)
-    (row,) = piece.rows
-    if row["status"] != "ok":
-        raise ValueError(
-            f"the chosen setting diverged ({row['reason']}) when it was trained on all "
-            "rows; lower --learning_rate"
-        )
     return piece
+
+
+def diverged(row: Row) -> str:
+    """Returns what to say of a setting that diverged.
+
+    Args:
+        row: From ``refit``.
+    """
+    return (
+        f"the chosen setting diverged ({row['reason']}) when it was trained on all "
+        "rows; lower --learning_rate"
+    )
 
 
 def _train(

@@ -76,7 +76,7 @@ def _limits(config: SweepConfig) -> Limits:
     budget = None
     if told.memory_budget is not None:
         budget = memory.parse_size(told.memory_budget)
-    return Limits(budget, told.concurrent_batches, told.checkpoint_every)
+    return Limits(budget, told.concurrent_batches, config.runtime.checkpoint_every)
 
 
 def _fold(config: SweepConfig, dataset: Dataset) -> np.ndarray:

@@ -18,8 +18,8 @@ from linclf_jax.scheduler.programs import Programs
 from linclf_jax.scheduler.scheduler import Limits, Scheduler
 from linclf_jax.scheduler.signals import Stop
 from linclf_jax.scheduler.worker import Halted
-from linclf_jax.selection import halving
-from linclf_jax.selection.choose import Selection
+from linclf_jax.selection import halving, ranking
+from linclf_jax.selection.choose import Failure, Selection
 from linclf_jax.selection.held_out import HeldOut
 from linclf_jax.selection.ranking import Row
 from linclf_jax.selection.resampling import FOLDS
@@ -54,6 +54,7 @@ class TrainingStudy:
     # Whether rows have val_loss_calibrated, and held-out rows are scored in float64.
     is_calibrated: bool = False
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of all rows
+    origins: Sequence[Store] = ()  # of shards, whose pieces are taken over
 
     def __post_init__(self) -> None:
         for key, data in self.data.items():
@@ -89,6 +90,7 @@ class TrainingStudy:
     def fit(self, store: Store, stop: Stop) -> FitResults:
         """Trains what the store does not hold, rung by rung, and reads all of it."""
         total, done = len(jobs.numbers(self.jobs)), 0
+        self._take_over(store)
         progress.begin(total, self.metric)
         try:
             with self._scheduler(store, stop) as scheduler:
@@ -108,8 +110,11 @@ class TrainingStudy:
         results: FitResults,
         store: Store,
         stop: Stop,
-    ) -> list[Classifier]:
-        """Returns what was trained last; with folds, what is trained on all rows."""
+    ) -> list[Classifier | Failure]:
+        """Returns what was trained last; with folds, what is trained on all rows.
+
+        A failure is a setting that diverges on all rows.
+        """
         return [
             self._refitted(selection, store, stop)
             if self._inputs(selection).resampling == FOLDS
@@ -117,19 +122,29 @@ class TrainingStudy:
             for selection in selections
         ]
 
-    def train_single(self, trial: Trial, steps: int | None, stop: Stop) -> Row:
-        """Returns the row of a trial that is trained once more, keeping nothing.
+    def replay(self, row: Row, stop: Stop) -> Row:
+        """Returns the row of a trial that is trained once more, as far as it was.
 
         Args:
-            trial: Of this study.
-            steps: How many to make, of one that ended early; all if None.
+            row: Of the results.
             stop: Says whether to stop.
         """
+        trial = self.trials[row["trial"]]
+        ended_early = row["status"] == ranking.RETIRED
         batch = TrialBatch(trial.static, trial.seed, (trial,))
         with self._scheduler(store.MemoryStore(), stop) as scheduler:
+            steps = row["steps"] if ended_early else None
             output = scheduler.train_single(batch, steps)
-        (row,) = trials_lib.make_rows(batch, output, finished=steps is None)
-        return row
+        (again,) = trials_lib.make_rows(batch, output, finished=not ended_early)
+        return formats.plain(again)
+
+    def _take_over(self, store: Store) -> None:
+        """Copies the pieces of shards that the store lacks."""
+        for origin in self.origins:
+            for job in self.jobs:
+                piece = origin.load_piece(job.name)
+                if piece is not None and store.load_piece(job.name) is None:
+                    store.save_piece(job.name, piece)
 
     def _scheduler(self, store: Store, stop: Stop) -> Scheduler:
         return Scheduler(self.programs, store, self.limits, stop)
@@ -205,7 +220,9 @@ class TrainingStudy:
         curves = {name: results.history[name][index] for name in schema.CURVES}
         return self._classifier(selection, store, arrays, row, curves)
 
-    def _refitted(self, selection: Selection, store: Store, stop: Stop) -> Classifier:
+    def _refitted(
+        self, selection: Selection, store: Store, stop: Stop
+    ) -> Classifier | Failure:
         num_rows = len(self._inputs(selection).labels)
         try:
             with self._scheduler(store, stop) as scheduler:
@@ -219,6 +236,8 @@ class TrainingStudy:
         except Halted:
             total = len(self.trials)
             raise signals.Stopped(_reason(stop), total, total) from None
+        if row["status"] != "ok":
+            return Failure(selection.group, refit.diverged(row))
         first = {name: array[0] for name, array in arrays.items()}
         curves = {"train_loss": first.pop("train_loss")}
         return self._classifier(selection, store, first, row, curves)
