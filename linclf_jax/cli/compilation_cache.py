@@ -4,8 +4,7 @@ A cache entry is code that will be executed. So the cache lies in a folder that 
 but its owner can write to, and one that somebody else owns is refused.
 """
 
-import sys
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import jax
@@ -13,25 +12,20 @@ import jax
 from linclf_jax.data import private_folder
 
 NONE = "none"
-# Below JAX's default of a second, which is as long as a whole tile program compiles.
+# Below JAX's default of a second, which is as long as a whole program of a sweep
+# compiles.
 MIN_COMPILE_SECONDS = 0.05
 
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
+logger = logging.getLogger(__name__)
 
 
-def enable_cache(
-    folder: str | None, *, report: Callable[[str], None] = _tell
-) -> Path | None:
+def enable_cache(folder: str | None) -> Path | None:
     """Keeps compiled programs in a private folder and takes them from there.
 
     Args:
         folder: Where; made if it is missing, and closed to others. None for the user's
             own cache folder, or for what ``JAX_COMPILATION_CACHE_DIR`` has set up;
-            ``none`` for no cache.
-        report: Is told in one line when there is no cache because the default folder
-            cannot be written.
+            ``none`` for no cache. Where the default cannot be written there is none.
 
     Returns:
         The folder, or None if there is no cache.
@@ -60,7 +54,7 @@ def enable_cache(
                 f"--compilation_cache={folder} cannot be used ({error}); expected a "
                 f"folder that can be made and written, or {NONE}"
             ) from error
-        report(f"no compilation cache, programs are compiled anew: {error}")
+        logger.info("no compilation cache, programs are compiled anew: %s", error)
         return None
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)

@@ -1,140 +1,191 @@
-"""How rows of results look in a terminal."""
+"""What a script prints at its end: the answer, and how sure it is."""
 
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from linclf_jax.reports import answer, group_table, validation_text, warning_text
+import numpy as np
+
+from linclf_jax.reports import answer, tables, text, trials
+from linclf_jax.reports.tables import Table
+from linclf_jax.runs import record as record_files
+from linclf_jax.runs import schema
+from linclf_jax.runs.record import Record
+from linclf_jax.runs.schema import Entry, Selected
 from linclf_jax.selection import ranking
-from linclf_jax.selection.ranking import Row
+from linclf_jax.studies.pipeline import StudyResult
 
 
-def summary(
-    experiment: str,
-    folder: Path,
-    rows: Sequence[Row],
-    selected: Mapping[str, Any] | None,
-    cells: Sequence[Mapping[str, Any]] = (),
-    *,
-    also: Collection[str] = (),
-) -> str:
-    """Returns what a training script prints when it has finished.
+def summary(result: StudyResult) -> str:
+    """Returns the answer of a study, whose run directory is finished.
 
     Args:
-        experiment: Name of the script, for the command that replays the run.
-        folder: The run folder.
-        rows: One per lane.
-        selected: As in ``selected.json``; None of a shard.
-        cells: Those of ``table.json``, if there is one.
-        also: Columns to show beside the settings in which lanes differ.
+        result: Of any study.
     """
+    directory, selected = result.directory, result.selected
+    if directory is None:
+        raise ValueError("found no run directory; expected that of the study")
     if selected is None:
-        return "\n".join(
-            [
-                f"{len(rows)} lanes are trained; the choice is made among those of all "
-                "shards, by",
-                f"  python -m experiments.merge {folder} ... --out_dir=...",
-            ]
+        count = text.count(len(result.rows), "trial")
+        return (
+            f"{count} of this shard are trained; a setting is selected among those of "
+            "all shards, by\n"
+            f"  python -m experiments.merge {directory} ... --out_dir=..."
         )
-    by = selected["selected_by"]
-    ranked = ranking.rank_settings(rows, by=by)[:10]
-    varied = ranking.varying(rows, also)
-    best = _ranking(ranked, by, varied) if len(rows) > 1 else []
-    lines = [
-        *(_of_cells(cells, rows) if cells else best),
-        *([""] if best else []),
-        *_answer(selected),
-        *(f"Warning: {text}" for text in warning_text.warnings(selected)),
+    record = record_files.read(directory)
+    parts = [
+        *_compared(record, selected),
+        *_comparisons(selected),
+        *_chosen(selected, result.seconds),
+        *_cautions(selected),
         "",
-        f"Run folder  {folder}",
-        f"Report      {folder / 'report.html'}",
-        f"Replay      {' '.join(answer.replay(experiment, folder))}",
+        f"Run directory  {directory}",
+        f"Report         {directory / 'report.html'}",
+        f"Replay         {' '.join(answer.replay(result.study, directory))}",
     ]
-    return "\n".join(lines)
+    return "\n".join(parts)
 
 
-def _of_cells(found: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> list[str]:
-    """The choice of each cell, with what it does on validation and test rows."""
-    lines = group_table.lines(found, rows)
-    names = " and ".join(found[0]["values"])
-    remarks = [f"  {remark}" for remark in group_table.remarks(found)]
-    title = f"The choices by {names}, each tested once after all of them"
-    return [title, table(lines, list(lines[0])), *remarks]
+def curves(history: Mapping[str, np.ndarray]) -> str:
+    """Returns the learning curve of the first trial, ten epochs of it and the last.
 
-
-def _ranking(
-    ranked: Sequence[Sequence[Row]], by: str, varying: Sequence[str]
-) -> list[str]:
-    """The best settings, each with the means over its repeats."""
-    repeats = len(ranked[0])
-    if repeats == 1:
-        columns = ["trial", *varying, *ranking.SCORES]
-        title = f"The {len(ranked)} best lanes by {by}"
-        return [title, table([group[0] for group in ranked], columns)]
-    columns = [name for name in varying if name not in ranking.REPEATS]
-    means = [
-        {
-            **group[0],
-            **{name: ranking.spread(group, name).mean for name in ranking.SCORES},
-        }
-        for group in ranked
+    Args:
+        history: As ``history.npz`` holds it.
+    """
+    epochs = history["val_loss"].shape[1]
+    shown = sorted({*range(0, epochs, max(1, epochs // 10)), epochs - 1})
+    rows = [
+        [str(epoch + 1), *(f"{history[name][0, epoch]:.4g}" for name in schema.CURVES)]
+        for epoch in shown
     ]
-    title = f"The {len(ranked)} best settings by {by}, means over {repeats} repeats"
-    return [title, table(means, ["trial", *columns, *ranking.SCORES])]
+    return table(Table(("epoch", *schema.CURVES), rows))
 
 
-def _answer(selected: Mapping[str, Any]) -> list[str]:
-    """What was chosen, how well it did, and how that was measured."""
-    row, tied, by = selected["row"], selected["ties"], selected["selected_by"]
-    settings = ", ".join(f"{k} {number(v)}" for k, v in ranking.settings(row).items())
-    who = f"lane {selected['trial']}"
-    repeats = selected["repeats"]
-    count = repeats["val_loss"]["count"]
-    validation = ", ".join(
-        f"{name.removeprefix('val_')} {s['mean']:.4f}"
-        + (f" (standard deviation {s['sd']:.4f})" if count > 1 else "")
-        for name, s in sorted(repeats.items())
+def table(shown: Table) -> str:
+    """Returns a table, aligned to the right, with a header."""
+    lines = [shown.columns, *shown.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  " + "  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True))
+        for line in lines
     )
-    if count > 1:
-        validation += f", means over {count} repeats"
-    validation += f"; accuracy's {validation_text.interval(selected)}"
-    flattery = validation_text.flattery(selected)
-    if selected["refit"]:
-        who = "a setting, trained again on all rows but the test's"
-    return [
-        f"Chosen: {who}; {selected['reason']}",
-        f"  {settings}, seed {row['seed']}",
-        f"  validation  {validation}",
-        *([f"  optimism    {flattery}"] if flattery else []),
-        f"  test        {test_line(selected['test'])}",
-        *([f"  tied        for the best {by}: {answer.ties(tied)}"] if tied else []),
-    ]
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Returns the columns of the rows, aligned, with a header."""
-    body = [[number(row[name]) for name in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *body, strict=True)]
-    lines = [
-        "  "
-        + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in (columns, *body)
-    ]
-    return "\n".join(lines)
+def _compared(record: Record, selected: Selected) -> Iterator[str]:
+    """Yields what the selection took its choice from."""
+    if len(selected["entries"]) > 1:
+        columns = " and ".join(tables.group_columns(selected))
+        yield f"The settings selected by {columns}, each tested once after all of them"
+        yield table(tables.scores(selected, record.differing))
+        yield from (f"  {remark}" for remark in answer.remarks(selected))
+    elif trials.is_exact(record):
+        yield "What each rule selects, with loss and accuracy on rows held out"
+        yield table(tables.rules(selected["entries"][0], selected["metric"]))
+    elif len(record.rows) > 1:
+        is_repeated = len(selected["entries"][0]["trials"]) > 1
+        what = "settings" if is_repeated else "trials"
+        best = tables.ranked_settings if is_repeated else tables.ranked_trials
+        shown = best(record)
+        yield f"The {len(shown.rows)} best {what} by {record.metric}"
+        yield table(shown)
+    else:
+        return
+    yield ""
 
 
-def test_line(test: Mapping[str, Any]) -> str:
-    """Returns what the chosen lane does on the test split, and how sure that is."""
+def _comparisons(selected: Selected) -> Iterator[str]:
+    """Yields the paired tests, if there are several feature sets."""
+    if selected["comparisons"]:
+        yield (
+            "Differences in accuracy on the same test rows: McNemar's exact test, "
+            "adjusted by Holm"
+        )
+        yield table(tables.comparisons(selected))
+        yield ""
+
+
+def _chosen(selected: Selected, seconds: float) -> Iterator[str]:
+    """Yields which classifier to use, how well it did, and how that was measured."""
+    entry = selected["entries"][selected["chosen"]]
+    yield f"Chosen: {_who(entry)}; {entry['reason']}"
+    facts = {
+        "settings": _settings(entry["row"]),
+        "validation": _validation(entry),
+        "bias": answer.selection_bias(entry),
+        "test": _test(entry),
+        "tied": _tied(entry, selected),
+        "certified": _certified(selected, seconds),
+    }
+    for name, fact in facts.items():
+        if fact:
+            yield f"  {name:<10}  {fact}"
+
+
+def _who(entry: Entry) -> str:
+    group = schema.name(entry["group"])
+    who = f"trial {entry['trial']}"
+    if entry["trial"] is None:
+        who = "a setting, fitted again on all rows but the test's"
+    return f"{group}, {who}" if group else who
+
+
+def _settings(row: Mapping[str, Any]) -> str:
+    known = {**ranking.settings(row), "C": row.get("C"), "seed": row.get("seed")}
+    return ", ".join(
+        f"{name} {text.rounded(value)}"
+        for name, value in known.items()
+        if value is not None
+    )
+
+
+def _validation(entry: Entry) -> str:
+    validation, repeats = entry["validation"], entry["repeats"]
+    if validation["resampling"] is None:
+        return "no rows were held out"
+    parts = []
+    for name in ("val_accuracy", "val_loss"):
+        spread = repeats.get(name) or {"sd": None}
+        part = f"{name.removeprefix('val_')} {text.score(validation[name])}"
+        if spread["sd"] is not None:
+            part += f" (standard deviation {text.score(spread['sd'])})"
+        parts.append(part)
+    if len(entry["trials"]) > 1:
+        parts.append(f"means over {len(entry['trials'])} repeats")
+    interval = answer.accuracy_interval(entry)
+    return ", ".join(parts) + (f"; accuracy's {interval}" if interval else "")
+
+
+def _test(entry: Entry) -> str:
+    test = entry["test"]
     low, high = test["accuracy_interval"]
     return (
         f"accuracy {test['accuracy']:.4f} (95 % interval {low:.3f} to {high:.3f}), "
-        f"loss {float(test['loss']):.4f}; {test['size']} rows, measured once, after "
-        "the choice"
+        f"loss {float(test['loss']):.4f}; {test['size']} rows, read once, after the "
+        "selection"
     )
 
 
-def number(value: Any) -> str:
-    """Returns a cell: four significant digits, a dash for nothing."""
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _tied(entry: Entry, selected: Selected) -> str:
+    if groups := answer.ties(selected):
+        return groups
+    ties = entry["ties"]
+    if not ties:
+        return ""
+    return f"for the best {selected['metric']}: {text.words('trials', ties)}"
+
+
+def _certified(selected: Selected, seconds: float) -> str:
+    known = selected["certificates"]
+    if known is None:
+        return ""
+    return (
+        f"{known['fits']} fits in {seconds:.1f} s, the worst relative gap "
+        f"{text.gap(known['worst_relative_gap'])} (asked for {known['tol']:g})"
+    )
+
+
+def _cautions(selected: Selected) -> Iterator[str]:
+    protocol = selected["protocol"]
+    for sentence in protocol["changed"] if protocol else ():
+        yield f"Changed: {sentence}"
+    for sentence in answer.warnings(selected):
+        yield f"Warning: {sentence}"

@@ -3,79 +3,110 @@
 | status | meaning |
 | --- | --- |
 | 0 | done |
+| 1 | done, and the answer is no: an audit that fails |
 | 2 | bad input, a full disk, too little memory, a failure after the fits: one line |
 | 75 | stopped by a signal, the state is saved; the same command goes on |
 | 130 | stopped at once, by a second Ctrl-C; the last checkpoints stay |
 """
 
-import logging
+import contextlib
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from absl import app, flags
+from absl import flags
 
+from linclf_jax.cli import notices, options, progress
+from linclf_jax.scheduler import progress as progress_records
 from linclf_jax.scheduler import signals
-from linclf_jax.studies import last_step
+from linclf_jax.studies import run_files
 from linclf_jax.training import planning
 
-_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+class Script(NamedTuple):
+    """What a script does, and the flags and arguments that it takes."""
+
+    run: Callable[..., int | None]  # takes the configuration and the arguments
+    defaults: Any  # the configuration, each field of which is a flag
+    # What arguments that are no flags are called: ``RUN`` is exactly one, ``RUN...``
+    # one or more; none are expected if empty.
+    arguments: str = ""
 
 
-def launch(main: Callable[..., int | None], arguments: str = "") -> None:
-    """Runs a script with the flags of its command line, and ends the process.
+def launch(script: Script) -> None:
+    """Runs a script with the command line of this process, and ends the process."""
+    sys.exit(run(script, sys.argv[1:]))
+
+
+def run(script: Script, argv: Sequence[str]) -> int:
+    """Runs a script in this process and returns its exit status.
 
     Args:
-        main: Takes the arguments that are no flags; returns the exit status, None is 0.
-        arguments: What they are called, ``FOLDER`` for exactly one, ``FOLDER...`` for
-            one or more; none are expected if empty.
+        script: What to run; what it prints goes to standard output.
+        argv: The command line, without the name of the script.
     """
-    # JAX tells at level INFO which accelerators a machine does not have, matplotlib
-    # that it looks for fonts.
-    for name in ("jax", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-    def guarded(argv: list[str]) -> int | None:
-        try:
-            return main(*_checked(argv[1:], arguments))
-        except signals.Interrupted as stopped:
-            print(stopped, file=sys.stderr)
-            return signals.EXIT_STATUS
-        except KeyboardInterrupt:
-            if _DEBUG.value:
-                raise
-            print("stopped at once; what was saved stays", file=sys.stderr)
-            return 130
-        except Exception as error:
-            told = isinstance(error, ValueError | OSError | last_step.Unfinished)
-            if _DEBUG.value or not (told or planning.is_exhausted(error)):
-                raise
-            return _refuse(error)
-
-    app.run(guarded, flags_parser=_parse)
-
-
-def _checked(given: list[str], arguments: str) -> list[str]:
-    """Returns the arguments that are no flags, if they are as many as expected."""
-    if not arguments and given:
-        raise ValueError(f"unexpected arguments: {' '.join(given)}")
-    several = arguments.endswith("...")
-    if arguments and (not given or (len(given) > 1 and not several)):
-        raise ValueError(f"expected {arguments}; found {' '.join(given) or 'nothing'}")
-    return given
-
-
-def _parse(argv: list[str]) -> list[str]:
-    if any(word.lstrip("-").startswith("help") for word in argv[1:]):
-        try:
-            return app.parse_flags_with_usage(argv)
-        except SystemExit:  # with 1, though it has done what it was asked for
-            sys.exit(0)
+    flag_values = flags.FlagValues()
+    options.define(script.defaults, flag_values)
+    flags.DEFINE_bool(
+        "debug", False, "Show the traceback of an error.", flag_values=flag_values
+    )
+    if any(word.lstrip("-").startswith("help") for word in argv):
+        print(inspect.getdoc(inspect.getmodule(script.run)))
+        print(flag_values.get_help())
+        return 0
     try:
-        return flags.FLAGS(argv)
+        _, *arguments = flag_values([sys.argv[0], *argv])
     except flags.Error as error:
-        sys.exit(_refuse(error))
+        return _refuse(str(error))
+    with (
+        notices.shown(),
+        progress_records.attached(progress.Handler()),
+    ):
+        return _guarded(script, flag_values, arguments)
 
 
-def _refuse(error: Exception) -> int:
-    print(f"error: {last_step.described(error)}", file=sys.stderr)
+def _guarded(
+    script: Script, flag_values: flags.FlagValues, arguments: Sequence[str]
+) -> int:
+    """Turns what ends a script early into a line and an exit status."""
+    is_debugged = flag_values["debug"].value
+    try:
+        _validate_arguments(arguments, script.arguments)
+        config = options.from_flags(script.defaults, flag_values)
+        return script.run(config, *arguments) or 0
+    except signals.Interrupted as stopped:
+        _say(str(stopped))
+        return signals.EXIT_STATUS
+    except KeyboardInterrupt:
+        if is_debugged:
+            raise
+        _say("stopped at once; what was saved stays")
+        return 130
+    except Exception as error:
+        is_expected = isinstance(error, ValueError | OSError | run_files.Unfinished)
+        if is_debugged or not (is_expected or planning.is_exhausted(error)):
+            raise
+        return _refuse(run_files.described(error))
+
+
+def _validate_arguments(arguments: Sequence[str], expected: str) -> None:
+    """Refuses more or fewer arguments than a script takes."""
+    if not expected and arguments:
+        raise ValueError(f"unexpected arguments: {' '.join(arguments)}")
+    most = len(arguments) if expected.endswith("...") else 1
+    if expected and not 1 <= len(arguments) <= most:
+        raise ValueError(
+            f"expected {expected}; found {' '.join(arguments) or 'nothing'}"
+        )
+
+
+def _refuse(message: str) -> int:
+    _say(f"error: {message}")
     return 2
+
+
+def _say(line: str) -> None:
+    # The terminal may have gone, as when a window is closed.
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)

@@ -1,9 +1,4 @@
-"""What is seen while a sweep runs: how far it is, how well it does, when it ends.
-
-    with progress.Progress(total=len(lanes), by="val_loss") as shown:
-        shown.update(restored_rows, restored=True)
-        for rows in finished_tiles:
-            shown.update(rows)
+"""What is seen while trials are fitted: how far they are, how well, when they end.
 
 A terminal gets a bar. A log file gets a line a minute and one at the end, and nothing
 that only a terminal understands.
@@ -11,27 +6,24 @@ that only a terminal understands.
 
 import contextlib
 import datetime
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
+from linclf_jax.scheduler.progress import Begin, End, Update
 from linclf_jax.selection import ranking
 from linclf_jax.selection.ranking import Row
 
 INTERVAL = 60.0  # seconds between two lines of a log file
 
 
-class Progress:
-    """Counts the lanes that are done and shows where the sweep stands.
-
-    Called from one thread.
-    """
+class Handler(logging.Handler):
+    """Shows the records of ``scheduler.progress``."""
 
     def __init__(
         self,
-        total: int,
-        by: str,
         *,
         clock: Callable[[], float] = time.monotonic,
         stream: TextIO | None = None,
@@ -39,87 +31,89 @@ class Progress:
         """Shows nothing yet.
 
         Args:
-            total: Lanes of the sweep.
-            by: A name in ``ranking.CRITERIA``; the best lane is shown by it.
             clock: Returns seconds.
             stream: Where to show it; stderr if None.
-
-        Raises:
-            ValueError: ``by`` is another word.
         """
-        ranking.validate_criterion(by)
-        self._total, self._by, self._clock = total, by, clock
-        self._stream = sys.stderr if stream is None else stream
-        self._done = self._trained = self._diverged = 0
-        self._best: float | None = None
-        self._start = self._told = clock()
-        self._bar: Any = None
+        super().__init__()
+        self._clock, self._stream = clock, stream
+        self._display: Display | None = None
 
-    def __enter__(self) -> "Progress":
-        self._start = self._told = self._clock()
-        if self._stream.isatty():
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows what one record says."""
+        event = getattr(record, "progress", None)
+        if isinstance(event, Begin):
+            stream = sys.stderr if self._stream is None else self._stream
+            self._display = Display(event, self._clock, stream)
+        elif isinstance(event, Update) and self._display is not None:
+            self._display.update(event.rows, restored=event.restored)
+        elif isinstance(event, End) and self._display is not None:
+            self._display.close()
+            self._display = None
+
+
+class Display:
+    """Counts the trials that are done and shows where the study stands."""
+
+    def __init__(
+        self, begin: Begin, clock: Callable[[], float], stream: TextIO
+    ) -> None:
+        """Shows a bar, if the stream is a terminal."""
+        self._total, self._metric = begin
+        self._clock, self._stream = clock, stream
+        self._done = self._fitted = self._diverged = 0
+        self._best: float | None = None
+        self._start = self._last_line = clock()
+        self._bar: Any = None
+        if stream.isatty():
             from tqdm import tqdm  # what writes to a log file does without
 
             self._bar = tqdm(
                 total=self._total,
-                file=self._stream,
+                file=stream,
                 bar_format="{desc} |{bar}|",
                 desc=self.line(),
                 dynamic_ncols=True,
             )
-        return self
 
-    def __exit__(self, *exception: object) -> None:
+    def update(self, rows: Sequence[Row], *, restored: bool) -> None:
+        """Counts trials as done; those restored say nothing of the speed."""
+        self._done += len(rows)
+        self._diverged += len(ranking.diverged(rows))
+        scores = ranking.scores(rows, self._metric)
+        self._best = ranking.better([self._best, *scores], self._metric)
+        if not restored:
+            self._fitted += len(rows)
+        elif not self._fitted:
+            self._start = self._clock()  # reading them took time, too
         line = self.line()
-        with _whatever_becomes_of_the_terminal():
+        with _a_lost_terminal_ignored():
+            if self._bar is not None:
+                self._bar.set_description_str(line, refresh=False)
+                self._bar.update(len(rows))
+            elif self._clock() - self._last_line >= INTERVAL:
+                self._write(line)
+
+    def close(self) -> None:
+        """Shows where it ended."""
+        line = self.line()
+        with _a_lost_terminal_ignored():
             if self._bar is None:
                 self._write(line)
             else:
                 self._bar.set_description_str(line)
                 self._bar.close()
 
-    def update(self, rows: Sequence[Row], *, restored: bool = False) -> None:
-        """Counts lanes as done.
-
-        Args:
-            rows: One per lane, as in ``results.jsonl``; one whose status is ``retired``
-                was stopped early because others were better.
-            restored: They were trained by an earlier process, so that they say nothing
-                about the speed of this one.
-        """
-        self._done += len(rows)
-        self._diverged += len(ranking.diverged(rows))
-        self._best = ranking.better(
-            [self._best, *ranking.scores(rows, self._by)], self._by
-        )
-        if not restored:
-            self._trained += len(rows)
-        elif not self._trained:
-            self._start = self._clock()  # reading them took time, too
-        line = self.line()
-        with _whatever_becomes_of_the_terminal():
-            if self._bar is not None:
-                self._bar.set_description_str(line, refresh=False)
-                self._bar.update(len(rows))
-            elif self._clock() - self._told >= INTERVAL:
-                self._write(line)
-
-    @property
-    def done(self) -> int:
-        """Lanes that need no more training."""
-        return self._done
-
     def line(self) -> str:
-        """Returns where the sweep stands."""
+        """Returns where the study stands."""
         seconds = self._clock() - self._start
-        parts = [f"{self._done} of {self._total} lanes"]
+        parts = [f"{self._done} of {self._total} trials"]
         if self._diverged:
             parts.append(f"{self._diverged} diverged")
         if self._best is not None:
-            parts.append(f"best {self._by} {self._best:.4f}")
-        if self._trained and seconds > 0:
-            speed = self._trained / seconds
-            parts.append(f"{speed:.3g} lanes/s")
+            parts.append(f"best {self._metric} {self._best:.4f}")
+        if self._fitted and seconds > 0:
+            speed = self._fitted / seconds
+            parts.append(f"{speed:.3g} trials/s")
             if self._done < self._total:
                 parts.append(f"{duration((self._total - self._done) / speed)} left")
             else:
@@ -127,7 +121,7 @@ class Progress:
         return ", ".join(parts)
 
     def _write(self, line: str) -> None:
-        self._told = self._clock()
+        self._last_line = self._clock()
         print(line, file=self._stream, flush=True)
 
 
@@ -145,8 +139,8 @@ def duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def _whatever_becomes_of_the_terminal() -> Iterator[None]:
-    """Lets a sweep of many hours outlive the window it was started in."""
+def _a_lost_terminal_ignored() -> Iterator[None]:
+    """Lets a run of many hours outlive the window that it was started in."""
     # A terminal that has gone raises OSError, a stream that was closed ValueError.
     with contextlib.suppress(OSError, ValueError):
         yield
