@@ -1,49 +1,35 @@
-"""Draws the page of a run folder again, at any time.
+"""Draws the page of a run directory again, at any time.
 
     python -m experiments.report runs/sweep-digits-20260101-120000-ab12
 
-Of an unfinished run, while it is being trained too, it writes ``progress.html``: what
-the pieces that are finished say. Of a finished run it writes ``report.html`` and the
-figures, where they would differ from those that are there; the folder stays sealed.
-Paths and probes, which take seconds, have no page before they are finished.
+Of an unfinished run, while it is being fitted too, it writes ``progress.html``: what
+the trials that are finished say. Of a finished run it writes ``report.html`` and the
+figures, where they would differ from those that are there; the directory stays sealed.
+It prints the path of the page.
 """
 
+import dataclasses
 from pathlib import Path
 
-from linclf_jax.cli import main as launch
-from linclf_jax.reports import path_page, probe_page, sweep_page
-from linclf_jax.runs import directory, path_record, probe_record, record
-
-# The pages of experiments that are no sweeps.
-REDRAW = {
-    path_record.EXPERIMENT: path_page.redraw,
-    probe_record.EXPERIMENT: probe_page.redraw,
-}
+from linclf_jax.cli import main
+from linclf_jax.reports import render
+from linclf_jax.runs import directory
 
 
-def run(folder: str | Path) -> Path:
-    """Draws the page and returns its path.
-
-    Args:
-        folder: The run folder.
-
-    Raises:
-        ValueError: It is no run folder, nothing is finished yet, or its files are not
-            as they were sealed.
-    """
-    folder = Path(folder)
-    redraw = REDRAW.get(record.experiment(folder) or "")
-    if redraw is not None:
-        return redraw(folder)
-    if (folder / directory.MANIFEST).exists():
-        return sweep_page.redraw(folder)
-    return sweep_page.write_progress(folder)
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """Nothing but the directory, which is no flag."""
 
 
-def main(folder: str) -> None:
-    """Draws the page of the run folder that the command line names."""
-    print(run(folder))
+def run(config: ReportConfig, path: str) -> None:
+    """Draws the page of the run directory that the command line names."""
+    del config
+    is_finished = (Path(path) / directory.MANIFEST).exists()
+    draw = render.redraw if is_finished else render.write_progress
+    print(draw(path))
 
+
+SCRIPT = main.Script(run, ReportConfig(), "RUN_DIRECTORY")
 
 if __name__ == "__main__":
-    launch.launch(main, "RUN_FOLDER")
+    main.launch(SCRIPT)

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from linclf_jax import validation
-from linclf_jax.config import grid_file, runtime, selection
+from linclf_jax.config import flat, grid_file, runtime, selection
 from linclf_jax.config import penalty as penalty_config
 from linclf_jax.config.penalty import Penalty
 from linclf_jax.config.sweep import SearchConfig, SweepConfig
@@ -15,6 +15,9 @@ from linclf_jax.selection import choose
 from linclf_jax.training import optimizers, search_space, settings
 from linclf_jax.training.search_space import Axis, Candidate, Range
 from linclf_jax.training.settings import Hparams, Static
+
+# Flags that only many trials have a use for.
+_OF_SEVERAL = ("sample", "folds", "halving", "grid_file", "num_shards", "select_per")
 
 
 def candidates(
@@ -122,6 +125,27 @@ def validate(config: SweepConfig) -> None:
     for name, values in seeds.items():
         for seed in values:
             validation.validate_seed(seed, name=f"--{name}")
+
+
+def validate_single(config: SweepConfig) -> None:
+    """Refuses flags that make several trials.
+
+    Raises:
+        ValueError: With the flag, how many values it has, and what was expected.
+    """
+    of_data = {flag.name for flag in flat.flags(config.data)}  # values to no axis
+    defaults = {flag.name: flag.value for flag in flat.flags(SweepConfig())}
+    for name, _, value, *_ in flat.flags(config):
+        if name in _OF_SEVERAL and value != defaults[name]:
+            raise ValueError(f"--{name} is for experiments.sweep; expected it unset")
+        if isinstance(value, Range):
+            value = search_space.values(value)
+        is_list = isinstance(value, tuple) and name not in (*of_data, *_OF_SEVERAL)
+        if is_list and len(value) != 1:
+            raise ValueError(
+                f"--{name} has {len(value)} values; expected one, or use "
+                "experiments.sweep"
+            )
 
 
 def _grids(config: SweepConfig) -> Iterator[tuple[str, TrainingConfig, Penalty]]:

@@ -1,6 +1,5 @@
 """What a path is made of: its flags, scaled data, penalties and folds."""
 
-# ruff: noqa: RUF009 -- flag is dataclasses.field
 import dataclasses
 from typing import NamedTuple
 

@@ -1,40 +1,35 @@
-"""Predicts new rows by the chosen classifier of a finished run.
+"""Predictions of new rows by a classifier of a finished run.
 
-    python -m experiments.predict --run=runs/probe-... --features=new.npy --out=new.csv
-
-The run may be any that has chosen a classifier: of a sweep, a path, a course, a probe.
-Its files are compared with their SHA-256 sums first. Features are as they came, before
-any scaling. ``--out`` is ``.csv`` or ``.parquet``, with a column ``class`` and, with
-``--probabilities``, a column for each class, or ``.npy``, a structured array with the
-fields ``class`` and ``probabilities (C,)``, classes in the order of the model. In a
-``.csv`` an apostrophe stands before what a spreadsheet would take for a formula, see
-``runs.csv_text``.
+The run may be any that has chosen a classifier; its files are compared with their
+SHA-256 sums first. Features are as they came, before any scaling.
 """
 
 import contextlib
 import dataclasses
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax.cli import main as launch
-from linclf_jax.cli import options as shared_flags
 from linclf_jax.config.fields import flag
 from linclf_jax.data import feature_names, files
 from linclf_jax.data.columns import ReadOptions
-from linclf_jax.runs import csv_text, directory
-from linclf_jax.runs import model as model_lib
-from linclf_jax.studies import folders
+from linclf_jax.runs import directory, schema
+from linclf_jax.runs import model as model_files
+from linclf_jax.runs.model import Model
+from linclf_jax.studies import prediction_files
+from linclf_jax.studies.prediction_files import Predictions
+
+MODEL_ENDING = ".safetensors"
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Everything the script is told."""
+class PredictConfig:
+    """Everything that a prediction is told."""
 
-    run: str | None = flag(None, "The run folder.")
+    run: str | None = flag(None, "The run directory.")
     features: str | None = flag(None, "The file of the rows: .npy, .parquet, ...")
     out: str | None = flag(None, "What to write: .npy, .parquet or .csv.")
     probabilities: bool = flag(False, "Write the probability of every class too.")
@@ -49,15 +44,7 @@ class Config:
     )
 
 
-class Predictions(NamedTuple):
-    """What a classifier says of each row."""
-
-    class_names: tuple[str, ...]  # C
-    classes: np.ndarray  # (N,) text
-    probabilities: np.ndarray | None  # (N, C) float32
-
-
-def run(config: Config) -> Predictions:
+def run(config: PredictConfig) -> Predictions:
     """Predicts all rows of the file, and writes what came out.
 
     Args:
@@ -67,40 +54,49 @@ def run(config: Config) -> Predictions:
         ValueError: A flag is bad, the run is unfinished or not as it was sealed, or
             the rows do not fit the classifier.
     """
+    run_directory, rows, out = _validate(config)
+    features = str(rows)
+    model = read(run_directory, config.model)
+    if config.probabilities:
+        require_probabilities(run_directory, config.model)
+    options = read_options(run_directory, config.drop_columns, config.label_column)
+    options = options._replace(feature_names=tuple(model.feature_names or ()))
+    _require_columns(features, config, options)
+    names = files.feature_names(features, options)
+    if names is None and model.feature_names is not None:
+        logger.warning(
+            "%s has no names of features, as the model has: its columns are taken in "
+            "the order in which they stand",
+            features,
+        )
+    with _errors_named(features):
+        feature_names.order(names, model.feature_names)  # before the rows are read
+    x = files.read_features(features, options=options)
+    with _errors_named(features):
+        predictions = predict(model, x, config.probabilities, names)
+    directory.write(out, prediction_files.encode(predictions, out.suffix))
+    return predictions
+
+
+def _validate(config: PredictConfig) -> tuple[Path, Path, Path]:
+    """Returns the run directory, the file of the rows, and the one to write."""
     given = {"run": config.run, "features": config.features, "out": config.out}
     for name, value in given.items():
         if value is None:
             raise ValueError(f"--{name} is missing; expected a path")
-    folder, out = Path(str(config.run)), Path(str(config.out))
-    if out.suffix not in WRITERS:
-        raise ValueError(f"--out is {out}; expected a name in {', '.join(WRITERS)}")
+    run_directory, rows, out = (Path(str(value)) for value in given.values())
+    if out.suffix not in prediction_files.ENDINGS:
+        raise ValueError(
+            f"--out is {out}; expected a name in {', '.join(prediction_files.ENDINGS)}"
+        )
     if not out.parent.is_dir():
         raise ValueError(f"--out is {out}; expected a folder that is there")
-    if out.resolve() == Path(str(config.features)).resolve():
+    if out.resolve() == rows.resolve():
         raise ValueError(f"--out is {out}, the file of --features; expected another")
-    model = read(folder, config.model)
-    if config.probabilities:
-        require_probabilities(folder)
-    options = read_options(folder, config.drop_columns, config.label_column)
-    options = options._replace(feature_names=tuple(model.feature_names or ()))
-    path = str(config.features)
-    _require_columns(path, config, options)
-    names = files.feature_names(path, options)
-    if names is None and model.feature_names is not None:
-        folders.tell(
-            f"Warning: {path} has no names of features, as the model has: its columns "
-            "are taken in the order in which they stand"
-        )
-    with _said_of(path):
-        feature_names.order(names, model.feature_names)  # before the rows are read
-    x = files.read_features(path, options=options)
-    with _said_of(path):
-        found = predict(model, x, config.probabilities, names)
-    directory.write(out, WRITERS[out.suffix](found))
-    return found
+    return run_directory, rows, out
 
 
-def _require_columns(path: str, config: Config, options: ReadOptions) -> None:
+def _require_columns(path: str, config: PredictConfig, options: ReadOptions) -> None:
     """Refuses columns to leave out that the file does not have: they are misspelt."""
     known = files.droppable(path, options)
     some = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
@@ -117,7 +113,7 @@ def _require_columns(path: str, config: Config, options: ReadOptions) -> None:
 
 
 @contextlib.contextmanager
-def _said_of(path: str) -> Iterator[None]:
+def _errors_named(path: str) -> Iterator[None]:
     """Puts the name of a file before what is wrong with it."""
     try:
         yield
@@ -125,36 +121,36 @@ def _said_of(path: str) -> Iterator[None]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def read(folder: Path, name: str) -> model_lib.Model:
+def read(path: Path, name: str) -> Model:
     """Returns a classifier of a finished run, as it was sealed.
 
     Args:
-        folder: The run folder.
+        path: The run directory.
         name: Of the file, without its ending.
 
     Raises:
         ValueError: A file of the run has changed, or there is no such classifier.
     """
-    sealed = directory.verify(folder)
-    known = [item.removesuffix(ENDING) for item in sealed if item.endswith(ENDING)]
-    if name not in known:
+    models = [file for file in directory.verify(path) if file.endswith(MODEL_ENDING)]
+    names = [file.removesuffix(MODEL_ENDING) for file in models]
+    if name not in names:
         raise ValueError(
-            f"--model is {name!r}; {folder} holds {', '.join(known) or 'no classifier'}"
+            f"--model is {name!r}; {path} holds {', '.join(names) or 'no classifier'}"
         )
-    return model_lib.load(folder / f"{name}{ENDING}")
+    return model_files.load(path / f"{name}{MODEL_ENDING}")
 
 
 def read_options(
-    folder: Path, drop_columns: tuple[str, ...] = (), label_column: str | None = None
+    path: Path, drop_columns: tuple[str, ...] = (), label_column: str | None = None
 ) -> ReadOptions:
-    """Returns which columns are features, as the run that is predicted by was told.
+    """Returns which columns are features, as in the run that is predicted by.
 
     Args:
-        folder: The run folder.
+        path: The run directory.
         drop_columns: Others that are none.
         label_column: Of the labels, if another than in training.
     """
-    flags = directory.read(folder / directory.CONFIG)["flags"]
+    flags = directory.read(path / directory.CONFIG)["flags"]
     return ReadOptions(
         label_column or flags.get("label_column"),
         (*flags.get("drop_columns", ()), *drop_columns),
@@ -162,26 +158,31 @@ def read_options(
     )
 
 
-def require_probabilities(folder: Path) -> None:
+def require_probabilities(path: Path, name: str) -> None:
     """Refuses a classifier whose scores are no logarithms of probabilities.
 
     Args:
-        folder: The run folder.
+        path: The run directory.
+        name: Of the classifier's file, without its ending.
 
     Raises:
         ValueError: It was trained by a hinge.
     """
-    row = directory.read(folder / "selected.json").get("row") or {}
-    loss = row.get("loss", "softmax_cross_entropy")
+    selected = directory.read(path / schema.SELECTED)
+    entry = selected["entries"][selected["chosen"]]
+    for other in selected["entries"]:
+        if other.get("model") == f"{name}{MODEL_ENDING}":
+            entry = other
+    loss = entry["row"].get("loss", "softmax_cross_entropy")
     if loss != "softmax_cross_entropy":
         raise ValueError(
-            f"--probabilities is given, but {folder} was trained by {loss}, whose "
-            "scores make no probabilities"
+            f"--probabilities is given, but {name} of {path} was trained by {loss}, "
+            "whose scores make no probabilities"
         )
 
 
 def predict(
-    model: model_lib.Model,
+    model: Model,
     x: np.ndarray,
     probabilities: bool = False,
     names: Sequence[str] | None = None,
@@ -205,71 +206,7 @@ def predict(
     classes = np.array(model.class_names)
     if not probabilities:
         return Predictions(
-            model.class_names, classes[model_lib.predict(model, rows, names)], None
+            model.class_names, classes[model_files.predict(model, rows, names)], None
         )
-    found = np.asarray(model_lib.predict_proba(model, rows, names), np.float32)
-    return Predictions(model.class_names, classes[found.argmax(axis=1)], found)
-
-
-def _columns(found: Predictions) -> dict[str, np.ndarray]:
-    columns = {"class": found.classes}
-    if found.probabilities is not None:
-        columns |= {
-            f"probability of {name}": column
-            for name, column in zip(
-                found.class_names, found.probabilities.T, strict=True
-            )
-        }
-    return columns
-
-
-def _npy(found: Predictions) -> bytes:
-    fields: list[Any] = [("class", found.classes.dtype)]
-    if found.probabilities is not None:
-        fields.append(("probabilities", np.float32, (len(found.class_names),)))
-    table = np.empty(len(found.classes), fields)
-    table["class"] = found.classes
-    if found.probabilities is not None:
-        table["probabilities"] = found.probabilities
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, table, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _csv(found: Predictions) -> bytes:
-    return csv_text.encode(_columns(found))
-
-
-def _parquet(found: Predictions) -> bytes:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ValueError(
-            "--out is .parquet, which needs pyarrow: pip install 'linclf_jax[parquet]'"
-        ) from error
-    buffer = io.BytesIO()
-    columns = {name: pyarrow.array(column) for name, column in _columns(found).items()}
-    parquet.write_table(pyarrow.table(columns), buffer)
-    return buffer.getvalue()
-
-
-ENDING = ".safetensors"
-WRITERS: Mapping[str, Callable[[Predictions], bytes]] = {
-    ".npy": _npy,
-    ".parquet": _parquet,
-    ".csv": _csv,
-}
-
-
-def main() -> None:
-    """Predicts the rows that the flags name."""
-    config = Config(**shared_flags.values(Config))
-    found = run(config)
-    print(f"{len(found.classes)} rows, classes {', '.join(found.class_names)}")
-    print(config.out)
-
-
-if __name__ == "__main__":
-    shared_flags.define(Config())
-    launch.launch(main)
+    probs = np.asarray(model_files.predict_proba(model, rows, names), np.float32)
+    return Predictions(model.class_names, classes[probs.argmax(axis=1)], probs)
