@@ -41,7 +41,7 @@ ALLOWED = {
     "runs": {*_MATHEMATICS, "data", "training", "exact", "selection"},
     # Still to be turned around: what a study is made of is defined above its users.
     "scheduler": {*_MATHEMATICS, *_FITTING, "selection", "runs", "studies"},
-    "figures": {*_MATHEMATICS, "selection", "runs", "reports"},
+    "figures": _MATHEMATICS,
     "reports": {*_MATHEMATICS, "selection", "runs", "figures"},
     "config": {*_MATHEMATICS, *_FITTING, "selection", "runs"},
     "studies": {
@@ -72,7 +72,6 @@ DESCRIBED = {
     "selection",
     "runs",
     "figures",
-    "reports",
 }
 
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax.exact import verdicts
 from linclf_jax.reports import tables, text, trials
 from linclf_jax.runs import schema
 from linclf_jax.runs.record import Record
@@ -38,11 +37,7 @@ class Answer(NamedTuple):
 
 
 def make(record: Record) -> Answer:
-    """What a record answers, finished or not.
-
-    Args:
-        record: of any study.
-    """
+    """What a record answers, finished or not."""
     study = record.config["experiment"]
     values = {
         "study": study,
@@ -83,7 +78,7 @@ def _chosen(
     entry = average.entries[0]
     accuracy = average.test("accuracy")
     ends = tables.ends([row for row in record.rows if "relative_gap" in row])
-    converged = ends.pop(verdicts.CONVERGED, 0)
+    converged = ends.pop(tables.CONVERGED, 0)
     count, what = _candidates(record, entry)
     calibration, scaled = (
         average.test(name) for name in ("calibration_error", "calibration_error_scaled")
@@ -179,30 +174,18 @@ def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chosen_average(selected: Selected) -> Average:
-    """The chosen entry, with those that differ from it in their draw alone.
-
-    Args:
-        selected: ``selected.json``.
-    """
+    """The chosen entry, with those that differ from it in their draw alone."""
     averages = schema.across_seeds(selected["entries"])
     return next(each for each in averages if selected["chosen"] in each.indices)
 
 
 def warnings(selected: Selected) -> list[str]:
-    """What to know before trusting the chosen classifier.
-
-    Args:
-        selected: ``selected.json``.
-    """
+    """What to know before trusting the chosen classifier."""
     return [*selected["warnings"], *_remarks(chosen_average(selected))]
 
 
 def remarks(selected: Selected) -> list[str]:
-    """What to know of the groups, each by its name; empty where there is one.
-
-    Args:
-        selected: ``selected.json``.
-    """
+    """What to know of the groups, each by its name; empty where there is one."""
     if _count_groups(selected) == 1:
         return []
     failures = [
@@ -235,11 +218,7 @@ def _remarks(average: Average) -> Iterator[str]:
 
 
 def ties(selected: Selected) -> str:
-    """Which groups tie with the chosen one and why it was chosen; empty without.
-
-    Args:
-        selected: ``selected.json``.
-    """
+    """Which groups tie with the chosen one and why it was chosen; empty without."""
     if not selected["chosen_ties"]:
         return ""
     entries = selected["entries"]
@@ -253,9 +232,6 @@ def ties(selected: Selected) -> str:
 def selection_bias(entry: Entry) -> str:
     """How much the best score owes to having been chosen; empty where unknown.
 
-    Args:
-        entry: of ``selected.json``.
-
     >>> selection_bias({"selection_bias": {"settings": 45, "accuracy": 0.00312}})
     'the best of 45 settings is expected to look 0.0031 better in accuracy than it is'
     >>> selection_bias({"selection_bias": None})
@@ -267,9 +243,6 @@ def selection_bias(entry: Entry) -> str:
 
 def accuracy_interval(entry: Entry) -> str:
     """How sure a held-out accuracy is; empty where that is unknown.
-
-    Args:
-        entry: of ``selected.json``.
 
     >>> accuracy_interval({"validation": {"accuracy_interval": [0.25, 0.5]}})
     '95 % interval 0.2500 to 0.5000'

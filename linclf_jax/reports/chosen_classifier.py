@@ -26,11 +26,7 @@ NOTE = 15  # characters that fit below an image
 
 
 def make(record: Record) -> Iterator[Section]:
-    """Yields the sections of the chosen classifier, if there is one.
-
-    Args:
-        record: of any study.
-    """
+    """Yields the sections of the chosen classifier, if there is one."""
     if record.chosen is None:
         return
     test, data = record.chosen["test"], record.config["data"]

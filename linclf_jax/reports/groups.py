@@ -17,11 +17,7 @@ SIGNIFICANT = 0.05
 
 
 def make(record: Record) -> Iterator[Section]:
-    """Yields the sections of the groups, if there is a selection.
-
-    Args:
-        record: of any study.
-    """
+    """Yields the sections of the groups, if there is a selection."""
     selected = record.selected
     if selected is None:
         return
@@ -78,11 +74,7 @@ def _estimate(average: Average, marked: bool) -> Estimate:
 
 
 def interval(average: Average) -> tuple[float, float]:
-    """Wilson's interval of a single classifier, one deviation each way of several.
-
-    Args:
-        average: over the draws of a group.
-    """
+    """Wilson's interval of a single classifier, one deviation each way of several."""
     if len(average.entries) == 1:
         low, high = average.entries[0]["test"]["accuracy_interval"]
         return low, high
@@ -171,11 +163,7 @@ def _scores(record: Record, selected: Selected) -> Section:
 
 
 def protocol(record: Record) -> Iterator[Section]:
-    """Yields what a protocol sets, and what of the original it does not do.
-
-    Args:
-        record: of any study.
-    """
+    """Yields what a protocol sets, and what of the original it does not do."""
     known = record.selected["protocol"] if record.selected else None
     if not known:
         return

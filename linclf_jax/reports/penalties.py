@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linclf_jax.exact import verdicts
 from linclf_jax.figures import regularization_path, style
 from linclf_jax.figures.regularization_path import Curve, Panel
 from linclf_jax.reports import sections, tables, trials
@@ -32,12 +31,7 @@ class Path(NamedTuple):
 
 
 def of_entry(history: Mapping[str, np.ndarray], index: int) -> Path:
-    """The held-out scores of an entry.
-
-    Args:
-        history: of exact fits.
-        index: of the entry.
-    """
+    """The held-out scores of an entry."""
     l2s = history[f"{index}.l2s"]
     without = np.empty((len(l2s), 0))
     curves = (
@@ -52,11 +46,7 @@ def of_entry(history: Mapping[str, np.ndarray], index: int) -> Path:
 
 
 def make(record: Record) -> Iterator[Section]:
-    """Yields the sections of a study that solves.
-
-    Args:
-        record: of any study.
-    """
+    """Yields the sections of a study that solves."""
     if record.selected is None or record.history is None or not trials.is_exact(record):
         return
     selected, history = record.selected, record.history
@@ -97,23 +87,13 @@ def compared_l2(record: Record, entry: Entry) -> float:
     """The chosen penalty as it was compared.
 
     One that is given as C is another l2 once the classifier is fitted to more rows.
-
-    Args:
-        record: of exact fits.
-        entry: of its selection.
     """
     first = entry["trials"][0]
     return next(row["l2"] for row in record.rows if row["trial"] == first)
 
 
 def marked(entry: Entry, selected: Selected, l2: float) -> dict[str, float]:
-    """The penalties that figures mark by what they are, the chosen one first.
-
-    Args:
-        entry: of exact fits.
-        selected: ``selected.json``.
-        l2: the chosen one, as it was compared.
-    """
+    """The penalties that figures mark by what they are, the chosen one first."""
     metric = selected["metric"]
     known = tables.known_rules(entry)
     others = {
@@ -148,7 +128,7 @@ def _along_the_path(
             {"names": names},
             figure=lambda: regularization_path.coefficients(l2s, weights, names, marks),
         )
-    converged = statuses(record, l2s) == verdicts.CONVERGED
+    converged = statuses(record, l2s) == tables.CONVERGED
     certificates = selected["certificates"] if selected else None
     tol = certificates["tol"] if certificates else 0.0
     yield sections.make(
@@ -162,12 +142,7 @@ def _along_the_path(
 
 
 def statuses(record: Record, l2s: np.ndarray) -> np.ndarray:
-    """How each fit of a path ended, (K, F + 1) of words, the fit to all rows last.
-
-    Args:
-        record: of a path.
-        l2s: (K,) its penalties.
-    """
+    """How each fit of a path ended, (K, F + 1) of words, the fit to all rows last."""
     known = {(row["l2"], row["fold"]): row["status"] for row in record.rows}
     folds = sorted({fold for _, fold in known if fold is not None})
     return np.array(
@@ -178,12 +153,7 @@ def statuses(record: Record, l2s: np.ndarray) -> np.ndarray:
 def penalty_panels(
     selected: Selected, history: Mapping[str, np.ndarray]
 ) -> list[Panel]:
-    """The held-out loss of each feature set, where there were several penalties.
-
-    Args:
-        selected: ``selected.json`` of several groups.
-        history: of exact fits.
-    """
+    """The held-out loss of each feature set, where there were several penalties."""
     groups: dict[tuple, list[tuple[Entry, Curve, np.ndarray]]] = {}
     for index, entry in enumerate(selected["entries"]):
         if entry.get("failure") or f"{index}.l2s" not in history:
@@ -275,10 +245,10 @@ def _solved(fits: Sequence[Row]) -> tuple[str, str, str]:
     gaps = [row["relative_gap"] for row in fits]
     worst = None if None in gaps else max(gaps)
     ends = tables.ends(fits)
-    ends.pop(verdicts.CONVERGED, None)
+    ends.pop(tables.CONVERGED, None)
     words = (f"{number} {name.replace('_', ' ')}" for name, number in ends.items())
     return (
         f"{low} to {high}" if low < high else str(low),
         gap(worst),
-        ", ".join(words) or verdicts.CONVERGED,
+        ", ".join(words) or tables.CONVERGED,
     )

@@ -153,11 +153,7 @@ def _draw(record: Record) -> tuple[dict[str, bytes], str]:
 
 
 def contents(record: Record) -> Iterator[Section]:
-    """Yields the sections of a record, in the order of the page.
-
-    Args:
-        record: of any study.
-    """
+    """Yields the sections of a record, in the order of the page."""
     yield from groups.make(record)
     yield from search.make(record)
     yield from penalties.make(record)

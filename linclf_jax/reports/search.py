@@ -18,11 +18,7 @@ GRID = ("optimizer", "learning_rate", "l2")
 
 
 def make(record: Record) -> Iterator[Section]:
-    """Yields the sections of a study that trains.
-
-    Args:
-        record: of any study.
-    """
+    """Yields the sections of a study that trains."""
     if not record.rows or trials.is_exact(record):
         return
     if record.history is not None and len(record.tested) > 1:
@@ -72,11 +68,7 @@ def _curves(record: Record, history: Mapping[str, np.ndarray]) -> Section:
 
 
 def named(record: Record) -> dict[str, int]:
-    """The trials whose curves have a colour, by what they are.
-
-    Args:
-        record: of trained trials.
-    """
+    """The trials whose curves have a colour, by what they are."""
     ranked, entry = record.ranked, record.chosen
     if entry is None:
         what, best = "best so far", [row["trial"] for row in ranked[:1]]
@@ -102,12 +94,7 @@ def _group_curves(record: Record, history: Mapping[str, np.ndarray]) -> Section:
 
 
 def group_curves(record: Record, history: Mapping[str, np.ndarray]) -> list[GroupCurve]:
-    """The curves of what each group selected; of repeats, their mean.
-
-    Args:
-        record: of trained trials, with a selection in each group.
-        history: of the record.
-    """
+    """The curves of what each group selected; of repeats, their mean."""
     index = {int(trial): i for i, trial in enumerate(history["trial"])}
     keeps = record.config["flags"].get("keep") == "best"
     curves = []
@@ -145,20 +132,12 @@ def _ranking(record: Record) -> Section:
 
 
 def is_repeated(record: Record) -> bool:
-    """Whether the chosen setting was trained several times, over seeds or folds.
-
-    Args:
-        record: of any study.
-    """
+    """Whether the chosen setting was trained several times, over seeds or folds."""
     return record.chosen is not None and len(record.chosen["trials"]) > 1
 
 
 def common(record: Record) -> dict[str, Any]:
-    """The settings in which no trial differs.
-
-    Args:
-        record: of trained trials.
-    """
+    """The settings in which no trial differs."""
     differing = record.differing
     return {
         name: value

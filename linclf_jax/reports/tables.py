@@ -14,6 +14,7 @@ from linclf_jax.runs.schema import Average, Entry, Selected
 from linclf_jax.selection import ranking
 
 SHOWN = 10  # of a ranking
+CONVERGED = "converged"  # how an exact fit ends well
 WORDS = ("features", "preprocessing", "optimizer", "schedule", "loss")
 # Of the test split, by their names in selected.json.
 TEST_SCORES = {
@@ -78,11 +79,7 @@ def scores(selected: Selected, settings: Sequence[str] = ()) -> Table:
 
 
 def group_columns(selected: Selected) -> list[str]:
-    """The columns that tell groups apart, but for the seed of a draw.
-
-    Args:
-        selected: ``selected.json``.
-    """
+    """The columns that tell groups apart, but for the seed of a draw."""
     known: dict[str, None] = {}
     for entry in selected["entries"]:
         known |= dict.fromkeys(k for k, v in entry["group"].items() if v is not None)
@@ -120,11 +117,7 @@ def _accuracy(average: Average, where: str) -> str:
 
 
 def comparisons(selected: Selected) -> Table:
-    """The paired tests of feature sets on the same test rows.
-
-    Args:
-        selected: ``selected.json``.
-    """
+    """The paired tests of feature sets on the same test rows."""
     columns = (
         "first",
         "second",
@@ -152,11 +145,7 @@ def comparisons(selected: Selected) -> Table:
 
 
 def ranked_trials(record: Record) -> Table:
-    """The best trials.
-
-    Args:
-        record: of trained trials, some of which finished.
-    """
+    """The best trials."""
     best = record.ranked[:SHOWN]
     columns = ["trial", *record.differing, *ranking.SCORES]
     trials = [row["trial"] for row in best]
@@ -166,11 +155,7 @@ def ranked_trials(record: Record) -> Table:
 
 
 def ranked_settings(record: Record) -> Table:
-    """The best settings, with the mean and the spread over their repeats.
-
-    Args:
-        record: of trained trials, with a selection.
-    """
+    """The best settings, with the mean and the spread over their repeats."""
     best = ranking.rank_settings(record.rows, metric=record.metric)[:SHOWN]
     differing = [name for name in record.differing if name not in ranking.REPEATS]
     columns = [*differing, "repeats", *ranking.SCORES]
@@ -210,13 +195,7 @@ def _mean_and_spread(rows: Sequence[ranking.Row], name: str) -> str:
 
 
 def rules(entry: Entry, metric: str, rule: str) -> Table:
-    """What each rule selects, side by side.
-
-    Args:
-        entry: with rules.
-        metric: that they go by.
-        rule: that was asked for.
-    """
+    """What each rule selects, side by side."""
     calibrated = metric == "val_loss_calibrated"
     columns = ["rule", "l2", "C", "held-out loss", "held-out accuracy"]
     rows = []
@@ -231,28 +210,15 @@ def rules(entry: Entry, metric: str, rule: str) -> Table:
 
 
 def known_rules(entry: Entry) -> dict[str, Mapping[str, Any]]:
-    """What each rule selects, without a rule of which nothing is known.
-
-    Args:
-        entry: of ``selected.json``.
-    """
+    """What each rule selects, without a rule of which nothing is known."""
     return {name: choice for name, choice in entry["rules"].items() if choice}
 
 
 def rule_name(rule: str, metric: str) -> str:
-    """What a rule selects, in words.
-
-    Args:
-        rule: a name in ``choose.RULES``.
-        metric: that it goes by.
-    """
+    """What a rule selects, in words."""
     return RULES.get(rule) or text.words("best_by", metric)
 
 
 def ends(rows: Sequence[ranking.Row]) -> Counter[str]:
-    """How many fits ended in each way.
-
-    Args:
-        rows: of exact fits.
-    """
+    """How many fits ended in each way."""
     return Counter(row["status"] for row in rows)

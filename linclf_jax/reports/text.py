@@ -66,12 +66,7 @@ def blocks(template: str, values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def words(macro: str, *values: Any) -> str:
-    """What a macro of ``words.txt.j2`` says, empty where it has nothing to say.
-
-    Args:
-        macro: its name.
-        *values: its arguments.
-    """
+    """What a macro of ``words.txt.j2`` says, empty where it has nothing to say."""
     return _line([getattr(environment().globals["words"], macro)(*values)])
 
 
@@ -81,9 +76,6 @@ def _line(parts: Any) -> str:
 
 def score(value: float | None) -> str:
     """Four decimals, or three digits where those would show nothing.
-
-    Args:
-        value: None where it was not finite.
 
     >>> score(0.98333), score(1.5e-7), score(None)
     ('0.9833', '1.50e-07', 'none')
@@ -96,10 +88,6 @@ def score(value: float | None) -> str:
 def plus_minus(value: float | None, error: float | None) -> str:
     """A score and its spread, where that is known.
 
-    Args:
-        value: the score.
-        error: None or NaN where it is unknown.
-
     >>> plus_minus(0.125, 0.0125), plus_minus(0.125, None)
     ('0.1250 ± 0.0125', '0.1250')
     """
@@ -110,9 +98,6 @@ def plus_minus(value: float | None, error: float | None) -> str:
 def signed(value: float) -> str:
     """A difference with its sign.
 
-    Args:
-        value: of two accuracies.
-
     >>> signed(0.0125)
     '+0.0125'
     """
@@ -121,9 +106,6 @@ def signed(value: float) -> str:
 
 def gap(value: float | None) -> str:
     """A relative gap.
-
-    Args:
-        value: None or not finite where nothing bounds it.
 
     >>> gap(3.21e-7), gap(None)
     ('3.2e-7', 'unknown')
@@ -136,9 +118,6 @@ def gap(value: float | None) -> str:
 def rounded(value: Any) -> str:
     """A setting for reading; the list of hyper-parameters has it exactly.
 
-    Args:
-        value: of a JSON file.
-
     >>> rounded(0.00031622776601683794), rounded(128), rounded("adam")
     ('0.0003162', '128', 'adam')
     """
@@ -147,9 +126,6 @@ def rounded(value: Any) -> str:
 
 def plain(value: Any) -> str:
     """A value of a JSON file as a person would write it, exact.
-
-    Args:
-        value: of a JSON file.
 
     >>> plain(0.0003), plain(None), plain(["a", 2]), plain(True)
     ('0.0003', 'none', 'a, 2', 'true')
@@ -166,10 +142,6 @@ def plain(value: Any) -> str:
 def count(number: int, noun: str = "") -> str:
     """A number of things.
 
-    Args:
-        number: of them.
-        noun: one of them; its plural has an s.
-
     >>> count(1, "trial"), count(1024, "trial"), count(1024)
     ('1 trial', '1,024 trials', '1,024')
     """
@@ -179,9 +151,6 @@ def count(number: int, noun: str = "") -> str:
 
 def capitalized(text: str) -> str:
     """A text with a capital in front, and all else as it is.
-
-    Args:
-        text: any.
 
     >>> capitalized("the grid of l2 is too narrow")
     'The grid of l2 is too narrow'

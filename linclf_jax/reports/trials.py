@@ -27,11 +27,7 @@ class Counts(NamedTuple):
 
 
 def count(record: Record) -> Counts:
-    """Counts the trials by how they ended.
-
-    Args:
-        record: of any study.
-    """
+    """Counts the trials by how they ended."""
     rows = record.rows
     finished = sum(map(ranking.is_usable, rows))
     retired = [row for row in rows if row["status"] == ranking.RETIRED]
@@ -47,20 +43,12 @@ def count(record: Record) -> Counts:
 
 
 def is_exact(record: Record) -> bool:
-    """Whether the trials are solved, and not trained.
-
-    Args:
-        record: of any study.
-    """
+    """Whether the trials are solved, and not trained."""
     return bool(record.rows) and "relative_gap" in record.rows[0]
 
 
 def count_settings(rows: Sequence[Row]) -> int:
-    """How many different settings the rows have.
-
-    Args:
-        rows: one per trial.
-    """
+    """How many different settings the rows have."""
     return len(_settings(rows))
 
 
@@ -69,11 +57,7 @@ def _settings(rows: Sequence[Row]) -> set[frozenset]:
 
 
 def settings(rows: Sequence[Row]) -> list[Setting]:
-    """The settings of trained trials, each with its repeats, in order of appearance.
-
-    Args:
-        rows: one per trial.
-    """
+    """The settings of trained trials, each with its repeats, in order of appearance."""
     groups: dict[frozenset, list[Row]] = {}
     for row in rows:
         key = frozenset(ranking.settings(row).items())
