@@ -39,8 +39,7 @@ ALLOWED = {
     "exact": _MATHEMATICS,
     "selection": {*_MATHEMATICS, "data", "training", "exact"},
     "runs": {*_MATHEMATICS, "data", "training", "exact", "selection"},
-    # Still to be turned around: what a study is made of is defined above its users.
-    "scheduler": {*_MATHEMATICS, *_FITTING, "selection", "runs", "studies"},
+    "scheduler": {*_MATHEMATICS, *_FITTING, "selection", "runs"},
     "figures": _MATHEMATICS,
     "reports": {*_MATHEMATICS, "selection", "runs", "figures"},
     "config": {*_MATHEMATICS, *_FITTING, "selection", "runs"},

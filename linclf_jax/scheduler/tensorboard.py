@@ -149,6 +149,7 @@ class _Handler(logging.Handler):
         self._file = file
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Adds the rows of an update."""
         event = getattr(record, "progress", None)
         if isinstance(event, progress.Update) and event.rows:
             self._file.update(event.rows)
