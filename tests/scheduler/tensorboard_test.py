@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from linclf_jax.scheduler import tensorboard
+from linclf_jax.scheduler import progress, tensorboard
 
 pytest.importorskip("tensorboardX")
 from tensorboardX import record_writer
@@ -55,16 +55,16 @@ def test_the_file_is_one_and_begins_as_tensorboard_expects(tmp_path):
     assert all(event.wall_time > 1.7e9 for event in (first, *others))
 
 
-def test_the_spread_is_over_the_lanes_that_ended_well_so_far(tmp_path):
+def test_the_spread_is_over_the_usable_trials_so_far(tmp_path):
     generator = np.random.default_rng(0)
     loss, accuracy = generator.random((2, 30))
     with tensorboard.EventFile(tmp_path, "val_loss") as file:
         for start in range(0, 30, 10):
-            tile = slice(start, start + 10)
+            batch = slice(start, start + 10)
             bad = [row(None, None, "diverged"), row(0.0, 1.0, "retired")]
-            file.update([*map(row, loss[tile], accuracy[tile]), *bad])
+            file.update([*map(row, loss[batch], accuracy[batch]), *bad])
     found = scalars(tmp_path / tensorboard.NAME)
-    steps = {12: 10, 24: 20, 36: 30}  # lanes done: lanes that ended well
+    steps = {12: 10, 24: 20, 36: 30}  # trials done: usable trials
     for name, values in (("val_loss", loss), ("val_accuracy", accuracy)):
         for level in (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1):
             assert found.pop(f"{name}/quantile_{level}") == pytest.approx(
@@ -79,7 +79,7 @@ def test_the_spread_is_over_the_lanes_that_ended_well_so_far(tmp_path):
     assert not found
 
 
-def test_the_best_is_the_best_by_the_criterion_of_the_run(tmp_path):
+def test_the_best_is_the_best_by_the_metric_of_the_study(tmp_path):
     with tensorboard.EventFile(tmp_path, "val_accuracy") as file:
         file.update([row(0.1, 0.5), row(0.2, 0.75)])
         file.update([row(0.05, 0.25)])
@@ -87,13 +87,13 @@ def test_the_best_is_the_best_by_the_criterion_of_the_run(tmp_path):
     assert best == {2: 0.75, 3: 0.75}
 
 
-def test_where_all_lanes_diverged_there_is_no_best(tmp_path):
+def test_where_all_trials_diverged_there_is_no_best(tmp_path):
     with tensorboard.EventFile(tmp_path, "val_loss") as file:
         file.update([row(math.nan, math.nan, "diverged")])
     assert scalars(tmp_path / tensorboard.NAME) == {"sweep/share_diverged": {1: 1.0}}
 
 
-def test_the_curves_of_the_chosen_lane_are_by_epoch(tmp_path):
+def test_the_curves_of_the_chosen_trial_are_by_epoch(tmp_path):
     names = ("train_loss", "val_loss", "val_accuracy")
     curves = {name: np.arange(3, dtype=np.float32) + i for i, name in enumerate(names)}
     with tensorboard.EventFile(tmp_path, "val_loss") as file:
@@ -104,7 +104,7 @@ def test_the_curves_of_the_chosen_lane_are_by_epoch(tmp_path):
     }
 
 
-def test_a_resumed_sweep_begins_the_file_anew(tmp_path):
+def test_a_resumed_study_begins_the_file_anew(tmp_path):
     for losses in ([0.5], [0.5, 0.25]):
         with tensorboard.EventFile(tmp_path, "val_loss") as file:
             for loss in losses:
@@ -114,7 +114,7 @@ def test_a_resumed_sweep_begins_the_file_anew(tmp_path):
     assert found["sweep/best_val_loss"] == {1: 0.5, 2: 0.25}
 
 
-def test_what_was_written_can_be_read_while_the_sweep_goes_on(tmp_path):
+def test_what_was_written_can_be_read_while_the_study_goes_on(tmp_path):
     now = 1e9
     with tensorboard.EventFile(tmp_path, "val_loss", clock=lambda: now) as file:
         file.update([row(0.5, 0.5)])
@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_written_says_so(tmp_path):
         )
 
 
-def test_an_unknown_criterion_is_refused_and_leaves_no_file(tmp_path):
+def test_an_unknown_metric_is_refused_and_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="val_loss, val_accuracy"):
         tensorboard.EventFile(tmp_path, "test_loss")
     assert not list(tmp_path.iterdir())
@@ -143,3 +143,17 @@ def test_without_tensorboardx_the_command_that_installs_it_is_told(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"pip install 'linclf_jax\[tensorboard\]'"):
         tensorboard.EventFile(tmp_path, "val_loss")
+
+
+def test_records_of_progress_are_recorded_until_the_end(tmp_path):
+    with tensorboard.recording(tmp_path, "val_loss") as events:
+        progress.begin(3, "val_loss")
+        progress.update([row(0.5, 0.5)], restored=True)
+        progress.update([])  # a sign of life is no news
+        progress.update([row(0.25, 0.5)])
+        progress.end()
+        events.write_curves({"val_loss": np.ones(1)})
+    progress.update([row(0.125, 0.5)])
+    found = scalars(tmp_path / tensorboard.NAME)
+    assert found["sweep/best_val_loss"] == {1: 0.5, 2: 0.25}
+    assert found["chosen/val_loss"] == {1: 1.0}

@@ -92,25 +92,26 @@ def test_another_thread_can_ask_and_is_never_told_to_stop():
 
 
 def test_what_stopped_a_run_is_told_in_one_line():
-    error = signals.Interrupted("SIGTERM", 384, 1024, Path("runs/one"))
-    assert str(error) == (
-        "stopped by SIGTERM: 384 of 1024 lanes are done and saved; the same command "
-        "with --out_dir=runs/one goes on"
+    stopped = signals.Stopped("SIGTERM", 384, 1024)
+    assert str(stopped) == "stopped by SIGTERM: 384 of 1024 trials are done"
+    assert (stopped.name, stopped.done, stopped.total) == ("SIGTERM", 384, 1024)
+    assert str(signals.Interrupted(stopped, Path("runs/the one"))) == (
+        "stopped by SIGTERM: 384 of 1024 trials are done and saved; the same command "
+        "with --out_dir='runs/the one' goes on"
     )
-    assert (error.name, error.done, error.total) == ("SIGTERM", 384, 1024)
 
 
 SCRIPT = """
 import pathlib, sys, time
-from experiments import interrupt
-with interrupt.Stop() as stop:
+from linclf_jax.scheduler import signals
+with signals.Stop() as stop:
     print("ready", flush=True)
     deadline = time.monotonic() + 60
     while not stop.requested() and time.monotonic() < deadline:
         time.sleep(0.01)
     print("saved", flush=True)
-    print(interrupt.Interrupted(stop.requested(), 1, 2, "there"), file=sys.stderr)
-    sys.exit(interrupt.EXIT_STATUS)
+    print(signals.Stopped(stop.requested(), 1, 2), file=sys.stderr)
+    sys.exit(signals.EXIT_STATUS)
 """
 
 
@@ -127,5 +128,5 @@ def test_a_process_that_is_told_to_stop_saves_first():
         out, err = process.communicate(timeout=60)
     assert process.returncode == 75
     assert out == "saved\n"
-    assert "stopped by SIGTERM: 1 of 2 lanes" in err
+    assert "stopped by SIGTERM: 1 of 2 trials" in err
     assert "Traceback" not in err
