@@ -1,9 +1,14 @@
 """The linear classifier, done completely: ``logits = x @ W + b``.
 
 Pure functions for logits, losses and their hand-derived derivatives; an audit of the
-derivation, and of anyone's own; training of thousands of classifiers at once; and
-selection that never sees the test set.
+derivation, and of anyone's own; training of thousands of classifiers at once; exact
+fits with a certificate; and selection that never sees the test set.
+
+The mathematics is imported at once, everything else when it is first asked for.
 """
+
+import importlib
+from types import ModuleType
 
 from linclf_jax import (
     audit,
@@ -18,9 +23,23 @@ from linclf_jax import (
 )
 from linclf_jax.params import Params
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-# The packages, ``training``, ``exact`` and others, are imported by those who use them.
+_LATER = (
+    "calibration",
+    "comparison",
+    "config",
+    "data",
+    "exact",
+    "figures",
+    "reports",
+    "runs",
+    "scheduler",
+    "selection",
+    "studies",
+    "training",
+)
+
 __all__ = [
     "Params",
     "audit",
@@ -32,4 +51,15 @@ __all__ = [
     "params",
     "regularization",
     "validation",
+    *_LATER,
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LATER:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])
