@@ -13,7 +13,7 @@ from pathlib import Path
 
 from linclf_jax.cli import compilation_cache, console, main
 from linclf_jax.config.runtime import RuntimeConfig
-from linclf_jax.studies import merge
+from linclf_jax.studies import merge, pipeline
 
 
 def run(config: RuntimeConfig, *shards: str) -> None:
@@ -21,8 +21,8 @@ def run(config: RuntimeConfig, *shards: str) -> None:
     if config.out_dir is None:
         raise ValueError("expected --out_dir, the run directory to make")
     compilation_cache.enable_cache(config.compilation_cache)
-    result = merge.run([Path(shard) for shard in shards], Path(config.out_dir))
-    print(console.summary(result))
+    study = merge.prepare([Path(shard) for shard in shards])
+    print(console.summary(pipeline.run(study, config.out_dir)))
 
 
 SCRIPT = main.Script(run, RuntimeConfig(), "RUN_DIRECTORY...")

@@ -35,12 +35,12 @@ class TrainConfig:
 def run(config: TrainConfig) -> None:
     """Trains the classifier that the flags describe, or fits a trial again."""
     compilation_cache.enable_cache(config.sweep.runtime.compilation_cache)
-    if (config.replay is None) != (config.trial is None):
-        raise ValueError("expected --replay=RUN_DIRECTORY and --trial=NUMBER together")
-    if config.replay is not None:
+    if config.replay is not None and config.trial is not None:
         _require_no_others(config.sweep)
         print(console.replayed(replay.run(Path(config.replay), config.trial)))
         return
+    if config.replay is not None or config.trial is not None:
+        raise ValueError("expected --replay=RUN_DIRECTORY and --trial=NUMBER together")
     search_space.validate_single(config.sweep)
     study = sweep.prepare(config.sweep, "train")
     out_dir = config.sweep.runtime.out_dir or run_files.new_directory(study)
@@ -50,12 +50,11 @@ def run(config: TrainConfig) -> None:
 
 def _require_no_others(config: SweepConfig) -> None:
     """Refuses flags that a replay would not heed."""
-    defaults = {flag.name: flag.value for flag in flat.flags(SweepConfig())}
-    given = {f.name: f.value for f in flat.flags(config)}
+    flags = zip(flat.flags(config), flat.flags(SweepConfig()), strict=True)
     others = [
-        f"--{name}"
-        for name in defaults
-        if given[name] != defaults[name] and name != "compilation_cache"
+        f"--{given.name}"
+        for given, default in flags
+        if given.value != default.value and given.name != "compilation_cache"
     ]
     if others:
         raise ValueError(

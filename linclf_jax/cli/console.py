@@ -13,6 +13,7 @@ from linclf_jax.runs.record import Record
 from linclf_jax.runs.schema import Entry, Selected
 from linclf_jax.selection import ranking
 from linclf_jax.studies.pipeline import StudyResult
+from linclf_jax.studies.replay import Replay
 
 
 def summary(result: StudyResult) -> str:
@@ -43,6 +44,27 @@ def summary(result: StudyResult) -> str:
         f"Replay         {' '.join(answer.replay(result.study, directory))}",
     ]
     return "\n".join(parts)
+
+
+def replayed(replay: Replay) -> str:
+    """Returns both rows of a trial side by side, and how far apart they are.
+
+    Args:
+        replay: Of any trial.
+    """
+    columns = ("", "row", "again")
+    rows = [
+        [name, text.rounded(replay.row[name]), text.rounded(replay.again[name])]
+        for name in replay.compared
+    ]
+    verdict = f"trial {replay.trial} has the bits of its row"
+    if replay.differing:
+        verdict = (
+            f"trial {replay.trial} differs from its row in "
+            f"{', '.join(replay.differing)}; scores by {replay.distance:.3g} at most"
+        )
+    notes = [f"Made elsewhere: {line}" for line in replay.environment]
+    return "\n".join([table(Table(columns, rows)), *notes, verdict])
 
 
 def curves(history: Mapping[str, np.ndarray]) -> str:
