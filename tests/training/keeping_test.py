@@ -6,10 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linclf_jax import losses
-from linclf_jax import params as params_lib
-from linclf_jax.data import datasets, preprocessing
-from linclf_jax.runs import directory, model
 from linclf_jax.training import keeping, program, states
 from linclf_jax.training.settings import Hparams, Static
 from tests import sweeps
@@ -105,44 +101,3 @@ def test_keeping_the_last_costs_nothing(data):
     state = program.begin(static, jax.random.key(0), LANES, data)
     assert state.best is None
     assert keeping.params(state) is state.params
-
-
-def test_halving_moves_what_was_kept_with_the_lanes(tmp_path):
-    whole = sweeps.run(tmp_path / "whole", **sweeps.BEST)
-    halved = sweeps.run(tmp_path / "halved", halving=3, **sweeps.BEST)
-    ended = [row for row in halved.rows if row["status"] == "ok"]
-    assert ended
-    assert ended == [whole.rows[row["trial"]] for row in ended]
-
-
-def test_a_lane_is_scored_at_the_epoch_that_it_keeps(tmp_path):
-    outcome = sweeps.run(tmp_path / "run", **sweeps.BEST)
-    history = directory.read(outcome.folder / "history.npz")
-    for row, curve in zip(outcome.rows, history["val_loss"], strict=True):
-        assert row["epoch"] == np.argmin(curve) + 1
-        assert row["val_loss"] == pytest.approx(curve.min(), rel=1e-6)
-    assert min(row["epoch"] for row in outcome.rows) < 12
-
-
-def test_the_stored_classifier_is_that_of_the_best_epoch(tmp_path):
-    changes = {"learning_rate": (3.0,), "l2": (0.0,), "seeds": (0,)}
-    outcome = sweeps.run(tmp_path / "run", **sweeps.BEST | changes)
-    (row,) = outcome.rows
-    history = directory.read(outcome.folder / "history.npz")
-    assert history["val_loss"][0].min() < 0.9 * history["val_loss"][0, -1]
-    chosen = model.load(outcome.folder / "selected.safetensors")
-    validation = datasets.load("iris", split_seed=0).validation
-    x = preprocessing.apply(chosen.scaling, validation.x)
-    scores = params_lib.logits(chosen.params, jnp.asarray(x))
-    values = losses.softmax_cross_entropy(scores, jnp.asarray(validation.labels))
-    assert float(jnp.mean(values)) == pytest.approx(row["val_loss"], rel=1e-5)
-
-
-def test_by_folds_the_last_training_ends_where_the_folds_did(tmp_path):
-    changes = {"folds": 3, "seeds": (0,), "learning_rate": (1.0,), "l2": (0.0,)}
-    outcome = sweeps.run(tmp_path / "run", **sweeps.BEST | changes)
-    epochs = sorted(row["epoch"] for row in outcome.rows)
-    assert 1 < epochs[1] < 12  # the test would be empty otherwise
-    assert outcome.selected is not None
-    row = outcome.selected["row"]
-    assert (row["epoch"], row["steps"]) == (epochs[1], 8 * epochs[1])  # of 120 rows
