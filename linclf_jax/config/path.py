@@ -3,7 +3,7 @@
 import dataclasses
 
 from linclf_jax import validation
-from linclf_jax.config import exact
+from linclf_jax.config import exact, runtime
 from linclf_jax.config.data import DataConfig
 from linclf_jax.config.exact import ExactConfig
 from linclf_jax.config.fields import flag, one_of, part
@@ -40,6 +40,7 @@ def validate(config: PathConfig) -> None:
         ValueError: With the flag's name, what was found and what is allowed.
     """
     exact.validate(config.exact)
+    runtime.validate(config.runtime)
     ranking.validate_metric(config.selection.metric)
     choose.validate_rule(config.selection.rule)
     validation.validate_seed(config.data.split_seed, name="--split_seed")

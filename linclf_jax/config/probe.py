@@ -3,7 +3,7 @@
 import dataclasses
 
 from linclf_jax import validation
-from linclf_jax.config import exact, protocols
+from linclf_jax.config import exact, protocols, runtime
 from linclf_jax.config.data import DataConfig
 from linclf_jax.config.exact import ExactConfig
 from linclf_jax.config.fields import flag, one_of, part
@@ -106,6 +106,7 @@ def _given(**values):
 def _validate(protocol: Protocol, config: ProbeConfig) -> None:
     validation.validate_seed(config.data.split_seed, name="--split_seed")
     exact.validate(config.exact)
+    runtime.validate(config.runtime, config.scheduler)
     for name in ("batch_size", "epochs"):
         value = getattr(config, name)
         if value is not None and value < 1:

@@ -11,6 +11,9 @@ class RuntimeConfig:
     """Of every study."""
 
     out_dir: str | None = flag(None, "The run directory; a new one in runs/ if unset.")
+    checkpoint_every: float = flag(
+        60.0, "Seconds between checkpoints of unfinished fits."
+    )
     compilation_cache: str | None = flag(
         None,
         "A folder for compiled programs; none for no cache; a private one in the "
@@ -29,31 +32,31 @@ class SchedulerConfig:
     concurrent_batches: int | None = flag(
         None, "Programs that train side by side on a device; planned if unset."
     )
-    checkpoint_every: float = flag(
-        60.0, "Seconds between checkpoints in the middle of a batch of trials."
-    )
     tensorboard: bool = flag(False, "Write TensorBoard's event files too.")
 
 
 NOT_COMPARED = (RuntimeConfig, SchedulerConfig)
 
 
-def validate(config: SchedulerConfig) -> None:
+def validate(runtime: RuntimeConfig, scheduler: SchedulerConfig | None = None) -> None:
     """Checks all but the memory, which the scheduler reads.
 
     Raises:
         ValueError: With the flag's name, what was found and what is allowed.
     """
-    count = config.concurrent_batches
-    if count is not None and count < 1:
-        raise ValueError(f"--concurrent_batches is {count}; expected at least 1")
-    if not 0 <= config.checkpoint_every < math.inf:
+    if not 0 <= runtime.checkpoint_every < math.inf:
         raise ValueError(
-            f"--checkpoint_every is {config.checkpoint_every}; expected seconds, at "
+            f"--checkpoint_every is {runtime.checkpoint_every}; expected seconds, at "
             "least 0 and finite"
         )
-    is_number = config.devices.isdecimal() and int(config.devices) >= 1
-    if not (is_number or config.devices == "all"):
+    if scheduler is None:
+        return
+    count = scheduler.concurrent_batches
+    if count is not None and count < 1:
+        raise ValueError(f"--concurrent_batches is {count}; expected at least 1")
+    is_number = scheduler.devices.isdecimal() and int(scheduler.devices) >= 1
+    if not (is_number or scheduler.devices == "all"):
         raise ValueError(
-            f"--devices is {config.devices!r}; expected a number of at least 1, or all"
+            f"--devices is {scheduler.devices!r}; expected a number of at least 1, or "
+            "all"
         )

@@ -113,7 +113,7 @@ def validate(config: SweepConfig) -> None:
     _validate_lists(config.training)
     _validate_search(config.search)
     _validate_folds(config.selection.folds)
-    runtime.validate(config.scheduler)
+    runtime.validate(config.runtime, config.scheduler)
     selection.validate_metric(config.selection.metric)
     choose.validate_rule(config.selection.rule)
     _validate_groups(config.select_per)

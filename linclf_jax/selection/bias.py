@@ -24,14 +24,17 @@ the estimate errs towards more flattery. Scoring the winners on their own sample
 overstate it by 1.4 for equal lanes, on all rows understate it by the same.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from linclf_jax.selection import ranking
+from linclf_jax.selection.held_out import HeldOut
 
 BLOCK = 2**24  # numbers of a float64 block, of which there are a few at a time
 
 
-class Optimism(NamedTuple):
+class Estimate(NamedTuple):
     """What the best lane should expect of new rows; plain numbers."""
 
     best: int  # the lane of the best mean over all rows, the first of equal ones
@@ -48,7 +51,7 @@ def estimate(
     lowest: bool = True,
     resamples: int = 1000,
     seed: int = 0,
-) -> Optimism:
+) -> Estimate:
     """Estimates how the best lane's mean score changes on rows that chose nothing.
 
     Memory is that of ``scores`` and a few blocks; time is B N L products.
@@ -94,7 +97,7 @@ def estimate(
         gaps.append(total / np.sum(left_out, axis=1)[known])
         same.append(winners[known] == best)
     gap = np.concatenate(gaps)
-    return Optimism(
+    return Estimate(
         best,
         float(np.mean(gap)),
         float(np.std(gap, ddof=1) / np.sqrt(len(gap))),
@@ -141,3 +144,47 @@ def _check(scores: np.ndarray, measured: np.ndarray, resamples: int) -> None:
                     f"{name} of lane {lane} is {row[column]} in row {column}; expected "
                     "finite scores"
                 )
+
+
+def of_best(scores: HeldOut, *, metric: str) -> dict[str, Any] | None:
+    """Returns what ``selected.json`` says of how much the best setting flatters itself.
+
+    Args:
+        scores: Of the settings that could be chosen.
+        metric: What the best is the best by, a name in ``ranking.METRICS``.
+
+    Returns:
+        How much the accuracy of the best falls, and its loss rises, on rows that chose
+        nothing; None where there was nothing to choose.
+    """
+    _, loss, correct, calibrated = scores
+    values = {
+        "val_loss": loss,
+        "val_accuracy": correct,
+        "val_loss_calibrated": calibrated,
+    }[metric]
+    if values is None:
+        raise ValueError(f"metric is {metric!r}; expected calibrated losses with it")
+    usable = np.isfinite(loss).all(axis=1)  # a class that a fold had all rows of
+    count, size = int(usable.sum()), values.shape[1]
+    if count < 2 or size < 2:
+        return None
+    if count < len(values):
+        values, loss, correct = values[usable], loss[usable], correct[usable]
+    if metric == "val_accuracy":
+        # The estimate takes the first of equal means: here, too, the lower loss.
+        order = np.argsort(np.mean(loss, axis=1, dtype=np.float64), kind="stable")
+        values, loss, correct = values[order], loss[order], correct[order]
+    lowest = ranking.METRICS[metric] > 0
+    accuracy = estimate(values, correct, lowest=lowest)
+    in_loss = estimate(values, loss, lowest=lowest)
+    return {
+        "settings": count,
+        "rows": size,
+        "resamples": accuracy.resamples,
+        "stability": accuracy.stability,
+        "accuracy": 0.0 - accuracy.correction,
+        "accuracy_error": accuracy.error,
+        "loss": in_loss.correction,
+        "loss_error": in_loss.error,
+    }

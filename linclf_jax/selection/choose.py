@@ -36,12 +36,13 @@ class Selection(NamedTuple):
     """The setting chosen in one group of trials, why, and what must be said with it."""
 
     group: Mapping[str, Any]  # the values of the columns that make the group
+    setting: Row  # of its first trial; where nothing was compared, the settings alone
     rows: tuple[Row, ...]  # its repeats that were compared, the first trial first
     reason: str
     repeats: dict[str, ranking.Spread]  # by metric
     ties: tuple[int, ...]  # first trials of others whose score is exactly the best
     warnings: tuple[str, ...]
-    best: int  # first trial of the setting that the rule ``best`` takes
+    best: int | None  # first trial of the setting that the rule ``best`` takes
     standard_error: float | None  # of that one's mean; None where the rule is ``best``
     rules: Mapping[str, int]  # by rule, the first trial of what it would take
 
@@ -53,22 +54,44 @@ class Failure(NamedTuple):
     reason: str
 
 
+def without_comparison(
+    group: Mapping[str, Any], setting: Row, reason: str
+) -> Selection:
+    """Returns a setting that was taken without comparing any.
+
+    Args:
+        group: Values by column.
+        setting: Its settings by column.
+        reason: Why this one.
+    """
+    return Selection(group, setting, (), reason, {}, (), (), None, None, {})
+
+
 def select_per_group(
-    rows: Sequence[Row], columns: Sequence[str], **options: Any
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    *,
+    given: Sequence[Selection] = (),
+    **options: Any,
 ) -> list[Selection | Failure]:
     """Returns what is chosen for each combination of values, in order of appearance.
 
     Args:
         rows: One per trial.
         columns: Of the rows; none make one group of all.
+        given: Selections of groups in which nothing can be compared.
         options: As for ``select``.
     """
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in columns), []).append(row)
+    taken = {tuple(s.group.values()): s for s in given}
     selections: list[Selection | Failure] = []
     for key, members in groups.items():
         group = dict(zip(columns, key, strict=True))
+        if key in taken:
+            selections.append(taken[key])
+            continue
         try:
             selections.append(select(members, group=group, **options))
         except ValueError as error:
@@ -129,6 +152,7 @@ def select(
         warnings += cautions.edges(rows, chosen[0], flags or {}, only="l2")
     return Selection(
         group=group or {},
+        setting=chosen[0],
         rows=tuple(chosen),
         reason=_reason(rows, ranked, metric, rule, error, len(ties)),
         repeats={name: ranking.spread(chosen, name) for name in known},

@@ -82,16 +82,26 @@ def measure(
         params = jax.tree.map(lambda array, i=index: array[np.array(i)], point.params)
         groups.append(score(params, x, labels, resampling, point.l2))
     train_rows = np.stack([fit.train for fit in fits])
-    return Measured(train_scores(point, x, labels, train_rows), tuple(groups))
+    train = train_scores(
+        point.params, point.info.objective, point.l2, x, labels, train_rows
+    )
+    return Measured(train, tuple(groups))
 
 
 def train_scores(
-    point: Point, x: ArrayLike, labels: np.ndarray, rows: np.ndarray
+    params: Params,
+    objective: np.ndarray,
+    l2: np.ndarray | float,
+    x: ArrayLike,
+    labels: np.ndarray,
+    rows: np.ndarray,
 ) -> Scores:
     """Returns each lane's scores on the rows that it was fitted to.
 
     Args:
-        point: The fits.
+        params: ``W (L, D, C)`` and ``b (L, C)``.
+        objective: ``(L,)``, where the fits ended.
+        l2: The penalty of all, or ``(L,)``.
         x: Features ``(N, D)``.
         labels: ``(N,)`` integers in ``0..C-1``.
         rows: ``(L, N)`` boolean, those of each fit.
@@ -99,11 +109,11 @@ def train_scores(
     Returns:
         NumPy arrays ``(L,)``, float64.
     """
-    squares = np.sum(np.square(np.asarray(point.params.W, np.float64)), axis=(1, 2))
+    squares = np.sum(np.square(np.asarray(params.W, np.float64)), axis=(1, 2))
     # The objective that the fit ended at, of which the penalty is taken away, and not a
     # loss measured again: the two are rounded differently.
-    loss = point.info.objective - 0.5 * point.l2 * squares
-    return Scores(loss, scores(point.params, x, labels, rows).accuracy)
+    loss = objective - 0.5 * l2 * squares
+    return Scores(loss, scores(params, x, labels, rows).accuracy)
 
 
 def scores(
@@ -149,11 +159,9 @@ def score(
     """
     if resampling.kind == resampling_lib.LEAVE_ONE_OUT and l2 > 0:
         return _left_out(params, x, labels, resampling, l2)
-    rows = row_scores.out_of_fold(params, x, labels, resampling.held_out)
     if not resampling.held_out.any():
-        nothing = np.full(len(resampling.held_out), np.nan)
-        unknown = Curve(np.asarray(np.nan), np.asarray(np.nan))
-        return GroupScores(FoldScores(*[nothing] * 3), *[unknown] * 3, rows)
+        return _unknown(resampling)
+    rows = row_scores.out_of_fold(params, x, labels, resampling.held_out)
     folds = row_scores.fold_means(rows, resampling.held_out)
     samples = folds
     if resampling.kind == resampling_lib.SPLIT:
@@ -163,6 +171,23 @@ def score(
         values = (rows.loss, rows.correct, rows.calibrated)
         samples = FoldScores(*(value[compared] for value in values))
     return GroupScores(folds, *(_curve_point(sample) for sample in samples), rows)
+
+
+def _unknown(resampling: Resampling) -> GroupScores:
+    """Returns the scores of a resampling that holds out nothing."""
+    count, num_rows = resampling.held_out.shape
+    nothing, unknown = (
+        np.full(count, np.nan),
+        Curve(np.asarray(np.nan), np.asarray(np.nan)),
+    )
+    rows = RowScores(
+        np.full(num_rows, np.nan),
+        np.zeros(num_rows, bool),
+        np.asarray(np.nan),
+        np.full(num_rows, np.nan),
+    )
+    folds = FoldScores(nothing, nothing, nothing)
+    return GroupScores(folds, unknown, unknown, unknown, rows)
 
 
 def _left_out(

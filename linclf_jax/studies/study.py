@@ -59,6 +59,7 @@ class FitResults(NamedTuple):
     # By metric, then by the first trial of a setting: the standard error of its score,
     # where the rows that are held out, and not folds, say how sure it is.
     standard_errors: Mapping[str, Mapping[int, float]]
+    given: tuple[Selection, ...] = ()  # of groups in which nothing can be compared
 
 
 class Classifier(NamedTuple):

@@ -1,0 +1,202 @@
+"""Exact fits as a study: every penalty solved for all that are compared, one selected.
+
+The fits of a feature set that are compared at one penalty are lanes of one program, and
+the next penalty starts where the last ones ended. What a penalty came to is in the
+store as soon as it is solved, and what the path goes on from, every minute.
+
+A path also keeps the classifier of all rows at every penalty. Without it that
+classifier is solved once more, at the penalty that was selected, so that no more is in
+memory than one solution of each fit, however long the path.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from linclf_jax.config.exact import ExactConfig
+from linclf_jax.exact import continuation
+from linclf_jax.exact.continuation import PathState, Point
+from linclf_jax.params import Params
+from linclf_jax.runs.store import MemoryStore, Piece, Store
+from linclf_jax.scheduler import progress
+from linclf_jax.scheduler.signals import Stop, Stopped
+from linclf_jax.selection import held_out, ranking
+from linclf_jax.selection.choose import Selection
+from linclf_jax.selection.ranking import Row
+from linclf_jax.studies import exact_results, final_fits
+from linclf_jax.studies.exact_problem import Problem
+from linclf_jax.studies.study import Classifier, FitResults, Inputs, Key
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactStudy:
+    """One penalty selected for each feature set, or for each draw of shots of it."""
+
+    name: str
+    config: Any
+    problems: tuple[Problem, ...]  # of each feature set
+    limits: ExactConfig
+    checkpoint_every: float  # seconds
+    group_by: tuple[str, ...]
+    metric: str
+    rule: str
+    selection_flags: Mapping[str, str]
+    protocol: Mapping[str, Any] | None = None
+    has_edges: bool = True
+    shard: tuple[int, int] | None = None
+
+    @property
+    def inputs(self) -> dict[Key, Inputs]:
+        """The feature sets."""
+        return {problem.key: problem.inputs for problem in self.problems}
+
+    def fit(self, store: Store, stop: Stop) -> FitResults:
+        """Solves all penalties of all feature sets; see ``Study.fit``."""
+        total = sum(problem.num_trials for problem in self.problems)
+        done, pieces = 0, []
+        progress.begin(total, self.metric)
+        try:
+            for problem in self.problems:
+                own = []
+                for piece, restored in self._pieces(problem, store, stop):
+                    own.append(piece)
+                    done += len(piece.rows)
+                    progress.update(piece.rows, restored=restored)
+                    if (signal := stop.requested()) and done < total:
+                        raise Stopped(signal, done, total)
+                pieces.append(own)
+        finally:
+            progress.end()
+        return exact_results.collect(self.problems, pieces)
+
+    def classifiers(
+        self,
+        selections: Sequence[Selection],
+        results: FitResults,
+        store: Store,
+        stop: Stop,
+    ) -> list[Classifier]:
+        """Returns the fits to all rows, solved again where the path kept none."""
+        del results, stop
+        by_problem = {
+            problem.key: [s for s in selections if problem.key == _key(s)]
+            for problem in self.problems
+        }
+        classifiers: dict[int, Classifier] = {}
+        for problem in self.problems:
+            own = by_problem[problem.key]
+            if own and problem.keep_path:
+                solved = [_kept(problem, selection, store) for selection in own]
+            else:
+                solved = final_fits.solve(problem, own, self.limits, store)
+            classifiers |= dict(zip(map(id, own), solved, strict=True))
+        return [classifiers[id(selection)] for selection in selections]
+
+    def replay(self, row: Row) -> Row:
+        """Fits one trial again, as far as its path leads to it; writes nothing.
+
+        Args:
+            row: As in ``results.jsonl``.
+        """
+        (problem,) = (p for p in self.problems if p.key == _columns(row))
+        store = MemoryStore()
+        for piece, _ in self._pieces(problem, store, Stop()):
+            for again in piece.rows:
+                if again["trial"] == row["trial"]:
+                    return again
+        raise ValueError(
+            f"--trial is {row['trial']}, which was solved after the selection; expected "
+            f"one with the stage {ranking.SELECTION!r}"
+        )
+
+    def _pieces(
+        self, problem: Problem, store: Store, stop: Stop
+    ) -> Iterator[tuple[Piece, bool]]:
+        """Yields what each penalty came to, and whether an earlier run solved it.
+
+        From time to time, and when the run is to stop, it saves what it goes on from.
+        """
+        state = self._restored(problem, store)
+        count = 0 if state is None else problem.index_of(state.solutions[-1].l2) + 1
+        for index in range(count):
+            piece = store.load_piece(problem.piece_name(index))
+            assert piece is not None  # ``_restored`` has looked
+            yield piece, True
+        saved = time.monotonic()
+        for index, point in enumerate(self._follow(problem, state), count):
+            measured = held_out.measure(
+                point, problem.x, problem.labels, problem.resamplings, problem.fits
+            )
+            piece = exact_results.piece(problem, index, point, measured)
+            store.save_piece(problem.piece_name(index), piece)
+            is_due = time.monotonic() - saved >= self.checkpoint_every
+            if index + 1 < len(problem.l2s) and (is_due or stop.requested()):
+                _save_state(problem, store, point)
+                saved = time.monotonic()
+            yield piece, False
+
+    def _follow(self, problem: Problem, state: PathState | None) -> Iterator[Point]:
+        weights = np.stack([fit.train for fit in problem.fits]).astype(np.float64)
+        return continuation.follow(
+            problem.x,
+            problem.labels,
+            problem.l2s,
+            weights=None if len(weights) == 1 and weights.all() else weights,
+            num_classes=problem.inputs.num_classes,
+            tol=self.limits.tol,
+            max_newton=self.limits.max_newton_steps,
+            state=state,
+        )
+
+    def _restored(self, problem: Problem, store: Store) -> PathState | None:
+        """Returns what the path goes on from, if all penalties before it are there."""
+        indices = range(len(problem.l2s))
+        there = [
+            store.load_piece(problem.piece_name(index)) is not None for index in indices
+        ]
+        stored = store.load_piece(problem.state_name, apart=True)
+        if stored is None:
+            return None
+        state = continuation.state_from_arrays(stored.arrays)
+        last = problem.index_of(state.solutions[-1].l2)
+        return state if all(there[: last + 1]) else None
+
+
+def _save_state(problem: Problem, store: Store, point: Point) -> None:
+    assert point.state is not None
+    arrays = continuation.state_arrays(point.state)
+    store.save_piece(problem.state_name, Piece([], arrays), apart=True)
+
+
+def _kept(problem: Problem, selection: Selection, store: Store) -> Classifier:
+    """Returns the classifier of all rows that the path has at a penalty."""
+    index = problem.index_of(selection.setting["l2"])
+    piece = store.load_piece(problem.piece_name(index))
+    if piece is None:
+        raise ValueError(
+            f"the fits of l2 {selection.rows[0]['l2']:g} can no longer be read; the "
+            "same command solves them again"
+        )
+    resampling, row = problem.resamplings[0], piece.rows[-1]
+    temperature = float(piece.arrays["temperature"][0])
+    return Classifier(
+        params=Params(piece.arrays["W"], piece.arrays["b"]),
+        row=row,
+        trial=row["trial"],
+        refit=False,
+        num_rows=int(problem.fits[-1].train.sum()),
+        temperature=temperature if np.isfinite(temperature) else None,
+        resampling=resampling.kind,
+        num_held_out=int(resampling.compared.sum()),
+    )
+
+
+def _key(selection: Selection) -> Key:
+    return _columns(selection.setting)
+
+
+def _columns(row: Row) -> Key:
+    return row["features"], row["preprocessing"]

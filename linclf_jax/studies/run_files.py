@@ -1,0 +1,302 @@
+"""What a study writes into its run directory, in an order in which nothing is lost.
+
+What fails after the fits, the test file, a figure, the page, a full disk, leaves what
+was saved: one line says what failed on which file, and the same command does the rest.
+"""
+
+import contextlib
+import secrets
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from linclf_jax import params
+from linclf_jax.config import flat
+from linclf_jax.data import datasets, preprocessing
+from linclf_jax.data.datasets import Dataset, Split
+from linclf_jax.figures import style
+from linclf_jax.params import Params
+from linclf_jax.reports import render
+from linclf_jax.runs import (
+    checkpoint,
+    configuration,
+    directory,
+    examples,
+    model,
+    schema,
+)
+from linclf_jax.runs.model import Model
+from linclf_jax.runs.schema import Selected
+from linclf_jax.scheduler.signals import Interrupted, Stopped
+from linclf_jax.selection.ranking import Row
+from linclf_jax.studies import inputs as inputs_lib
+from linclf_jax.studies.study import Classifier, FitResults, Inputs, Study
+from linclf_jax.training import planning
+
+FLAGS = "flags.txt"
+
+
+class Unfinished(Exception):  # noqa: N818, of a run whose results are safe
+    """Something failed after fits were made; the same command does the rest."""
+
+    def __init__(self, error: Exception, study: str, path: Path) -> None:
+        """Says in one line what failed and how to go on.
+
+        Args:
+            error: With the file that it is about.
+            study: The script.
+            path: The run directory.
+        """
+        target, flagfile = (shlex.quote(str(p)) for p in (path, path / FLAGS))
+        kept = f"what was finished is safe in {path}"
+        if _is_piece(error, path):
+            kept = (
+                "what was to be kept in it is lost and computed again; what was saved "
+                f"before is safe in {path}"
+            )
+        super().__init__(
+            f"{described(error)}; {kept}: once this is mended, python -m "
+            f"experiments.{study} --flagfile={flagfile} --out_dir={target} does the "
+            "rest"
+        )
+
+
+def described(error: BaseException) -> str:
+    """Returns what failed in one line, the file first where the system names one.
+
+    Args:
+        error: Of any kind.
+    """
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    text = str(error)
+    if planning.is_exhausted(error):  # JAX says in many lines where the memory went
+        text = next(iter(text.splitlines()), "")
+    speaks = isinstance(error, ValueError | OSError | Unfinished)
+    return text if speaks and text else f"{type(error).__name__}: {text}"
+
+
+@contextlib.contextmanager
+def guarded(
+    study: str, path: Path | None, errors: type[Exception] = Exception
+) -> Iterator[None]:
+    """Turns what fails into ``Unfinished``, but for a stop by a signal.
+
+    Args:
+        study: The script.
+        path: The run directory; nothing is turned where there is none.
+        errors: What is turned; while fits are made, an ``OSError`` alone.
+
+    Raises:
+        Unfinished: Anything of these was raised.
+    """
+    try:
+        yield
+    except (Unfinished, Interrupted, Stopped):
+        raise
+    except errors as error:
+        if path is None:
+            raise
+        raise Unfinished(error, study, path) from error
+
+
+def new_directory(study: Study) -> Path:
+    """Returns a new directory in ``runs/`` that jobs of the same second do not share.
+
+    Args:
+        study: Names it.
+    """
+    now, data = time.strftime("%Y%m%d-%H%M%S"), study.config.data.dataset
+    return Path(f"runs/{study.name}-{data}-{now}-{secrets.token_hex(2)}")
+
+
+def open_run(path: Path, study: Study) -> None:
+    """Makes the run directory or takes it up again, with its ``flags.txt``.
+
+    Args:
+        path: The run directory.
+        study: Whose configuration it is to hold.
+
+    Raises:
+        ValueError: It is finished, or of another configuration.
+    """
+    checkpoint.tidy(path)
+    directory.open_run(path, describe(study))
+    directory.write(path / FLAGS, flat.to_flagfile(study.config))
+
+
+def describe(study: Study) -> dict[str, Any]:
+    """Returns what ``config.json`` says: which run it is, and where it is made.
+
+    Args:
+        study: Of any kind.
+    """
+    first = next(iter(study.inputs.values()))
+    data = describe_data(first.dataset)
+    if study.protocol is not None:
+        data["sets"] = {
+            inputs.name: {
+                "fingerprint": datasets.fingerprint(inputs.dataset),
+                "num_features": inputs.x.shape[1],
+            }
+            for inputs in study.inputs.values()
+        }
+    return {
+        "experiment": study.name,
+        "flags": flat.compared(study.config),
+        "data": data,
+        "environment": configuration.environment(),
+    }
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """Returns what ``config.json`` says of the data.
+
+    Args:
+        dataset: Its test split stays closed.
+    """
+    return {
+        "name": dataset.name,
+        "fingerprint": datasets.fingerprint(dataset),
+        "train": len(dataset.train.labels),
+        "validation": len(dataset.validation.labels),
+        "test": dataset.test.size,
+        "num_features": dataset.train.x.shape[1],
+        "num_classes": len(dataset.class_names),
+        "class_names": dataset.class_names,
+        "image_shape": dataset.image_shape,
+    }
+
+
+def write_results(path: Path, study: Study, results: FitResults) -> None:
+    """Writes the rows, the curves, and of exact fits which rows were held out.
+
+    Args:
+        path: The run directory.
+        study: Of any kind.
+        results: What came of all trials.
+    """
+    directory.write(path / schema.RESULTS, results.rows)
+    directory.write(path / schema.HISTORY, results.history)
+    if "trial" not in results.history:
+        splits: dict[str, np.ndarray] = {}
+        for inputs in study.inputs.values():
+            parts = {
+                "index": inputs.index,
+                "fold": inputs.fold,
+                "draws": inputs.draws,
+            }
+            splits |= {f"{inputs.name}.{name}": part for name, part in parts.items()}
+        directory.write(path / schema.SPLITS, splits)
+
+
+def write_selected(
+    path: Path, rows: Sequence[Row], selected: Selected, models: Mapping[str, Model]
+) -> None:
+    """Writes the classifiers, and what ``selected.json`` says of them.
+
+    Args:
+        path: The run directory.
+        rows: All of the run.
+        selected: The selections, tested.
+        models: By file.
+    """
+    directory.write(path / schema.RESULTS, rows)
+    for name, stored in models.items():
+        model.save(path / name, stored)
+    directory.write(path / schema.SELECTED, selected)
+
+
+def write_examples(
+    path: Path, classifier: Classifier, inputs: Inputs, test: Split
+) -> None:
+    """Writes the few test rows that the page shows, where rows are images.
+
+    Args:
+        path: The run directory.
+        classifier: The chosen one; a hinge loss makes no probabilities.
+        inputs: What it was fitted to.
+        test: The rows that it was evaluated on, as they came.
+    """
+    shape = inputs.dataset.image_shape
+    if shape is None:
+        return
+    rows = inputs_lib.image_features(inputs.features, test, shape)
+    x = jnp.asarray(preprocessing.apply(inputs.scaling, rows.x))
+    own = Params(*map(jnp.asarray, classifier.params))
+    collected = examples.collect(
+        params.logits(own, x, precision=classifier.precision),
+        test,
+        image_shape=shape,
+        calibrated=classifier.loss == "softmax_cross_entropy",
+    )
+    examples.write(path, collected)
+
+
+def finish(path: Path) -> None:
+    """Draws the page, seals the directory, drops what was kept for a resumption.
+
+    In this order: a run that is killed in between is finished, and not fitted again.
+
+    Args:
+        path: The run directory.
+
+    Raises:
+        OSError: With the file that cannot be written.
+        ValueError: With the figure, or the page, that cannot be drawn.
+    """
+    try:
+        render.write(path)
+    except (OSError, style.FigureError):
+        raise
+    except Exception as error:
+        page = path / render.PAGE
+        raise ValueError(f"{page} cannot be drawn: {described(error)}") from error
+    directory.seal(path, without=(checkpoint.FOLDER, render.PROGRESS))
+    checkpoint.DiskStore(path).clear()
+
+
+def seal_shard(path: Path) -> None:
+    """Seals a shard with its pieces, which the merged run needs.
+
+    Args:
+        path: The run directory.
+    """
+    directory.seal(path, without=render.PROGRESS)
+
+
+def check_measured(path: Path, name: str, test: Mapping[str, Any]) -> None:
+    """Refuses test rows other than those that an earlier attempt has measured.
+
+    Args:
+        path: The run directory. Where a run ended between its test and its page,
+            ``selected.json`` says which rows were measured.
+        name: Of the data.
+        test: What is said of them, see ``testing.describe``.
+
+    Raises:
+        ValueError: They are others.
+    """
+    selected = path / schema.SELECTED
+    if not selected.exists():
+        return
+    before = directory.read(selected)["test_data"][name]
+    if before["sha256"] != test["sha256"]:
+        raise ValueError(
+            f"{selected} has scores of {before['rows']} test rows with the SHA-256 "
+            f"{before['sha256']}; found {test['rows']} rows with {test['sha256']}: put "
+            "the measured ones back"
+        )
+
+
+def _is_piece(error: Exception, path: Path) -> bool:
+    """Returns whether the file that cannot be written was to keep fits or states."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str | Path):
+        return False
+    file = Path(error.filename)
+    return path / checkpoint.FOLDER in (file, *file.parents)
