@@ -95,15 +95,16 @@ class ExactStudy:
             classifiers |= dict(zip(map(id, own), solved, strict=True))
         return [classifiers[id(selection)] for selection in selections]
 
-    def replay(self, row: Row) -> Row:
+    def replay(self, row: Row, stop: Stop) -> Row:
         """Fits one trial again, as far as its path leads to it; writes nothing.
 
         Args:
             row: As in ``results.jsonl``.
+            stop: Says whether to stop.
         """
         (problem,) = (p for p in self.problems if p.key == _columns(row))
         store = MemoryStore()
-        for piece, _ in self._pieces(problem, store, Stop()):
+        for piece, _ in self._pieces(problem, store, stop):
             for again in piece.rows:
                 if again["trial"] == row["trial"]:
                     return again

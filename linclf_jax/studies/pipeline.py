@@ -130,10 +130,26 @@ def _fit(study: Study, path: Path | None, store: Store, stop: Stop) -> _Fitted:
             return _Fitted(results, [], [], time.monotonic() - begun)
         selections = select(study, results)
         usable = [each for each in selections if isinstance(each, Selection)]
-        classifiers = study.classifiers(usable, results, store, stop) if usable else []
+        fitted = study.classifiers(usable, results, store, stop) if usable else []
+        selections = _with_failures(selections, fitted)
+        classifiers = [each for each in fitted if isinstance(each, Classifier)]
         if events is not None and classifiers and classifiers[0].curves is not None:
             events.write_curves(classifiers[0].curves)
     return _Fitted(results, selections, classifiers, time.monotonic() - begun)
+
+
+def _with_failures(
+    selections: Sequence[Selection | Failure], fitted: Sequence[Classifier | Failure]
+) -> list[Selection | Failure]:
+    """Returns the selections, a failure in place of one that could not be fitted."""
+    outcomes = iter(fitted)
+    return [
+        outcome
+        if isinstance(selection, Selection)
+        and isinstance(outcome := next(outcomes), Failure)
+        else selection
+        for selection in selections
+    ]
 
 
 @contextlib.contextmanager

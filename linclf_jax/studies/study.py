@@ -15,7 +15,7 @@ from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.params import Params
 from linclf_jax.runs.store import Store
 from linclf_jax.scheduler.signals import Stop
-from linclf_jax.selection.choose import Selection
+from linclf_jax.selection.choose import Failure, Selection
 from linclf_jax.selection.held_out import HeldOut
 from linclf_jax.selection.ranking import Row
 
@@ -107,11 +107,16 @@ class Study(Protocol):
         results: FitResults,
         store: Store,
         stop: Stop,
-    ) -> list[Classifier]:
+    ) -> list[Classifier | Failure]:
         """Returns the classifier of each selection: loaded, fitted again, or solved.
 
+        A failure is a setting that is not usable when it is fitted again.
+
         Raises:
-            ValueError: One that is fitted again does not end well.
             signals.Stopped: The run was asked to stop.
         """
+        ...
+
+    def replay(self, row: Row, stop: Stop) -> Row:
+        """Returns the row of a trial that is fitted once more; writes nothing."""
         ...

@@ -137,6 +137,7 @@ def _inputs(
             scaled_by=slice(count),
             rows=rows,
             repeated=repeated,
+            is_own_split=not config.selection.folds,
         )
         for features, scaling in keys
     }
