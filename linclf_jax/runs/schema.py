@@ -39,7 +39,7 @@ WORK = ("newton_steps", "products", "relative_gap")
 SELECTION, FINAL = "selection", "final"  # stages of an exact fit
 
 
-class Row(TypedDict, total=False):
+class Row(TypedDict):
     """One trial. Columns that a way to fit does not know are absent."""
 
     trial: int
@@ -83,7 +83,7 @@ class Validation(TypedDict):
     duplicates: Mapping[str, int]
 
 
-class Entry(TypedDict, total=False):
+class Entry(TypedDict):
     """One group of trials, the setting chosen in it, and what its classifier does."""
 
     group: Mapping[str, Any]  # by column; empty where there is one group
@@ -161,7 +161,7 @@ def across_seeds(entries: Sequence[Entry]) -> list[Average]:
     """
     groups: dict[tuple, list[int]] = {}
     for index, entry in enumerate(entries):
-        if not entry.get("failure"):
+        if not entry["failure"]:
             key = tuple((k, v) for k, v in entry["group"].items() if k != "seed")
             groups.setdefault(key, []).append(index)
     return [

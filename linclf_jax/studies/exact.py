@@ -20,10 +20,11 @@ from linclf_jax.config.exact import ExactConfig
 from linclf_jax.exact import continuation
 from linclf_jax.exact.continuation import PathState, Point
 from linclf_jax.params import Params
+from linclf_jax.runs import schema
 from linclf_jax.runs.store import MemoryStore, Piece, Store
 from linclf_jax.scheduler import progress
 from linclf_jax.scheduler.signals import Stop, Stopped
-from linclf_jax.selection import held_out, ranking
+from linclf_jax.selection import held_out
 from linclf_jax.selection.choose import Selection
 from linclf_jax.selection.ranking import Row
 from linclf_jax.studies import exact_results, final_fits
@@ -109,8 +110,8 @@ class ExactStudy:
                 if again["trial"] == row["trial"]:
                     return again
         raise ValueError(
-            f"--trial is {row['trial']}, which was solved after the selection; expected "
-            f"one with the stage {ranking.SELECTION!r}"
+            f"--trial is {row['trial']}, which was solved after the selection; "
+            f"expected one of the stage {schema.SELECTION!r}"
         )
 
     def _pieces(

@@ -82,16 +82,56 @@ class Classifier(NamedTuple):
 class Study(Protocol):
     """One command's work; making one has checked all flags and data."""
 
-    name: str
-    config: Any
-    inputs: Mapping[Key, Inputs]
-    group_by: tuple[str, ...]  # columns; one setting is chosen for each combination
-    metric: str
-    rule: str
-    has_edges: bool  # whether the search space has an end that can be widened
-    selection_flags: Mapping[str, str]  # the flag of a setting that has another name
-    protocol: Mapping[str, Any] | None  # of a paper, as selected.json has it
-    shard: tuple[int, int] | None  # index and number of shards, which select nothing
+    # Read alone: a study does not change.
+    @property
+    def name(self) -> str:
+        """The script: sweep, train, course, path or probe."""
+        ...
+
+    @property
+    def config(self) -> Any:
+        """All flags, as nested dataclasses."""
+        ...
+
+    @property
+    def inputs(self) -> Mapping[Key, Inputs]:
+        """The rows of each feature set and preprocessing."""
+        ...
+
+    @property
+    def group_by(self) -> tuple[str, ...]:
+        """The columns for each combination of which one setting is selected."""
+        ...
+
+    @property
+    def metric(self) -> str:
+        """What a selection ranks by, a name in ``ranking.METRICS``."""
+        ...
+
+    @property
+    def rule(self) -> str:
+        """How a setting is taken, a name in ``choose.RULES``."""
+        ...
+
+    @property
+    def has_edges(self) -> bool:
+        """Whether the search space has ends that can be widened."""
+        ...
+
+    @property
+    def selection_flags(self) -> Mapping[str, str]:
+        """The flag of a setting that has another name, by setting."""
+        ...
+
+    @property
+    def protocol(self) -> Mapping[str, Any] | None:
+        """The protocol of a paper, as ``selected.json`` has it."""
+        ...
+
+    @property
+    def shard(self) -> tuple[int, int] | None:
+        """Index and number of shards, which select nothing."""
+        ...
 
     def fit(self, store: Store, stop: Stop) -> FitResults:
         """Fits all trials but those that the store holds; asks ``stop`` in between.
