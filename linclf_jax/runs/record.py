@@ -267,7 +267,10 @@ def _check_entry(where: str, entry: Entry, count: int, trials: set[int]) -> None
 
 def _check_path(record: Record, index: int, history: Mapping[str, np.ndarray]) -> None:
     where = f"{record.directory / schema.HISTORY}: entry {index}"
-    shapes = {name: np.shape(history.get(f"{index}.{name}")) for name in schema.PATH}
+    nothing = np.empty(())
+    shapes = {
+        name: history.get(f"{index}.{name}", nothing).shape for name in schema.PATH
+    }
     size = shapes["l2s"]
     if odd := {
         name: shape for name, shape in shapes.items() if shape != size or not size

@@ -136,7 +136,8 @@ def leave_one_out(
     points = continuation.follow(
         x, labels, l2s, num_classes=num_classes, tol=tol, max_newton=max_newton
     )
-    loo_lib.require_memory(*np.shape(x), count)
+    num_rows, num_features = np.shape(x)
+    loo_lib.require_memory(num_rows, num_features, count)
     by_row = resampling.of_leave_one_out(labels)
     if not by_row.rows.any():
         raise ValueError(
@@ -221,12 +222,23 @@ def _measured(
     for point in points:
         train, (scores,) = held_out.measure(point, x, labels, [compared], fits)
         params = jax.tree.map(lambda array: np.asarray(array[-1]), point.params)
-        measured.append((params, point.info, train, *scores))
+        measured.append((params, point.info, train, scores))
     # Solved from the largest penalty on; returned in the order of ``l2s``.
     index = np.argsort(np.argsort(-np.asarray(l2s, np.float64)))
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves)[index], *measured)
+    params, info, train, scores = jax.tree.map(
+        lambda *leaves: np.stack(leaves)[index], *measured
+    )
     return CrossValidation(
-        np.asarray(l2s, np.float64), *stacked, np.asarray(compared.compared)
+        np.asarray(l2s, np.float64),
+        params,
+        info,
+        train,
+        scores.folds,
+        scores.loss,
+        scores.accuracy,
+        scores.loss_calibrated,
+        scores.rows,
+        compared.compared,
     )
 
 

@@ -170,7 +170,8 @@ def score(
         compared = resampling.compared
         values = (rows.loss, rows.correct, rows.calibrated)
         samples = FoldScores(*(value[compared] for value in values))
-    return GroupScores(folds, *(_curve_point(sample) for sample in samples), rows)
+    loss, accuracy, loss_calibrated = map(_curve_point, samples)
+    return GroupScores(folds, loss, accuracy, loss_calibrated, rows)
 
 
 def _unknown(resampling: Resampling) -> GroupScores:

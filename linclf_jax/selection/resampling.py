@@ -38,7 +38,7 @@ class Resampling(NamedTuple):
         """The rows that settings are compared on, ``(N,)`` boolean."""
         if self.kind == LEAVE_ONE_OUT:
             return self.rows
-        return self.held_out.any(axis=0)
+        return np.asarray(self.held_out.any(axis=0))
 
 
 class WeightedFit(NamedTuple):

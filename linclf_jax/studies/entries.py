@@ -72,7 +72,7 @@ def make(study: Study, results: FitResults, tested: Tested) -> Entry:
     )
 
 
-def failed(failure: Failure) -> Entry:
+def failed(failure: Failure) -> Any:
     """Returns the entry of a group in which no setting is usable.
 
     Args:
@@ -190,8 +190,10 @@ def _selection_bias(
 def _only(scores: HeldOut, index: Sequence[int]) -> HeldOut:
     if len(index) == len(scores.trials):
         return scores
-    arrays = scores.loss, scores.correct, scores.calibrated
+    own, calibrated = list(index), scores.calibrated
     return HeldOut(
         tuple(scores.trials[i] for i in index),
-        *(None if array is None else array[list(index)] for array in arrays),
+        scores.loss[own],
+        scores.correct[own],
+        None if calibrated is None else calibrated[own],
     )

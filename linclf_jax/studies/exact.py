@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax.config.exact import ExactConfig
@@ -185,7 +186,7 @@ def _kept(problem: Problem, selection: Selection, store: Store) -> Classifier:
     resampling, row = problem.resamplings[0], piece.rows[-1]
     temperature = float(piece.arrays["temperature"][0])
     return Classifier(
-        params=Params(piece.arrays["W"], piece.arrays["b"]),
+        params=Params(*(jnp.asarray(piece.arrays[name]) for name in Params._fields)),
         row=row,
         trial=row["trial"],
         refit=False,

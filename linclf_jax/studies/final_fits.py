@@ -54,7 +54,8 @@ def solve(
     if piece is None:
         piece = _solved(problem, flat, l2s, limits)
         store.save_piece(problem.final_name, piece, apart=True)
-    params, classifiers, end = Params(piece.arrays["W"], piece.arrays["b"]), [], 0
+    params = Params(*(jnp.asarray(piece.arrays[name]) for name in Params._fields))
+    classifiers, end = [], 0
     for group, own in zip(groups, fits, strict=True):
         end += len(own)
         index = slice(end - len(own), end)

@@ -35,7 +35,8 @@ def prepare(config: PathConfig) -> ExactStudy:
         fold = np.full(len(rows.labels), folds_lib.NOT_HELD_OUT, np.int32)
         kind = resampling_lib.LEAVE_ONE_OUT
         compared = resampling_lib.of_leave_one_out(rows.labels)
-        leave_one_out.require_memory(*rows.x.shape, num_classes)
+        num_rows, num_features = rows.x.shape
+        leave_one_out.require_memory(num_rows, num_features, num_classes)
     else:
         fold = folds_lib.assign(
             rows.labels,

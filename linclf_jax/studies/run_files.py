@@ -22,14 +22,8 @@ from linclf_jax.data.datasets import Dataset, Split
 from linclf_jax.figures import style
 from linclf_jax.params import Params
 from linclf_jax.reports import render
-from linclf_jax.runs import (
-    checkpoint,
-    configuration,
-    directory,
-    examples,
-    model,
-    schema,
-)
+from linclf_jax.runs import checkpoint, configuration, directory, examples, schema
+from linclf_jax.runs import model as model_lib
 from linclf_jax.runs.model import Model
 from linclf_jax.runs.schema import Selected
 from linclf_jax.scheduler.signals import Interrupted, Stopped
@@ -186,12 +180,8 @@ def write_results(path: Path, study: Study, results: FitResults) -> None:
     if "trial" not in results.history:
         splits: dict[str, np.ndarray] = {}
         for inputs in study.inputs.values():
-            parts = {
-                "index": inputs.index,
-                "fold": inputs.fold,
-                "draws": inputs.draws,
-            }
-            splits |= {f"{inputs.name}.{name}": part for name, part in parts.items()}
+            for name in ("index", "fold", "draws"):
+                splits[f"{inputs.name}.{name}"] = getattr(inputs, name)
         directory.write(path / schema.SPLITS, splits)
 
 
@@ -208,7 +198,7 @@ def write_selected(
     """
     directory.write(path / schema.RESULTS, rows)
     for name, stored in models.items():
-        model.save(path / name, stored)
+        model_lib.save(path / name, stored)
     directory.write(path / schema.SELECTED, selected)
 
 

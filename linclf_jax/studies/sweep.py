@@ -95,9 +95,10 @@ def _trials(
     config: SweepConfig, candidates: tuple[Candidate, ...], fold: np.ndarray
 ) -> tuple[Trial, ...]:
     held_out = range(config.selection.folds) if config.selection.folds else (0,)
-    sizes = {number: int(np.count_nonzero(fold != number)) for number in held_out}
-    if not config.selection.folds:
-        sizes = {None: sizes[0]}
+    sizes: dict[int | None, int] = {
+        number if config.selection.folds else None: int(np.sum(fold != number))
+        for number in held_out
+    }
     return trials.make_trials(
         candidates, config.training.seeds, config.selection.folds, sizes
     )

@@ -191,7 +191,8 @@ def _evaluate(
     logits = params.logits(classifier, x, precision=precision)
     predictions = jnp.argmax(logits, axis=-1)
     confusion = metrics.confusion_matrix(labels, predictions, num_classes)
-    plain = scaled = dict.fromkeys(("nll", "calibration_error", "reliability"))
+    plain: dict[str, Any] = dict.fromkeys(("nll", "calibration_error", "reliability"))
+    scaled = plain
     if loss == "softmax_cross_entropy":
         plain = _probabilities(logits, labels)
         if temperature is not None:
