@@ -17,11 +17,11 @@ posix = pytest.mark.skipif(os.name == "nt", reason="no modes")
 SCRIPT = """
 import sys
 import jax, jax.numpy as jnp
-from experiments import compilation
+from linclf_jax.cli import compilation_cache
 
 events = []
 jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
-folder = compilation.enable_cache(sys.argv[1] if sys.argv[1:] else None)
+folder = compilation_cache.enable_cache(sys.argv[1] if sys.argv[1:] else None)
 
 @jax.jit
 def train(W, x):
@@ -130,38 +130,35 @@ def test_a_file_is_refused(tmp_path, settings):
         compilation_cache.enable_cache(str(tmp_path / "xla"))
 
 
-def test_a_home_that_cannot_be_written_is_told_and_stops_nothing(
-    tmp_path, monkeypatch, settings
-):
+def home_is_a_file(monkeypatch, tmp_path):
     (tmp_path / "home").write_text("no folder can be made below a file")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    told = []
-    assert compilation_cache.enable_cache(None, report=told.append) is None
-    assert len(told) == 1
-    assert "no compilation cache" in told[0]
-    assert len(told[0].splitlines()) == 1
-    assert jax.config.jax_compilation_cache_dir is None
 
 
-def test_a_folder_that_exists_and_cannot_be_written_is_told(
-    tmp_path, monkeypatch, settings
-):
+def cannot_be_written(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda *_: False)
-    told = []
-    assert compilation_cache.enable_cache(None, report=told.append) is None
-    assert "cannot be written" in told[0]
 
 
-def test_a_user_without_a_home_has_no_cache(monkeypatch, settings):
+def has_no_home(monkeypatch, tmp_path):
     def homeless():
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    told = []
-    assert compilation_cache.enable_cache(None, report=told.append) is None
-    assert len(told) == 1
+
+
+@pytest.mark.parametrize("user", [home_is_a_file, cannot_be_written, has_no_home])
+def test_a_default_that_cannot_be_used_is_logged_and_stops_nothing(
+    user, tmp_path, monkeypatch, settings, caplog
+):
+    user(monkeypatch, tmp_path)
+    with caplog.at_level("INFO", "linclf_jax"):
+        assert compilation_cache.enable_cache(None) is None
+    (message,) = caplog.messages
+    assert message.startswith("no compilation cache, programs are compiled anew: ")
+    assert len(message.splitlines()) == 1
+    assert jax.config.jax_compilation_cache_dir is None
 
 
 def test_a_named_folder_that_cannot_be_made_is_refused(tmp_path, settings):
