@@ -10,9 +10,10 @@ import numpy as np
 
 from linclf_jax.config import flat
 from linclf_jax.config.sweep import SweepConfig
+from linclf_jax.reports import render
 from linclf_jax.runs.store import MemoryStore
 from linclf_jax.scheduler.signals import Stop
-from linclf_jax.studies import sweep
+from linclf_jax.studies import pipeline, sweep
 from linclf_jax.studies.study import FitResults
 from linclf_jax.studies.training import TrainingStudy
 from linclf_jax.training import execution
@@ -51,7 +52,7 @@ class Fitted(NamedTuple):
 
 @contextlib.contextmanager
 def quick():
-    """Compiles each program once for all sweeps, and looks at every step."""
+    """Compiles each program once for all sweeps, draws nothing, looks at every step."""
     build, programs = execution.build, {}
 
     @functools.wraps(build)
@@ -64,6 +65,7 @@ def quick():
 
     with (
         mock.patch.object(execution, "build", build_once),
+        mock.patch.object(render, "write"),
         mock.patch.object(execution, "FIRST_STRIDE", 2),
         mock.patch.object(execution, "SEGMENT_SECONDS", 1e-9),
     ):
@@ -80,6 +82,11 @@ def fit(store=None, config=SMALL, **flags):
     study, store = prepare(config, **flags), store or MemoryStore()
     with Stop() as stop:
         return Fitted(study, study.fit(store, stop), store)
+
+
+def run(directory, config=SMALL, **flags):
+    """Runs a sweep to the seal of its directory."""
+    return pipeline.run(prepare(config, **flags), directory)
 
 
 def same(first, second):

@@ -1,14 +1,12 @@
-"""A lane of a run, trained again alone, and how far it is from its row."""
+"""A trial of a run, trained again alone, and how far it is from its row."""
 
-import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
 
-from experiments import train
-from linclf_jax.runs import checkpoint, directory
+from linclf_jax.runs import directory
+from linclf_jax.runs.checkpoint import DiskStore
+from linclf_jax.studies import replay
 from tests import sweeps
 
 
@@ -20,7 +18,7 @@ def _quick():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, _quick):
-    """A run with two scalings of the data, and lanes that diverge."""
+    """A run with two scalings of the data, and trials that diverge."""
     return sweeps.run(
         tmp_path_factory.mktemp("runs") / "run",
         preprocessing=("standardize", "none"),
@@ -28,53 +26,49 @@ def finished(tmp_path_factory, _quick):
     )
 
 
-def assert_same(folder, row):
-    found = train.replay(folder, row["trial"])
-    assert [found.row[name] for name in train.COMPARED] == [
-        found.again[name] for name in train.COMPARED
-    ]
-    told = train.report(found)
-    assert told.endswith(f"lane {row['trial']} has the bits of its row")
+def same(path, row):
+    """Returns the replay of a trial, which has the bits of its row."""
+    found = replay.run(path, row["trial"])
+    assert (found.trial, found.row) == (row["trial"], row)
+    assert found.differing == []
+    assert len(found.compared) == 8
     return found
 
 
-def test_every_lane_of_a_run_has_the_bits_of_its_row(finished):
+def test_every_trial_of_a_run_has_the_bits_of_its_row(finished):
     kinds = {(row["preprocessing"], row["status"]) for row in finished.rows}
     assert len(kinds) == 4
-    before = sweeps.untouched(finished.folder)
+    before = sweeps.untouched(finished.directory)
     for row in finished.rows:
-        assert_same(finished.folder, row)
-    assert sweeps.untouched(finished.folder) == before
+        assert same(finished.directory, row).environment == []
+    assert sweeps.untouched(finished.directory) == before
 
 
-def test_a_lane_whose_scores_are_not_finite_has_them_again(tmp_path):
-    """They are null in the file, and null they are in both columns."""
-    outcome = sweeps.run(
-        tmp_path / "run", optimizer=("sgd",), learning_rate=(0.1, 3e38), epochs=(4,)
-    )
-    rows = directory.read(outcome.folder / "results.jsonl")
+def test_a_trial_whose_scores_are_not_finite_has_them_again(tmp_path):
+    """They are null in the file, and null they are in both rows."""
+    flags = {"optimizer": ("sgd",), "learning_rate": (0.1, 3e38), "epochs": (4,)}
+    sweeps.run(tmp_path / "run", **flags)
+    rows = directory.read(tmp_path / "run" / "results.jsonl")
     nulls = [row for row in rows if row["train_loss"] is None]
-    assert nulls
-    assert_same(outcome.folder, nulls[0])
+    assert same(tmp_path / "run", nulls[0]).distance == 0
 
 
-def test_a_retired_lane_is_trained_as_far_as_it_came(tmp_path):
-    outcome = sweeps.run(tmp_path / "run", halving=3, learning_rate=(0.03, 0.1, 1e30))
-    by_status = {row["status"]: row for row in outcome.rows}
+def test_a_retired_trial_is_trained_as_far_as_it_came(tmp_path):
+    result = sweeps.run(tmp_path / "run", halving=3, learning_rate=(0.03, 0.1, 1e30))
+    by_status = {row["status"]: row for row in result.rows}
     assert set(by_status) == {"ok", "retired", "diverged"}
     for row in by_status.values():
-        assert_same(outcome.folder, row)
+        same(tmp_path / "run", row)
     assert by_status["retired"]["steps"] < 12
 
 
-def test_a_lane_that_holds_a_fold_out(tmp_path):
-    outcome = sweeps.run(tmp_path / "run", folds=3, l2=(0.0,))
-    for row in outcome.rows[::5]:
-        assert_same(outcome.folder, row)
+def test_a_trial_that_holds_a_fold_out(tmp_path):
+    for row in sweeps.run(tmp_path / "run", folds=3, l2=(0.0,)).rows[::5]:
+        same(tmp_path / "run", row)
 
 
-def test_a_lane_of_an_unfinished_run_and_of_a_shard(tmp_path, monkeypatch):
-    save, calls = checkpoint.save_piece, []
+def test_a_trial_of_an_unfinished_run_and_of_a_shard(tmp_path, monkeypatch):
+    save, calls = DiskStore.save_piece, []
 
     def failing(*arguments):
         calls.append(arguments)
@@ -83,83 +77,61 @@ def test_a_lane_of_an_unfinished_run_and_of_a_shard(tmp_path, monkeypatch):
         save(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_piece", failing)
+        patch.setattr(DiskStore, "save_piece", failing)
         with pytest.raises(KeyboardInterrupt):
-            sweeps.run(tmp_path / "run", tiles_at_once=1)
-    for row in checkpoint.rows(tmp_path / "run", print)[::3]:
-        assert_same(tmp_path / "run", row)
-    with pytest.raises(ValueError, match=r"--lane is 15; .*run has 6 lanes from 0 to"):
-        train.replay(tmp_path / "run", 15)
-    shard = sweeps.run(tmp_path / "shard", num_shards=2, shard_index=1)
-    assert_same(shard.folder, shard.rows[0])
+            sweeps.run(tmp_path / "run", concurrent_batches=1)
+    rows = [
+        row for piece in DiskStore(tmp_path / "run").pieces(()) for row in piece.rows
+    ]
+    for row in rows[::3]:
+        same(tmp_path / "run", row)
+    shard = sweeps.run(tmp_path / "shard", num_shards=3, shard_index=1)
+    same(tmp_path / "shard", shard.rows[0])
 
 
-def test_a_row_that_is_another_one_is_told_with_the_distance(finished, tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    for path in finished.folder.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    rows = directory.read(folder / "results.jsonl")
+def test_rows_of_another_machine_differ_and_are_said_to(finished, tmp_path):
+    path = tmp_path / "run"
+    path.mkdir()
+    for file in finished.directory.iterdir():
+        (path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((path / "config.json").read_text())
+    config["environment"]["jax"] = "0.0.1"
+    (path / "config.json").write_text(json.dumps(config))
+    rows = [dict(row) for row in finished.rows]
     rows[0]["val_loss"] += 0.25
-    directory.write(folder / "results.jsonl", rows)
-    told = train.report(train.replay(folder, 0))
-    assert "lane 0 differs from its row in val_loss; scores by 0.25 at most" in told
+    directory.write(path / "results.jsonl", rows)
+    found = replay.run(path, 0)
+    assert found.differing == ["val_loss"]
+    assert found.distance == pytest.approx(0.25)
+    (line,) = found.environment
+    assert line.startswith('environment.jax is "0.0.1" there and ')
 
 
-def test_other_data_or_a_lane_that_is_not_there_is_refused(finished, tmp_path):
-    with pytest.raises(ValueError, match=r"--lane is 99; .* 16 lanes from 0 to 15"):
-        train.replay(finished.folder, 99)
-    folder = tmp_path / "run"
-    folder.mkdir()
-    for path in finished.folder.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    config = json.loads((folder / "config.json").read_text())
-    config["data"]["fingerprint"] = "another"
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"is of other data or flags: data\.fingerpr"):
-        train.replay(folder, 0)
+@pytest.mark.parametrize("trial", [-1, 16, 10**9])
+def test_a_trial_that_is_not_there_is_refused(trial, finished):
+    with pytest.raises(
+        ValueError, match=f"--trial is {trial}; .*run has 16 trials fro"
+    ):
+        replay.run(finished.directory, trial)
 
 
-def test_a_run_made_elsewhere_says_so(finished, tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    for path in finished.folder.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    config = json.loads((folder / "config.json").read_text())
-    config["environment"]["jaxlib"] = "0.0.1"
-    (folder / "config.json").write_text(json.dumps(config))
-    told = train.report(train.replay(folder, 0))
-    assert 'Made elsewhere: environment.jaxlib is "0.0.1" there' in told
+def test_other_data_is_refused(finished, monkeypatch):
+    describe = replay.run_files.describe
+
+    def changed(study):
+        described = describe(study)
+        described["data"]["fingerprint"] = "0"
+        return described
+
+    monkeypatch.setattr(replay.run_files, "describe", changed)
+    with pytest.raises(
+        ValueError, match=r"is of other data or flags: data\.fingerprint is "
+    ):
+        replay.run(finished.directory, 0)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--lane=0", "--epochs=3", "--l2=0"], "expected no --epochs, --l2 beside it"),
-        (["--lane=0", "--out_dir=somewhere"], "expected no --out_dir beside it"),
-        ([], "expected --replay=RUN_FOLDER and --lane=NUMBER together"),
-    ],
-)
-def test_flags_that_a_replay_would_not_heed_are_refused(arguments, message, finished):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "experiments.train"),
-            *(f"--replay={finished.folder}", *arguments),
-        ],
-        cwd=sweeps.ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
-
-
-def test_one_lane_is_a_sweep_of_its_own_with_the_same_bits(finished, tmp_path):
-    row = finished.rows[finished.selected["trial"]]
-    single = {
-        name: (row[name],) for name in ("preprocessing", "learning_rate", "l2")
-    } | {"seeds": (row["seed"],), "out_dir": str(tmp_path / "run")}
-    alone = train.run(dataclasses.replace(sweeps.SMALL, **single))
-    assert alone.rows == [{**row, "trial": 0}]
+def test_what_is_no_run_directory_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"is not a complete run directory: config\.json"
+    ):
+        replay.run(tmp_path, 0)
