@@ -131,14 +131,9 @@ def _count_groups(selected: Selected) -> int:
 
 def _compared(record: Record, selected: Selected) -> list[Any]:
     """The chosen one's values of what trials compare, but for what is told anyway."""
-    names = selected["select_per"] or [
-        name
-        for name in ("features", "preprocessing", "loss")
-        if name in record.differing
-    ]
+    names = {"features", "preprocessing", "loss"} & {*record.differing}
     row = selected["entries"][selected["chosen"]]["row"]
-    told = {"optimizer", "learning_rate", "l2"} | {*tables.group_columns(selected)}
-    return [row[name] for name in names if name not in told]
+    return [row[name] for name in sorted(names.difference(selected["select_per"]))]
 
 
 def _repeats(record: Record, entry: Entry) -> Mapping[str, Any] | None:
@@ -152,15 +147,15 @@ def _candidates(record: Record, entry: Entry) -> tuple[int, str]:
     """How many the held-out rows served to choose among, and what these are."""
     if entry["validation"]["resampling"] is None:
         return 0, "trials"
-    if trials.is_exact(record):
-        members = [row for row in record.rows if _is_member(row, entry["group"])]
-        return len({row["l2"] for row in members}), "penalties"
-    # At every rung of halving the validation rows chose among those retired there.
-    rows = [r for r in record.rows if r["status"] in (ranking.OK, ranking.RETIRED)]
+    rows = [row for row in record.rows if _is_member(row, entry["group"])]
     rows = [row for row in rows if ranking.is_compared(row)]
+    if trials.is_exact(record):
+        return len({row["l2"] for row in rows}), "penalties"
+    # At every rung of halving the validation rows chose among those retired there.
+    known = [row for row in rows if row["status"] in (ranking.OK, ranking.RETIRED)]
     if len(entry["trials"]) > 1:
-        return trials.count_settings(rows), "settings"
-    return len(rows), "trials"
+        return trials.count_settings(known), "settings"
+    return len(known), "trials"
 
 
 def _is_member(row: ranking.Row, group: Mapping[str, Any]) -> bool:

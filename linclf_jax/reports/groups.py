@@ -147,7 +147,7 @@ def _difference(pair: Mapping[str, Any]) -> Estimate:
 def _scores(record: Record, selected: Selected) -> Section:
     averages = schema.across_seeds(selected["entries"])
     values = {
-        "columns": selected["select_per"],
+        "columns": tables.group_columns(selected),
         "groups": len(selected["entries"]),
         "draws": _draws(averages),
         "metric": selected["metric"],

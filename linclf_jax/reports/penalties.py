@@ -57,8 +57,8 @@ def make(record: Record) -> Iterator[Section]:
     index = selected["chosen"]
     entry, path = selected["entries"][index], of_entry(history, index)
     if len(tables.known_rules(entry)) > 1:
-        table = tables.rules(entry, record.metric, selected["rule"])
-        yield sections.make("rules", {"metric": record.metric}, table=table)
+        words = {"metric": record.metric}
+        yield sections.make("rules", words, table=tables.rules(selected))
     l2 = compared_l2(record, entry)
     marks = marked(entry, selected, l2)
     if np.isfinite(path.loss.mean).any():

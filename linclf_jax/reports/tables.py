@@ -194,19 +194,21 @@ def _mean_and_spread(rows: Sequence[ranking.Row], name: str) -> str:
     return plus_minus(mean, sd)
 
 
-def rules(entry: Entry, metric: str, rule: str) -> Table:
-    """What each rule selects, side by side."""
+def rules(selected: Selected) -> Table:
+    """What each rule selects of the chosen group, side by side."""
+    metric = selected["metric"]
+    known = known_rules(selected["entries"][selected["chosen"]])
     calibrated = metric == "val_loss_calibrated"
     columns = ["rule", "l2", "C", "held-out loss", "held-out accuracy"]
     rows = []
-    for name, choice in known_rules(entry).items():
+    for name, choice in known.items():
         loss = plus_minus(choice["val_loss"], choice["standard_error"])
         cells = [rounded(choice["l2"]), rounded(choice["C"]), loss]
         rows.append([rule_name(name, metric), *cells, score(choice["val_accuracy"])])
         if calibrated:
             rows[-1].append(score(choice["val_loss_calibrated"]))
-    marked = list(known_rules(entry)).index(rule)
-    return Table([*columns, *["calibrated"] * calibrated], rows, ["rule"], marked)
+    columns += ["calibrated"] * calibrated
+    return Table(columns, rows, ["rule"], list(known).index(selected["rule"]))
 
 
 def known_rules(entry: Entry) -> dict[str, Mapping[str, Any]]:

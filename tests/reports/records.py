@@ -345,9 +345,12 @@ def probe(groups, *, settings=None, **changes):
         "changed": ["every penalty is solved; the original <stops>"],
     }
     proof = {"fits": len(rows), "worst_relative_gap": 1e-7, "tol": 1e-6}
-    chosen = selected(
-        entries, **{"protocol": protocol, "certificates": proof} | changes
-    )
+    known = {
+        "select_per": ["features", "shots", "seed"],
+        "protocol": protocol,
+        "certificates": proof,
+    }
+    chosen = selected(entries, **known | changes)
     return made("probe", rows, history, chosen, settings or config("probe"))
 
 

@@ -220,7 +220,9 @@ class TestSearch:
 class TestGroups:
     def test_scores(self):
         notes = by_id(records.sets("clip", "dino"))["scores"].notes
-        assert notes[0].startswith("Each row is the lowest loss of its trials;")
+        assert notes[0].startswith(
+            "Each row is the setting with the lowest loss in its group;"
+        )
         assert "The temperature is fitted on rows that were held out" in notes[0]
         rule = records.sets("clip", "dino", rule="one_standard_error")
         assert "the strongest l2 within one standard" in by_id(rule)["scores"].notes[0]

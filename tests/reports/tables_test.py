@@ -142,8 +142,7 @@ def test_pairs_have_their_counts_and_adjusted_p_values():
 
 class TestRules:
     def rules(self, **changes):
-        record = records.path(**changes)
-        return tables.rules(record.chosen, record.metric, record.selected["rule"])
+        return tables.rules(records.path(**changes).selected)
 
     def test_both_are_told_and_that_which_was_asked_for_is_marked(self):
         table = self.rules()
