@@ -1,6 +1,6 @@
 """What a script prints at its end: the answer, and how sure it is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ from linclf_jax.reports.tables import Table
 from linclf_jax.runs import record as record_files
 from linclf_jax.runs import schema
 from linclf_jax.runs.record import Record
-from linclf_jax.runs.schema import Entry, Selected
+from linclf_jax.runs.schema import Average, Entry, Selected
 from linclf_jax.selection import ranking
+from linclf_jax.selection.ranking import Spread
 from linclf_jax.studies.pipeline import StudyResult
 from linclf_jax.studies.replay import Replay
 
@@ -127,13 +128,14 @@ def _comparisons(selected: Selected) -> Iterator[str]:
 
 def _chosen(selected: Selected, seconds: float) -> Iterator[str]:
     """Yields which classifier to use, how well it did, and how that was measured."""
-    entry = selected["entries"][selected["chosen"]]
+    average = answer.chosen_average(selected)
+    entry = average.entries[0]
     yield f"Chosen: {_who(entry)}; {entry['reason']}"
     facts = {
         "settings": _settings(entry["row"]),
-        "validation": _validation(entry),
+        "validation": _validation(average),
         "bias": answer.selection_bias(entry),
-        "test": _test(entry),
+        "test": _test(average),
         "tied": _tied(entry, selected),
         "certified": _certified(selected, seconds),
     }
@@ -159,31 +161,45 @@ def _settings(row: Mapping[str, Any]) -> str:
     )
 
 
-def _validation(entry: Entry) -> str:
-    validation, repeats = entry["validation"], entry["repeats"]
-    if validation["resampling"] is None:
+def _validation(average: Average) -> str:
+    """Accuracy and loss on rows held out, with what they vary by."""
+    entry = average.entries[0]
+    if entry["validation"]["resampling"] is None:
         return "no rows were held out"
-    parts = []
-    for name in ("val_accuracy", "val_loss"):
-        spread = repeats.get(name) or {"sd": None}
-        part = f"{name.removeprefix('val_')} {text.score(validation[name])}"
-        if spread["sd"] is not None:
-            part += f" (standard deviation {text.score(spread['sd'])})"
-        parts.append(part)
-    if len(entry["trials"]) > 1:
-        parts.append(f"means over {len(entry['trials'])} repeats")
+    names = "val_accuracy", "val_loss"
+    if len(average.entries) > 1:
+        spreads = [average.validation(name) for name in names]
+        return _means(spreads, f"draws of {average.group['shots']} shots")
+    spreads = [ranking.Spread(**entry["repeats"][name]) for name in names]
+    is_trained = "optimizer" in entry["row"]
+    what = "repeats" if is_trained or entry["row"].get("shots") else "folds"
     interval = answer.accuracy_interval(entry)
-    return ", ".join(parts) + (f"; accuracy's {interval}" if interval else "")
+    return _means(spreads, what) + (f"; accuracy's {interval}" if interval else "")
 
 
-def _test(entry: Entry) -> str:
-    test = entry["test"]
+def _test(average: Average) -> str:
+    test = average.entries[0]["test"]
+    rows = f"{test['size']} rows, read once, after the selection"
+    if len(average.entries) > 1:
+        spreads = [average.test(name) for name in ("accuracy", "loss")]
+        return _means(spreads, f"draws; {rows}")
     low, high = test["accuracy_interval"]
     return (
         f"accuracy {test['accuracy']:.4f} (95 % interval {low:.3f} to {high:.3f}), "
-        f"loss {float(test['loss']):.4f}; {test['size']} rows, read once, after the "
-        "selection"
+        f"loss {float(test['loss']):.4f}; {rows}"
     )
+
+
+def _means(spreads: Sequence[Spread | None], what: str) -> str:
+    """Accuracy and loss, with their deviations over several of what is repeated."""
+    parts = []
+    for name, spread in zip(("accuracy", "loss"), spreads, strict=True):
+        mean, sd, count = spread or (None, None, 1)
+        deviation = f" (standard deviation {text.score(sd)})" if sd is not None else ""
+        parts.append(f"{name} {text.score(mean)}{deviation}")
+    if count > 1:
+        parts.append(f"means over {count} {what}")
+    return ", ".join(parts)
 
 
 def _tied(entry: Entry, selected: Selected) -> str:
@@ -207,7 +223,9 @@ def _certified(selected: Selected, seconds: float) -> str:
 
 def _cautions(selected: Selected) -> Iterator[str]:
     protocol = selected["protocol"]
-    for sentence in protocol["changed"] if protocol else ():
-        yield f"Changed: {sentence}"
-    for sentence in answer.warnings(selected):
-        yield f"Warning: {sentence}"
+    changed = protocol["changed"] if protocol else ()
+    yield from (f"Changed: {sentence}" for sentence in changed)
+    # Those of single groups stand below their table.
+    is_grouped = len(selected["entries"]) > 1
+    warnings = selected["warnings"] if is_grouped else answer.warnings(selected)
+    yield from (f"Warning: {sentence}" for sentence in warnings)
