@@ -6,6 +6,7 @@ comes, what was fitted is in the run directory, and the same command goes on wit
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from linclf_jax.selection.ranking import Row
 from linclf_jax.studies import entries, feature_sets, run_files, testing
 from linclf_jax.studies.entries import Tested
 from linclf_jax.studies.study import Classifier, FitResults, Study
+
+logger = logging.getLogger(__name__)
 
 
 class StudyResult(NamedTuple):
@@ -121,6 +124,8 @@ def _run(study: Study, path: Path | None, store: Store, stop: Stop) -> StudyResu
 
 def _fit(study: Study, path: Path | None, store: Store, stop: Stop) -> _Fitted:
     """Fits all trials, selects, and returns the classifiers; no test row is read."""
+    for sentence in _warnings(study):  # before the work begins
+        logger.warning("%s", sentence)
     begun = time.monotonic()
     with _recorded(study, path) as events:
         results = study.fit(store, stop)

@@ -104,17 +104,17 @@ def settings_of_trials(scores: Mapping[int, RowScores], rows: Sequence[Row]) -> 
         scores: By trial.
         rows: Of results, one per trial.
     """
-    settings = _usable(rows)
-    means = [
-        np.stack(
-            [
-                np.mean([getattr(scores[row["trial"]], name) for row in group], axis=0)
-                for group in settings
-            ]
-        )
-        for name in ("loss", "correct", "calibrated")
-    ]
-    return HeldOut(tuple(group[0]["trial"] for group in settings), *means)
+    settings, size = _usable(rows), len(scores[rows[0]["trial"]].loss)
+
+    def means(name: str) -> np.ndarray:
+        values = [
+            np.mean([getattr(scores[row["trial"]], name) for row in group], axis=0)
+            for group in settings
+        ]
+        return np.reshape(values, (len(settings), size))
+
+    trials = tuple(group[0]["trial"] for group in settings)
+    return HeldOut(trials, means("loss"), means("correct"), means("calibrated"))
 
 
 def standard_errors(held_out: HeldOut) -> dict[str, dict[int, float]]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from linclf_jax.studies.path_problem import Config as PathConfig
 from pyarrow import parquet
 
 from experiments import path, predict
 from experiments.predict import Config
 from linclf_jax.data import datasets
 from linclf_jax.runs import csv_text, directory, model
-from linclf_jax.studies.path_problem import Config as PathConfig
 
 ROOT = Path(__file__).parents[2]
 
