@@ -146,7 +146,7 @@ def select(
         for setting in ranked[1:]
         if ranking.spread(setting, metric).mean == score
     )
-    known = [name for name in METRICS if chosen[0].get(name) is not None]
+    known = [name for name in METRICS if name in chosen[0]]
     warnings = cautions.edges(rows, best[0], flags or {}) if edges else []
     if edges and chosen is not best:
         warnings += cautions.edges(rows, chosen[0], flags or {}, only="l2")
@@ -196,8 +196,10 @@ def standard_error(setting: Sequence[Row], metric: str, errors: Errors) -> float
         {metric: ranking.spread([r for r in setting if r["fold"] == f], metric).mean}
         for f in folds
     ]
+    if len(folds) == 1:
+        return 0.0
     sd = ranking.spread(means, metric).sd
-    return 0.0 if sd is None else sd / math.sqrt(len(folds))
+    return None if sd is None else sd / math.sqrt(len(folds))
 
 
 def _is_finite(setting: Sequence[Row], metric: str) -> bool:

@@ -56,7 +56,8 @@ class Spread(NamedTuple):
     """Of a score over the repeats of one setting."""
 
     mean: float
-    sd: float | None  # sample standard deviation; None of a single value
+    # Sample standard deviation; None of a single value, or where one is not finite.
+    sd: float | None
     count: int
 
 
@@ -215,14 +216,16 @@ def spread(rows: Sequence[Row], name: str) -> Spread:
 
     Args:
         rows: Of one setting, at least one.
-        name: A column, a number in every row.
+        name: A column. A file has null for a number that is not finite: the mean is
+            NaN.
 
     >>> spread([{"val_loss": 0.25}, {"val_loss": 0.75}], "val_loss").mean
     0.5
     """
-    values = [row[name] for row in rows]
+    values = [math.nan if row[name] is None else row[name] for row in rows]
     mean = math.fsum(value / len(values) for value in values)
-    sd = statistics.stdev(values) if len(values) > 1 else None
+    several = len(values) > 1 and math.isfinite(mean)
+    sd = statistics.stdev(values) if several else None
     return Spread(mean, sd, len(values))
 
 
