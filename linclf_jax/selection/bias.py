@@ -1,27 +1,26 @@
-"""How much the best of many flatters itself on the rows that it was chosen on.
+"""How biased the score of the best setting is, on the rows that it was chosen on.
 
-The best of L lanes is the one that is good and was lucky, and its own score counts the
-luck as merit. With lane means ``s_l`` over the N rows and the best lane l*, the number
-wanted is ``E[true mean of l* - s_l*]``, which is 0 for a single lane.
+The best of S settings is one that is good and that these rows favour, and its own score
+counts both. With means ``m_s`` over the N rows and the best setting s*, the number
+wanted is ``E[true mean of s* - m_s*]``, which is 0 for a single setting.
 
 The choice is made again on each of B bootstrap samples of the rows, and what it chose
 is scored on the rows that the sample left out, about a third, which had no part in it:
 
-    correction = mean_b [ out_b(l_b) - out_b(l*) ]
+    correction = mean_b [ out_b(s_b) - out_b(s*) ]
 
-with ``l_b`` the winner of sample b and ``out_b`` a lane's mean over the rows left out.
+with ``s_b`` the best of sample b and ``out_b`` a setting's mean over the rows left out.
 The first term is the estimate of Tsamardinos, Greasidou and Borboudakis,
 "Bootstrapping the out-of-sample predictions for efficient and accurate
 cross-validation" (2018), which replaced the correction by folds of Tibshirani and
 Tibshirani, "A bias correction for the minimum error rate in cross-validation" (2009):
-chosen and scored on disjoint rows, it is free of the luck. Over all samples the second
-term has the mean ``s_l*`` exactly, for rows are left out evenly; sample by sample it
-takes the same rows as the first, so that their noise cancels, to 0 where one lane
-always wins.
+chosen and scored on disjoint rows, it is unbiased. Over all samples the second term has
+the mean ``m_s*`` exactly, for rows are left out evenly; sample by sample it takes the
+same rows as the first, so that their noise cancels, to 0 where one setting always wins.
 
 A sample holds about 0.63 N distinct rows, and a choice by fewer rows is a little worse:
-the estimate errs towards more flattery. Scoring the winners on their own sample would
-overstate it by 1.4 for equal lanes, on all rows understate it by the same.
+the estimate errs towards more bias. Scoring each choice on its own sample would
+overstate it by 1.4 for equal settings, on all rows understate it by the same.
 """
 
 from typing import Any, NamedTuple
@@ -35,12 +34,12 @@ BLOCK = 2**24  # numbers of a float64 block, of which there are a few at a time
 
 
 class Estimate(NamedTuple):
-    """What the best lane should expect of new rows; plain numbers."""
+    """What the best setting should expect of new rows; plain numbers."""
 
-    best: int  # the lane of the best mean over all rows, the first of equal ones
+    best: int  # of the best mean over all rows, the first of equal ones
     correction: float  # to add to its mean score
     error: float  # standard error of that, from the number of resamples alone
-    stability: float  # share of the resamples in which the same lane wins
+    stability: float  # share of the resamples in which the same setting wins
     resamples: int  # that left a row out
 
 
@@ -52,14 +51,14 @@ def estimate(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Estimate:
-    """Estimates how the best lane's mean score changes on rows that chose nothing.
+    """Estimates how the best setting's mean score changes on rows that chose nothing.
 
-    Memory is that of ``scores`` and a few blocks; time is B N L products.
+    Memory is that of ``scores`` and a few blocks; time is B N S products.
 
     Args:
-        scores: ``(L, N)``, of any real dtype: each lane's score of each row, of which
-            the mean over the rows decides.
-        measured: ``(L, N)``, another score of the same rows, which is to be corrected;
+        scores: ``(S, N)``, of any real dtype: each setting's score of each row. The
+            mean over the rows decides.
+        measured: ``(S, N)``, another score of the same rows, which is to be corrected;
             correctness, say, where the loss decides. ``scores`` themselves if None.
         lowest: Whether the lowest mean is the best.
         resamples: B, at least 2.
@@ -73,15 +72,15 @@ def estimate(
             a score is not finite.
 
     >>> right = np.random.default_rng(0).random((50, 200)) < 0.5  # fifty coins
-    >>> found = estimate(right, lowest=False)
-    >>> print(f"{right[found.best].mean():.3f} {found.correction:.3f}")
+    >>> estimated = estimate(right, lowest=False)
+    >>> print(f"{right[estimated.best].mean():.3f} {estimated.correction:.3f}")
     0.605 -0.071
     """
     measured = scores if measured is None else measured
     _check(scores, measured, resamples)
     rows = scores.shape[1]
     sign = 1.0 if lowest else -1.0
-    best = int(np.argmin([sign * np.sum(lane, dtype=np.float64) for lane in scores]))
+    best = int(np.argmin([sign * np.sum(row, dtype=np.float64) for row in scores]))
     stream = np.random.PCG64([seed, 2])  # apart from those of splits and folds
     gaps, same = [], []
     for start in range(0, resamples, step := max(1, BLOCK // rows)):
@@ -112,7 +111,7 @@ def _draw(stream: np.random.PCG64, rows: int) -> np.ndarray:
 
 
 def _winners(counts: np.ndarray, scores: np.ndarray, sign: float) -> np.ndarray:
-    """Returns the best lane of each sample ``(B,)``, the first of equal ones."""
+    """Returns the best setting of each sample ``(B,)``, the first of equal ones."""
     lowest = np.full(len(counts), np.inf)
     winners = np.zeros(len(counts), np.int64)
     for start in range(0, len(scores), step := max(1, BLOCK // counts.shape[1])):
@@ -128,7 +127,7 @@ def _winners(counts: np.ndarray, scores: np.ndarray, sign: float) -> np.ndarray:
 def _check(scores: np.ndarray, measured: np.ndarray, resamples: int) -> None:
     if scores.ndim != 2 or scores.shape[0] < 1 or scores.shape[1] < 2:
         raise ValueError(
-            f"scores have shape {scores.shape}; expected (L, N), at least two rows"
+            f"scores have shape {scores.shape}; expected (S, N), at least two rows"
         )
     if measured.shape != scores.shape:
         raise ValueError(
@@ -137,17 +136,17 @@ def _check(scores: np.ndarray, measured: np.ndarray, resamples: int) -> None:
     if resamples < 2:
         raise ValueError(f"resamples is {resamples}; expected at least 2")
     for name, values in (("scores", scores), ("measured", measured)):
-        for lane, row in enumerate(values):
+        for setting, row in enumerate(values):
             if not np.isfinite(row).all():
                 column = int(np.argmin(np.isfinite(row)))
                 raise ValueError(
-                    f"{name} of lane {lane} is {row[column]} in row {column}; expected "
-                    "finite scores"
+                    f"{name} of setting {setting} is {row[column]} in row {column}; "
+                    "expected finite scores"
                 )
 
 
 def of_best(scores: HeldOut, *, metric: str) -> dict[str, Any] | None:
-    """Returns what ``selected.json`` says of how much the best setting flatters itself.
+    """Returns what ``selected.json`` says of the bias of the best setting.
 
     Args:
         scores: Of the settings that could be chosen.
