@@ -52,7 +52,7 @@ def test_masks_have_the_seeds_of_a_number_side_by_side():
         (lambda: shots.deal(LABELS, 1, seed=-1), "seed is -1"),
         (lambda: shots.validate((0,), 1), "--shots is 0; expected numbers of at leas"),
         (lambda: shots.validate((5, 5), 1), "--shots is 5,5; .*no repetition"),
-        (lambda: shots.validate((5,), 0), "--seeds is 0; expected at least 1"),
+        (lambda: shots.validate((5,), 0), "--draws is 0; expected at least 1"),
     ],
 )
 def test_numbers_that_nobody_can_deal_are_refused(call, message):
