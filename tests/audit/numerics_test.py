@@ -1,14 +1,12 @@
 """The accuracy of the loss and its hand-written gradient, against 50 digits."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import numerics
+from linclf_jax.audit import numerics
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "numerics.md"
@@ -72,66 +70,3 @@ def test_reference_is_the_worked_example():
 
 def test_page_has_no_leftover_placeholder():
     assert not re.search(r"\{\w+\}", PAGE.read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def unmeasured(monkeypatch):
-    """Measuring is quick and says nothing; the list tells how often it was done."""
-    calls = []
-    worst = {
-        (family, name): numerics.Scores(1.0, 5.0)
-        for family in numerics.FAMILIES
-        for name in numerics.IMPLEMENTATIONS
-    }
-    monkeypatch.setattr(
-        numerics, "measure", lambda dtype: (calls.append(dtype), worst)[1]
-    )
-    return calls
-
-
-def test_the_page_is_printed_or_written_whole(unmeasured, tmp_path, capsys):
-    numerics.run(numerics.Config())
-    printed = capsys.readouterr().out
-    assert printed.startswith("# What floating point leaves")
-    numerics.run(numerics.Config(out=str(tmp_path / "page.md")))
-    assert (tmp_path / "page.md").read_text(encoding="utf-8") + "\n" == printed
-    assert [path.name for path in tmp_path.iterdir()] == ["page.md"]
-    assert len(unmeasured) == 4
-    assert "| one class | 1 / **5** |" in printed
-
-
-@pytest.mark.parametrize("out", ["/no/such/folder/page.md", "."])
-def test_where_it_cannot_write_it_does_not_measure(out, unmeasured):
-    with pytest.raises(ValueError, match=r"--out is .*; expected a file in a folder"):
-        numerics.run(numerics.Config(out=out))
-    assert unmeasured == []
-
-
-def test_says_what_to_install(unmeasured, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mpmath", None)
-    with pytest.raises(ValueError, match=r"pip install 'linclf_jax\[test\]'"):
-        numerics.run(numerics.Config())
-    assert unmeasured == []
-
-
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("--bogus", "'bogus'"),
-        ("--out=/no/such/folder/page.md", "--out is"),
-        ("page.md", "unexpected arguments: page.md"),
-    ],
-)
-def test_bad_flags_are_one_line_and_status_2(argument, message):
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.numerics", argument],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
