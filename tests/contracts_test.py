@@ -70,7 +70,6 @@ DESCRIBED = {
     "exact",
     "selection",
     "runs",
-    "figures",
 }
 
 

@@ -36,14 +36,7 @@ ROUND_ACCURACIES = (
 def panels(
     count: int, width: float = WIDTH, height: float = HEIGHT, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure with panels, at most two in a row.
-
-    Args:
-        count: of panels, at least one.
-        width: of each panel, inches.
-        height: of each panel, inches.
-        **shared: ``sharex`` and ``sharey`` of matplotlib.
-    """
+    """An empty figure with panels, at most two in a row."""
     from matplotlib.figure import Figure
 
     across = min(2, count)
@@ -57,34 +50,19 @@ def panels(
 
 
 def legend(figure: Figure, handles: Sequence[Any], columns: int = 4) -> None:
-    """Explains below the panels what is drawn, if there is anything to explain.
-
-    Args:
-        figure: with panels.
-        handles: artists with labels.
-        columns: at most.
-    """
+    """Explains below the panels what is drawn, if there is anything to explain."""
     if handles:
         figure.legend(handles=handles, loc="outside lower left", ncols=columns)
 
 
 def rule(axis: Axes, which: Literal["x", "y"] = "y") -> None:
-    """Draws faint lines at the ticks, behind everything else.
-
-    Args:
-        axis: of a panel.
-        which: has the ticks, x or y.
-    """
+    """Draws faint lines at the ticks, behind everything else."""
     axis.grid(axis=which, color=style.GRID, linewidth=0.7)
     axis.set_axisbelow(True)
 
 
 def dot_of_one(values: np.ndarray) -> str | None:
-    """The marker of a line: none, but a dot where the line is a single point.
-
-    Args:
-        values: along the line.
-    """
+    """The marker of a line: none, but a dot where the line is a single point."""
     return "o" if len(values) == 1 else None
 
 
@@ -131,14 +109,7 @@ def positions(l2s: np.ndarray) -> np.ndarray:
 
 
 def l2_axis(axis: Axes, l2s: np.ndarray, marks: Marks, most: int = MOST_TICKS) -> None:
-    """Makes the horizontal axis one of penalties.
-
-    Args:
-        axis: of a panel.
-        l2s: (K,) penalties, none twice.
-        marks: at most two.
-        most: labels, at most.
-    """
+    """Makes the horizontal axis one of penalties."""
     at, (low, _, margin) = positions(l2s), log_range(l2s)
     ticks = log_ticks(l2s[l2s > 0]) if (l2s > 0).any() else []
     labels = style.thinned([style.short_number(tick) for tick in ticks], most)
@@ -159,11 +130,7 @@ def l2_axis(axis: Axes, l2s: np.ndarray, marks: Marks, most: int = MOST_TICKS) -
 
 
 def epoch_axis(axis: Axes) -> None:
-    """Makes the horizontal axis one of epochs.
-
-    Args:
-        axis: of a panel.
-    """
+    """Makes the horizontal axis one of epochs."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_xlabel("epoch")

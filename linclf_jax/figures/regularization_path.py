@@ -180,7 +180,7 @@ def norms(
     others = np.delete(sizes, named, axis=1)
     at = canvas.positions(l2s)
     _lines(axis, at, others, f"{others.shape[1]} other classes", **THIN)
-    _named_lines(axis, at, sizes[:, named], [names[i] for i in named])
+    _named_lines(axis, at, sizes[:, named], [names[int(i)] for i in named])
     canvas.l2_axis(axis, l2s, marks)
     axis.set_title("norm of the weights of a class")
     axis.set_ylim(bottom=0)

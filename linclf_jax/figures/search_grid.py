@@ -38,9 +38,6 @@ def is_scattered(settings: Sequence[Setting]) -> bool:
 
     They are where an axis has many values and hardly any of them is met twice: as cells
     they would be stripes, nearly all of them empty.
-
-    Args:
-        settings: of the whole search.
     """
     for _, members in _by_optimizer(settings):
         pairs = {(each.learning_rate, each.l2) for each in members}
@@ -60,9 +57,6 @@ def points(settings: Sequence[Setting]) -> list[Panel]:
 
     Where one of its repeats diverged the point did, and where one was retired the point
     was: a mean over the others would flatter it.
-
-    Args:
-        settings: of the whole search.
     """
     panels = []
     for name, members in _by_optimizer(settings):
@@ -82,9 +76,6 @@ def cells(settings: Sequence[Setting]) -> list[Panel]:
     A cell has the mean over the repeats of its setting. Of settings that differ in
     something else (momentum, say) the best counts, for a user would pick it. Where no
     trial of a cell finished, those count that were taken out early.
-
-    Args:
-        settings: of the whole search.
     """
     panels = []
     for name, members in _by_optimizer(settings):

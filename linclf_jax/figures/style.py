@@ -67,11 +67,7 @@ def style() -> Iterator[None]:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG bytes: the same figure gives the same bytes.
-
-    Args:
-        figure: any, of whatever size.
-    """
+    """The figure as PNG bytes: the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with style(), warnings.catch_warnings():
         # A class name in a script that the font lacks is drawn as boxes; the page
@@ -85,9 +81,6 @@ def png(figure: Figure) -> bytes:
 
 def pngs(makers: Mapping[str, Callable[[], Figure]]) -> dict[str, bytes]:
     """Figures as PNG bytes by name, see ``png``.
-
-    Args:
-        makers: what draws each figure, by its name.
 
     Raises:
         FigureError: one of them failed.
@@ -123,10 +116,6 @@ def short_number(value: float) -> str:
 def short_name(name: str, length: int = 16) -> str:
     """A class name that fits beside an axis.
 
-    Args:
-        name: the whole of it.
-        length: of what is returned, at most.
-
     >>> short_name("white-throated kingfisher")
     'white-throated …'
     """
@@ -134,21 +123,13 @@ def short_name(name: str, length: int = 16) -> str:
 
 
 def series(number: int) -> dict[str, Any]:
-    """Colour and dashes of one of several lines, told apart up to ``MOST_SERIES``.
-
-    Args:
-        number: of the line, from 0.
-    """
+    """Colour and dashes of one of several lines, told apart up to ``MOST_SERIES``."""
     dashes, colour = divmod(number % MOST_SERIES, len(COLOURS))
     return {"color": COLOURS[colour], "linestyle": DASHES[dashes]}
 
 
 def thinned(labels: Sequence[str], most: int) -> list[str]:
     """The labels with all but every k-th blanked, so that at most ``most`` remain.
-
-    Args:
-        labels: of an axis, in order.
-        most: how many of them there is room for.
 
     >>> thinned(["a", "b", "c", "d", "e"], 3)
     ['a', '', 'c', '', 'e']

@@ -130,7 +130,7 @@ def _count_groups(selected: Selected) -> int:
 
 
 def _compared(record: Record, selected: Selected) -> list[Any]:
-    """The chosen one's values of what trials compare, but for what is told anyway."""
+    """The chosen one's values of what trials compare, but for what is said anyway."""
     names = {"features", "preprocessing", "loss"} & {*record.differing}
     row = selected["entries"][selected["chosen"]]["row"]
     return [row[name] for name in sorted(names.difference(selected["select_per"]))]

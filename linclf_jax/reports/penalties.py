@@ -15,7 +15,8 @@ from linclf_jax.reports.tables import Table
 from linclf_jax.reports.text import gap, plus_minus, rounded
 from linclf_jax.runs import schema
 from linclf_jax.runs.record import Record
-from linclf_jax.runs.schema import Entry, Row, Selected
+from linclf_jax.runs.schema import Entry, Selected
+from linclf_jax.selection.ranking import Row
 
 MOST_FEATURES = 12  # whose weights are drawn one by one
 CALIBRATED = "val_loss_calibrated"

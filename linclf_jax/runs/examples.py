@@ -1,7 +1,7 @@
 """Test rows worth a look: what is taken for what, what is surest and what is not sure.
 
-They are few, picked once, after the test, and kept in the run folder, so that its page
-can be drawn again without the data.
+They are few, picked once, after the test, and kept in the run directory, so that its
+page can be drawn again without the data.
 """
 
 from collections.abc import Sequence
@@ -111,9 +111,9 @@ def margins(scores: np.ndarray) -> np.ndarray:
 
 def _top_and_others(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     others, rows = scores.astype(np.float64), np.arange(len(scores))
-    place = scores.argmax(axis=1)
-    top = others[rows, place]
-    others[rows, place] = -np.inf
+    highest = scores.argmax(axis=1)
+    top = others[rows, highest]
+    others[rows, highest] = -np.inf
     return top, others
 
 
@@ -158,7 +158,7 @@ def render(
 
     Args:
         x: (N, D), real numbers of any dtype.
-        rows: (M,) places in it.
+        rows: (M,) indices of it.
         image_shape: (H, W) or (H, W, 3), with product D; None if rows are no images.
 
     Returns:
@@ -176,36 +176,36 @@ def render(
     return np.round(255 * share).astype(np.uint8)
 
 
-def write(folder: Path, examples: Examples) -> None:
+def write(path: Path, examples: Examples) -> None:
     """Writes ``examples.npz``.
 
     Args:
-        folder: a run folder.
+        path: a run directory.
         examples: as from ``collect``.
     """
-    directory.write(folder / FILE, examples._asdict())
+    directory.write(path / FILE, examples._asdict())
 
 
-def read(folder: Path) -> Examples | None:
+def read(path: Path) -> Examples | None:
     """Reads ``examples.npz``, where it is there.
 
     Args:
-        folder: a run folder.
+        path: a run directory.
 
     Raises:
         ValueError: it is damaged, or holds other arrays.
     """
-    path = folder / FILE
-    if not path.exists():
+    file = path / FILE
+    if not file.exists():
         return None
-    arrays = directory.read(path)
+    arrays = directory.read(file)
     if set(arrays) != set(Examples._fields):
         raise ValueError(
-            f"{path}: found arrays {sorted(arrays)}, expected "
+            f"{file}: found arrays {sorted(arrays)}, expected "
             f"{sorted(Examples._fields)}"
         )
-    found = Examples(**arrays)
+    examples = Examples(**arrays)
     lengths = {name: len(a) for name, a in arrays.items() if a.ndim}
     if len(set(lengths.values())) != 1:
-        raise ValueError(f"{path}: found lengths {lengths}, expected all the same")
-    return found
+        raise ValueError(f"{file}: found lengths {lengths}, expected all the same")
+    return examples

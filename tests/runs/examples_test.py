@@ -1,14 +1,16 @@
 """The rows that a page shows are the right ones, and shown as they are."""
 
+import types
+
 import numpy as np
 import pytest
 
 from linclf_jax.data import preprocessing
 from linclf_jax.data.datasets import Split
 from linclf_jax.params import Params
-from linclf_jax.runs import directory, examples, model
-from linclf_jax.studies import evaluation, exhibits
-from linclf_jax.training.settings import Static
+from linclf_jax.runs import directory, examples
+from linclf_jax.studies import run_files
+from linclf_jax.studies.study import Classifier
 
 
 def make_split(labels, x=None):
@@ -163,31 +165,34 @@ class TestFile:
             examples.read(tmp_path)
 
 
-class TestKeep:
+class TestOfAStudy:
     """The rows are those of the classifier that was measured."""
 
-    def keep(self, folder, loss, image_shape):
+    def write(self, folder, loss, image_shape):
         generator = np.random.default_rng(0)
         x = generator.normal(loc=3.0, size=(60, 4))
         split = make_split(generator.integers(0, 3, 60), x)
         scaling = preprocessing.fit("standardize", x[:30])
-        params = Params(*(generator.normal(size=s) for s in ((4, 3), (3,))))
-        static = Static(num_classes=3, loss=loss)
-        chosen = model.Model(params, scaling, ("a", "b", "c"))
-        exhibits.keep(folder, chosen, split, static, image_shape)
-        scaled = preprocessing.apply(scaling, x)
-        return evaluation.measure(params, scaled, split.labels, static)
+        W, b = generator.normal(size=(4, 3)), generator.normal(size=3)
+        row = {"loss": loss}
+        classifier = Classifier(Params(W, b), row, 0, False, 30, None, loss)
+        dataset = types.SimpleNamespace(image_shape=image_shape)
+        inputs = types.SimpleNamespace(features="raw", scaling=scaling, dataset=dataset)
+        run_files.write_examples(folder, classifier, inputs, split)
+        predictions = (preprocessing.apply(scaling, x) @ W + b).argmax(axis=1)
+        counts = np.zeros((3, 3), int)
+        np.add.at(counts, (split.labels, predictions), 1)
+        return counts
 
     @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "weston_watkins_hinge"])
     def test_pairs_are_counted_as_in_the_confusion_matrix(self, tmp_path, loss):
-        test = self.keep(tmp_path, loss, (2, 2))
+        counts = self.write(tmp_path, loss, (2, 2))
         kept = examples.read(tmp_path)
         assert kept is not None
-        counts = np.asarray(test["confusion"])[kept.labels, kept.predictions]
-        np.testing.assert_array_equal(kept.alike, counts)
+        np.testing.assert_array_equal(kept.alike, counts[kept.labels, kept.predictions])
         assert bool(kept.calibrated) == (loss == "softmax_cross_entropy")
         assert kept.images.shape[1:] == (2, 2)
 
     def test_rows_that_are_no_images_are_not_kept(self, tmp_path):
-        self.keep(tmp_path, "softmax_cross_entropy", None)
+        self.write(tmp_path, "softmax_cross_entropy", None)
         assert list(tmp_path.iterdir()) == []
