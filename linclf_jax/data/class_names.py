@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from linclf_jax.data import door
-from linclf_jax.data.door import BadFileError
+from linclf_jax.data import checks
+from linclf_jax.data.checks import BadFileError
 
 _LARGEST = 2**26  # bytes
 _EXPECTED = "a name a line, or .json with a list of names or an object {integer: name}"
@@ -24,7 +24,7 @@ def read(path: str | Path) -> Mapping[int, str]:
         BadFileError: It is missing or another file, a name is missing, or two integers
             have the same one.
     """
-    with door.reading(path, _EXPECTED):
+    with checks.reading(path, _EXPECTED):
         if Path(path).stat().st_size > _LARGEST:
             raise BadFileError(f"{path} is too large; expected {_EXPECTED}")
         text = Path(path).read_text(encoding="utf-8-sig")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from linclf_jax.data.door import BadFileError
+from linclf_jax.data.checks import BadFileError
 
 LABELS = ("label", "labels", "target", "y")
 LISTS = ("features", "embedding")

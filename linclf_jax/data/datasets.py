@@ -1,4 +1,4 @@
-"""Named datasets, checked at the door and split once by a fixed seed.
+"""Named datasets, checked at the checks and split once by a fixed seed.
 
 ``split`` deals the rows of a table into training, validation and test sets, class by
 class, and ``load`` does so for a dataset that has a name. Where validation or test rows

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linclf_jax.data import columns, door
+from linclf_jax.data import checks, columns
+from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import ReadOptions
-from linclf_jax.data.door import BadFileError
 
 _LAST = 0x10FFFF  # of Unicode
 _AS_IS = "label_values=as_is (--label_values=as_is)"
@@ -95,7 +95,7 @@ def _plain(found: np.ndarray, path: str | Path) -> _Values:
     """Returns labels as integers or as texts."""
     rows = np.arange(len(found))
     if found.dtype.kind == "S":
-        with door.reading(path, "texts in UTF-8"):
+        with checks.reading(path, "texts in UTF-8"):
             found = np.char.decode(found, "utf-8")
     if found.dtype.kind == "U":
         _check_characters(found, path)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from linclf_jax.data import columns, files
+from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import ReadOptions
-from linclf_jax.data.door import BadFileError
 from linclf_jax.data.labels import Labels
 
 FEWEST = 20  # rows
@@ -34,7 +34,7 @@ def check(
         BadFileError: There are such columns; with their names and the flags that drop
             and keep them.
     """
-    names = files.called(path, options)
+    names = files.names_or_numbers(path, options)
     if names is None or len(x) < FEWEST:
         return
     rest = slice(None) if labels.rows is None else labels.rows

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linclf_jax.data import cifar, idx
-from linclf_jax.data.door import BadFileError
+from linclf_jax.data import cifar, files, idx
+from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.sources import Source
 
 NAMES = ("fashion_mnist", "mnist", "cifar10")
@@ -107,9 +107,9 @@ def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, Later]:
     if name == "cifar10":
         return _open_cifar(folder)
     train, test = _idx_paths(name, folder, "train"), _idx_paths(name, folder, "t10k")
-    (rows, *_), _ = idx.peek(test[0])
+    (num_rows, *_), _ = files.peek(test[0])
     labels = _known(name, test[1], idx.read(test[1]))
-    later = Later(rows, lambda: _read_idx(name, *test), labels)
+    later = Later(num_rows, lambda: _read_idx(name, *test), labels)
     return _read_idx(name, *train), later
 
 
@@ -166,9 +166,9 @@ def _open_cifar(folder: Path | None) -> tuple[Source, Later]:
     return read("train"), Later(_CIFAR_TEST_ROWS, lambda: read("test"))
 
 
-def _missing(name: str, folder: Path | None, files: str) -> ValueError:
+def _missing(name: str, folder: Path | None, wanted: str) -> ValueError:
     if folder is None:
         return ValueError(
-            f"dataset {name!r} needs --data_dir, a folder with {files}; {_HOW[name]}"
+            f"dataset {name!r} needs --data_dir, a folder with {wanted}; {_HOW[name]}"
         )
-    return ValueError(f"{folder}: expected {files}; {_HOW[name]}")
+    return ValueError(f"{folder}: expected {wanted}; {_HOW[name]}")

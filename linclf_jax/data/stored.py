@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from linclf_jax.data import feature_names, leaking_columns, official
 from linclf_jax.data import files as files_lib
+from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import ReadOptions
-from linclf_jax.data.door import BadFileError
 from linclf_jax.data.official import Later
 from linclf_jax.data.sources import FileRows, Source
 

@@ -1,4 +1,4 @@
-"""Datasets: what is in them, how they are split, and what is refused at the door."""
+"""Datasets: what is in them, how they are split, and what is refused at the checks."""
 
 import sys
 

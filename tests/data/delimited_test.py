@@ -63,10 +63,10 @@ def test_numbers_alone_have_no_header(tmp_path):
     path = write(tmp_path / "x.csv", text(labels=["", "", ""], header=""))
     np.testing.assert_array_equal(files.read_features(path), X)
     assert files.feature_names(path) is None
-    assert files.called(path) == ("0", "1", "2")
+    assert files.names_or_numbers(path) == ("0", "1", "2")
     options = ReadOptions(label_column="1", drop_columns=("0",))
     np.testing.assert_array_equal(files.read_features(path, options=options), X[:, 2:])
-    assert files.called(path, options) == ("2",)
+    assert files.names_or_numbers(path, options) == ("2",)
     assert files.feature_names(path, options) is None
 
 

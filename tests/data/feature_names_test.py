@@ -10,7 +10,7 @@ from pyarrow import parquet
 from experiments import path, predict
 from experiments.predict import Config as PredictConfig
 from linclf_jax.config.probe import Config as ProbeConfig
-from linclf_jax.data import datasets, door, feature_names, files
+from linclf_jax.data import checks, datasets, feature_names, files
 from linclf_jax.data.datasets import Files
 from linclf_jax.data.official import Later
 from linclf_jax.data.sources import Source
@@ -99,7 +99,7 @@ def test_missing_and_unknown_names_are_refused_from_the_header(
     monkeypatch.setattr(files, "read_features", only_of(parts["train_features"]))
     if part == "test":
         parts = {k: v for k, v in parts.items() if not k.startswith("val")}
-    with pytest.raises(door.BadFileError, match=f"other.parquet: {message}") as error:
+    with pytest.raises(checks.BadFileError, match=f"other.parquet: {message}") as error:
         load(parts | {f"{part}_features": name, f"{part}_labels": name})
     assert "--drop_columns" in str(error.value)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linclf_jax.data import datasets, door, files, idx
+from linclf_jax.data import checks, datasets, files, idx
 from linclf_jax.data.columns import ReadOptions
 
 TYPES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
@@ -92,8 +92,8 @@ class TestIdx:
         small = gzip.compress(idx_bytes(np.zeros((1, 2, 2), np.uint8)), mtime=0)
         header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**12, 2**10, 2**10)
         lie = gzip.compress(header + bytes(4096), mtime=0)
-        monkeypatch.setattr(door, "memory", lambda: 2**40)
-        monkeypatch.setattr(door, "read_exactly", lambda *_: pytest.fail("expanded"))
+        monkeypatch.setattr(checks, "memory", lambda: 2**40)
+        monkeypatch.setattr(checks, "read_exactly", lambda *_: pytest.fail("expanded"))
         refuse("4294967296 bytes; it has .* cannot hold", lie, tmp_path / "images.gz")
         over = {"max_bytes": 3}
         refuse("expected at most 3, the memory", small, tmp_path / "small.gz", **over)
@@ -157,7 +157,7 @@ class TestNpy:
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("kind", ["f2", "f4", "f8", "bfloat16"])
     def test_one_number_that_is_not_finite(self, value, kind, tmp_path, monkeypatch):
-        monkeypatch.setattr(door, "_BLOCK", 6)  # the rows are seen two by two
+        monkeypatch.setattr(checks, "_BLOCK", 6)  # the rows are seen two by two
         dtype = jnp.dtype(jnp.bfloat16) if kind == "bfloat16" else np.dtype(kind)
         x = np.arange(15.0).reshape(5, 3).astype(dtype)
         x[4, 1] = value
@@ -169,7 +169,7 @@ class TestNpy:
     def test_more_than_the_memory_is_refused(self, tmp_path, monkeypatch):
         message = r"float64 of shape \(4, 3\), 96 bytes; expected at most 95"
         refuse(message, npy_bytes(X), tmp_path / "x.npy", max_bytes=95)
-        monkeypatch.setattr(door, "memory", lambda: 95)
+        monkeypatch.setattr(checks, "memory", lambda: 95)
         refuse(message, npy_bytes(X), tmp_path / "x.npy")
 
     def test_missing_files_and_folders_are_named(self, tmp_path):

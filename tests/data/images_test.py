@@ -1,4 +1,4 @@
-"""Features of images: known values, the same in every process, refusals at the door."""
+"""Features of images: known values, the same in every process, refusals at the checks."""
 
 import ast
 import subprocess

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from linclf_jax.data import files, tables
+from linclf_jax.data import files
+from linclf_jax.data import parquet as parquet_files
 from linclf_jax.data.columns import ReadOptions
 
 pa = pytest.importorskip("pyarrow")
@@ -30,7 +31,7 @@ def fixed(x=X):
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8", "u1", "i8"])
 @pytest.mark.parametrize("form", ["columns", "lists", "fixed"])
 def test_features_keep_their_dtype(kind, form, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_ROWS", 2)  # three blocks
+    monkeypatch.setattr(parquet_files, "_ROWS", 2)  # three blocks
     x = X.astype(kind)
     forms = {
         "columns": columns(x),
@@ -58,7 +59,7 @@ def tensors(x, permutation=None):
 @pytest.mark.parametrize("name", ["features", "embedding", "only_one"])
 @pytest.mark.parametrize("kind", ["f2", "f4", "u1"])
 def test_tensors_of_fixed_shape(name, kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_ROWS", 2)
+    monkeypatch.setattr(parquet_files, "_ROWS", 2)
     x = X.astype(kind)
     path = write(tmp_path / "x.parquet", {name: tensors(x), "label": NAMES})
     found = files.read_features(path)
@@ -66,14 +67,14 @@ def test_tensors_of_fixed_shape(name, kind, tmp_path, monkeypatch):
     assert found.dtype == x.dtype
     assert files.peek(path) == ((5, 4), x.dtype)
     assert files.feature_names(path) is None
-    assert files.called(path) == ("0", "1", "2", "3")
+    assert files.names_or_numbers(path) == ("0", "1", "2", "3")
 
 
 def test_tensors_of_images_and_in_another_order(tmp_path):
     images = np.arange(5 * 4 * 2 * 3, dtype=np.uint8).reshape(5, 4, 2, 3)
     path = write(tmp_path / "x.parquet", {"features": tensors(images)})
     np.testing.assert_array_equal(files.read_features(path), images)
-    assert files.called(path) is None
+    assert files.names_or_numbers(path) is None
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     moved = tensors(channels_first, permutation=[1, 2, 0])
     path = write(tmp_path / "x.parquet", {"features": moved})

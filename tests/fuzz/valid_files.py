@@ -32,7 +32,7 @@ _LIMIT = 2**20  # bytes; none of the files has as many
 _BRAIN = jnp.dtype(jnp.bfloat16)
 
 
-class Format(NamedTuple):
+class ValidFile(NamedTuple):
     """A valid file, how it is read, and whether what came out is right."""
 
     name: str  # of the file
@@ -41,7 +41,7 @@ class Format(NamedTuple):
     is_right: Callable[[bytes, Arrays], bool]  # of the mutated bytes
 
 
-def make() -> tuple[Format, ...]:
+def make() -> tuple[ValidFile, ...]:
     """Returns a valid file of every format."""
     idx = _idx(_IMAGES)
     zipped, deflated = io.BytesIO(), io.BytesIO()
@@ -50,23 +50,27 @@ def make() -> tuple[Format, ...]:
     batch = _binary()
     pickles = [pickle.dumps(_batch(), protocol) for protocol in (2, 5)]
     return (
-        Format("x.npy", _npy(_X), _features, _as_npy_says),
-        Format("half.npy", _npy(_X.astype(np.float16)), _features, _as_npy_says),
-        Format("brain.npy", _npy(_X.astype(_BRAIN)), _features, _as_npy_says),
-        Format("names.npy", _npy(_NAMES), _classes, _is_mapping),
-        Format("bytes.npy", _npy(_NAMES.astype("S")), _classes, _is_mapping),
-        Format("stored.npz", zipped.getvalue(), _both, _equals(_X, _NAMES)),
-        Format("deflated.npz", deflated.getvalue(), _both, _equals(_X, _NAMES)),
-        Format("images", idx, _features, _as_idx_says),
-        Format("images.gz", gzip.compress(idx, mtime=0), _features, _equals(_IMAGES)),
-        Format("rows.bin", batch, _features, _as_rows_say),
-        Format("test_batch", pickles[0], _folder, _is_batch),
-        Format("test_batch", pickles[1], _folder, _is_batch),
-        Format("c.tar", _tar(batch, "w"), _archive, _is_batch),
-        Format("c.tar.gz", _tar(batch, "w:gz"), _archive, _equals(_pixels(), _LABELS)),
-        Format("x.csv", _text(), _both, _as_text_says),
-        Format("x.safetensors", _tensors(_X), _both, _as_tensors_say),
-        Format(
+        ValidFile("x.npy", _npy(_X), _features, _as_npy_says),
+        ValidFile("half.npy", _npy(_X.astype(np.float16)), _features, _as_npy_says),
+        ValidFile("brain.npy", _npy(_X.astype(_BRAIN)), _features, _as_npy_says),
+        ValidFile("names.npy", _npy(_NAMES), _classes, _is_mapping),
+        ValidFile("bytes.npy", _npy(_NAMES.astype("S")), _classes, _is_mapping),
+        ValidFile("stored.npz", zipped.getvalue(), _both, _equals(_X, _NAMES)),
+        ValidFile("deflated.npz", deflated.getvalue(), _both, _equals(_X, _NAMES)),
+        ValidFile("images", idx, _features, _as_idx_says),
+        ValidFile(
+            "images.gz", gzip.compress(idx, mtime=0), _features, _equals(_IMAGES)
+        ),
+        ValidFile("rows.bin", batch, _features, _as_rows_say),
+        ValidFile("test_batch", pickles[0], _folder, _is_batch),
+        ValidFile("test_batch", pickles[1], _folder, _is_batch),
+        ValidFile("c.tar", _tar(batch, "w"), _archive, _is_batch),
+        ValidFile(
+            "c.tar.gz", _tar(batch, "w:gz"), _archive, _equals(_pixels(), _LABELS)
+        ),
+        ValidFile("x.csv", _text(), _both, _as_text_says),
+        ValidFile("x.safetensors", _tensors(_X), _both, _as_tensors_say),
+        ValidFile(
             "brain.safetensors", _tensors(_X.astype(_BRAIN)), _both, _as_tensors_say
         ),
         *_parquet(),
@@ -116,7 +120,7 @@ def _tensors(x: np.ndarray) -> bytes:
     return safetensors_numpy.save({"features": x, "labels": np.arange(len(x)) % 3})
 
 
-def _parquet() -> tuple[Format, ...]:
+def _parquet() -> tuple[ValidFile, ...]:
     """Returns tables, where there is pyarrow."""
     try:
         import pyarrow as pa
@@ -125,13 +129,13 @@ def _parquet() -> tuple[Format, ...]:
         return ()
     lists = pa.FixedSizeListArray.from_arrays(pa.array(_X.reshape(-1)), 4)
     columns = {name: _X[:, place] for place, name in enumerate("abcd")}
-    found = []
+    made = []
     for table in (columns, {"features": lists}):
         stream = io.BytesIO()
         whole = pa.table({**table, "label": _NAMES.tolist()})
         parquet.write_table(whole, stream, write_page_checksum=True)
-        found.append(Format("x.parquet", stream.getvalue(), _both, _is_table))
-    return tuple(found)
+        made.append(ValidFile("x.parquet", stream.getvalue(), _both, _is_table))
+    return tuple(made)
 
 
 def _features(path: Path) -> Arrays:
