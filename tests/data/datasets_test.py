@@ -1,4 +1,4 @@
-"""Datasets: what is in them, how they are split, and what is refused at the checks."""
+"""Datasets: what is in them, how they are split, and what is refused."""
 
 import sys
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from linclf_jax.data import datasets, preprocessing
-from linclf_jax.data.official import Later
+from linclf_jax.data.sources import UnreadSource
 
 SHAPES = {
     "digits": (1797, 64, 10),
@@ -248,7 +248,7 @@ def test_a_file_may_lack_a_class_that_a_dealt_split_would_be_said_to_lack():
     labels = np.array([*[0] * 9, 1])
     rare = source(x=np.zeros((10, 3)), labels=labels)
     rows = source(x=np.ones((2, 3)), labels=np.zeros(2, int))
-    test = Later(2, lambda: rows)
+    test = UnreadSource(2, lambda: rows)
     dataset = datasets.split(rare, rows, test, name="small", split_seed=0)
     assert dataset.lacking == ((), ())
     assert len(dataset.train.labels) == 10

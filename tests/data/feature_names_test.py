@@ -12,8 +12,7 @@ from experiments.predict import Config as PredictConfig
 from linclf_jax.config.probe import Config as ProbeConfig
 from linclf_jax.data import checks, datasets, feature_names, files
 from linclf_jax.data.datasets import Files
-from linclf_jax.data.official import Later
-from linclf_jax.data.sources import Source
+from linclf_jax.data.sources import Source, UnreadSource
 from linclf_jax.runs import directory, model
 from linclf_jax.studies import probe_problem
 from linclf_jax.studies.path_problem import Config
@@ -177,7 +176,7 @@ def test_sources_of_a_program_meet_by_names_too():
     dataset = datasets.split(
         source(0, NAMES),
         other,
-        Later(20, lambda: other),
+        UnreadSource(20, lambda: other),
         name="mine",
         split_seed=0,
     )

@@ -1,4 +1,4 @@
-"""Features of images: known values, the same in every process, refusals at the checks."""
+"""Features of images: known values, the same in every process, refusals."""
 
 import ast
 import subprocess

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from linclf_jax.cli import flag_types
 from linclf_jax.config import data
 from linclf_jax.config.data import DataFlags
-from linclf_jax.data import class_names, columns, datasets, files, leaking_columns
+from linclf_jax.data import class_names, columns, datasets, files
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Files
 
@@ -215,8 +215,8 @@ class TestLeakage:
     )
     def test_columns_that_tell_less_are_features(self, column):
         x = np.column_stack([X, column])
-        assert leaking_columns.row_numbers(x) == []
-        assert leaking_columns.label_columns(x, LABELS) == []
+        assert columns.row_numbers(x) == []
+        assert columns.label_columns(x, LABELS) == []
 
     def test_all_columns_are_told_at_once(self, tmp_path):
         twins = {"a,b": LABELS, "group": LABELS + 5, "id": np.arange(N)}
@@ -231,21 +231,21 @@ class TestLeakage:
         assert load(path, options=options).train.x.shape[1] == 4
 
     def test_few_rows_may_be_chance(self, tmp_path):
-        labels = np.arange(leaking_columns.FEWEST) % 2
+        labels = np.arange(columns.FEWEST) % 2
         np.save(tmp_path / "x.npy", np.column_stack([X[: len(labels)], labels])[:-1])
         np.save(tmp_path / "y.npy", labels[:-1])
         assert load(tmp_path / "x.npy", tmp_path / "y.npy").train.x.shape[1] == 4
 
     def test_all_rows_count_not_a_sample_alone(self, monkeypatch):
-        monkeypatch.setattr(leaking_columns, "_SAMPLE", 4)
+        monkeypatch.setattr(columns, "_SAMPLE", 4)
         x = np.column_stack([LABELS, np.arange(N)])
-        assert leaking_columns.label_columns(x, LABELS) == [0]
-        assert leaking_columns.row_numbers(x) == [1]
+        assert columns.label_columns(x, LABELS) == [0]
+        assert columns.row_numbers(x) == [1]
         x[30] += 1  # neither of the sample nor the first of its class
-        assert leaking_columns.label_columns(x, LABELS) == []
-        assert leaking_columns.row_numbers(x) == []
+        assert columns.label_columns(x, LABELS) == []
+        assert columns.row_numbers(x) == []
         x[:, 1] = np.where(np.arange(N) == 30, N + 5, np.arange(N))  # one apart is not
-        assert leaking_columns.row_numbers(x) == []
+        assert columns.row_numbers(x) == []
 
     @pytest.mark.parametrize("name", ["digits", "iris", "wine", "breast_cancer"])
     def test_no_bundled_data_is_refused(self, name, tmp_path):

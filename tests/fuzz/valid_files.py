@@ -27,6 +27,7 @@ _X = _RANDOM.normal(size=(6, 4)).astype(np.float32)
 _IMAGES = _RANDOM.integers(0, 256, (5, 4, 3), np.uint8)
 _NAMES = np.array(["ant", "bee", "ant", "cat", "bee", "cat"])
 _ROWS = _RANDOM.integers(0, 256, (3, 3072), np.uint8)
+_PIXELS = _ROWS.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
 _LABELS = np.array([7, 0, 9], np.uint8)
 _LIMIT = 2**20  # bytes; none of the files has as many
 _BRAIN = jnp.dtype(jnp.bfloat16)
@@ -65,9 +66,7 @@ def make() -> tuple[ValidFile, ...]:
         ValidFile("test_batch", pickles[0], _folder, _is_batch),
         ValidFile("test_batch", pickles[1], _folder, _is_batch),
         ValidFile("c.tar", _tar(batch, "w"), _archive, _is_batch),
-        ValidFile(
-            "c.tar.gz", _tar(batch, "w:gz"), _archive, _equals(_pixels(), _LABELS)
-        ),
+        ValidFile("c.tar.gz", _tar(batch, "w:gz"), _archive, _equals(_PIXELS, _LABELS)),
         ValidFile("x.csv", _text(), _both, _as_text_says),
         ValidFile("x.safetensors", _tensors(_X), _both, _as_tensors_say),
         ValidFile(
@@ -94,10 +93,6 @@ def _binary() -> bytes:
 
 def _batch() -> dict[str, object]:
     return {"data": _ROWS, "labels": _LABELS.tolist(), "filenames": ["a", "b", "c"]}
-
-
-def _pixels() -> np.ndarray:
-    return _ROWS.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
 
 
 def _tar(content: bytes, mode: str) -> bytes:
