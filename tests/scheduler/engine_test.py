@@ -298,10 +298,10 @@ def test_an_error_in_one_tile_stops_the_others_with_their_states_saved(
 
 OUT_OF_MEMORY = """
 import jax
-from experiments import launch
+from linclf_jax.cli import main as start
 def main():
     raise {error}
-launch.launch(main)
+start.launch(main)
 """
 
 

@@ -102,15 +102,15 @@ def test_what_stopped_a_run_is_told_in_one_line():
 
 SCRIPT = """
 import pathlib, sys, time
-from experiments import interrupt
-with interrupt.Stop() as stop:
+from linclf_jax.scheduler import signals
+with signals.Stop() as stop:
     print("ready", flush=True)
     deadline = time.monotonic() + 60
     while not stop.requested() and time.monotonic() < deadline:
         time.sleep(0.01)
     print("saved", flush=True)
-    print(interrupt.Interrupted(stop.requested(), 1, 2, "there"), file=sys.stderr)
-    sys.exit(interrupt.EXIT_STATUS)
+    print(signals.Interrupted(stop.requested(), 1, 2, "there"), file=sys.stderr)
+    sys.exit(signals.EXIT_STATUS)
 """
 
 
