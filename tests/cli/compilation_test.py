@@ -17,11 +17,11 @@ posix = pytest.mark.skipif(os.name == "nt", reason="no modes")
 SCRIPT = """
 import sys
 import jax, jax.numpy as jnp
-from experiments import compilation
+from linclf_jax.cli import compilation_cache
 
 events = []
 jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
-folder = compilation.enable_cache(sys.argv[1] if sys.argv[1:] else None)
+folder = compilation_cache.enable_cache(sys.argv[1] if sys.argv[1:] else None)
 
 @jax.jit
 def train(W, x):
@@ -37,7 +37,8 @@ print(folder, events.count("/jax/compilation_cache/cache_hits"), W.tobytes().hex
 
 
 def start(*arguments, complaint="", **environment):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XDG_"))}
+    hidden = ("JAX_", "XDG_", "PYTHONWARNINGS")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments],
         cwd=ROOT,
