@@ -101,7 +101,7 @@ def _table(path: str | Path, options: ReadOptions) -> _Table:
     numbers = tuple(map(str, range(len(first))))
     names = tuple(name.strip() for name in first)
     numeric, below = ([*map(_is_number, row)] for row in (first, second))
-    if feature_names.are_known(names, options.feature_names):
+    if feature_names.are_header(names, options.feature_names):
         return _Table(names, named=True, header=True)
     if all(numeric):
         counted = len(first) > 1 and names == numbers

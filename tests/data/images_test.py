@@ -165,7 +165,7 @@ def test_a_failed_process_stops_those_that_wait(monkeypatch):
         raise RuntimeError("ended")
 
     monkeypatch.setattr(images, "ROWS", 1)
-    monkeypatch.setattr(images, "_elsewhere", fail)
+    monkeypatch.setattr(images, "_in_process", fail)
     with pytest.raises(RuntimeError, match="ended"):
         images.compute("hog", pictures(50, (8, 8)), (8, 8), workers=2)
     assert len(started) <= 4  # of the five that were handed out

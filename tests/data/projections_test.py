@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import decomposition
 
-from linclf_jax.data import preprocessing, projections
+from linclf_jax.data import preprocessing, statistics
 
 
 def rows(num_rows=200, num_columns=6, seed=0):
@@ -43,10 +43,10 @@ def test_a_row_has_the_same_bits_beside_any_others():
     """A product of one row, or of another number of rows, may add in another order."""
     rng = np.random.default_rng(0)
     x, axes = rng.normal(size=(300, 170)), rng.normal(size=(170, 130))
-    whole = projections.apply(x, axes)
+    whole = statistics.project(x, axes)
     np.testing.assert_allclose(whole, x @ axes, rtol=1e-9, atol=1e-12)
     for start, stop in ((0, 1), (299, 300), (100, 103), (5, 250)):
-        alone = projections.apply(x[start:stop], axes)
+        alone = statistics.project(x[start:stop], axes)
         np.testing.assert_array_equal(alone, whole[start:stop])
 
 
