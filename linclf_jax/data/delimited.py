@@ -147,19 +147,18 @@ def _feature_names(
             "expected at least one"
         )
     if len(table.names) == 1:
-        _check_separator(table.names[0], path)
+        _check_separator(names[0], path)
     return names
 
 
 def _check_separator(name: str, path: str | Path) -> None:
-    """Refuses what looks like many columns but is one, and no numbers."""
+    """Refuses a single column whose fields look like many, with another separator."""
     second = "".join(_first_two(path)[1])
     separators = [mark for mark in _SEPARATORS if mark in name and mark in second]
     if separators:
         raise BadFileError(
             f"{path} has one column, {name!r}, whose separator may be "
-            f"{separators[0]!r}; "
-            f"expected {_EXPECTED}, numbers with a decimal point"
+            f"{separators[0]!r}; expected {_EXPECTED}, numbers with a decimal point"
         )
 
 

@@ -17,8 +17,8 @@ none, ``.gz``     IDX, as it is or compressed by gzip, which may be called anyth
 
 Features are integers, float16, bfloat16, float32 or float64, and keep their dtype.
 Nothing is unpickled, but for Python batches of CIFAR by a reader of arrays alone, and
-by PyTorch with weights_only. A file that is missing, damaged or of another format is a
-``BadFileError``.
+by PyTorch with weights_only. Every function refuses, by ``BadFileError``, a file that
+is missing, damaged or of another format.
 """
 
 from collections.abc import Callable
@@ -140,9 +140,6 @@ def peek_labels(path: str | Path, options: ReadOptions = _DEFAULT) -> int:
     Args:
         path: The file, of any of the formats.
         options: As in ``read_labels``.
-
-    Raises:
-        ValueError: The file is bad.
     """
     shape = _call(path, _format(path).labels, options).shape
     if not shape:
@@ -162,9 +159,6 @@ def feature_names(
     Returns:
         One for each column that ``read_features`` returns; None where a file has no
         names: of arrays, lists, and a CSV without a header.
-
-    Raises:
-        ValueError: The file is bad.
     """
     columns = _feature_columns(path, options)
     return columns.names if columns is not None and columns.named else None
@@ -182,9 +176,6 @@ def names_or_numbers(
     Returns:
         As ``feature_names``, with the number of the column in the file where it has no
         name; None of images.
-
-    Raises:
-        ValueError: The file is bad.
     """
     columns = _feature_columns(path, options)
     if columns is not None:
@@ -202,9 +193,6 @@ def columns(path: str | Path, options: ReadOptions = _DEFAULT) -> tuple[str, ...
     Args:
         path: The file, of any of the formats.
         options: Which names training had.
-
-    Raises:
-        ValueError: The file is bad.
     """
     names = _format(path).columns
     return () if names is None else _call(path, names, options)
@@ -216,9 +204,6 @@ def droppable(path: str | Path, options: ReadOptions = _DEFAULT) -> tuple[str, .
     Args:
         path: The file, of any of the formats.
         options: As in ``read_features``.
-
-    Raises:
-        ValueError: The file is bad.
     """
     names = columns(path, options)
     dropped = tuple(name for name in options.drop_columns if name in names)
@@ -233,9 +218,6 @@ def members(path: str | Path) -> tuple[str, ...]:
 
     Args:
         path: The file, of any of the formats.
-
-    Raises:
-        ValueError: The file is bad.
     """
     names = _format(path).members
     return () if names is None else _call(path, lambda file, _: names(Path(file)))

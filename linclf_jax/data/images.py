@@ -40,27 +40,11 @@ def size(name: str, image_shape: ImageShape | None) -> int:
     >>> size("hog", (28, 28)), size("hog+h_histogram", (32, 32, 3))
     (1296, 1780)
     """
-    image_shape = _valid(name, image_shape)
+    image_shape = validate(name, image_shape)
     if name == "rgb":
         return math.prod(image_shape)
     gradients, hues = _gradients(image_shape), image_recipes.HUES
     return gradients * ("hog" in name) + hues * ("h_histogram" in name)
-
-
-def validate(name: str, image_shape: ImageShape | None) -> None:
-    """Checks that images of a shape have these features.
-
-    Args:
-        name: One of ``NAMES``.
-        image_shape: ``(H, W)``, or ``(H, W, 3)`` of colour images; None of rows that
-            are no images.
-
-    Raises:
-        ValueError: The name is unknown, the shape none of an image, the images too
-            small for ``hog``, or grey, so that they have no hue; scikit-image is
-            missing.
-    """
-    _valid(name, image_shape)
 
 
 def compute(
@@ -92,7 +76,7 @@ def compute(
             the shape, or has pixels out of range; fewer than one process.
         RuntimeError: A process failed; with the last line of its errors.
     """
-    image_shape = _valid(name, image_shape)
+    image_shape = validate(name, image_shape)
     _check(name, x, image_shape)
     blocks = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
     workers = (os.cpu_count() or 1) if workers is None else workers
@@ -110,8 +94,19 @@ def compute(
     return features
 
 
-def _valid(name: str, image_shape: ImageShape | None) -> ImageShape:
-    """Returns the shape, if images of it have these features."""
+def validate(name: str, image_shape: ImageShape | None) -> ImageShape:
+    """Returns the shape, if images of it have these features.
+
+    Args:
+        name: One of ``NAMES``.
+        image_shape: ``(H, W)``, or ``(H, W, 3)`` of colour images; None of rows that
+            are no images.
+
+    Raises:
+        ValueError: The name is unknown, the shape none of an image, the images too
+            small for ``hog``, or grey, so that they have no hue; scikit-image is
+            missing.
+    """
     if name not in NAMES:
         raise ValueError(f"found features {name!r}, expected one of {', '.join(NAMES)}")
     if image_shape is None:

@@ -32,7 +32,7 @@ class _Layout(NamedTuple):
 
 def _columns(path: str | Path, _: ReadOptions) -> tuple[str, ...]:
     with _open(path) as file:
-        return tuple(_names(file))
+        return tuple(file.schema_arrow.names)
 
 
 def _feature_columns(path: str | Path, options: ReadOptions) -> FeatureColumns | None:
@@ -62,7 +62,7 @@ def _labels(path: str | Path, options: ReadOptions) -> Array:
         num_rows = file.metadata.num_rows
         if num_rows < 1:
             raise BadFileError(f"{path} has 0 rows; expected at least one")
-        name = columns_lib.label(_names(file), options, path, _index(file))
+        name = columns_lib.label(file.schema_arrow.names, options, path, _index(file))
 
     def read() -> np.ndarray:
         parts = []
@@ -88,10 +88,6 @@ def _open(path: str | Path) -> Any:
     return parquet.ParquetFile(path, page_checksum_verification=True)
 
 
-def _names(file: Any) -> list[str]:
-    return [field.name for field in file.schema_arrow]
-
-
 def _index(file: Any) -> list[str]:
     """Returns the columns that pandas has written as an index, whatever their names."""
     text = (file.schema_arrow.metadata or {}).get(b"pandas")
@@ -103,11 +99,11 @@ def _layout(file: Any, options: ReadOptions, path: str | Path) -> _Layout:
     from pyarrow import types
 
     num_rows, schema = file.metadata.num_rows, file.schema_arrow
-    names = columns_lib.features(_names(file), options, path, _index(file))
+    names = columns_lib.features(file.schema_arrow.names, options, path, _index(file))
     if not names or num_rows < 1:
         raise BadFileError(
             f"{path} has {num_rows} rows and the columns {[*names]} of features, of "
-            f"{_names(file)}; expected at least one of each"
+            f"{file.schema_arrow.names}; expected at least one of each"
         )
     kinds = {name: schema.field(name).type for name in names}
     lists = [name for name in names if hasattr(kinds[name], "value_type")]

@@ -61,24 +61,6 @@ def moments(x: np.ndarray) -> Moments:
         return Moments(low == high, mean, np.sqrt(squares / len(x)), high - low)
 
 
-def covariance(x: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Returns the mean over rows of ``z z^T``, with ``z = (x - shift) / scale``.
-
-    Args:
-        x: ``(N, D)``, finite real numbers of any dtype.
-        shift: ``(D,)`` float64, the means.
-        scale: ``(D,)`` float64, positive.
-
-    Returns:
-        ``(D, D)`` float64, symmetric.
-    """
-    total = np.zeros((x.shape[1], x.shape[1]))
-    for block in blocks(x):
-        z = (block - shift[None, :]) / scale[None, :]
-        total += z.T @ z
-    return total / len(x)
-
-
 def principal_axes(
     x: np.ndarray,
     shift: np.ndarray,
@@ -156,10 +138,19 @@ def _spectrum(
         _check_squares(np.sum(np.square(centred)))
         _, deviations, transposed = np.linalg.svd(centred, full_matrices=False)
         return np.square(deviations) / len(x), transposed.T
-    matrix = covariance(x, shift, scale)
+    matrix = _covariance(x, shift, scale)
     _check_squares(np.trace(matrix))
     variances, directions = np.linalg.eigh(matrix)
     return variances[::-1], directions[:, ::-1]
+
+
+def _covariance(x: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Returns the mean over rows of ``z z^T``, with ``z = (x - shift) / scale``."""
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for block in blocks(x):
+        z = (block - shift[None, :]) / scale[None, :]
+        total += z.T @ z
+    return total / len(x)
 
 
 def _check_squares(total: np.floating) -> None:

@@ -48,22 +48,19 @@ def open_parts(name: str, files: Files, options: ReadOptions) -> Parts:
         return train, None, unread
     _check_columns(files, options)
     train = _read(*_pair(files, "train"), None, options)
-    names = train.class_names
     options = options._replace(feature_names=train.feature_names or ())
     validation = unread = None
     if files.val_features is not None:
-        _check_headers(*_pair(files, "val"), train, options)
-        validation = _read(*_pair(files, "val"), names, options)
+        validation = _read(*_pair(files, "val"), train, options)
     if files.test_features is not None:
         paths = _pair(files, "test")
         _check_headers(*paths, train, options)
+        names = train.class_names
         labels = files_lib.read_labels(paths[1], names, options=options).labels
-
-        def read() -> Source:
-            _check_headers(*paths, train, options)  # the file may be another one now
-            return _read(*paths, names, options)
-
-        unread = UnreadSource(len(labels), read, labels)
+        # Checks the headers again: the files may be other ones by then.
+        unread = UnreadSource(
+            len(labels), lambda: _read(*paths, train, options), labels
+        )
     return train, validation, unread
 
 
@@ -152,51 +149,50 @@ def _pair(files: Files, part: str) -> tuple[str | Path, str | Path]:
 
 
 def _check_headers(
-    features: str | Path, labels: str | Path, train: Source, options: ReadOptions
+    features: str | Path, labels: str | Path, train: Source | None, options: ReadOptions
 ) -> None:
-    """Refuses files whose headers do not fit one another and the training rows."""
+    """Refuses files whose headers do not fit one another, or the training rows."""
     shape, _ = files_lib.peek(features, options)
-    names = files_lib.feature_names(features, options)
-    try:
-        feature_names.order(names, train.feature_names)
-    except ValueError as error:
-        raise BadFileError(f"{features}: {error}") from error
-    num_columns, expected = math.prod(shape[1:]), train.x.shape[1]
-    if num_columns != expected:
-        raise ValueError(
-            f"{features} has {num_columns} columns; expected {expected}, as in training"
-        )
-    image = shape[1:]
-    if len(image) > 1 and train.image_shape not in (None, image):
-        raise ValueError(
-            f"{features} has images of shape {image}; expected {train.image_shape}, as "
-            "in training"
-        )
-    _check_lengths(shape[0], features, labels, options)
-
-
-def _check_lengths(
-    num_rows: int, features: str | Path, labels: str | Path, options: ReadOptions
-) -> None:
+    if train is not None:
+        _check_fit(features, shape, train, options)
     num_labels = files_lib.peek_labels(labels, options)
-    if num_rows != num_labels:
+    if shape[0] != num_labels:
         raise ValueError(
-            f"{labels} has {num_labels} labels; expected {num_rows}, one for each row "
+            f"{labels} has {num_labels} labels; expected {shape[0]}, one for each row "
             f"of {features}"
         )
 
 
+def _check_fit(
+    path: str | Path, shape: tuple[int, ...], train: Source, options: ReadOptions
+) -> None:
+    """Refuses features that are not those of the training rows."""
+    names = files_lib.feature_names(path, options)
+    try:
+        feature_names.order(names, train.feature_names)
+    except ValueError as error:
+        raise BadFileError(f"{path}: {error}") from error
+    image, expected = shape[1:], train.x.shape[1]
+    if math.prod(image) != expected:
+        raise ValueError(
+            f"{path} has {math.prod(image)} columns; expected {expected}, as in "
+            "training"
+        )
+    if len(image) > 1 and train.image_shape not in (None, image):
+        raise ValueError(
+            f"{path} has images of shape {image}; expected {train.image_shape}, as in "
+            "training"
+        )
+
+
 def _read(
-    features: str | Path,
-    labels: str | Path,
-    class_names: tuple[str, ...] | None,
-    options: ReadOptions,
+    features: str | Path, labels: str | Path, train: Source | None, options: ReadOptions
 ) -> Source:
-    (num_rows, *_), _ = files_lib.peek(features, options)
-    _check_lengths(num_rows, features, labels, options)
+    _check_headers(features, labels, train, options)
+    class_names = None if train is None else train.class_names
     classes = files_lib.read_labels(labels, class_names, options=options)
     x = files_lib.read_features(features, options=options)
-    if class_names is None:
+    if train is None:
         names = files_lib.names_or_numbers(features, options)
         columns.check_leakage(x, classes.labels, classes.rows, names, features, options)
     image_shape = x.shape[1:] if x.ndim > 2 else None

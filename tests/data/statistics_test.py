@@ -34,7 +34,7 @@ def test_covariance(entries):
     shift, scale = x.mean(axis=0), np.array([1.0, 1e3, 1e-3, 1.0])
     z = (x - shift) / scale
     expected = np.mean(z[:, :, None] * z[:, None, :], axis=0)
-    found = statistics.covariance(x, shift, scale)
+    found = statistics._covariance(x, shift, scale)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
 
 
