@@ -201,7 +201,6 @@ class TestPasses:
         assert found.seconds < 0.02
 
 
-@pytest.mark.slow
 class TestRun:
     def test_every_solver_has_a_row_and_nothing_counts_unproved(self, monkeypatch):
         monkeypatch.setattr(peers.memory, "host_available", lambda: 0)
