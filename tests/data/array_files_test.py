@@ -23,6 +23,7 @@ from tests.fuzz import valid_files
 X = np.arange(12.0).reshape(4, 3)
 Y = np.array([1, 0, 2, 0])
 BRAIN = jnp.dtype(jnp.bfloat16)
+npy = valid_files.npy
 NUMBERS = ["f2", "f4", "f8", "u1", "i8"]
 
 
@@ -43,6 +44,11 @@ def save_pt(path, **arrays):
     torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
 
 
+def save_idx(path, x):
+    content = valid_files.idx(x)
+    path.write_bytes(gzip.compress(content) if path.suffix else content)
+
+
 ARCHIVES = {
     "x.npz": np.savez,
     "deflated.npz": np.savez_compressed,
@@ -53,40 +59,38 @@ ARCHIVES = {
 if importlib.util.find_spec("torch"):
     ARCHIVES |= {"x.pt": save_pt, "x.pth": save_pt}
 every_archive = pytest.mark.parametrize("name", ARCHIVES)
-# How features are written, and the dtypes that a format has.
-FEATURES = {
-    "x.npy": (np.save, [*NUMBERS, ">f8", BRAIN]),
-    "images": (
-        lambda path, x: path.write_bytes(valid_files.idx(x)),
-        [*valid_files.IDX_TYPES],
-    ),
-    "images.gz": (
-        lambda path, x: path.write_bytes(gzip.compress(valid_files.idx(x))),
-        [*valid_files.IDX_TYPES],
-    ),
-    **{
-        name: (lambda path, x, save=save: save(path, features=x), NUMBERS)
-        for name, save in ARCHIVES.items()
-    },
+SINGLE = {"x.npy": np.save, "images": save_idx, "images.gz": save_idx}
+IDX_DTYPES = [*valid_files.IDX_TYPES]
+DTYPES = {
+    **dict.fromkeys(ARCHIVES, NUMBERS),
+    "x.npy": [*NUMBERS, ">f8", BRAIN],
+    "images": IDX_DTYPES,
+    "images.gz": IDX_DTYPES,
+    "x.safetensors": [*NUMBERS, BRAIN],
+    "x.h5": [*NUMBERS, ">f4"],
 }
-FEATURES["x.safetensors"] = (FEATURES["x.safetensors"][0], [*NUMBERS, BRAIN])
-FEATURES["x.h5"] = (FEATURES["x.h5"][0], [*NUMBERS, ">f4"])
 
 
-@pytest.mark.parametrize("name", FEATURES)
+def save_features(path, x):
+    if path.name in SINGLE:
+        SINGLE[path.name](path, x)
+    else:
+        ARCHIVES[path.name](path, features=x)
+
+
+@pytest.mark.parametrize("name", DTYPES)
 @hypothesis.settings(derandomize=True, max_examples=15, deadline=None)
 @hypothesis.given(data=st.data())
 def test_every_number_is_read_as_it_was_written(name, data, tmp_path_factory):
     path = tmp_path_factory.mktemp("files") / name
-    save, dtypes = FEATURES[name]
-    dtype = np.dtype(data.draw(st.sampled_from(dtypes)))
+    dtype = np.dtype(data.draw(st.sampled_from(DTYPES[name])))
     rows, columns, side = (data.draw(st.integers(1, 4)) for _ in range(3))
     shapes = [(rows, columns), (rows, columns, side), (rows, columns, side, 3)]
     shape = data.draw(st.sampled_from(shapes))
     lowest = 0 if dtype.kind == "u" else -100
     x = np.random.default_rng(0).integers(lowest, 100, shape)
     x = np.asarray(x, dtype, order=data.draw(st.sampled_from("CF")))
-    save(path, x)
+    save_features(path, x)
     read = files.read_features(path)
     assert (read.dtype, read.shape) == (dtype.newbyteorder("="), shape)
     np.testing.assert_array_equal(read, x.astype(read.dtype))
@@ -136,7 +140,7 @@ def refuse(name, content, message, folder, **options):
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 IDX = valid_files.idx(IMAGES)
-NPY = valid_files.npy(X)
+NPY = npy(X)
 
 
 @pytest.mark.parametrize(
@@ -160,17 +164,17 @@ NPY = valid_files.npy(X)
         ("x.npy", b"PK" + NPY, "magic string is not correct"),
         ("x.npy", NPY[:30], "EOF"),
         ("x.npy", NPY.replace(b"(4, 3)", b"(4,-3)"), "expected"),
-        ("x.npy", valid_files.npy(X[0]), r"has shape \(3,\); expected \(N, D\)"),
-        ("x.npy", valid_files.npy(np.zeros((2, 2, 2, 4))), r"\(2, 2, 2, 4\)"),
-        ("x.npy", valid_files.npy(X[:0]), r"declares shape \(0, 3\)"),
+        ("x.npy", npy(X[0]), r"has shape \(3,\); expected \(N, D\)"),
+        ("x.npy", npy(np.zeros((2, 2, 2, 4))), r"\(2, 2, 2, 4\)"),
+        ("x.npy", npy(X[:0]), r"declares shape \(0, 3\)"),
         (
             "x.npy",
-            valid_files.npy(X.astype(complex)),
+            npy(X.astype(complex)),
             "has dtype complex128; expected int",
         ),
-        ("x.npy", valid_files.npy(X > 1), "has dtype bool"),
-        ("x.npy", valid_files.npy(np.zeros((2, 2), "V1")), "has dtype"),
-        ("x.npy", valid_files.npy(np.zeros((2, 2), "i4,f4")), "has dtype"),
+        ("x.npy", npy(X > 1), "has dtype bool"),
+        ("x.npy", npy(np.zeros((2, 2), "V1")), "has dtype"),
+        ("x.npy", npy(np.zeros((2, 2), "i4,f4")), "has dtype"),
         ("x.csv.gz", b"something else", r"ends in \.csv\.gz, which is not .*safet"),
         ("x.pkl", b"something else", r"ends in \.pkl, which is not .*safet"),
     ],
@@ -197,9 +201,9 @@ def test_one_number_that_is_not_finite(value, kind, tmp_path, monkeypatch):
     x = np.arange(15.0).reshape(5, 3).astype(kind)
     x[4, 1] = value
     message = f"1 of 15 numbers .* in row 4, column 1, is {value}"
-    refuse("x.npy", valid_files.npy(x), message, tmp_path)
+    refuse("x.npy", npy(x), message, tmp_path)
     x[0, 2] = value
-    refuse("x.npy", valid_files.npy(x), "2 of 15 .* row 0, column 2", tmp_path)
+    refuse("x.npy", npy(x), "2 of 15 .* row 0, column 2", tmp_path)
 
 
 class TestSizes:
@@ -235,7 +239,7 @@ class TestSizes:
 
 @pytest.mark.parametrize("name", ["x.npy", "x.safetensors"])
 def test_an_array_stays_on_the_disk(name, tmp_path):
-    FEATURES[name][0](tmp_path / name, X)
+    save_features(tmp_path / name, X)
     read = files.read_features(tmp_path / name)
     assert isinstance(read.base, np.memmap)
     assert not read.flags.writeable
@@ -254,7 +258,7 @@ def test_objects_are_refused_and_nothing_runs(tmp_path):
             return os.system, (f"touch {tmp_path}/executed",)
 
     evil, message = np.array([[Evil()]], object), "Python objects, which are not read"
-    refuse("x.npy", valid_files.npy(evil, allow_pickle=True), message, tmp_path)
+    refuse("x.npy", npy(evil, allow_pickle=True), message, tmp_path)
     np.savez(tmp_path / "y.npz", features=evil)
     refuse("y.npz", (tmp_path / "y.npz").read_bytes(), message, tmp_path)
     assert not (tmp_path / "executed").exists()

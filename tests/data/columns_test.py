@@ -1,7 +1,6 @@
 """Columns that are features, labels or an index, and those that leak the labels."""
 
 import json
-import shlex
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +8,6 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from linclf_jax.cli import flag_types
-from linclf_jax.config import data
-from linclf_jax.config.data import DataFlags
 from linclf_jax.data import columns, datasets, files
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Files
@@ -147,32 +143,6 @@ def test_other_data_has_no_columns_to_name():
     options = ReadOptions(drop_columns=("x",))
     with pytest.raises(ValueError, match="'iris' takes no --drop_columns"):
         datasets.load("iris", split_seed=0, options=options)
-
-
-def test_a_flag_in_a_message_is_what_a_shell_takes():
-    names = ("a,b", "back\\slash", "it's $HOME", "plain")
-    flag, text = shlex.split(columns.flag("drop_columns", *names))[0].split("=")
-    assert flag == "--drop_columns"
-    assert flag_types.PARSERS[tuple[str, ...]].parse(text) == names
-    label = shlex.split(columns.flag("label_column", "a,b\\c"))
-    assert label == ["--label_column=a,b\\c"]
-
-
-def test_a_script_warns_of_columns_that_it_leaves_out(write, save, tmp_path, capsys):
-    path, (_, labels) = str(write(target=LABELS, __index_level_0__=LABELS)), save(X)
-    flags = {"dataset": "features", "train_features": path}
-    data.load(DataFlags(**flags, train_labels=str(labels)))
-    warnings = capsys.readouterr().err
-    for words in ("'target' of", "taken for the labels", "'__index_level_0__' of"):
-        assert words in warnings
-    dropped = ("__index_level_0__",)
-    data.load(DataFlags(**flags, train_labels=path, drop_columns=dropped))
-    # Nor is an index without a name worth a warning.
-    rows = [f"{k},{float(x[0])!r},{k % 2}" for k, x in enumerate(X)]
-    (tmp_path / "x.csv").write_text("\n".join([",f0,label", *rows]))
-    both = dict.fromkeys(("train_features", "train_labels"), f"{tmp_path}/x.csv")
-    data.load(DataFlags(dataset="features", **both))
-    assert capsys.readouterr().err == ""
 
 
 class TestLeakage:

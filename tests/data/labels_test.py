@@ -4,8 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linclf_jax.config import data
-from linclf_jax.config.data import DataFlags
 from linclf_jax.data import class_names, datasets, files
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Files
@@ -102,20 +100,6 @@ def test_code_points_that_are_no_characters(code, read):
     texts.view(np.uint32)[3] = code
     with pytest.raises(ValueError, match=r"y\.npy: 1 of 3 labels .* in row 1, is no"):
         read(texts)
-
-
-@pytest.mark.parametrize("values", [[1, 2, 3], [-1, 0, 1], [0, 1, 5]])
-def test_a_script_says_why_and_what_takes_them(values, tmp_path):
-    np.save(tmp_path / "x.npy", np.random.default_rng(5).normal(size=(N, 3)))
-    np.save(tmp_path / "y.npy", np.array(values)[LABELS])
-    flags = {"dataset": "features", "train_features": str(tmp_path / "x.npy")}
-    flags |= {"train_labels": str(tmp_path / "y.npy")}
-    with pytest.raises(ValueError, match=r"y\.npy.*--label_values=as_is"):
-        data.load(DataFlags(**flags))
-    dataset = data.load(DataFlags(**flags, label_values="as_is"))
-    assert dataset.class_names == tuple(map(str, values))
-    with pytest.raises(ValueError, match="--label_values is 'other'; expected one"):
-        data.load(DataFlags(**flags, label_values="other"))
 
 
 class TestClassNames:

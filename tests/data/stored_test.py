@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linclf_jax.config import data
-from linclf_jax.config.data import DataFlags
 from linclf_jax.data import cifar, datasets, idx, official, sources
 from linclf_jax.data.datasets import Files
 from tests import feature_files
@@ -239,16 +237,3 @@ class TestOfficial:
         assert test.x.dtype == np.uint8
         # The first test image is an ankle boot.
         assert dataset.class_names[test.labels[0]] == "ankle boot"
-
-
-def test_a_script_warns_of_columns_that_are_constant(files, capsys):
-    flags = DataFlags(dataset="features", **paths(files, "train", "test"))
-    data.load(flags)
-    data.load(DataFlags())  # digits has pixels that are never lit
-    assert capsys.readouterr().err == ""
-    x = raw(files, "train_features")
-    x[:, 3] = 2.0
-    np.save(files / "train_features.npy", x)
-    data.load(flags)
-    warning = f"Warning: 1 of 5 columns of {files / 'train_features.npy'} are constant"
-    assert capsys.readouterr().err.startswith(warning)
