@@ -20,14 +20,14 @@ from linclf_jax.exact import (
     newton,
     newton_step,
     rounding,
-    verdicts,
+    status,
 )
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.exact.certificate import Backward, Forward
 from linclf_jax.exact.newton import Solver
 from linclf_jax.exact.newton_step import Iterate
 from linclf_jax.exact.problem import Problem
-from linclf_jax.exact.verdicts import Info
+from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
 
 # Solutions that a start is extrapolated from. A path is smooth in the logarithm of l2:
@@ -179,11 +179,11 @@ def _points(
         with jax.enable_x64(True):
             every = np.full(len(solver.problem.shares), l2)
             iterate = _start(solver, state, every)
-            progress = verdicts.begin(len(every))
+            progress = status.begin(len(every))
             iterate = newton.minimize(
                 solver, iterate, every, progress, tol=tol, max_newton=max_newton
             )
-            info = verdicts.info(iterate, progress)
+            info = status.info(iterate, progress)
             params = newton.returned(solver, iterate.params)
             earlier = () if state is None else state.solutions
             solutions = (*earlier, Solution(l2, iterate.params))[-MAX_SOLUTIONS:]

@@ -13,12 +13,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from linclf_jax.exact import axes as axes_lib
-from linclf_jax.exact import certificate, lanewise, newton_step, verdicts
+from linclf_jax.exact import certificate, lanewise, newton_step, status
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.exact.axes import Axes
 from linclf_jax.exact.newton_step import Iterate
 from linclf_jax.exact.problem import Problem
-from linclf_jax.exact.verdicts import Info, Progress
+from linclf_jax.exact.status import Info, Progress
 from linclf_jax.params import Params
 
 # How often a lane may go on that the certificate at the best bias does not confirm.
@@ -92,7 +92,7 @@ def solve(
         if init is not None:
             start = Params(*(newton_step.rounded(array, dtype) for array in init))
         iterate = newton_step.evaluate(problem, start, jnp.asarray(l2))
-        progress = verdicts.begin(len(l2))
+        progress = status.begin(len(l2))
         for _ in range(REVISIONS):
             iterate = minimize(
                 solver, iterate, l2, progress, tol=tol, max_newton=max_newton
@@ -101,10 +101,10 @@ def solve(
             iterate = newton_step.evaluate(
                 problem, iterate.params, jnp.asarray(l2), certificate.BIAS_ACCURACY
             )
-            if not verdicts.reopen(iterate, progress, tol):
+            if not status.reopen(iterate, progress, tol):
                 break
-        progress.status[progress.status == ""] = verdicts.STALLED
-        return returned(solver, iterate.params), verdicts.info(iterate, progress)
+        progress.status[progress.status == ""] = status.STALLED
+        return returned(solver, iterate.params), status.info(iterate, progress)
 
 
 def duality_gap(
@@ -204,11 +204,11 @@ def minimize(
     axes, is_wide = solver.axes, False
     reach = float(jnp.sqrt(axes.spread + jnp.sum(axes.mean**2)))
     while True:
-        verdicts.judge(solver.problem, iterate, l2, progress, tol, max_newton, reach)
+        status.judge(solver.problem, iterate, l2, progress, tol, max_newton, reach)
         running = np.flatnonzero(progress.status == "")
         if not running.size:
             break
-        if not is_wide and verdicts.is_too_coarse(progress):
+        if not is_wide and status.is_too_coarse(progress):
             axes, is_wide = axes_lib.widened(axes, solver.problem.x), True
         lanes = lanewise.padded(running, _width(len(l2), len(running)))
         done = newton_step.step(

@@ -16,9 +16,9 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.exact import continuation, verdicts
+from linclf_jax.exact import continuation, status
 from linclf_jax.exact import leave_one_out as loo_lib
-from linclf_jax.exact.verdicts import Info
+from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
 from linclf_jax.selection import held_out, path_choice, ranking
 from linclf_jax.selection.held_out import Curve, FoldScores, RowScores, Scores
@@ -289,8 +289,8 @@ def ended_well(info: Info) -> np.ndarray:
     Args:
         info: Of any fits.
     """
-    stalled = (info.status == verdicts.STALLED) & (info.relative_gap <= WORST_GAP)
-    return np.isin(info.status, (verdicts.CONVERGED, verdicts.WITHOUT_BOUND)) | stalled
+    stalled = (info.status == status.STALLED) & (info.relative_gap <= WORST_GAP)
+    return np.isin(info.status, (status.CONVERGED, status.WITHOUT_BOUND)) | stalled
 
 
 def _in_order(l2s: ArrayLike, found: Sequence[Any]) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from linclf_jax.cli import console
 from linclf_jax.config import penalty
-from linclf_jax.exact import verdicts
+from linclf_jax.exact import status
 from linclf_jax.reports import answer, path_page, validation_text, warning_text
 from linclf_jax.runs import checkpoint, directory, formats, model
 from linclf_jax.selection import choose, path_choice
@@ -199,7 +199,7 @@ def warnings(
             f"{failed.sum()} of {failed.size} fits ended as {ends}; their penalties, "
             f"{failed.any(axis=1).sum()} of {len(failed)}, were not eligible"
         )
-    stalled = found.info.status == verdicts.STALLED
+    stalled = found.info.status == status.STALLED
     if stalled.any():
         yield (
             f"{stalled.sum()} of {stalled.size} fits made no further progress in this "

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from linclf_jax import regularization
-from linclf_jax.exact import verdicts
+from linclf_jax.exact import status
 from linclf_jax.runs import formats
 from linclf_jax.selection.cross_validation import CrossValidation
 from linclf_jax.studies.path_problem import Problem
@@ -33,7 +33,7 @@ def _row(
     lanes = found.info.status.shape[1]
     is_fold = lane < lanes - 1
     l2 = float(found.l2[place])
-    info = verdicts.Info(*(values[at] for values in found.info))
+    info = status.Info(*(values[at] for values in found.info))
     return {
         "lane": place * lanes + lane,
         "l2": l2,

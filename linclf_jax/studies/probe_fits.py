@@ -14,8 +14,8 @@ import numpy as np
 
 from linclf_jax import metrics, regularization
 from linclf_jax import params as params_lib
-from linclf_jax.exact import leave_one_out, newton, verdicts
-from linclf_jax.exact.verdicts import Info
+from linclf_jax.exact import leave_one_out, newton, status
+from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
 from linclf_jax.runs import formats
 from linclf_jax.selection import cross_validation as path_lib
@@ -277,7 +277,7 @@ def warnings(
             f"{failed.sum()} of {failed.size} fits ended as {ends}, and their "
             "penalties were not eligible"
         )
-    stalled = path.info.status == verdicts.STALLED
+    stalled = path.info.status == status.STALLED
     if stalled.any():
         worst = path.info.relative_gap[stalled].max()
         yield (

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from linclf_jax.exact import axes, certificate, continuation, newton, verdicts
+from linclf_jax.exact import axes, certificate, continuation, newton, status
 from tests import miniatures, reference_solver
 
 L2S = np.geomspace(1e-6, 1.0, 13)
@@ -39,7 +39,7 @@ def test_visits_all_from_the_largest(path):
 
 def test_every_point_meets_the_tolerance(data, path):
     for l2, params, info, _ in path:
-        assert (info.status == verdicts.CONVERGED).all()
+        assert (info.status == status.CONVERGED).all()
         assert (info.relative_gap <= TOL).all()
         found = certificate.certify(
             params, data.x, data.labels, np.full(2, l2), data.weights
@@ -105,7 +105,7 @@ def test_ends_without_penalty(data):
         )
     )
     assert [point.l2 for point in points] == [1e-2, 1e-3, 0.0]
-    assert (points[-1].info.status == verdicts.WITHOUT_BOUND).all()
+    assert (points[-1].info.status == status.WITHOUT_BOUND).all()
     best = reference_solver.solve(data.x, data.labels, 0.0, data.weights[1])
     np.testing.assert_allclose(points[-1].info.objective[1], best.objective, rtol=TOL)
 
@@ -115,8 +115,8 @@ def test_a_lane_of_nan_ends_alone_at_every_point(data, path):
     weights[0, 5] = np.nan
     points = continuation.follow(data.x, data.labels, L2S, weights=weights, tol=TOL)
     for found, healthy in zip(points, path, strict=True):
-        assert found.info.status[0] == verdicts.INVALID
-        assert found.info.status[1] == verdicts.CONVERGED
+        assert found.info.status[0] == status.INVALID
+        assert found.info.status[1] == status.CONVERGED
         np.testing.assert_allclose(
             found.info.objective[1], healthy.info.objective[1], rtol=2 * TOL
         )
@@ -129,7 +129,7 @@ def test_a_class_that_a_fold_does_not_have(data):
     )
     kept = data.labels != 1
     for l2, params, info, _ in points:
-        assert (info.status == verdicts.CONVERGED).all()
+        assert (info.status == status.CONVERGED).all()
         np.testing.assert_array_equal(np.isneginf(params.b[0]), [False, True, False])
         assert np.isfinite(params.W).all()
         best = reference_solver.solve(data.x[kept], data.labels[kept] // 2, l2)
@@ -148,7 +148,7 @@ def test_float32_points_are_certified_as_they_are(data):
         )
         np.testing.assert_allclose(info.objective, found.objective, rtol=1e-9)
         np.testing.assert_allclose(info.gap, found.gap, rtol=1e-2, atol=1e-12)
-        stalled = info.status == verdicts.STALLED
+        stalled = info.status == status.STALLED
         assert (stalled | (info.relative_gap <= 1e-6)).all()
 
 
@@ -167,7 +167,7 @@ def test_steps_are_bounded_at_every_point(data):
     )
     for point in points:
         assert (point.info.newton_steps == 1).all()
-        assert (point.info.status == verdicts.MAX_STEPS).all()
+        assert (point.info.status == status.MAX_STEPS).all()
 
 
 RESUMED_L2S = [1.0, 0.1, 1e-2, 1e-3, 1e-4, 0.0]

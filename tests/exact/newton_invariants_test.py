@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn import linear_model
 
-from linclf_jax.exact import newton, verdicts
+from linclf_jax.exact import newton, status
 from linclf_jax.params import Params
 from tests import miniatures, reference_solver
 
@@ -162,7 +162,7 @@ def test_no_steps_return_the_start(data, dtype):
     start = Params(W.astype(dtype), b.astype(dtype))
     found, info = newton.solve(x, labels, L2, init=start, max_newton=0)
     jax.tree.map(np.testing.assert_array_equal, found, start)
-    assert (info.status == verdicts.MAX_STEPS).all()
+    assert (info.status == status.MAX_STEPS).all()
     assert (info.newton_steps == 0).all()
     assert (info.products == 0).all()
 
@@ -181,7 +181,7 @@ def test_without_a_start_it_is_zero_and_the_best_bias(data):
 def test_an_optimum_is_left_alone(data, solution):
     found, info = newton.solve(*data, L2, init=solution)
     jax.tree.map(np.testing.assert_array_equal, found, solution)
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     assert (info.newton_steps == 0).all()
 
 

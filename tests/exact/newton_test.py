@@ -13,7 +13,7 @@ from linclf_jax.exact import (
     newton,
     newton_step,
     problem,
-    verdicts,
+    status,
 )
 from linclf_jax.params import Params
 from linclf_jax.selection import cross_validation
@@ -63,7 +63,7 @@ def assert_honest(params, info, data, l2):
 def test_gap_is_met_and_honest(name, l2):
     data = miniatures.make(name)
     params, info = solve(data, l2, tol=1e-6)
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     assert (info.relative_gap <= 1e-6).all()
     np.testing.assert_array_equal(info.relative_gap, info.gap / info.objective)
     assert_honest(params, info, data, l2)
@@ -77,7 +77,7 @@ def test_gap_is_honest_after_every_step(l2):
         assert_honest(params, info, data, l2)
         assert (info.newton_steps <= steps).all()
         if steps == 1:
-            assert (info.status == verdicts.MAX_STEPS).all()
+            assert (info.status == status.MAX_STEPS).all()
 
 
 @pytest.mark.parametrize("l2", PENALTIES)
@@ -87,8 +87,8 @@ def test_float32_never_claims_more_than_it_has(name, l2):
     data = data._replace(x=data.x.astype("float32"))
     params, info = solve(data, l2, tol=1e-6)
     assert params.W.dtype == params.b.dtype == "float32"
-    assert set(info.status) <= {verdicts.CONVERGED, verdicts.STALLED}
-    converged = info.status == verdicts.CONVERGED
+    assert set(info.status) <= {status.CONVERGED, status.STALLED}
+    converged = info.status == status.CONVERGED
     assert (info.relative_gap[converged] <= 1e-6).all()
     assert (info.relative_gap[~converged] > 1e-6).all()
     assert_honest(params, info, data, l2)
@@ -99,14 +99,14 @@ def test_float32_reaches_a_relative_gap_of_1e_6():
     data = data._replace(x=data.x.astype("float32"))
     for l2 in (1.0, 1e-3):
         _, info = solve(data, l2, tol=1e-6)
-        assert (info.status == verdicts.CONVERGED).all()
+        assert (info.status == status.CONVERGED).all()
 
 
 def test_float32_says_where_its_precision_ends():
     data = miniatures.random()
     data = data._replace(x=data.x.astype("float32"))
     params, info = solve(data, 1e-6, tol=1e-15)
-    assert (info.status == verdicts.STALLED).all()
+    assert (info.status == status.STALLED).all()
     assert (info.relative_gap > 1e-15).all()
     assert (info.newton_steps < 30).all()
     assert_honest(params, info, data, 1e-6)
@@ -118,7 +118,7 @@ def test_float32_pays_for_the_rounding_of_a_large_bias():
     data = data._replace(x=(data.x + 3000).astype("float32"))
     params, info = solve(data, 1e-3, tol=1e-12)
     assert np.abs(params.b).max() > 1000
-    assert (info.status == verdicts.STALLED).all()
+    assert (info.status == status.STALLED).all()
     found = newton.duality_gap(
         params, data.x, data.labels, np.full(2, 1e-3), data.weights
     )
@@ -132,7 +132,7 @@ def test_lanes_are_solved_as_if_each_were_alone():
     l2 = np.array([1e-6, 1.0, 1e-2, 1e-2])
     weights = rng.uniform(0.1, 3.0, size=(4, len(data.x)))
     params, info = newton.solve(data.x, data.labels, l2, weights=weights, tol=TIGHT)
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     for lane in range(4):
         alone, told = newton.solve(
             data.x, data.labels, l2[lane : lane + 1], weights=weights[lane], tol=TIGHT
@@ -160,10 +160,10 @@ def test_a_lane_of_nan_ends_alone(fault):
     else:
         weights[1, 7] = np.inf if "inf" in fault else np.nan
     params, info = newton.solve(data.x, data.labels, l2, **args)
-    assert info.status[1] == verdicts.INVALID
+    assert info.status[1] == status.INVALID
     assert info.newton_steps[1] == 0
     for lane in (0, 2, 3):
-        assert info.status[lane] == verdicts.CONVERGED
+        assert info.status[lane] == status.CONVERGED
         np.testing.assert_allclose(
             info.objective[lane], healthy[1].objective[lane], rtol=1e-10
         )
@@ -175,7 +175,7 @@ def test_no_penalty_reaches_the_optimum_where_there_is_one():
     data = miniatures.random()
     params, info = solve(data, 0.0, tol=1e-10)
     # Nothing bounds the distance, so that nothing has converged to a tolerance.
-    assert (info.status == verdicts.WITHOUT_BOUND).all()
+    assert (info.status == status.WITHOUT_BOUND).all()
     assert np.isposinf(info.gap).all()
     assert np.isposinf(info.relative_gap).all()
     np.testing.assert_allclose(info.objective, optima(data, 0.0), rtol=1e-10)
@@ -193,20 +193,20 @@ def test_no_penalty_on_separable_data_has_no_finite_optimum():
     params, info = newton.solve(
         x, labels, np.array([0.0, 0.0]), weights=weights, max_newton=60
     )
-    assert info.status[0] == verdicts.NO_FINITE_OPTIMUM
-    assert info.status[1] != verdicts.NO_FINITE_OPTIMUM
+    assert info.status[0] == status.NO_FINITE_OPTIMUM
+    assert info.status[1] != status.NO_FINITE_OPTIMUM
     scores = x @ np.asarray(params.W[0]) + np.asarray(params.b[0])[None]
     found = scores.argmax(axis=1)
     assert (found == labels)[weights[0] > 0].all()
     _, info = newton.solve(x, labels, np.array([1e-8, 1e-8]), weights=weights)
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
 
 
 @pytest.mark.parametrize("l2", [1e-10, 1e-8, 1e-4, 1e2, 1e6])
 def test_penalties_from_1e_minus_10_to_1e6(l2):
     data = miniatures.random()
     params, info = solve(data, l2, tol=1e-8)
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     assert_honest(params, info, data, l2)
 
 
@@ -217,12 +217,12 @@ def test_features_of_any_scale(scale):
     expected, told = solve(data, 1e-3, tol=1e-8)
     scaled = data._replace(x=data.x * scale)
     params, info = solve(scaled, 1e-3 * scale**2, tol=1e-8)
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     np.testing.assert_allclose(info.objective, told.objective, rtol=2e-8)
     np.testing.assert_allclose(params.W * scale, expected.W, atol=1e-3)
     # The same penalty makes it another problem, solved as well.
     params, info = solve(scaled, 1e-3, tol=1e-6)
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     assert_honest(params, info, scaled, 1e-3)
 
 
@@ -231,7 +231,7 @@ def test_features_far_from_zero(shift):
     data = miniatures.random()
     _, told = solve(data, 1e-3, tol=1e-8)
     _, info = solve(data._replace(x=data.x + shift), 1e-3, tol=1e-8)
-    assert set(info.status) <= {verdicts.CONVERGED, verdicts.STALLED}
+    assert set(info.status) <= {status.CONVERGED, status.STALLED}
     assert (info.gap <= 1e-6 * info.objective).all()
     np.testing.assert_allclose(info.objective, told.objective, rtol=2e-6)
 
@@ -241,7 +241,7 @@ def test_more_columns_than_rows_stay_in_the_space_of_the_rows():
     rng = np.random.default_rng(2)
     init = Params(rng.normal(size=(2, 40, 4)), rng.normal(size=(2, 4)))
     params, info = solve(data, 1e-3, init=init, tol=1e-10)
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     np.testing.assert_allclose(info.objective, optima(data, 1e-3), rtol=1e-9)
     _, _, rows = np.linalg.svd(data.x, full_matrices=False)
     inside = np.einsum("ldc,rd,re->lec", params.W, rows, rows)
@@ -257,7 +257,7 @@ def test_constant_and_duplicate_columns():
     data = data._replace(x=x)
     for l2 in (1e-1, 1e-6):
         params, info = solve(data, l2, tol=1e-10)
-        assert (info.status == verdicts.CONVERGED).all()
+        assert (info.status == status.CONVERGED).all()
         assert_honest(params, info, data, l2)
     params, _ = solve(data, 1e-1)
     # The bias does for nothing what a constant column would have to pay for.
@@ -265,14 +265,14 @@ def test_constant_and_duplicate_columns():
     np.testing.assert_allclose(params.W[:, 5], 0, atol=1e-6)
     np.testing.assert_allclose(params.W[:, 7], params.W[:, 6], atol=1e-6)
     _, info = solve(data, 0.0, tol=1e-8)
-    assert (info.status == verdicts.WITHOUT_BOUND).all()
+    assert (info.status == status.WITHOUT_BOUND).all()
 
 
 def test_nothing_but_constant_columns():
     x = np.ones((60, 8))
     labels = np.arange(60) % 3
     params, info = newton.solve(x, labels, np.array([0.1, 0.0]))
-    assert info.status.tolist() == [verdicts.CONVERGED, verdicts.WITHOUT_BOUND]
+    assert info.status.tolist() == [status.CONVERGED, status.WITHOUT_BOUND]
     np.testing.assert_allclose(info.objective, np.log(3), rtol=1e-14)
     np.testing.assert_allclose(params.W, 0, atol=1e-12)
 
@@ -283,7 +283,7 @@ def test_one_class_in_the_data(num_classes):
     params, info = newton.solve(
         data.x, np.zeros(60, int), np.array([0.1, 0.0]), num_classes=num_classes
     )
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     np.testing.assert_array_equal(info.objective, 0)
     np.testing.assert_array_equal(info.relative_gap, 0)
     np.testing.assert_array_equal(params.W, np.zeros((2, 8, num_classes)))
@@ -296,7 +296,7 @@ def test_a_class_without_weight_might_as_well_not_exist():
     weights = np.stack([data.labels != 2, np.ones(60, bool)]).astype(float)
     l2 = np.full(2, 1e-3)
     params, info = newton.solve(data.x, data.labels, l2, weights=weights, tol=TIGHT)
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     kept = data.labels != 2
     fewer = data.labels[kept] - (data.labels[kept] > 2)
     best = reference_solver.solve(data.x[kept], fewer, 1e-3)
@@ -314,7 +314,7 @@ def test_a_class_without_weight_might_as_well_not_exist():
     _, info = newton.solve(
         data.x, data.labels, l2, weights=weights, init=params, tol=TIGHT
     )
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     assert (info.newton_steps == 0).all()
 
 
@@ -343,7 +343,7 @@ def test_soft_targets():
         np.testing.assert_allclose(info.objective, best, rtol=1e-9)
     # Without a penalty the optimum is finite: no row can be certain.
     _, info = solve(data, 0.0, tol=1e-8)
-    assert (info.status == verdicts.WITHOUT_BOUND).all()
+    assert (info.status == status.WITHOUT_BOUND).all()
 
 
 def test_hard_problems_end():
@@ -357,11 +357,11 @@ def test_hard_problems_end():
         assert (info.newton_steps <= 40).all()
         assert (info.products <= 40 * 1000).all()
         assert set(info.status) <= {
-            verdicts.CONVERGED,
-            verdicts.MAX_STEPS,
-            verdicts.STALLED,
-            verdicts.NO_FINITE_OPTIMUM,
-            verdicts.WITHOUT_BOUND,
+            status.CONVERGED,
+            status.MAX_STEPS,
+            status.STALLED,
+            status.NO_FINITE_OPTIMUM,
+            status.WITHOUT_BOUND,
         }
 
 
@@ -428,7 +428,7 @@ def test_bad_input_is_refused_before_anything_is_compiled(monkeypatch, change, m
 
 def test_what_is_refused_differs_from_this_by_one_argument():
     params, info = newton.solve(**GOOD)
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     assert isinstance(params.W, jnp.ndarray)
     assert info.newton_steps.dtype == info.products.dtype == np.int64
     assert info.objective.dtype == info.gap.dtype == np.float64
@@ -441,8 +441,8 @@ def test_columns_of_any_scale_are_solved(sizes, narrow):
     x = data.x * np.array(sizes)
     with jax.enable_x64(not narrow):
         _, info = newton.solve(x, data.labels, [1e-2, 1e-1])
-    assert set(info.status) <= {verdicts.CONVERGED, verdicts.STALLED}
-    assert ((info.relative_gap <= 1e-6) == (info.status == verdicts.CONVERGED)).all()
+    assert set(info.status) <= {status.CONVERGED, status.STALLED}
+    assert ((info.relative_gap <= 1e-6) == (info.status == status.CONVERGED)).all()
     # A column so large is not penalised to speak of: the optimum as if in one unit.
     units = np.where(np.array(sizes) > 1e6, 1e6, sizes)
     for lane, l2 in enumerate([1e-2, 1e-1]):
@@ -469,7 +469,7 @@ def test_tiny_features_leave_the_prior():
     # At 1e-25 no weight is worth its penalty: the shares of the classes are left.
     data = miniatures.random(num_features=3, seed=1)
     _, info = newton.solve(1e-25 * data.x, data.labels, [1e-2, 1e-1])
-    assert (info.status == verdicts.CONVERGED).all()
+    assert (info.status == status.CONVERGED).all()
     np.testing.assert_allclose(info.objective, np.log(3), rtol=1e-6)
 
 
@@ -481,7 +481,7 @@ def test_converged_is_what_the_returned_gap_says(scale):
     l2 = 10.0 ** -np.arange(2.0, 18.0, 2.0)
     params, info = newton.solve(x, labels, l2, tol=1e-7)
     claimed = certificate.certify(params, x, labels, l2)
-    converged = info.status == verdicts.CONVERGED
+    converged = info.status == status.CONVERGED
     np.testing.assert_array_equal(converged, info.relative_gap <= 1e-7)
     np.testing.assert_allclose(claimed.gap, info.gap, rtol=1e-6)
     assert (claimed.gap[converged] <= 1.01e-7 * claimed.objective[converged]).all()
@@ -494,13 +494,13 @@ def test_sure_rows_are_solved_with_64_bits_off():
     with jax.enable_x64(False):
         _, narrow = newton.solve(x, labels, [1e-2, 1e-3])
     _, wide = newton.solve(x, labels, [1e-2, 1e-3], tol=1e-9)
-    assert (narrow.status == verdicts.CONVERGED).all()
+    assert (narrow.status == status.CONVERGED).all()
     np.testing.assert_allclose(narrow.objective, wide.objective, rtol=1e-5)
 
 
 def test_statuses_follow_the_certificate_that_is_returned():
     data = miniatures.random()
-    progress = verdicts.begin(2)
+    progress = status.begin(2)
     with jax.enable_x64(True):
         solver = newton.prepare(
             problem.prepare(data.x, data.labels, num_lanes=2, weights=data.weights),
@@ -509,12 +509,12 @@ def test_statuses_follow_the_certificate_that_is_returned():
         iterate = newton_step.evaluate(
             solver.problem, newton.origin(solver), np.full(2, 1e-3)
         )
-    progress.status[:] = verdicts.CONVERGED, verdicts.MAX_STEPS
-    assert verdicts.reopen(iterate, progress, 1e-6)
-    assert progress.status.tolist() == ["", verdicts.MAX_STEPS]
-    progress.status[:] = verdicts.STALLED, verdicts.MAX_STEPS
-    assert not verdicts.reopen(iterate, progress, 1e6)
-    assert (progress.status == verdicts.CONVERGED).all()
+    progress.status[:] = status.CONVERGED, status.MAX_STEPS
+    assert status.reopen(iterate, progress, 1e-6)
+    assert progress.status.tolist() == ["", status.MAX_STEPS]
+    progress.status[:] = status.STALLED, status.MAX_STEPS
+    assert not status.reopen(iterate, progress, 1e6)
+    assert (progress.status == status.CONVERGED).all()
 
 
 @pytest.mark.parametrize("fill", [np.nan, np.inf, 1e30])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from linclf_jax.exact import certificate, newton, rounding, verdicts
+from linclf_jax.exact import certificate, newton, rounding, status
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.params import Params
 
@@ -99,7 +99,7 @@ def test_no_claim_is_false_in_sixty_digits():
     solved, sure, close = 0, 0, 0
     for x, labels, weights, l2 in problems(200 // LANES, seed=3):
         params, info = newton.solve(x, labels, l2, weights=weights, max_newton=60)
-        converged = info.status == verdicts.CONVERGED
+        converged = info.status == status.CONVERGED
         assert (info.relative_gap[converged] <= 1e-6).all()
         solved += converged.sum()
         # Solutions, and what is left of them when they are rounded or moved.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 
-from linclf_jax.exact import verdicts
+from linclf_jax.exact import status
 from linclf_jax.params import Params
 from linclf_jax.selection import choose, cross_validation, ranking
 from linclf_jax.selection.held_out import Curve, FoldScores, RowScores, Scores
@@ -109,8 +109,8 @@ def tied(by, settings, best):
 
 
 def info(count, lanes=2):
-    statuses = np.full((count, lanes), verdicts.CONVERGED, "U20")
-    return verdicts.Info(*[np.zeros((count, lanes))] * 6, statuses)
+    statuses = np.full((count, lanes), status.CONVERGED, "U20")
+    return status.Info(*[np.zeros((count, lanes))] * 6, statuses)
 
 
 @pytest.mark.parametrize("chooser", [by_sweep, by_path, by_probe, by_sets])

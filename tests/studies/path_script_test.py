@@ -14,7 +14,7 @@ from experiments import path
 from linclf_jax import metrics
 from linclf_jax.cli import options as shared_flags
 from linclf_jax.data import datasets
-from linclf_jax.exact import verdicts
+from linclf_jax.exact import status
 from linclf_jax.exact.leave_one_out import Estimate
 from linclf_jax.reports import validation_text
 from linclf_jax.runs import directory, model
@@ -84,7 +84,7 @@ def test_every_fit_has_a_row_with_its_gap(finished):
     assert [row["fold"] for row in rows] == [0, 1, 2, None] * 4
     assert [row["l2"] for row in rows[::4]] == [1.0, 3e-3, 1e-3, 1e-4]
     for row in rows:
-        assert row["status"] == verdicts.CONVERGED
+        assert row["status"] == status.CONVERGED
         assert 0 <= row["relative_gap"] <= 1e-6
         assert (row["val_loss"] is None) == (row["fold"] is None)
         # Of 120 rows a fold holds out 40.
@@ -281,7 +281,7 @@ def test_fits_that_did_not_end_well_are_told_and_not_chosen(tmp_path):
     assert not (folder / "selected.json").exists()
     outcome = run(tmp_path / "mixed", l2=(1e-5, 0.0, 1e-3, 0.1))
     bad = [row for row in outcome.rows if row["l2"] == 0]
-    assert {row["status"] for row in bad} >= {verdicts.NO_FINITE_OPTIMUM}
+    assert {row["status"] for row in bad} >= {status.NO_FINITE_OPTIMUM}
     assert outcome.selected["l2"] > 0
     assert {row["C"] for row in bad} == {None}
     (warning,) = outcome.selected["warnings"]

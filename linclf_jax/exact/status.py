@@ -70,7 +70,6 @@ def begin(num_lanes: int) -> Progress:
     """
     counts = np.zeros((4, num_lanes), np.int64)
     infinite = np.full((4, num_lanes), np.inf)
-    status = np.full(num_lanes, "", dtype="U32")
     return Progress(
         steps=counts[0],
         products=counts[1],
@@ -81,7 +80,7 @@ def begin(num_lanes: int) -> Progress:
         lowest=infinite[3],
         slow=counts[2],
         vain=counts[3],
-        status=status,
+        status=np.full(num_lanes, "", dtype="U32"),
     )
 
 
@@ -110,7 +109,7 @@ def judge(
     # A model that promises nothing has no direction, which proves nothing either.
     flat = (progress.promised > 0) | (found.gradient_norm <= FLAT * reach)
     promised = flat & (progress.promised <= tol * found.objective)
-    verdicts = (
+    endings = (
         (INVALID, ~np.isfinite(found.objective) | np.isnan(found.gap)),
         (CONVERGED, _relative(found) <= tol),
         (NO_FINITE_OPTIMUM, (l2 == 0) & _separated(problem, iterate.ahead, l2)),
@@ -118,8 +117,8 @@ def judge(
         (STALLED, progress.vain >= VAIN_STEPS),
         (MAX_STEPS, progress.steps >= max_newton),
     )
-    for status, holds in verdicts:
-        progress.status[holds & (progress.status == "")] = status
+    for ending, holds in endings:
+        progress.status[holds & (progress.status == "")] = ending
 
 
 def reopen(iterate: Iterate, progress: Progress, tol: float) -> bool:
