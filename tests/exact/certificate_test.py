@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from linclf_jax.exact import certificate, newton, newton_step
+from linclf_jax.exact import certificate, line_search, newton
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.params import Params
 from tests import miniatures, reference_solver
@@ -254,7 +254,7 @@ def test_absent_class_costs_nothing():
 
 NARROW = """
 import jax, numpy as np
-from linclf_jax.exact import certificate, newton, newton_step
+from linclf_jax.exact import certificate, line_search, newton
 from linclf_jax.exact import problem as problem_lib
 from tests import miniatures
 from tests.exact.certificate_test import random_params
@@ -331,12 +331,12 @@ def test_what_a_rounded_bias_costs_is_bounded(size):
             data.x, data.labels, num_lanes=2, weights=data.weights
         )
         W = jnp.asarray(params.W.transpose(0, 2, 1))
-        best = certificate.forward(problem, W, jnp.asarray(params.b), l2)
-        found = newton_step.with_bias(problem, best, best.b + change)
-        excess = certificate.backward(problem, W, found, l2).excess
-        truth = certificate.forward(problem, W, best.b + change, l2)
-    above = np.asarray(found.objective - best.best)
-    cost = np.asarray(truth.objective - best.best)
+        best = certificate.evaluate_primal(problem, W, jnp.asarray(params.b), l2)
+        found = line_search.with_bias(problem, best, best.b + change)
+        excess = certificate.evaluate_dual(problem, W, found, l2).excess
+        truth = certificate.evaluate_primal(problem, W, best.b + change, l2)
+    above = np.asarray(found.objective - best.best_objective)
+    cost = np.asarray(truth.objective - best.best_objective)
     assert (above >= cost - 2e-15).all()
     # To third order: no more than the range of the change more than it costs.
     assert (above <= (1 + 2 * np.ptp(change, axis=1)) * cost + 2e-15).all()

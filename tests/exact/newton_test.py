@@ -421,7 +421,7 @@ BAD = [
 @pytest.mark.parametrize(("change", "message"), BAD)
 def test_bad_input_is_refused_before_anything_is_compiled(monkeypatch, change, message):
     monkeypatch.setattr(axes, "principal", None)
-    monkeypatch.setattr(certificate, "forward", None)
+    monkeypatch.setattr(certificate, "evaluate_primal", None)
     with pytest.raises(ValueError, match=message):
         newton.solve(**(GOOD | change))
 

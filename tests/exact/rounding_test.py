@@ -145,15 +145,17 @@ def test_the_gradient_is_as_near_as_it_says(size):
     with jax.enable_x64(True):
         problem = problem_lib.prepare(x, labels, num_lanes=1, weights=weights)
         l2 = jnp.array([1e-3 * size**2])
-        ahead = certificate.forward(problem, jnp.asarray(W), jnp.asarray(b), l2)
-        back = certificate.backward(problem, jnp.asarray(W), ahead, l2)
-        known = back.missing + rounding.penalty_error(jnp.asarray(W), l2, 20)
+        primal = certificate.evaluate_primal(
+            problem, jnp.asarray(W), jnp.asarray(b), l2
+        )
+        dual = certificate.evaluate_dual(problem, jnp.asarray(W), primal, l2)
+        known = dual.gradient_error + rounding.penalty_error(jnp.asarray(W), l2, 20)
     # The dual point is what the computed numbers are when divided by their sum.
-    probs, shares = exact(ahead.probs[0].T), exact(weights) / sum(exact(weights))
+    probs, shares = exact(primal.probs[0].T), exact(weights) / sum(exact(weights))
     probs = probs / probs.sum(axis=1)[:, None]
     residual = (probs - exact(np.eye(3)[labels])) * shares[:, None]
     gradient = residual.T @ exact(x) + exact(l2)[0] * exact(W[0])
-    error = gradient - exact(back.gradient[0])
+    error = gradient - exact(dual.gradient[0])
     norm = float(CONTEXT.sqrt((error**2).sum()))
     assert 1e-18 * size < norm <= known[0]
     assert known[0] < 1e-12 * size
@@ -196,11 +198,11 @@ def test_means_that_differ_are_paid_for():
         problem = problem_lib.prepare(x, labels, num_lanes=1)
         W = jnp.array([[[wrong], [-wrong]]])
         b = jnp.array([[score - 10 * wrong, 10 * wrong - score]])
-        ahead = certificate.forward(problem, W, b, jnp.array([l2]), np.inf)
-        ahead = ahead._replace(
-            step=jnp.zeros((1, 2)),
+        primal = certificate.evaluate_primal(problem, W, b, jnp.array([l2]), np.inf)
+        primal = primal._replace(
+            b_step=jnp.zeros((1, 2)),
             probs=jnp.broadcast_to(jnp.array([[[prob], [1 - prob]]]), (1, 2, 40)),
         )
-        back = certificate.backward(problem, W, ahead, jnp.array([l2]))
-    assert np.abs(back.gradient).max() < 1e-14
-    assert back.gap[0] > l2 * wrong**2
+        dual = certificate.evaluate_dual(problem, W, primal, jnp.array([l2]))
+    assert np.abs(dual.gradient).max() < 1e-14
+    assert dual.gap[0] > l2 * wrong**2
