@@ -255,7 +255,7 @@ def test_a_stack_leaves_it_out_of_all_lanes_or_of_some(
         own = jnp.stack([weights, jnp.ones_like(weights)], axis=1)
     loss_of, gradient = STACKED[name](
         params,
-        stack.Batch(x, labels, stack.shares(own)),
+        stack.Batch(x, labels, stack.normalised(own)),
         loss=loss,
         l2=jnp.full((1, 1, 2), 0.1),
     )

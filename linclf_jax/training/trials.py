@@ -127,7 +127,7 @@ def validate_width(width: int) -> None:
         raise ValueError(f"--tile_width is {width}; expected 1 to {MAX_WIDTH}")
 
 
-def filled(tile: Tile, width: int, dtype: np.dtype) -> execution.Tile:
+def filled(tile: Tile, width: int, dtype: np.dtype) -> execution.BatchInputs:
     """Returns a tile as its program takes it, filled up with its last lane.
 
     Args:
@@ -145,7 +145,7 @@ def filled(tile: Tile, width: int, dtype: np.dtype) -> execution.Tile:
     columns = zip(*(lane.hparams for lane in lanes), strict=True)
     hparams = Hparams(*(np.array(column, dtype) for column in columns))
     folds = [NO_FOLD if lane.fold is None else lane.fold for lane in lanes]
-    return execution.Tile(
+    return execution.BatchInputs(
         np.array(tile.seed, np.uint32), hparams, np.array(folds, np.int32)
     )
 

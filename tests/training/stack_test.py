@@ -53,7 +53,7 @@ def test_the_stack_is_the_plain_functions_mapped(loss, shape, dtype):
     right = stack.accuracy(scores, labels)
     assert right.dtype == dtype
     chex.assert_trees_all_equal(jnp.mean(right, axis=0), accuracy)
-    batch = stack.Batch(x, labels, stack.shares(weights[:, None]))
+    batch = stack.Batch(x, labels, stack.normalised(weights[:, None]))
     for gradient_of in stack.GRADIENTS.values():
         found, mine = gradient_of(stacked, batch, loss=loss, l2=l2[None, None])
         assert found.dtype == mine.W.dtype == mine.b.dtype == dtype
@@ -79,7 +79,7 @@ def test_label_smoothing_is_the_plain_loss_of_smooth_targets(shape, dtype):
         return value, gradient._replace(W=gradient.W + l2 * params.W)
 
     value, gradient = jax.vmap(plain)(params, l2, smoothing)
-    batch = stack.Batch(x, labels, stack.shares(weights[:, None]))
+    batch = stack.Batch(x, labels, stack.normalised(weights[:, None]))
     close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
     for gradient_of in stack.GRADIENTS.values():
         found, mine = gradient_of(
@@ -99,7 +99,7 @@ def test_label_smoothing_is_the_plain_loss_of_smooth_targets(shape, dtype):
 def test_lanes_may_look_at_different_rows(gradient, loss):
     params, x, labels, _, l2 = make_problem((6, 4, 3, 2), "float64")
     weights = jnp.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 2], [0, 3]], x.dtype)
-    batch = stack.Batch(x, labels, stack.shares(weights))
+    batch = stack.Batch(x, labels, stack.normalised(weights))
     found, mine = stack.GRADIENTS[gradient](
         stack.lanes_last(params), batch, loss=loss, l2=l2[None, None]
     )
@@ -118,7 +118,7 @@ def test_lanes_may_look_at_different_rows(gradient, loss):
 
 
 def test_shares_sum_to_one_or_are_zero():
-    shares = stack.shares(jnp.array([[1.0, 0.0], [3.0, 0.0]]))
+    shares = stack.normalised(jnp.array([[1.0, 0.0], [3.0, 0.0]]))
     np.testing.assert_array_equal(shares, [[0.25, 0.0], [0.75, 0.0]])
 
 

@@ -17,6 +17,7 @@ from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 from linclf_jax.training import optimizers, states
 from linclf_jax.training import program as training
+from linclf_jax.training import step as step_lib
 from linclf_jax.training.settings import Hparams, Static
 
 STATIC = Static(num_classes=3, optimizer="momentum", batch_size=8, epochs=5)
@@ -79,7 +80,7 @@ def train(static=STATIC, hparams=HPARAMS, data=None, seed=0):
 
 @pytest.mark.parametrize(("num_rows", "batch"), [(21, 8), (16, 8), (5, 5), (7, 1)])
 def test_an_epoch_holds_every_row_once(num_rows, batch):
-    rows, weights = training.draw_minibatches(jax.random.key(0), num_rows, batch)
+    rows, weights = step_lib.draw_minibatches(jax.random.key(0), num_rows, batch)
     assert rows.shape == weights.shape == (-(-num_rows // batch), batch)
     assert sorted(rows[weights == 1].tolist()) == list(range(num_rows))
     assert float(jnp.sum(weights)) == num_rows
@@ -87,7 +88,7 @@ def test_an_epoch_holds_every_row_once(num_rows, batch):
 
 def test_every_epoch_has_an_order_of_its_own():
     keys = jax.random.split(jax.random.key(0), 2)
-    first, second = (training.draw_minibatches(key, 50, 10)[0] for key in keys)
+    first, second = (step_lib.draw_minibatches(key, 50, 10)[0] for key in keys)
     assert not np.array_equal(first, second)
     # Not the same minibatches in another order, either.
     assert {frozenset(b.tolist()) for b in first} != {
@@ -114,7 +115,7 @@ def test_rows_of_weight_zero_take_no_part():
     hparams = Hparams(*(value[None, None] for value in lanes))
     state = training.begin(STATIC, jax.random.key(0), lanes, data)
     results = [
-        jax.jit(training.make_step(STATIC, hparams, NO_FOLDS[:1], rows_of))(
+        jax.jit(step_lib.make_step(STATIC, hparams, NO_FOLDS[:1], rows_of))(
             state, jnp.full((1, 1, 1), 0.1), rows, weights
         )
         for rows_of in (data, poisoned)
