@@ -103,7 +103,12 @@ def certify(
 
 
 def summary(primal: Primal, dual: Dual) -> Certificate:
-    """Returns the certificate of parameters that both have been evaluated at."""
+    """Returns what a caller is told.
+
+    Args:
+        primal: At some parameters.
+        dual: At the same.
+    """
     return Certificate(*map(np.asarray, _summary(primal, dual)))
 
 

@@ -126,7 +126,12 @@ def _accepted(
 
 
 def rounded(array: jax.Array, dtype: np.dtype) -> jax.Array:
-    """Returns float64 values that the result's dtype can hold."""
+    """Returns the nearest values that the result can hold, in float64.
+
+    Args:
+        array: float64.
+        dtype: Of the result.
+    """
     return array.astype(dtype).astype(jnp.float64)
 
 

@@ -158,7 +158,11 @@ def prepare(problem: Problem, dtype: np.dtype) -> Solver:
 
 
 def origin(solver: Solver) -> Params:
-    """Returns W = 0 and its best bias, the logarithms of the classes' frequencies."""
+    """Returns W = 0 and its best bias, the logarithms of the classes' frequencies.
+
+    Args:
+        solver: Of L lanes.
+    """
     problem = solver.problem
     shape = (*problem.present.shape, problem.x.shape[1])
     frequencies = jnp.einsum("ln,cn->lc", problem.sample_weights, problem.targets)

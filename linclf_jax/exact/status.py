@@ -66,7 +66,11 @@ class Progress(NamedTuple):
 
 
 def begin(num_lanes: int) -> Progress:
-    """Returns what is known before the first step."""
+    """Returns what is known before the first step.
+
+    Args:
+        num_lanes: L.
+    """
     counts = np.zeros((4, num_lanes), np.int64)
     infinite = np.full((4, num_lanes), np.inf)
     return Progress(
@@ -142,7 +146,11 @@ def reopen(iterate: Iterate, progress: Progress, tol: float) -> bool:
 
 
 def is_too_coarse(progress: Progress) -> bool:
-    """Returns whether float32 products are too coarse for some lane."""
+    """Returns whether float32 products are too coarse for some lane.
+
+    Args:
+        progress: Of the lanes.
+    """
     return bool(np.any((progress.slow >= SLOW_STEPS) & (progress.status == "")))
 
 
@@ -183,7 +191,12 @@ def _margins(problem: Problem, primal: Primal) -> jax.Array:
 
 
 def info(iterate: Iterate, progress: Progress) -> Info:
-    """Returns what a caller gets to know of where the lanes ended."""
+    """Returns what a caller is told.
+
+    Args:
+        iterate: Where the lanes ended.
+        progress: How they came there.
+    """
     proof = certificate.summary(iterate.primal, iterate.dual)
     return Info(
         objective=proof.objective,

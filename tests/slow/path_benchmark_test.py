@@ -7,13 +7,13 @@ import types
 
 import numpy as np
 import pytest
+from tests.data.files_test import idx_bytes
 
 from experiments.benchmarks import growth, path, peers, problems
 from experiments.benchmarks import passes as bench_passes
 from experiments.benchmarks.passes import Pass, Step
 from linclf_jax.figures import style
 from linclf_jax.runs import formats
-from tests.data.files_test import idx_bytes
 
 GRIDS = dict.fromkeys("ab", (45, 1e-6)) | dict.fromkeys("cde", (11, 1e-5))
 
