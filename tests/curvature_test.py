@@ -198,34 +198,6 @@ def test_labels_take_no_part():
     )
 
 
-def test_weights_count_rows():
-    p, x, labels, _ = problems.problem()
-    counts = np.array([2, 0, 1, 3, 0, 1, 1])
-    rows = np.repeat(np.arange(7), counts)
-    u, weights = direction(p), jnp.asarray(counts)
-    for found, expected in (
-        (
-            hessian(p, x, labels, l2=0.1, weights=weights),
-            hessian(p, x[rows], labels[rows], l2=0.1),
-        ),
-        (
-            hessian_vector_product(p, u, x, labels, l2=0.1, weights=weights).W,
-            hessian_vector_product(p, u, x[rows], labels[rows], l2=0.1).W,
-        ),
-    ):
-        np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
-
-
-def test_weights_of_another_shape_are_refused():
-    p, x, labels, weights = problems.problem()
-    with jax.numpy_rank_promotion("allow"):
-        for bad in (weights[:1], weights[:, None], weights[:6]):
-            with pytest.raises(ValueError, match="weights have shape"):
-                curvature.hessian(p, x, labels, l2=0.1, weights=bad)
-            with pytest.raises(ValueError, match="weights have shape"):
-                curvature.hessian_vector_product(p, p, x, labels, l2=0.1, weights=bad)
-
-
 def test_vmap_over_tangents_gives_the_columns():
     p, x, labels, _ = problems.problem()
     flat, unravel = ravel_pytree(p)
@@ -237,41 +209,6 @@ def test_vmap_over_tangents_gives_the_columns():
     )
     expected = hessian(p, x, labels, l2=0.1)
     np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "features"),
-    [("float16", "uint8"), ("bfloat16", "float64"), ("float32", "uint8")],
-)
-def test_mixed_dtypes_compute_wide_and_return_their_own(dtype, features):
-    p, x, labels, _ = problems.problem(dtype=dtype)
-    x = jnp.round(jnp.abs(3 * x)).astype(features)
-    p = p._replace(W=p.W / 8)
-    u = direction(p)
-    product = hessian_vector_product(p, u, x, labels, l2=0.1)
-    matrix = hessian(p, x, labels, l2=0.1)
-    chex.assert_type([*product, matrix], dtype)
-    wide, u, x = jax.tree.map(lambda a: a.astype("float64"), (p, u, x))
-    exact = hessian_vector_product(wide, u, x, labels, l2=0.1)
-    # One rounding into the result; float32 in sums of terms of size 81.
-    unit = float(jnp.finfo(dtype).eps)
-    for ours, true in (
-        *zip(product, exact, strict=True),
-        (matrix, hessian(wide, x, labels, l2=0.1)),
-    ):
-        ours = ours.astype("float64")
-        np.testing.assert_allclose(ours, true, rtol=unit, atol=81 * 1e-6)
-
-
-@pytest.mark.parametrize("precision", ["highest", "high", None])
-def test_precision_reaches_every_product(precision):
-    p, x, labels, _ = problems.problem(dtype="float32")
-    expected = {f"Precision.{precision.upper()}" * 2 if precision else ""}
-    kwargs = {"l2": 0.1, "precision": precision}
-    product = functools.partial(curvature.hessian_vector_product, **kwargs)
-    assert problems.product_precisions(product, p, p, x, labels) == expected
-    matrix = functools.partial(curvature.hessian, **kwargs)
-    assert problems.product_precisions(matrix, p, x, labels) == expected
 
 
 def test_comparison_catches_planted_faults():
