@@ -6,11 +6,18 @@ import shutil
 import sys
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The same few examples in every run, however slow the machine is.
+hypothesis.settings.register_profile(
+    "suite", derandomize=True, max_examples=25, deadline=None, database=None
+)
+hypothesis.settings.load_profile("suite")
 
 PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "programs"
 MAX_BYTES_ON_DISK = 2**28
