@@ -140,13 +140,8 @@ def _grouped(file: Any) -> list[str]:
     import h5py
 
     names: list[str] = []
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            names.append(name)
-
-    file.visititems(visit)
-    return names
+    file.visit(names.append)
+    return [name for name in names if isinstance(file[name], h5py.Dataset)]
 
 
 def _item(file: Any, name: str) -> Any:

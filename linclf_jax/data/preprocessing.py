@@ -84,10 +84,9 @@ def fit(name: str, x_train: np.ndarray) -> Preprocessing:
     moments = statistics.moments(x)
     shift = moments.mean
     if name in ("standardize", "mean_range", "whiten"):
-        spread = moments.extent if name == "mean_range" else moments.deviation
-        scale = np.where(moments.constant, 1.0, spread)
+        scale = moments.extent if name == "mean_range" else moments.deviation
     validation.validate_features(np.stack([shift, scale]), name=f"{name} statistics")
-    # Differences below 1e-162 have a deviation that underflows to 0.
+    # It is 0 of a constant column, and where squares of small differences underflow.
     scale = np.where(scale > 0, scale, 1.0)
     if not _projects(name):
         return Preprocessing(name, shift, scale)

@@ -49,5 +49,5 @@ def make(folder: Path) -> None:
         raise PermissionError(f"{folder} cannot be written")
 
 
-def _refusal(folder: Path, found: str) -> str:
-    return f"{folder} is {found}; expected a folder of your own"
+def _refusal(folder: Path, what: str) -> str:
+    return f"{folder} is {what}; expected a folder of your own"

@@ -21,7 +21,6 @@ _ROWS = 256  # of a product
 class Moments(NamedTuple):
     """Statistics of each column."""
 
-    constant: np.ndarray  # (D,) bool: all entries are the same number
     mean: np.ndarray  # (D,) float64, of a constant column the constant
     deviation: np.ndarray  # (D,) float64, of the N rows, not N - 1
     extent: np.ndarray  # (D,) float64, max - min
@@ -53,12 +52,12 @@ def moments(x: np.ndarray) -> Moments:
         ]
         lowest, highest, sums = (np.stack(part) for part in zip(*first, strict=True))
         low, high = np.min(lowest, axis=0), np.max(highest, axis=0)
-        # Compared as they are: a mean of equal numbers is their value up to rounding.
+        # A mean that is computed of equal numbers is their value but for rounding.
         mean = np.where(low == high, low, np.sum(sums, axis=0) / len(x))
         squares = sum(
             np.sum(np.square(block - mean[None, :]), axis=0) for block in blocks(x)
         )
-        return Moments(low == high, mean, np.sqrt(squares / len(x)), high - low)
+        return Moments(mean, np.sqrt(squares / len(x)), high - low)
 
 
 def principal_axes(

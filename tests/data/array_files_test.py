@@ -163,6 +163,7 @@ NPY = npy(X)
         ("x.npy", NPY + b"\0", "225 bytes; expected 224"),
         ("x.npy", b"PK" + NPY, "magic string is not correct"),
         ("x.npy", NPY[:30], "EOF"),
+        ("x.npy", NPY[:6] + b"\3\0" + NPY[8:], r"has version \(3, 0\); expected"),
         ("x.npy", NPY.replace(b"(4, 3)", b"(4,-3)"), "expected"),
         ("x.npy", npy(X[0]), r"has shape \(3,\); expected \(N, D\)"),
         ("x.npy", npy(np.zeros((2, 2, 2, 4))), r"\(2, 2, 2, 4\)"),

@@ -128,6 +128,7 @@ def test_a_binary_file_is_features_and_labels(tmp_path):
         ("test_batch", {"labels": ["a"] * 6}, "labels <U1"),
         ("test_batch", {"labels": [10] * 6}, "6 of 6 labels .* is 10"),
         ("test_batch", {"labels": None}, "labels object"),
+        ("test_batch", pickle.dumps([1]), "is no batch; expected a dict with data"),
     ],
 )
 def test_a_batch_that_is_none_is_refused(name, content, message, tmp_path):
@@ -225,7 +226,7 @@ THREE = pickle.dumps(np.arange(3, dtype=np.uint8))
         (b"\x80\x02" + b"(" * 10 + b".", "batch: "),
         (pickle.dumps(np.array([None])), "NumPy"),
         (pickle.dumps(np.array(["a"])), "expected numbers"),
-        (THREE.replace(b"\x03\x85", b"\x04\x85"), "3"),
+        (THREE.replace(b"\x03\x85", b"\x04\x85"), "found 3 bytes, expected 4"),
     ],
 )
 def test_pickles_that_are_damaged_or_make_objects_are_refused(content, message):

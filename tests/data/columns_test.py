@@ -137,6 +137,8 @@ def test_columns_of_an_array_are_numbers(save):
     np.testing.assert_array_equal(dataset.train.x, X[dataset.train.index][:, [0, 2]])
     with pytest.raises(ValueError, match=r"--drop_columns holds '3'; .*: 0\.\.2"):
         load(*paths, drop_columns=("3",))
+    with pytest.raises(ValueError, match=r"drop_columns is 0, 1, 2; expected columns"):
+        load(*paths, drop_columns=("0", "1", "2"))
 
 
 def test_other_data_has_no_columns_to_name():

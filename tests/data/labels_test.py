@@ -224,3 +224,4 @@ class TestIgnoredRows:
             read(texts, ("ant", "bee"), ignore_label="?")
         with pytest.raises(ValueError, match=r"no label but \?, which is left out"):
             read(["?", "?"], ignore_label="?")
+        assert read([0, 1], ignore_label="?").rows.tolist() == [0, 1]
