@@ -77,8 +77,8 @@ def load(
         split_seed: Which split, in ``0..2^32-1``; see ``split``.
         fractions: Of training, validation and test; see ``split``.
         mixture: What ``synthetic`` is drawn from; None means ``Mixture()``.
-        files: Where the files of a dataset are.
-        options: What the files of ``features`` cannot say of themselves.
+        files: Paths of the files of a dataset.
+        options: What the files of ``features`` do not tell themselves.
 
     Returns:
         The dataset, raw values.
@@ -99,17 +99,17 @@ def load(
     if mixture is not None and name != "synthetic":
         raise ValueError(f"dataset {name!r} is real data: it takes no mixture")
     paths, options = files or Files(), options or ReadOptions()
-    how = {"name": name, "split_seed": split_seed, "fractions": fractions}
+    split_options = {"name": name, "split_seed": split_seed, "fractions": fractions}
     stored.check_options(name, options)
     if name in stored.NAMES:
-        return split(*stored.open_parts(name, paths, options), **how)
+        return split(*stored.open_parts(name, paths, options), **split_options)
     if flags := [f"--{field}" for field, path in paths._asdict().items() if path]:
         raise ValueError(f"dataset {name!r} has no files; found {', '.join(flags)}")
     if name == "synthetic":
-        return split(sources.draw(mixture or Mixture()), **how)
+        return split(sources.draw(mixture or Mixture()), **split_options)
     if name == "mnist5k":
-        return split(sources.mnist5k(), **how)
-    return split(sources.bundled(name), **how)
+        return split(sources.mnist5k(), **split_options)
+    return split(sources.bundled(name), **split_options)
 
 
 def split(

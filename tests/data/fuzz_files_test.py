@@ -11,10 +11,10 @@ from tests.fuzz import fuzz_files, valid_files
 
 
 def test_two_thousand_damaged_files_end_in_a_message_or_in_right_arrays():
-    found = fuzz_files.run(2000)
-    assert found.refused + found.read == 2000
-    assert min(found.refused, found.read) > 100  # neither side is empty
-    assert found.growth < 2**28
+    summary = fuzz_files.run(2000)
+    assert summary.refused + summary.read == 2000
+    assert min(summary.refused, summary.read) > 100  # neither side is empty
+    assert summary.growth < 2**28
 
 
 def test_valid_files_are_right(tmp_path):
@@ -54,9 +54,9 @@ def test_a_reader_with_a_fault_is_caught(module, name, fault, expected, monkeypa
     monkeypatch.setattr(module, name, fault)
     with pytest.raises(expected) as caught:
         fuzz_files.run(2000)
-    told = [str(caught.value), *getattr(caught.value, "__notes__", ())]
-    assert any("mutation" in line for line in told)
-    assert name != "loads" or "ran code" in told[0]
+    lines = [str(caught.value), *getattr(caught.value, "__notes__", ())]
+    assert any("mutation" in line for line in lines)
+    assert name != "loads" or "ran code" in lines[0]
 
 
 def test_the_same_seed_is_the_same_damage():
