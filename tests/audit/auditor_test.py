@@ -29,7 +29,7 @@ def test_right_gradients_pass(write, loss):
 
 
 # Faults written again, as someone would write them in NumPy, with the name they should
-# get: formulas of the pieces q of a gradient.
+# get: formulas of the terms q of a gradient.
 def written(formula):
     def gradient(params, x, labels, l2):
         W, b, x, labels = map(np.asarray, (*params, x, labels))
@@ -332,12 +332,12 @@ def test_a_row_locates_nan_shapes_and_the_worst_coordinate():
 @every_loss
 def test_autodiff_central_differences_and_the_hand_gradient_agree(loss):
     for case in cases.standard(seed=5):
-        pieces = reference.pieces(case, loss)
-        by_hand = reference.gradient(pieces)
+        terms = reference.terms(case, loss)
+        by_hand = reference.gradient(terms)
         by_autodiff = reference.autodiff(case, loss)
         differences = reference.central_differences(case, loss)
-        allowed = reference.rounding(pieces, "float64")
-        error = reference.differences_error(pieces)
+        allowed = reference.rounding(terms, "float64")
+        error = reference.differences_error(terms)
         for i in range(2):
             assert by_autodiff[i].dtype == np.float64
             assert np.all(abs(by_hand[i] - by_autodiff[i]) <= allowed[i]), case.name

@@ -101,6 +101,6 @@ def planted(fault, loss):
         W, b, x, labels = map(np.asarray, (*params, x, labels))
         case = Case("", HostParams(W, b), x, labels, l2)
         with np.errstate(all="ignore"):
-            return tuple(g.astype(x.dtype) for g in fault(reference.pieces(case, loss)))
+            return tuple(g.astype(x.dtype) for g in fault(reference.terms(case, loss)))
 
     return gradient

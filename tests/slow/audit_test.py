@@ -65,14 +65,14 @@ def test_no_two_faults_are_the_same_on_all_cases(loss):
     catalogue = {"right": reference.gradient, **faults.catalogue(loss)}
     evidence = [
         diagnosis.Evidence(
-            (c := reference.pieces(case, loss)),
+            (c := reference.terms(case, loss)),
             diagnosis.Outcome(None, "float64"),
             reference.rounding(c._replace(loss=SOFTMAX), "float64"),
         )
         for case in some
     ]
-    pieces = [item.pieces for item in evidence]
-    results = {name: diagnosis._run(f, pieces) for name, f in catalogue.items()}
+    terms = [item.terms for item in evidence]
+    results = {name: diagnosis._run(f, terms) for name, f in catalogue.items()}
     for (a, found), (b, other) in itertools.combinations(results.items(), 2):
         shown = [
             item._replace(
