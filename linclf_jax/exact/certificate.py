@@ -103,7 +103,7 @@ def certify(
 
 
 def summary(primal: Primal, dual: Dual) -> Certificate:
-    """Returns what a caller is told.
+    """Returns the certificate, as NumPy arrays.
 
     Args:
         primal: At some parameters.

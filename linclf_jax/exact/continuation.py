@@ -122,10 +122,10 @@ def _check_state(state: PathState, problem: Problem) -> None:
     num_rows, num_features = problem.x.shape
     expected = (num_lanes, num_classes, num_features, num_rows)
     W_shape = np.shape(state.solutions[-1].params.W)
-    found = (*W_shape, np.shape(state.primal.probs)[-1])
-    if found != expected:
+    actual = (*W_shape, np.shape(state.primal.probs)[-1])
+    if actual != expected:
         raise ValueError(
-            f"state is of a path with (lanes, classes, features, rows) {found}; "
+            f"state is of a path with (lanes, classes, features, rows) {actual}; "
             f"expected {expected}, those of x, labels and weights"
         )
 

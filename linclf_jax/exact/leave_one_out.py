@@ -92,7 +92,8 @@ def approximate(
             x, labels, num_lanes=len(l2), weights=weights, num_classes=num_classes
         )
         lanes = _lanes(problem, params, l2)
-        require_memory(*problem.x.shape, num_classes, max_bytes)
+        num_rows, num_features = problem.x.shape
+        require_memory(num_rows, num_features, num_classes, max_bytes)
         predictions = left_out.predict(problem, lanes)
         used = problem_lib.rows_with_weight(weights, np.asarray(x), len(l2))
         sample_weights = np.asarray(problem.sample_weights)
@@ -146,8 +147,8 @@ def _summary(predictions: Predictions, sample_weights: np.ndarray) -> Estimate:
     values, right, logits = predictions
     counted = sample_weights != 0.0
     loss = np.sum(sample_weights * np.where(counted, values, 0.0), axis=1)
-    known = np.where(np.isnan(values), np.nan, right)
-    accuracy = np.sum(sample_weights * np.where(counted, known, 0.0), axis=1)
+    correct = np.where(np.isnan(values), np.nan, right)
+    accuracy = np.sum(sample_weights * np.where(counted, correct, 0.0), axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         deviations = np.where(counted, values - loss[:, None], 0.0)
         squares = np.sum((sample_weights * deviations) ** 2, axis=1)

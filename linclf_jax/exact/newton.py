@@ -53,8 +53,8 @@ def solve(
         labels: ``(N,)`` integers from 0, or soft targets ``(N, C)``.
         l2: ``(L,)``, at least 0. There is no certificate at 0: the gap is infinite,
             and a lane ends as ``optimum_without_bound`` when Newton's model promises
-            no more than ``tol``. Where some classes can be told apart but not all, the
-            minimum is approached and W grows.
+            no more than ``tol``. Where hyperplanes separate some classes and not all,
+            the minimum is approached and W grows.
         weights: Sample weights ``(N,)`` or ``(L, N)``; None weighs all alike. A row of
             weight 0 in a lane takes no part in its objective, gradient and certificate.
             If it has weight in another lane, it does take part in the axes that all

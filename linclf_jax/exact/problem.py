@@ -65,17 +65,16 @@ def prepare(
     # Written so that a lane of NaN has all classes.
     present = ~(sample_weights @ targets <= 0.0)
     top_target = np.arange(targets.shape[1])[:, None] == targets.argmax(axis=1)[None]
-    arrays = Problem(
-        x=x,
-        targets=targets.T,
-        sample_weights=sample_weights,
-        present=present,
-        top_target=top_target,
-        contrasts=_contrasts(x, targets, sample_weights),
-        row_norms=_row_norms(x),
-        column_sizes=_column_sizes(x, sample_weights),
+    return Problem(
+        x=jnp.asarray(x),
+        targets=jnp.asarray(targets.T),
+        sample_weights=jnp.asarray(sample_weights),
+        present=jnp.asarray(present),
+        top_target=jnp.asarray(top_target),
+        contrasts=jnp.asarray(_contrasts(x, targets, sample_weights)),
+        row_norms=jnp.asarray(_row_norms(x)),
+        column_sizes=jnp.asarray(_column_sizes(x, sample_weights)),
     )
-    return Problem(*map(jnp.asarray, arrays))
 
 
 def _contrasts(

@@ -19,7 +19,7 @@ from linclf_jax.exact.problem import Problem
 # of such factors are a little more than their sum: a hundredth covers both.
 UNIT = 1.01 * 2.0**-53
 TINY = float(np.finfo(np.float64).tiny)  # what underflow hides
-# Operations beside the sums, of which a few dozen touch any one number.
+# Operations beside the sums: no number goes through more than a few dozen.
 FEW = 40
 
 
@@ -72,6 +72,7 @@ def slack(problem: Problem, point: Point) -> Slack:
     # Errors of scores, and of the probabilities as a tilt of those that are exact.
     size = _largest(problem, point.W, point.b, problem.present)
     error = UNIT * (num_features + num_classes + FEW) * size
+    # The last step of the bias leaves at least this factor of any probability.
     kept = jnp.maximum(1.0 - _range(problem, point.b_step), UNIT)
     tilt = 2.0 * (error + UNIT * (num_classes + FEW) / kept)
     divergence = _divergence(point, tilt, sizes.doubt / kept, relative)

@@ -191,7 +191,7 @@ def _margins(problem: Problem, primal: Primal) -> jax.Array:
 
 
 def info(iterate: Iterate, progress: Progress) -> Info:
-    """Returns what a caller is told.
+    """Returns the results of all lanes, as the caller gets them.
 
     Args:
         iterate: Where the lanes ended.

@@ -1,6 +1,5 @@
 """Approximate leave-one-out, against the step it stands for and against real refits."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -40,9 +39,9 @@ def guess(s: Small, seed=1) -> np.ndarray:
     return 0.3 * np.random.default_rng(seed).normal(size=shape)
 
 
-def derivatives(theta, s: Small, weights, *, bias=1.0):
+def derivatives(theta, s: Small, weights):
     """Returns gradient and Hessian of the objective, each written as a plain sum."""
-    features = np.concatenate([s.x, np.full((len(s.x), 1), bias)], axis=1)
+    features = np.concatenate([s.x, np.ones((len(s.x), 1))], axis=1)
     scores = features @ theta
     probs = np.exp(scores - scores.max(axis=1, keepdims=True))
     probs /= probs.sum(axis=1, keepdims=True)
@@ -74,23 +73,22 @@ def without(s: Small, i):
     return np.where(np.arange(len(s.x)) == i, 0.0, s.weights) / s.weights.sum()
 
 
-def left_out_step(theta, s: Small, i, *, bias=1.0, downdate=True):
+def left_out_step(theta, s: Small, i):
     """Returns Newton's step on all rows but one, from the optimum of all of them.
 
     There the gradient without a row is the difference of two, one of which is 0. With
     the difference written out, any parameters will do.
     """
     whole = s.weights / s.weights.sum()
-    before, full = derivatives(theta, s, whole, bias=bias)
-    after, hessian = derivatives(theta, s, without(s, i), bias=bias)
-    chosen = hessian if downdate else full
-    return (inverse(chosen) @ (before - after)).reshape(theta.shape)
+    before, _ = derivatives(theta, s, whole)
+    after, hessian = derivatives(theta, s, without(s, i))
+    return (inverse(hessian) @ (before - after)).reshape(theta.shape)
 
 
-def stepped(theta, s: Small, step=left_out_step):
+def stepped(theta, s: Small):
     """Returns the loss of each row after its step."""
     rows = range(len(s.x))
-    return np.array([row_loss(theta + step(theta, s, i), s, i) for i in rows])
+    return np.array([row_loss(theta + left_out_step(theta, s, i), s, i) for i in rows])
 
 
 def optimum(s: Small, weights=None):
@@ -156,31 +154,6 @@ def test_origin_and_unit_of_the_features_do_not_matter():
     expected = estimate(theta, s)
     # Of x, 1e-16 of 1e-6 is lost.
     np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-8)
-
-
-def test_comparison_catches_planted_faults():
-    s = cases()["weights"]
-    theta = guess(s)
-    found = estimate(theta, s).losses[0]
-
-    def unweighted(theta, s, i):
-        return left_out_step(theta, s._replace(weights=np.ones(11)), i)
-
-    def weaker_penalty(theta, s, i):
-        l2 = s.l2 * without(s, i).sum()
-        return left_out_step(theta, s._replace(l2=l2), i)
-
-    planted = {
-        "no step": lambda *_: 0.0,
-        "step in the wrong direction": lambda *given: -left_out_step(*given),
-        "weights forgotten": unweighted,
-        "bias left out": functools.partial(left_out_step, bias=0.0),
-        "Hessian of all rows": functools.partial(left_out_step, downdate=False),
-        "penalty of the mean over the other rows": weaker_penalty,
-    }
-    for fault, step in planted.items():
-        distance = np.abs(stepped(theta, s, step) - found).max()
-        assert distance > 1e6 * STEP["rtol"], fault
 
 
 @pytest.mark.parametrize("name", ["two classes", "three classes", "soft and weighted"])
