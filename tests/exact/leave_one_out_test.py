@@ -295,7 +295,8 @@ def test_a_row_without_weight_is_not_there():
     plain = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(11), labels]
     np.testing.assert_allclose(right.losses[0, out], plain[out], rtol=1e-12)
     x, labels = s.x.copy(), labels.copy()
-    x[out], labels[out] = np.nan, -1
+    # Features, label, or both: NaN is largest, and the first row is of the first class.
+    x[[0, 8]], labels[[4, 8]] = np.nan, -1
     found = leave_one_out.approximate(params, x, labels, [0.1], weights)
     assert np.isnan(found.losses[0, out]).all()
     assert not found.right[0, out].any()
