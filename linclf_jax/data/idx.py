@@ -1,5 +1,6 @@
 """IDX files, the format of MNIST and its relatives, as they are or compressed."""
 
+import contextlib
 import gzip
 import hashlib
 import math
@@ -40,22 +41,15 @@ def read(path: str | Path, max_bytes: int | None = None) -> np.ndarray:
 
 
 def is_idx(path: str | Path) -> bool:
-    """Returns whether a file begins as an IDX file does, compressed or not.
+    """Returns whether a file can be read and begins as an IDX file, perhaps compressed.
 
     Args:
         path: The file.
-
-    Raises:
-        BadFileError: It is missing.
     """
-    try:
-        with checks.reading(path, _EXPECTED), checks.open_stream(path) as stream:
-            magic = stream.read(4)
-    except BadFileError:
-        if not Path(path).is_file():
-            raise
-        return False
-    return _is_magic(magic)
+    with contextlib.suppress(BadFileError), checks.reading(path, _EXPECTED):
+        with checks.open_stream(path) as stream:
+            return _is_magic(stream.read(4))
+    return False
 
 
 def sha256(array: np.ndarray) -> str:

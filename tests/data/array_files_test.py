@@ -178,6 +178,7 @@ NPY = npy(X)
         ("x.npy", npy(np.zeros((2, 2), "i4,f4")), "has dtype"),
         ("x.csv.gz", b"something else", r"ends in \.csv\.gz, which is not .*safet"),
         ("x.pkl", b"something else", r"ends in \.pkl, which is not .*safet"),
+        ("x.dat", b"\x1f\x8bdamaged", r"ends in \.dat, which is not .*safet"),
     ],
 )
 def test_a_file_that_is_not_whole_or_no_features(name, content, message, tmp_path):
