@@ -46,9 +46,12 @@ def is_idx(path: str | Path) -> bool:
     Args:
         path: The file.
     """
-    with contextlib.suppress(BadFileError), checks.reading(path, _EXPECTED):
-        with checks.open_stream(path) as stream:
-            return _is_magic(stream.read(4))
+    with (
+        contextlib.suppress(BadFileError),
+        checks.reading(path, _EXPECTED),
+        checks.open_stream(path) as stream,
+    ):
+        return _is_magic(stream.read(4))
     return False
 
 
