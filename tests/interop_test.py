@@ -56,13 +56,19 @@ def test_scikit_learn_predicts_what_we_predict(classes):
 
 
 @pytest.mark.parametrize("classes", NAMES)
-def test_there_and_back_predictions_and_classes_are_the_same(classes):
-    p, x = make(classes)
-    back, names = interop.from_sklearn(interop.to_sklearn(p, NAMES[classes]))
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float32, np.float64])
+def test_there_and_back_predictions_classes_and_dtype_are_the_same(classes, dtype):
+    p, x = make(classes, dtype)
+    wide = np.float64 if dtype == np.float64 else np.float32
+    p, model = p._replace(W=p.W.astype(wide)), interop.to_sklearn(p, NAMES[classes])
+    assert model.coef_.dtype == model.intercept_.dtype == wide
+    back, names = interop.from_sklearn(model)
     assert names.tolist() == sorted(NAMES[classes])
-    assert back.W.shape == p.W.shape
+    assert (back.W.shape, back.W.dtype) == (p.W.shape, wide)
     probs = params.predict_proba(p, x)[:, np.argsort(NAMES[classes])]
-    np.testing.assert_allclose(params.predict_proba(back, x), probs, **CLOSED_FORM)
+    # Centring two columns rounds them once more.
+    close = CLOSED_FORM if wide == np.float64 else {"rtol": 1e-5}
+    np.testing.assert_allclose(params.predict_proba(back, x), probs, **close)
 
 
 @pytest.mark.parametrize("name", ["iris", "breast_cancer"])
@@ -80,16 +86,6 @@ def test_what_scikit_learn_fitted_predicts_the_same_here(name):
     np.testing.assert_allclose(again.intercept_, model.intercept_, **CLOSED_FORM)
 
 
-@pytest.mark.parametrize(
-    "model", [LinearSVC(fit_intercept=False), SGDClassifier(random_state=0)]
-)
-def test_other_linear_classifiers_predict_the_same_here(model):
-    x, labels = bundled.load_iris(return_X_y=True)
-    x = x / x.max(axis=0)
-    p, classes = interop.from_sklearn(model.fit(x, labels))
-    np.testing.assert_array_equal(classes[params.predict(p, x)], model.predict(x))
-
-
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_class_that_no_fit_has_seen_has_no_probability_there(classes):
     p, x = make(classes)
@@ -97,16 +93,6 @@ def test_a_class_that_no_fit_has_seen_has_no_probability_there(classes):
     assert (model.predict_proba(x)[:, 0] == 0).all()
     np.testing.assert_allclose(model.predict_proba(x).sum(axis=1), 1, **CLOSED_FORM)
     assert 0 not in model.predict(x)
-
-
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float32, np.float64])
-def test_no_dtype_gets_narrower(dtype):
-    p, _ = make(3, dtype)
-    wide = np.float64 if dtype == np.float64 else np.float32
-    model = interop.to_sklearn(p, NAMES[3])
-    assert model.coef_.dtype == model.intercept_.dtype == wide
-    np.testing.assert_array_equal(model.coef_.T, p.W.astype(wide))
-    assert interop.from_sklearn(model)[0].W.dtype == wide
 
 
 @pytest.mark.parametrize(
@@ -132,17 +118,6 @@ def test_what_is_no_classifier_is_not_sent(p, classes, message):
         interop.to_sklearn(p, classes)
 
 
-def test_what_is_no_classifier_is_not_taken():
-    with pytest.raises(
-        ValueError, match="has no coef_, intercept_, classes_; expected"
-    ):
-        interop.from_sklearn(LogisticRegression())
-    broken = interop.to_sklearn(make(3)[0], NAMES[3])
-    broken.coef_ = broken.coef_[:2]
-    with pytest.raises(ValueError, match=r"coef_ of shape \(2, 4\) and classes_ of"):
-        interop.from_sklearn(broken)
-
-
 def test_arrays_make_a_state_without_torch(monkeypatch):
     p, _ = make(4)
     state = {"weight": np.asarray(p.W).T, "bias": np.asarray(p.b)}
@@ -162,6 +137,7 @@ def test_arrays_make_a_state_without_torch(monkeypatch):
         ({"fc.weight": 1, "fc.bias": 2}, r"found fc\.bias, fc\.weight in the state"),
         ({"weight": np.ones((3, 4)), "bias": np.ones(4)}, r"\(3, 4\) and bias \(4,\)"),
         ({"weight": np.ones(3)}, r"shape \(3,\) and bias None; expected \(C, D\)"),
+        ({"weight": np.full((2, 3), np.nan)}, "found 6 entries that are not finite"),
     ],
 )
 def test_a_state_of_another_module_is_refused(state, message):
@@ -267,22 +243,6 @@ def test_a_machine_of_two_classes_is_taken_and_votes_over_pairs_are_not(machine)
         interop.from_sklearn(fitted(machine(kernel="linear"))[0])
 
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (OneVsOneClassifier(LinearSVC()), "of 3 classes votes over pairs"),
-        (OneVsRestClassifier(LinearSVC()), "pass one of its estimators_"),
-        (make_pipeline(StandardScaler(), LogisticRegression()), "pass its last step"),
-        (GridSearchCV(LogisticRegression(), {"C": [1.0]}), "pass its best_estimator_"),
-        (SVC(), "SVC of 3 classes votes over pairs"),
-    ],
-    ids=repr,
-)
-def test_what_holds_a_classifier_is_refused_with_what_to_do(model, message):
-    with pytest.raises(ValueError, match=message):
-        interop.from_sklearn(fitted(model)[0])
-
-
 class Halved(LogisticRegression):
     """Scales features of its own accord."""
 
@@ -300,16 +260,24 @@ class Reversed(LogisticRegression):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
+        (OneVsOneClassifier(LinearSVC()), "of 3 classes votes over pairs"),
+        (OneVsRestClassifier(LinearSVC()), "pass one of its estimators_"),
+        (make_pipeline(StandardScaler(), LogisticRegression()), "pass its last step"),
+        (GridSearchCV(LogisticRegression(), {"C": [1.0]}), "pass its best_estimator_"),
+        (SVC(), "SVC of 3 classes votes over pairs"),
         (Halved(), "Halved scores random rows otherwise than its coef_"),
         (Reversed(), "Reversed predicts another class where its scores are largest"),
     ],
+    ids=repr,
 )
-def test_a_model_that_does_something_else_than_its_arrays_is_refused(model, message):
+def test_what_is_no_linear_classifier_is_refused_with_what_to_do(model, message):
     with pytest.raises(ValueError, match=message):
         interop.from_sklearn(fitted(model)[0])
 
 
-def test_several_labels_a_row_are_refused():
+def test_what_is_not_fitted_or_has_several_labels_a_row_is_refused():
+    with pytest.raises(ValueError, match="has no coef_, intercept_, classes_; expect"):
+        interop.from_sklearn(LogisticRegression())
     x, labels = bundled.load_wine(return_X_y=True)
     model = RidgeClassifier().fit(x / x.max(axis=0), np.eye(3, dtype=int)[labels])
     with pytest.raises(ValueError, match=r"RidgeClassifier predicts \(3,\) where"):
@@ -337,6 +305,7 @@ def test_a_coefficient_far_smaller_than_the_others_is_compared_too(column, size)
         ({"intercept_": np.zeros(1)}, r"intercept_ of \(1,\); expected"),
         ({"classes_": np.zeros(1)}, r"classes_ of \(1,\), .*at least two classes"),
         ({"coef_": np.zeros(13)}, r"coef_ of shape \(13,\)"),
+        ({"coef_": np.zeros((2, 13))}, r"coef_ of shape \(2, 13\) and classes_ of"),
         ({"coef_": np.full((3, 13), np.nan)}, "found 39 entries that are not finite"),
     ],
 )
@@ -354,9 +323,3 @@ def test_a_class_without_probability_comes_back_as_one():
     back, _ = interop.from_sklearn(interop.to_sklearn(p, range(2)))
     np.testing.assert_array_equal(params.predict_proba(back, x)[:, 0], 0.0)
     interop.to_sklearn(back, range(2))
-
-
-def test_a_state_that_is_not_finite_is_refused():
-    state = {"weight": np.full((2, 3), np.nan), "bias": np.zeros(2)}
-    with pytest.raises(ValueError, match="found 6 entries that are not finite"):
-        interop.from_torch_state(state)

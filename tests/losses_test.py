@@ -1,4 +1,4 @@
-"""One contract for every loss, and the objective that averages them."""
+"""One contract for every loss, its gradient by hand, and what autodiff makes of it."""
 
 import functools
 
@@ -9,141 +9,252 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from linclf_jax import losses, params
+from linclf_jax import gradients, losses
 from tests import problems, tolerances
 
 NAMES = tuple(losses.LOSSES)
-every_loss = pytest.mark.parametrize("name", NAMES)
-# Compiled once for each loss and shape: operation by operation takes far longer.
-objective = jax.jit(losses.objective, static_argnames="loss")
+KINDS = ("loss", "gradient", "autodiff")
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def value(name, logits, labels):
-    return losses.LOSSES[name](logits, labels)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def value_and_autodiff(name, logits, labels):
-    """Returns the losses ``(N,)`` and what autodiff takes for their gradient."""
+def function_of(name, kind):
+    """Returns ``f(logits, labels)``, a value ``(N,)`` or a gradient ``(N, C)``."""
     loss = losses.LOSSES[name]
-    return loss(logits, labels), jax.grad(lambda s: loss(s, labels).sum())(logits)
+    return {
+        "loss": loss,
+        "gradient": functools.partial(gradients.logits_gradient, loss=name),
+        "autodiff": jax.grad(lambda logits, labels: loss(logits, labels).sum()),
+    }[kind]
+
+
+# Compiled once for each shape: operation by operation takes far longer.
+ALL = {(n, k): jax.jit(function_of(n, k)) for n in NAMES for k in KINDS}
+every = pytest.mark.parametrize("call", ALL.values(), ids=map(" ".join, ALL))
+OURS = {key: call for key, call in ALL.items() if key[1] != "autodiff"}
+every_of_ours = pytest.mark.parametrize("call", OURS.values(), ids=map(" ".join, OURS))
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
 
 
 # exp(s) = (1, 2, 5) makes p = (1/8, 1/4, 5/8); the hinges are counted by hand.
 EIGHTHS = np.log([1.0, 2.0, 5.0])
+TINY = 1.9287498479639178e-22
+BY_HAND = {
+    "softmax_cross_entropy": [
+        (EIGHTHS, 0, np.log(8.0), [-0.875, 0.25, 0.625]),
+        (EIGHTHS, 1, np.log(4.0), [0.125, -0.75, 0.625]),
+        (EIGHTHS, 2, np.log(1.6), [0.125, 0.25, -0.375]),
+        ([7.0, 7.0], 1, np.log(2.0), [0.5, -0.5]),
+        ([3e38, 3e38, -3e38], 1, np.log(2.0), [0.5, -0.5, 0.0]),
+        ([1e8, 1e8 + 50.0], 1, TINY, [TINY, -TINY]),
+        ([0.0, -1e4], 1, 1e4, [1.0, -1.0]),
+        ([-np.inf, 1.0, 1.0], 1, np.log(2.0), [0.0, -0.5, 0.5]),
+    ],
+    "weston_watkins_hinge": [
+        ([1.0, 2.0, 3.0], 0, 5.0, [-2.0, 1.0, 1.0]),
+        ([1.0, 2.0, 3.0], 1, 2.0, [0.0, -1.0, 1.0]),
+        ([1.0, 2.0, 3.0], 2, 0.0, [0.0, 0.0, 0.0]),
+        ([0.0, 0.5, -0.25], 1, 0.75, [1.0, -2.0, 1.0]),
+        ([5.0, 5.0, 5.0], 1, 2.0, [1.0, -2.0, 1.0]),
+        ([-np.inf, 1.0, 1.0], 1, 1.0, [0.0, -1.0, 1.0]),
+    ],
+    "crammer_singer_hinge": [
+        ([1.0, 2.0, 3.0], 0, 3.0, [-1.0, 0.0, 1.0]),
+        ([1.0, 2.0, 3.0], 1, 2.0, [0.0, -1.0, 1.0]),
+        ([1.0, 2.0, 3.0], 2, 0.0, [0.0, 0.0, 0.0]),
+        ([0.0, 0.5, -0.25], 1, 0.5, [1.0, -1.0, 0.0]),
+        ([5.0, 5.0, 5.0], 1, 1.0, [1.0, -1.0, 0.0]),
+        ([5.0, 5.0, 5.0], 0, 1.0, [-1.0, 1.0, 0.0]),
+        ([-np.inf, 1.0, 1.0], 1, 1.0, [0.0, -1.0, 1.0]),
+    ],
+}
 
 
 @pytest.mark.parametrize(
-    ("name", "logits", "label", "value"),
-    [
-        ("softmax_cross_entropy", EIGHTHS, 0, np.log(8.0)),
-        ("softmax_cross_entropy", EIGHTHS, 1, np.log(4.0)),
-        ("softmax_cross_entropy", EIGHTHS, 2, np.log(1.6)),
-        ("softmax_cross_entropy", [7.0, 7.0, 7.0], 1, np.log(3.0)),
-        ("softmax_cross_entropy", [3e38, 3e38, 3e38], 1, np.log(3.0)),
-        ("softmax_cross_entropy", [1e8, 1e8 + 50.0], 1, 1.9287498479639178e-22),
-        ("softmax_cross_entropy", [0.0, -1e4], 1, 1e4),
-        ("weston_watkins_hinge", [1.0, 2.0, 3.0], 0, 5.0),
-        ("weston_watkins_hinge", [1.0, 2.0, 3.0], 1, 2.0),
-        ("weston_watkins_hinge", [1.0, 2.0, 3.0], 2, 0.0),
-        ("weston_watkins_hinge", [0.0, 0.5, -0.25], 1, 0.75),
-        ("weston_watkins_hinge", [0.0, 0.0, 0.0], 1, 2.0),
-        ("crammer_singer_hinge", [1.0, 2.0, 3.0], 0, 3.0),
-        ("crammer_singer_hinge", [1.0, 2.0, 3.0], 1, 2.0),
-        ("crammer_singer_hinge", [1.0, 2.0, 3.0], 2, 0.0),
-        ("crammer_singer_hinge", [0.0, 0.5, -0.25], 1, 0.5),
-        ("crammer_singer_hinge", [0.0, 0.0, 0.0], 1, 1.0),
-    ],
+    ("name", "logits", "label", "value", "gradient"),
+    [(name, *case) for name, cases in BY_HAND.items() for case in cases],
 )
-def test_values_worked_out_by_hand(name, logits, label, value):
-    found = losses.LOSSES[name](jnp.asarray(logits)[None], jnp.array([label]))
-    np.testing.assert_allclose(found, [value], rtol=1e-13)
+def test_worked_out_by_hand(name, logits, label, value, gradient):
+    logits, labels = jnp.asarray(logits)[None], jnp.array([label])
+    np.testing.assert_allclose(ALL[name, "loss"](logits, labels), [value], rtol=1e-13)
+    found = ALL[name, "gradient"](logits, labels)
+    np.testing.assert_allclose(found, [gradient], rtol=1e-14, atol=1e-35)
 
 
 class TransformationsTest(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.parameters(*NAMES)
-    def test_batch_is_a_loop_over_its_rows(self, name):
-        logits, labels = problems.scores(20, 5)
-        found = self.variant(losses.LOSSES[name])(logits, labels)
-        loop = [value(name, logits[i : i + 1], labels[i : i + 1])[0] for i in range(20)]
-        np.testing.assert_allclose(found, loop, **tolerances.CLOSED_FORM)
+    @parameterized.product(name=NAMES, kind=("loss", "gradient"))
+    def test_a_batch_is_its_rows_in_a_loop_or_mapped(self, name, kind):
+        logits, labels = problems.scores(6, 5)
+        function = function_of(name, kind)
+        found = self.variant(function)(logits, labels)
+        loop = [function(logits[i : i + 1], labels[i : i + 1])[0] for i in range(6)]
+        close(found, loop)
+        close(self.variant(jax.vmap(function))(logits, labels), found)
 
 
-@every_loss
-def test_vmap_over_rows_and_over_labels(name):
-    logits, labels = problems.scores(20, 5)
-    expected = value(name, logits, labels)
-    rows = jax.jit(jax.vmap(losses.LOSSES[name]))(logits, labels)
-    np.testing.assert_allclose(rows, expected, **tolerances.CLOSED_FORM)
-    over_labels = jax.jit(jax.vmap(losses.LOSSES[name], in_axes=(None, 0)))
-    table = over_labels(logits, jnp.repeat(jnp.arange(5)[:, None], 20, axis=1))
-    picked = np.asarray(table)[labels, np.arange(20)]
-    np.testing.assert_allclose(picked, expected, **tolerances.CLOSED_FORM)
-
-
-@every_loss
-def test_permuting_the_classes_and_the_labels_changes_nothing(name):
+@every
+def test_a_permutation_of_the_classes_permutes_the_result(call):
     logits, labels = problems.scores(20, 5)
     order = np.random.default_rng(1).permutation(5)
-    moved = value(name, logits[:, order], jnp.argsort(order)[labels])
-    expected = value(name, logits, labels)
-    np.testing.assert_allclose(moved, expected, **tolerances.CLOSED_FORM)
+    expected = np.asarray(call(logits, labels))
+    if expected.ndim == 2:
+        expected = expected[:, order]
+    close(call(logits[:, order], jnp.argsort(order)[labels]), expected)
 
 
-@every_loss
+@every_of_ours
 @pytest.mark.parametrize("shift", [1.0, -(2.0**13), 2.0**20])
-def test_constant_on_all_logits_changes_no_bit(name, shift):
+def test_constant_on_all_logits_changes_no_bit(call, shift):
     logits, labels = problems.scores(20, 5, dtype="float32")
     logits = jnp.round(logits * 8) / 8  # so that the shift itself rounds nothing
-    shifted = value(name, logits + shift, labels)
-    np.testing.assert_array_equal(shifted, value(name, logits, labels))
+    expected = call(logits, labels)
+    np.testing.assert_array_equal(call(logits + shift, labels), expected)
 
 
-@every_loss
-def test_minus_infinity_takes_a_class_out(name):
-    logits, labels = problems.scores(20, 5)
-    masked = jnp.concatenate([jnp.full((20, 1), -jnp.inf), logits], axis=1)
-    found, gradient = value_and_autodiff(name, masked, labels + 1)
-    expected, without = value_and_autodiff(name, logits, labels)
-    np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
-    np.testing.assert_array_equal(gradient[:, 0], 0)
-    np.testing.assert_allclose(gradient[:, 1:], without, **tolerances.CLOSED_FORM)
-
-
-@every_loss
-@pytest.mark.parametrize("num_rows", [1, 3])
-def test_one_class_costs_nothing(name, num_rows):
-    logits, labels = problems.scores(num_rows, 1, scale=1e3)
-    values, gradient = value_and_autodiff(name, logits, labels)
-    np.testing.assert_array_equal(values, np.zeros(num_rows))
-    np.testing.assert_array_equal(gradient, np.zeros((num_rows, 1)))
-
-
-@every_loss
-def test_float32_is_float64_rounded(name):
+@every_of_ours
+def test_float32_is_float64_rounded(call):
     logits, labels = problems.scores(20, 5, dtype="float32")
-    found = value(name, logits, labels)
-    expected = value(name, logits.astype("float64"), labels)
+    found = call(logits, labels)
     chex.assert_type(found, "float32")
+    expected = call(logits.astype("float64"), labels)
     np.testing.assert_allclose(found, expected, **tolerances.rounded("float32", 5))
 
 
+@every_of_ours
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_float32_rounded_once(call, dtype):
+    logits, labels = problems.scores(20, 5, dtype=dtype)
+    wide = call(logits.astype("float32"), labels)
+    chex.assert_trees_all_equal(call(logits, labels), wide.astype(dtype))
+
+
+@every
+@pytest.mark.parametrize("num_rows", [1, 3])
+def test_one_class_costs_nothing(call, num_rows):
+    found = call(*problems.scores(num_rows, 1, scale=1e3))
+    np.testing.assert_array_equal(found, np.zeros_like(found))
+
+
+@every
+def test_minus_infinity_takes_a_class_out(call):
+    logits, labels = problems.scores(20, 5)
+    masked = jnp.concatenate([jnp.full((20, 1), -jnp.inf), logits], axis=1)
+    found, expected = np.asarray(call(masked, labels + 1)), call(logits, labels)
+    if found.ndim == 2:
+        np.testing.assert_array_equal(found[:, 0], 0)
+        found = found[:, 1:]
+    close(found, expected)
+
+
+@every
+def test_nan_among_the_logits_spoils_its_row(call):
+    column, labels = (grid.ravel() for grid in jnp.mgrid[:3, :3])
+    logits = jnp.tile(jnp.array([[3.0, 1.0, 2.0]]), (10, 1))
+    logits = logits.at[jnp.arange(9), column].set(jnp.nan)
+    found = call(logits, jnp.append(labels, 0))
+    assert np.isnan(found[:9]).all()
+    assert np.isfinite(found[9]).all()
+
+
+@every_of_ours
+def test_nan_of_one_class_is_nan(call):
+    assert np.isnan(call(jnp.full((1, 1), jnp.nan), jnp.array([0]))).all()
+
+
+@every
+def test_label_out_of_range_spoils_its_row_and_no_other(call):
+    labels = jnp.array([1, -1, 0, 3, 2, -3, 1, -4, 0, 2**31 - 1, 2, -(2**31)])
+    logits, _ = problems.scores(12, 3)
+    found = call(logits, labels)
+    assert np.isnan(found[1::2]).all()
+    np.testing.assert_array_equal(found[::2], call(logits[::2], labels[::2]))
+
+
+@every_of_ours
+@pytest.mark.parametrize("dtype", ["int8", "uint32"])
+def test_any_integer_dtype_serves_for_labels(call, dtype):
+    logits, labels = problems.scores(20, 300)
+    labels = jnp.minimum(labels, 127)
+    narrow = call(logits, labels.astype(dtype))
+    np.testing.assert_array_equal(narrow, call(logits, labels))
+
+
+@every_of_ours
+def test_numpy_labels_serve_with_x64_off(call):
+    with jax.enable_x64(False):
+        assert np.isfinite(call(jnp.eye(3, dtype="float32"), np.arange(3))).all()
+
+
+@every_of_ours
+def test_labels_of_another_dtype_or_shape_are_refused(call):
+    for dtype in ("bool", "float32"):
+        with pytest.raises(TypeError, match=f"dtype {dtype}; expected integers"):
+            call(jnp.eye(2), jnp.array([0, 1]).astype(dtype))
+    with jax.numpy_rank_promotion("allow"):
+        for shape in ((1,), (4,), (3, 1), ()):
+            with pytest.raises(ValueError, match="labels have shape"):
+                call(jnp.zeros((3, 2)), jnp.zeros(shape, "int32"))
+
+
+# The same of soft targets, which have a loss of their own.
+SOFT = (
+    losses.softmax_cross_entropy_with_targets,
+    gradients.softmax_cross_entropy_with_targets,
+)
+
+
+def soft_targets(num_rows, num_classes):
+    """Returns targets ``(N, C)`` whose rows do not sum to one, some of them zero."""
+    targets = np.random.default_rng(3).uniform(size=(num_rows, num_classes))
+    return jnp.asarray(np.where(targets < 0.3, 0.0, targets))
+
+
+@pytest.mark.parametrize("call", SOFT)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_soft_targets_are_float32_rounded_once(call, dtype):
+    logits, _ = problems.scores(20, 5, dtype=dtype)
+    wide = call(logits.astype("float32"), soft_targets(20, 5))
+    found = call(logits, soft_targets(20, 5))  # jit may widen on its own
+    chex.assert_trees_all_equal(found, wide.astype(dtype))
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_one_hot_targets_are_labels(kind):
+    logits, labels = problems.scores(20, 5, dtype="float32", scale=40.0)
+    found = jax.jit(SOFT[kind])(logits, jax.nn.one_hot(labels, 5))
+    # No absolute part: a confident row keeps its digits here too.
+    expected = ALL[NAMES[0], KINDS[kind]](logits, labels)
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+
+def test_soft_targets_weigh_the_log_probabilities():
+    logits, labels = problems.scores(20, 5)
+    loss, gradient = map(jax.jit, SOFT)
+    autodiff = jax.jit(jax.grad(lambda logits, targets: loss(logits, targets).sum()))
+    each = [ALL[NAMES[0], "loss"](logits, labels * 0 + j) for j in range(5)]
+    for targets in (soft_targets(20, 5), jnp.zeros((20, 5))):
+        close(loss(logits, targets), (targets * jnp.stack(each, axis=1)).sum(axis=1))
+        close(gradient(logits, targets), autodiff(logits, targets))
+
+
+def test_zero_target_hides_minus_infinity_and_no_more():
+    logits = jnp.array([[0.0, -jnp.inf, 0.0], [0.0, -jnp.inf, 0.0]])
+    targets = jnp.array([[0.25, 0.0, 0.75], [0.5, 0.5, 0.0]])
+    loss, gradient = SOFT
+    close(loss(logits, targets), [np.log(2.0), np.inf])
+    autodiff = jax.jit(jax.grad(lambda logits, targets: loss(logits, targets).sum()))
+    for function in (gradient, autodiff):
+        close(function(logits[:1], targets[:1]), [[0.25, 0.0, -0.25]])
+
+
+# What is particular to the one or the other.
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_log_softmax_is_float32_rounded_once(dtype):
     logits, _ = problems.scores(20, 5, dtype=dtype)
     found = losses.log_softmax(logits)  # jit may widen on its own
     wide = losses.log_softmax(logits.astype("float32"))
-    chex.assert_trees_all_equal(found, wide.astype(dtype))
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_float32_rounded_once(name, dtype):
-    logits, labels = problems.scores(20, 5, dtype=dtype)
-    found = value(name, logits, labels)
-    wide = value(name, logits.astype("float32"), labels)
     chex.assert_trees_all_equal(found, wide.astype(dtype))
 
 
@@ -161,60 +272,6 @@ def test_ties_have_the_derivatives_of_their_neighbours():
         np.eye(4) / 4 - 1 / 16,
         **tolerances.CLOSED_FORM,
     )
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", ["int8", "uint32"])
-def test_any_integer_dtype_serves_for_labels(name, dtype):
-    logits, labels = problems.scores(20, 300)
-    labels = jnp.minimum(labels, 127)
-    wide = value(name, logits, labels)
-    narrow = value(name, logits, labels.astype(dtype))
-    np.testing.assert_array_equal(narrow, wide)
-
-
-@every_loss
-def test_numpy_labels_serve_with_x64_off(name):
-    with jax.enable_x64(False):
-        values = value(name, jnp.eye(3, dtype="float32"), np.arange(3))
-    assert np.isfinite(values).all()
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", ["bool", "float32"])
-def test_labels_that_are_no_integers_are_refused(name, dtype):
-    with pytest.raises(TypeError, match=f"dtype {dtype}; expected integers"):
-        value(name, jnp.eye(2), jnp.array([0, 1]).astype(dtype))
-
-
-@every_loss
-@pytest.mark.parametrize("shape", [(1,), (4,), (3, 1), ()])
-def test_labels_of_another_shape_are_refused(name, shape):
-    with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match="labels"):
-        losses.LOSSES[name](jnp.zeros((3, 2)), jnp.zeros(shape, "int32"))
-
-
-@every_loss
-def test_label_out_of_range_spoils_its_row_and_no_other(name):
-    labels = jnp.array([1, -1, 0, 3, 2, -3, 1, -4, 0, 2**31 - 1, 2, -(2**31)])
-    logits, _ = problems.scores(12, 3)
-    found = value_and_autodiff(name, logits, labels)
-    good = value_and_autodiff(name, logits[::2], labels[::2])
-    for ours, expected in zip(found, good, strict=True):
-        assert np.isnan(ours[1::2]).all()
-        np.testing.assert_array_equal(ours[::2], expected)
-
-
-@every_loss
-def test_nan_among_the_logits_is_nan(name):
-    place, labels = (grid.ravel() for grid in jnp.mgrid[:3, :3])
-    logits = jnp.tile(jnp.array([[3.0, 1.0, 2.0]]), (9, 1))
-    logits = logits.at[jnp.arange(9), place].set(jnp.nan)
-    values, gradient = value_and_autodiff(name, logits, labels)
-    assert np.isnan(values).all()
-    assert np.isnan(gradient).all()
-    one_class = value(name, jnp.full((1, 1), jnp.nan), jnp.array([0]))
-    assert np.isnan(one_class).all()
 
 
 def test_a_loss_of_zero_has_no_sign():
@@ -235,50 +292,6 @@ def test_log_softmax_normalises_the_last_axis(shape):
     np.testing.assert_allclose(log_probs, expected, rtol=1e-12, atol=1e-15)
 
 
-def soft_targets(num_rows, num_classes, seed=3):
-    """Returns targets ``(N, C)`` whose rows do not sum to one, some of them zero."""
-    targets = np.random.default_rng(seed).uniform(size=(num_rows, num_classes))
-    return jnp.asarray(np.where(targets < 0.3, 0.0, targets))
-
-
-def test_soft_targets_weigh_the_log_probabilities():
-    logits, labels = problems.scores(20, 5)
-    soft = jax.jit(losses.softmax_cross_entropy_with_targets)
-    one_hot = soft(logits, jax.nn.one_hot(labels, 5))
-    hard = value(NAMES[0], logits, labels)
-    np.testing.assert_allclose(one_hot, hard, **tolerances.CLOSED_FORM)
-    targets = soft_targets(20, 5)
-    each = jnp.stack(
-        [value(NAMES[0], logits, labels * 0 + j) for j in range(5)], axis=1
-    )
-    expected = (targets * each).sum(axis=1)
-    np.testing.assert_allclose(
-        soft(logits, targets), expected, **tolerances.CLOSED_FORM
-    )
-
-
-def test_zero_target_hides_minus_infinity_and_no_more():
-    logits = jnp.array([[0.0, -jnp.inf, 0.0], [0.0, -jnp.inf, 0.0]])
-    targets = jnp.array([[0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
-
-    def total(scores, targets):
-        return losses.softmax_cross_entropy_with_targets(scores, targets).sum()
-
-    values = losses.softmax_cross_entropy_with_targets(logits, targets)
-    np.testing.assert_allclose(values, [np.log(2.0), np.inf], rtol=1e-15)
-    gradient = jax.jit(jax.grad(total))(logits[:1], targets[:1])
-    np.testing.assert_allclose(gradient, np.zeros((1, 3)), atol=1e-15)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_soft_targets_are_float32_rounded_once(dtype):
-    logits, _ = problems.scores(20, 5, dtype=dtype)
-    targets = soft_targets(20, 5)
-    wide = losses.softmax_cross_entropy_with_targets(logits.astype("float32"), targets)
-    found = losses.softmax_cross_entropy_with_targets(logits, targets)
-    chex.assert_trees_all_equal(found, wide.astype(dtype))
-
-
 def test_smoothing_mixes_the_one_hot_target_with_the_uniform_one():
     targets = losses.smooth_labels(jnp.array([2, 0]), 4, 0.2)
     expected = [[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]]
@@ -291,136 +304,3 @@ def test_smoothing_does_not_hide_a_label_out_of_range():
     targets = losses.smooth_labels(jnp.array([-1, 0, 3], "int8"), 3, 0.1)
     np.testing.assert_array_equal(np.isnan(targets).all(axis=1), [True, False, True])
     assert np.isfinite(targets[1]).all()
-
-
-def naive_objective(name, problem, l2, weights):
-    """Returns equation (17) as a loop over the rows, in NumPy."""
-    (W, b), x, labels, _ = jax.tree.map(np.asarray, problem)
-    total = 0.0
-    for row, label, weight in zip(x, labels, weights, strict=True):
-        s = [
-            sum(row[d] * W[d, j] for d in range(len(row))) + b[j] for j in range(len(b))
-        ]
-        margins = [s[j] - s[label] + 1 for j in range(len(b)) if j != label]
-        total += (
-            weight
-            * {
-                "softmax_cross_entropy": -np.log(np.exp(s[label]) / np.exp(s).sum()),
-                "weston_watkins_hinge": sum(max(0.0, m) for m in margins),
-                "crammer_singer_hinge": max([0.0, *margins]),
-            }[name]
-        )
-    return total / sum(weights) + l2 / 2 * (W**2).sum()
-
-
-@every_loss
-@pytest.mark.parametrize("shape", problems.SHAPES)
-def test_objective_is_the_naive_formula(name, shape):
-    problem = problems.problem(shape)
-    p, x, labels, weights = problem
-    ones = np.ones(len(labels))
-    found = objective(p, x, labels, loss=name, l2=0.3)
-    expected = naive_objective(name, problem, 0.3, ones)
-    np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
-    found = objective(p, x, labels, loss=name, l2=0.3, weights=weights)
-    expected = naive_objective(name, problem, 0.3, np.asarray(weights))
-    np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
-
-
-@every_loss
-def test_weights_count_rows(name):
-    p, x, labels, _ = problems.problem()
-    counts = np.array([2, 0, 1, 3, 0, 1, 1])
-    rows = np.repeat(np.arange(7), counts)
-    repeated = objective(p, x[rows], labels[rows], loss=name, l2=0.1)
-    for weights in (jnp.asarray(counts), jnp.asarray(counts / 64)):
-        found = objective(p, x, labels, loss=name, l2=0.1, weights=weights)
-        np.testing.assert_allclose(found, repeated, **tolerances.CLOSED_FORM)
-    twice = objective(p, jnp.tile(x, (2, 1)), jnp.tile(labels, 2), loss=name, l2=0.1)
-    once = objective(p, x, labels, loss=name, l2=0.1)
-    np.testing.assert_allclose(twice, once, **tolerances.CLOSED_FORM)
-
-
-def test_weights_in_a_column_are_refused():
-    p, x, labels, weights = problems.problem()
-    with (
-        jax.numpy_rank_promotion("allow"),
-        pytest.raises(ValueError, match=r"\(7, 1\)"),
-    ):
-        losses.objective(p, x, labels, loss=NAMES[0], l2=0.1, weights=weights[:, None])
-
-
-def test_penalty_leaves_the_bias_alone():
-    (W, b), x, labels, _ = problems.problem()
-
-    def penalty(W, b):
-        p = params.Params(W, b)
-        strong, none = (
-            objective(p, x, labels, loss=NAMES[0], l2=l2) for l2 in (2.0, 0.0)
-        )
-        return strong - none
-
-    np.testing.assert_allclose(penalty(W, b), (W**2).sum(), rtol=1e-13)
-    np.testing.assert_allclose(penalty(W, 100 * b), (W**2).sum(), rtol=1e-11)
-
-
-def test_penalty_does_not_overflow_in_half_precision():
-    p = params.Params(jnp.full((2, 1), 300.0, "float16"), jnp.zeros(1, "float16"))
-    x, labels = jnp.ones((1, 2)), jnp.array([0])
-    found = losses.objective(p, x, labels, loss=NAMES[0], l2=0.01)
-    np.testing.assert_array_equal(found, np.float16(900.0))
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("features", ["uint8", "float64"])
-def test_objective_has_the_dtype_of_the_weights(dtype, features):
-    (W, b), x, labels, _ = problems.problem(dtype=dtype)
-    x = jnp.round(jnp.abs(100 * x)).astype(features)
-    found = objective(params.Params(W / 100, b), x, labels, loss=NAMES[0], l2=0.1)
-    wide = params.Params((W / 100).astype("float64"), b.astype("float64"))
-    exact = objective(wide, x.astype("float64"), labels, loss=NAMES[0], l2=0.1)
-    chex.assert_type(found, dtype)
-    unit = max(jnp.finfo(dtype).eps, 4 * jnp.finfo("float32").eps)
-    if dtype == features == "float64":
-        unit = jnp.finfo(dtype).eps
-    np.testing.assert_allclose(float(found), exact, rtol=2 * float(unit))
-
-
-def test_objective_is_differentiable_in_l2_and_weights():
-    p, x, labels, weights = problems.problem()
-
-    def in_both(l2, weights):
-        return objective(p, x, labels, loss=NAMES[0], l2=l2, weights=weights)
-
-    in_l2, in_weights = jax.jit(jax.grad(in_both, argnums=(0, 1)))(0.1, weights)
-    np.testing.assert_allclose(in_l2, (p.W**2).sum() / 2, **tolerances.CLOSED_FORM)
-    each = losses.softmax_cross_entropy(params.logits(p, x), labels)
-    mean = (weights * each).sum() / weights.sum()
-    expected = (each - mean) / weights.sum()
-    np.testing.assert_allclose(in_weights, expected, **tolerances.CLOSED_FORM)
-
-
-def test_lanes_of_l2_and_params_share_a_batch():
-    p, x, labels, _ = problems.problem()
-    stack = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), p)
-
-    @jax.jit
-    @chex.assert_max_traces(n=1)
-    def lane(p, l2):
-        return objective(p, x, labels, loss=NAMES[0], l2=l2)
-
-    found = jax.vmap(lane)(stack, jnp.array([0.1, 0.7]))
-    expected = [
-        objective(
-            jax.tree.map(lambda a, i=i: a[i], stack), x, labels, loss=NAMES[0], l2=l2
-        )
-        for i, l2 in enumerate((0.1, 0.7))
-    ]
-    np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
-
-
-@pytest.mark.parametrize("name", ["hinge", "", None])
-def test_unknown_loss_is_refused_with_the_known_ones(name):
-    p, x, labels, _ = problems.problem()
-    with pytest.raises(ValueError, match=r"expected one of .*softmax_cross_entropy"):
-        objective(p, x, labels, loss=name, l2=0.1)

@@ -29,55 +29,27 @@ def weights_like(labels):
     return jnp.asarray(generator.random(labels.shape[0]))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_against_scikit_learn(seed):
     logits, labels = example(seed)
     probs, weights = jax.nn.softmax(logits), weights_like(labels)
     predictions = jnp.argmax(logits, axis=1)
-    pairs = [
-        (
-            metrics.accuracy(logits, labels),
-            sklearn_metrics.accuracy_score(labels, predictions),
-        ),
-        (
-            metrics.accuracy(logits, labels, weights),
-            sklearn_metrics.accuracy_score(labels, predictions, sample_weight=weights),
-        ),
-        (
-            metrics.negative_log_likelihood(logits, labels),
-            sklearn_metrics.log_loss(labels, probs, labels=CLASSES),
-        ),
-        (
-            metrics.negative_log_likelihood(logits, labels, weights),
-            sklearn_metrics.log_loss(
-                labels, probs, labels=CLASSES, sample_weight=weights
-            ),
-        ),
-    ]
-    pairs += [
-        (
-            metrics.top_k_accuracy(logits, labels, k=k),
-            sklearn_metrics.top_k_accuracy_score(labels, logits, k=k, labels=CLASSES),
-        )
-        for k in (2, 5, C - 1)
-    ]
+    same = functools.partial(np.testing.assert_allclose, rtol=1e-12)
+    theirs = sklearn_metrics
+    for given in (None, weights):
+        found = metrics.accuracy(logits, labels, given)
+        same(found, theirs.accuracy_score(labels, predictions, sample_weight=given))
+        found = metrics.negative_log_likelihood(logits, labels, given)
+        same(found, theirs.log_loss(labels, probs, labels=CLASSES, sample_weight=given))
+    for k in (2, 5, C - 1):
+        found = metrics.top_k_accuracy(logits, labels, k=k)
+        same(found, theirs.top_k_accuracy_score(labels, logits, k=k, labels=CLASSES))
     confusion = metrics.confusion_matrix(labels, predictions, C)
-    pairs += [
-        (
-            confusion,
-            sklearn_metrics.confusion_matrix(labels, predictions, labels=CLASSES),
-        ),
-        (
-            metrics.per_class_recall(confusion),
-            sklearn_metrics.recall_score(labels, predictions, average=None),
-        ),
-        (
-            metrics.mean_per_class_recall(confusion),
-            sklearn_metrics.balanced_accuracy_score(labels, predictions),
-        ),
-    ]
-    for ours, theirs in pairs:
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+    same(confusion, theirs.confusion_matrix(labels, predictions, labels=CLASSES))
+    recall = theirs.recall_score(labels, predictions, average=None)
+    same(metrics.per_class_recall(confusion), recall)
+    balanced = theirs.balanced_accuracy_score(labels, predictions)
+    same(metrics.mean_per_class_recall(confusion), balanced)
 
 
 def test_rows_of_the_confusion_matrix_are_true_classes():
@@ -87,14 +59,11 @@ def test_rows_of_the_confusion_matrix_are_true_classes():
     assert confusion.dtype == jnp.int32
     recall = metrics.per_class_recall(confusion)
     np.testing.assert_allclose(recall, [1 / 3, np.nan, 0.0])
+    out_of_range = jnp.array([-1, 3, 0, 1]), jnp.array([0, 0, -1, 1])
+    assert metrics.confusion_matrix(*out_of_range, 3).sum() == 1
     # Of the two classes that are there.
     np.testing.assert_allclose(metrics.mean_per_class_recall(confusion), 1 / 6)
     assert np.isnan(metrics.mean_per_class_recall(jnp.zeros((2, 2))))
-
-
-def test_confusion_matrix_does_not_count_what_is_out_of_range():
-    labels, predictions = jnp.array([-1, 3, 0, 1]), jnp.array([0, 0, -1, 1])
-    assert metrics.confusion_matrix(labels, predictions, 3).sum() == 1
 
 
 def test_ties_go_to_the_first_class():
@@ -154,13 +123,9 @@ def test_a_label_out_of_range_is_never_right(labels, dtype):
     assert jnp.isnan(metrics.negative_log_likelihood(logits, labels))
     table = metrics.reliability(jax.nn.softmax(logits), labels, bins=1)
     np.testing.assert_array_equal(table.accuracy, [0])
-
-
-def test_one_label_out_of_range_among_others():
-    logits, labels = jnp.eye(4), jnp.array([0, 1, 2, 4])
-    assert metrics.accuracy(logits, labels) == 0.75
-    for k in (1, 4):
-        assert metrics.top_k_accuracy(logits, labels, k=k) == 0.75
+    among_others = jnp.append(labels[:1], jnp.array([0], dtype))
+    assert metrics.accuracy(logits, among_others) == 0.5
+    assert metrics.top_k_accuracy(logits, among_others, k=1) == 0.5
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
@@ -218,13 +183,6 @@ def test_refuses_other_shapes():
             metrics.per_class_recall(jnp.ones(shape))
 
 
-def test_infinite_logits():
-    logits = jnp.array([[0.0, -jnp.inf, 1.0], [jnp.inf, 0.0, 0.0]])
-    labels = jnp.array([2, 0])
-    assert metrics.accuracy(logits, labels) == 1
-    assert metrics.top_k_accuracy(logits, jnp.array([1, 0]), k=2) == 0.5
-
-
 def calibration_by_hand(probs, labels, bins):
     """The definition, bin by bin."""
     confidence, right = probs.max(axis=1), probs.argmax(axis=1) == labels
@@ -241,7 +199,7 @@ def calibration_by_hand(probs, labels, bins):
 
 
 @pytest.mark.parametrize("bins", [1, 4, 15])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_reliability_is_its_definition(bins, seed):
     logits, labels = example(seed)
     probs = jax.nn.softmax(logits)
@@ -310,14 +268,6 @@ def test_computes_in_at_least_float32(dtype):
     assert table.count.sum() == N
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, C), (N, 1)])
-def test_one_row_and_one_class(shape):
-    logits, labels = jnp.ones(shape), jnp.zeros(shape[0], jnp.int32)
-    assert metrics.accuracy(logits, labels) == 1
-    assert metrics.top_k_accuracy(logits, labels, k=1) == 1
-    assert metrics.reliability(jax.nn.softmax(logits), labels).count.sum() == shape[0]
-
-
 @pytest.mark.parametrize(("share", "count"), [(0.0, 7), (0.3, 10), (1.0, 359)])
 def test_wilson_ends_solve_their_equation(share, count):
     # (share - p)^2 = z^2 p (1 - p) / n at both ends p.
@@ -327,3 +277,18 @@ def test_wilson_ends_solve_their_equation(share, count):
     for end in (low, high):
         spread = 1.959963984540054**2 * end * (1 - end) / count
         np.testing.assert_allclose((share - end) ** 2, spread, rtol=0, atol=1e-15)
+
+
+def test_infinite_logits():
+    logits = jnp.array([[0.0, -jnp.inf, 1.0], [jnp.inf, 0.0, 0.0]])
+    labels = jnp.array([2, 0])
+    assert metrics.accuracy(logits, labels) == 1
+    assert metrics.top_k_accuracy(logits, jnp.array([1, 0]), k=2) == 0.5
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, C), (N, 1)])
+def test_one_row_and_one_class(shape):
+    logits, labels = jnp.ones(shape), jnp.zeros(shape[0], jnp.int32)
+    assert metrics.accuracy(logits, labels) == 1
+    assert metrics.top_k_accuracy(logits, labels, k=1) == 1
+    assert metrics.reliability(jax.nn.softmax(logits), labels).count.sum() == shape[0]

@@ -130,6 +130,7 @@ def test_precision_reaches_the_product(precision):
         # As many lanes as rows, which would add the bias of lane l to row l.
         ((3, 2, 4), (3, 4), (3, 2), r"W has shape \(3, 2, 4\) and b \(3, 4\).*vmap"),
         ((3, 2, 4), (3, 4), (5, 2), r"expected \(D, C\) and \(C,\), of one classifier"),
+        ((3, 2, 4), (2, 4), (3, 2), r"W has shape \(3, 2, 4\) and b \(2, 4\).*vmap"),
         ((2, 4), (1, 4), (3, 2), r"W has shape \(2, 4\) and b \(1, 4\)"),
         ((2, 4), (1,), (3, 2), r"b \(1,\)"),
         ((2, 4), (4,), (5, 3, 2), r"x has shape \(5, 3, 2\); expected \(N, 2\).*vmap"),

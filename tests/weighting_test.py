@@ -13,6 +13,7 @@ from linclf_jax.training import evaluation, stack
 from linclf_jax.training.settings import Static
 from tests.tolerances import CLOSED_FORM
 
+LOSS = "softmax_cross_entropy"
 every_loss = pytest.mark.parametrize("loss", losses.LOSSES)
 # What the last two of seven rows hold: features, and a label.
 CONTENTS = {
@@ -174,16 +175,11 @@ def test_a_row_that_counts_is_not_masked(loss, content, row):
 def test_weights_are_masks_and_counts_too(dtype):
     params, x, labels, weights = problem("NaN and padding")
     weights = jnp.asarray(weights).astype(dtype)
-    found = losses.objective(
-        params, x, labels, loss="softmax_cross_entropy", l2=0.0, weights=weights
-    )
-    expected = losses.objective(
-        params,
-        x[:5],
-        labels[:5],
-        loss="softmax_cross_entropy",
-        l2=0.0,
-        weights=weights[:5],
+    found, expected = (
+        losses.objective(
+            params, x[:n], labels[:n], loss=LOSS, l2=0.0, weights=weights[:n]
+        )
+        for n in (7, 5)
     )
     np.testing.assert_allclose(found, expected, **CLOSED_FORM)
 
@@ -244,7 +240,7 @@ STACKED = {
 @every_bias
 @pytest.mark.parametrize("per_lane", [False, True])
 @pytest.mark.parametrize("name", STACKED)
-@every_content
+@pytest.mark.parametrize("content", ["infinity", "an overflow", "NaN and padding"])
 @every_loss
 def test_a_stack_leaves_it_out_of_all_lanes_or_of_some(
     loss, content, name, per_lane, lowest
@@ -255,7 +251,7 @@ def test_a_stack_leaves_it_out_of_all_lanes_or_of_some(
         own = jnp.stack([weights, jnp.ones_like(weights)], axis=1)
     loss_of, gradient = STACKED[name](
         params,
-        stack.Batch(x, labels, stack.shares(own)),
+        stack.Batch(x, labels, stack.normalised(own)),
         loss=loss,
         l2=jnp.full((1, 1, 2), 0.1),
     )

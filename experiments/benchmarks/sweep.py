@@ -120,7 +120,7 @@ def ours(problem: Problem) -> Contender:
     program = execution.build(static, data, width, mesh)
     starts = [
         execution.Start(
-            execution.Tile(
+            execution.BatchInputs(
                 np.zeros((), np.uint32),
                 Hparams(*(np.asarray(h)[i : i + width] for h in problem.hparams)),
                 np.full(width, NO_FOLD, np.int32),

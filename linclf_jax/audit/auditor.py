@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What an audit found; ``print`` it for a table."""
+    """The result of an audit; ``print`` it for a table."""
 
     loss: str
     rows: tuple[Row, ...]
@@ -54,7 +54,7 @@ class Audit(NamedTuple):
 
 
 class _Right(NamedTuple):
-    pieces: reference.Pieces
+    terms: reference.Terms
     autodiff: HostParams
     differences: HostParams
 
@@ -74,20 +74,20 @@ def audit_gradient(
     NumPy arrays; once with all inputs float32 and once with all float64.
 
     Args:
-      gradient_fn: ``gradient_fn(params, x, labels, l2) -> (dW, db)``: the gradient of
-        equation (17) without example weights, ``params.W (D, C)``, ``params.b (C,)``,
-        ``x (N, D)``, int32 ``labels (N,)``.
-      loss: A name in ``losses.LOSSES``.
-      l2: Largest penalty in the cases, at most 1e6; 0 for a function without one.
-      cases: Other inputs than ``cases.standard``, rounded to float32.
+        gradient_fn: ``gradient_fn(params, x, labels, l2) -> (dW, db)``: the gradient of
+            equation (17) without example weights, ``params.W (D, C)``,
+            ``params.b (C,)``, ``x (N, D)``, int32 ``labels (N,)``.
+        loss: A name in ``losses.LOSSES``.
+        l2: Largest penalty in the cases, at most 1e6; 0 for a function without one.
+        cases: Other inputs than ``cases.standard``, rounded to float32.
 
     Returns:
-      An ``Audit``.
+        An ``Audit``.
 
     Raises:
-      ValueError: If the loss is unknown, ``l2`` is out of range, or a case has
-        shapes that do not fit, labels that are no class, numbers that are not finite
-        or larger than 1e6, or lies at a kink of a hinge.
+        ValueError: If the loss is unknown, ``l2`` is out of range, or a case has
+            shapes that do not fit, labels that are no class, numbers that are not
+            finite or larger than 1e6, or lies at a kink of a hinge.
 
     >>> import jax
     >>> def gradient_of_mine(params, x, labels, l2):
@@ -127,8 +127,8 @@ def audit_gradient(
         part: max(row.ratio for row in rows if (row.dtype, row.part) == (dtype, part))
         for part in HostParams._fields
     }
-    found = diagnosis.diagnose(evidence, loss, ratios)
-    return Audit(loss, rows, False, found, notes)
+    name = diagnosis.diagnose(evidence, loss, ratios)
+    return Audit(loss, rows, False, name, notes)
 
 
 def _run(
@@ -159,19 +159,19 @@ def _run(
 
 def _right(case: Case, loss: str) -> _Right:
     return _Right(
-        reference.pieces(case, loss),
+        reference.terms(case, loss),
         reference.autodiff(case, loss),
         reference.central_differences(case, loss),
     )
 
 
 def _require_smooth(case: Case, right: _Right) -> None:
-    """Refuses a case at a kink, where there is no one gradient for both witnesses."""
-    allowed = reference.rounding(right.pieces, "float64")
-    slack = reference.differences_error(right.pieces)
+    """Refuses a case at a kink, where autodiff and differences need not agree."""
+    allowed = reference.rounding(right.terms, "float64")
+    truncation = reference.differences_error(right.terms)
     for part in HostParams._fields:
         gap = np.abs(getattr(right.autodiff, part) - getattr(right.differences, part))
-        if (gap > getattr(allowed, part) + slack).any():
+        if (gap > getattr(allowed, part) + truncation).any():
             raise ValueError(
                 f"case {case.name!r}: autodiff and central differences are apart by "
                 f"{gap.max():.3g} in d{part}; expected a case that lies at no kink of "
@@ -180,15 +180,15 @@ def _require_smooth(case: Case, right: _Right) -> None:
 
 
 def _evidence(results: Sequence[Outcome], right: Sequence[_Right]) -> list[Evidence]:
-    """Joins what was found to what rounding excuses, at its most lenient.
+    """Joins each outcome to what rounding excuses, at its most lenient.
 
     That of softmax, whatever the loss: the fault may be to have taken another one.
     """
     evidence = []
     for outcome, target in zip(results, right, strict=True):
-        lenient = target.pieces._replace(loss="softmax_cross_entropy")
+        lenient = target.terms._replace(loss="softmax_cross_entropy")
         rounding = reference.rounding(lenient, outcome.dtype)
-        evidence.append(Evidence(target.pieces, outcome, rounding))
+        evidence.append(Evidence(target.terms, outcome, rounding))
     return evidence
 
 
@@ -203,31 +203,31 @@ def _row(case: Case, dtype: str, outcome: Outcome, right: _Right, part: str) -> 
     )
     if outcome.gradient is None:
         return about(np.inf, np.inf, np.inf, outcome.problem)
-    found = getattr(outcome.gradient, part)
-    if problem := _unreadable(found, autodiff):
+    actual = getattr(outcome.gradient, part)
+    if problem := _unreadable(actual, autodiff):
         return about(np.inf, np.inf, np.inf, problem)
-    allowed = getattr(reference.rounding(right.pieces, outcome.dtype), part)
-    gaps = np.abs(found - autodiff), np.abs(found - differences)
+    allowed = getattr(reference.rounding(right.terms, outcome.dtype), part)
+    gaps = np.abs(actual - autodiff), np.abs(actual - differences)
     ratios = np.maximum(
         gaps[0] / np.maximum(allowed, 1e-300),
-        gaps[1] / (allowed + reference.differences_error(right.pieces)),
+        gaps[1] / (allowed + reference.differences_error(right.terms)),
     )
     worst = np.unravel_index(ratios.argmax(), ratios.shape)
     remark = ""
     if ratios[worst] > 1:
         index = ", ".join(map(str, worst))
         remark = (
-            f"d{part}[{index}] is {found[worst]:.6g}; autodiff {autodiff[worst]:.6g}, "
+            f"d{part}[{index}] is {actual[worst]:.6g}; autodiff {autodiff[worst]:.6g}, "
             f"central differences {differences[worst]:.6g}"
         )
     return about(*(float(gap.max()) for gap in gaps), float(ratios[worst]), remark)
 
 
-def _unreadable(found: np.ndarray, expected: np.ndarray) -> str:
+def _unreadable(actual: np.ndarray, expected: np.ndarray) -> str:
     """Says why an array cannot be compared at all; empty when it can."""
-    if found.shape != expected.shape:
-        return f"shape {found.shape}; expected {expected.shape}"
-    bad = ~np.isfinite(found)
+    if actual.shape != expected.shape:
+        return f"shape {actual.shape}; expected {expected.shape}"
+    bad = ~np.isfinite(actual)
     if bad.any():
         first = ", ".join(map(str, np.argwhere(bad)[0]))
         return f"{bad.sum()} of {bad.size} entries not finite, first at [{first}]"

@@ -43,8 +43,8 @@ def standard(*, l2: float = 0.1, seed: int = 0) -> tuple[Case, ...]:
     """Returns the cases of an audit.
 
     Args:
-      l2: The penalty of most cases; others have a quarter of it, or none.
-      seed: Of all random numbers.
+        l2: The penalty of most cases; others have a quarter of it, or none.
+        seed: Of all random numbers.
     """
     rng = np.random.default_rng(seed)
     plain = [
@@ -71,11 +71,11 @@ def validated(cases: Iterable[Case]) -> tuple[Case, ...]:
     """Returns cases of one's own on the host, rounded to float32.
 
     Args:
-      cases: Any number, at least one; arrays of NumPy or JAX.
+        cases: Any number, at least one; arrays of NumPy or JAX.
 
     Raises:
-      ValueError: If there are none, two have one name, shapes do not fit, a label is
-        out of range, or a number is not finite or larger than ``LARGEST``.
+        ValueError: If there are none, two have one name, shapes do not fit, a label is
+            out of range, or a number is not finite or larger than ``LARGEST``.
     """
     cases = tuple(_validated(case) for case in cases)
     if not cases:
@@ -120,7 +120,7 @@ def require_l2(l2: float) -> None:
     """Checks a penalty.
 
     Raises:
-      ValueError: If it is not finite, negative, or larger than ``LARGEST``.
+        ValueError: If it is not finite, negative, or larger than ``LARGEST``.
     """
     if not 0 <= l2 <= LARGEST:
         raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 from linclf_jax.audit import faults, reference
 from linclf_jax.audit.cases import HostParams
 from linclf_jax.audit.outcomes import Outcome
-from linclf_jax.audit.reference import Pieces
+from linclf_jax.audit.reference import Terms
 
 NONE = "no catalogued fault reproduces it"
 
@@ -22,7 +22,7 @@ Results = list[HostParams | None]  # by case; None where a function raises
 class Evidence(NamedTuple):
     """A case, what the function gave for it, and how far rounding may carry that."""
 
-    pieces: Pieces
+    terms: Terms
     outcome: Outcome
     rounding: HostParams
 
@@ -36,25 +36,25 @@ def diagnose(
     number; a catalogued fault, or none, for dW and for db alone.
 
     Args:
-      evidence: One for each case.
-      loss: A name in ``losses.LOSSES``.
-      ratios: Of W and of b, the worst coordinate's error over what rounding allows.
+        evidence: One for each case.
+        loss: A name in ``losses.LOSSES``.
+        ratios: Of W and of b, the worst coordinate's error over what rounding allows.
     """
     problems = [item.outcome.problem for item in evidence]
     if all(problems):
         return problems[0]
-    penalty = any(item.pieces.l2 > 0 for item in evidence)
+    penalty = any(item.terms.l2 > 0 for item in evidence)
     # In the dtype of the outcomes: a fault overflows where they do.
-    pieces = [_in_dtype(item.pieces, item.outcome.dtype) for item in evidence]
-    known = {
-        name: _run(fault, pieces)
+    terms = [_in_dtype(item.terms, item.outcome.dtype) for item in evidence]
+    catalogued = {
+        name: _run(fault, terms)
         for name, fault in faults.catalogue(loss, penalty=penalty).items()
     }
-    right = _run(reference.gradient, pieces)
+    right = _run(reference.gradient, terms)
     names = [
         name
-        for name in _reproducing(known, evidence, HostParams._fields)
-        if not _harmless(known[name], right, evidence)
+        for name in _reproducing(catalogued, evidence, HostParams._fields)
+        if not _harmless(catalogued[name], right, evidence)
     ]
     if names:
         return " or ".join(names)
@@ -67,15 +67,13 @@ def diagnose(
     ]
     if _distance(scaled, evidence, HostParams._fields) <= 1:
         return f"the right gradient times {factor:.6g}"
-    parts = {}
+    parts = []
     for field in HostParams._fields:
         if _distance(right, evidence, (field,)) <= 1:
-            parts[field] = "right" + _but(ratios[field], dtype)
+            parts.append("right" + _but(ratios[field], dtype))
         else:
-            parts[field] = next(iter(_reproducing(known, evidence, (field,))), NONE)
-    if set(parts.values()) == {NONE}:
-        return NONE
-    return f"dW: {parts['W']}; db: {parts['b']}"
+            parts += [*_reproducing(catalogued, evidence, (field,)), NONE][:1]
+    return NONE if parts == [NONE, NONE] else f"dW: {parts[0]}; db: {parts[1]}"
 
 
 def _harmless(fault: Results, right: Results, evidence: Sequence[Evidence]) -> bool:
@@ -103,18 +101,18 @@ def same(a: Outcome, b: Outcome, rounding: HostParams) -> bool:
     if a.gradient is None or b.gradient is None:
         return a.problem == b.problem
     return all(
-        _gap(found, expected, float(allowed.max())) <= 1
-        for found, expected, allowed in zip(
+        _gap(actual, expected, float(allowed.max())) <= 1
+        for actual, expected, allowed in zip(
             a.gradient, b.gradient, rounding, strict=True
         )
     )
 
 
-def _run(fault: Callable[[Pieces], HostParams], pieces: Sequence[Pieces]) -> Results:
+def _run(fault: Callable[[Terms], HostParams], terms: Sequence[Terms]) -> Results:
     """Runs a fault on every case."""
     results = []
     with np.errstate(all="ignore"):
-        for case in pieces:
+        for case in terms:
             try:
                 results.append(fault(case))
             except ValueError:  # shapes that do not fit, as for whoever wrote it
@@ -122,7 +120,7 @@ def _run(fault: Callable[[Pieces], HostParams], pieces: Sequence[Pieces]) -> Res
     return results
 
 
-def _in_dtype(c: Pieces, dtype: str) -> Pieces:
+def _in_dtype(c: Terms, dtype: str) -> Terms:
     arrays = {
         name: getattr(c, name).astype(dtype) for name in ("x", "W", "b", "s", "t", "r")
     }
@@ -130,10 +128,12 @@ def _in_dtype(c: Pieces, dtype: str) -> Pieces:
 
 
 def _reproducing(
-    known: Mapping[str, Results], evidence: Sequence[Evidence], fields: Sequence[str]
+    catalogued: Mapping[str, Results],
+    evidence: Sequence[Evidence],
+    fields: Sequence[str],
 ) -> list[str]:
     """Returns the names of what equals the gradient, the nearest first."""
-    distances = {name: _distance(g, evidence, fields) for name, g in known.items()}
+    distances = {name: _distance(g, evidence, fields) for name, g in catalogued.items()}
     return sorted(
         (name for name, distance in distances.items() if distance <= 1),
         key=distances.__getitem__,
@@ -148,8 +148,8 @@ def _distance(
         return np.inf
     gaps = []
     for result, item in zip(results, evidence, strict=True):
-        found = item.outcome.gradient
-        if result is None or found is None:
+        actual = item.outcome.gradient
+        if result is None or actual is None:
             gaps.append(0.0 if result is None and item.outcome.raised else np.inf)
             continue
         for field in fields:
@@ -159,17 +159,19 @@ def _distance(
             # A fault's sums may be of far larger terms than the right ones.
             size = np.abs(expected).max(where=np.isfinite(expected), initial=0)
             allowed = _SLACK * (allowed + ulp * float(size))
-            gaps.append(_gap(getattr(found, field), expected, allowed))
+            gaps.append(_gap(getattr(actual, field), expected, allowed))
     return max(gaps)
 
 
-def _gap(found: np.ndarray, expected: np.ndarray, allowed: np.ndarray | float) -> float:
+def _gap(
+    actual: np.ndarray, expected: np.ndarray, allowed: np.ndarray | float
+) -> float:
     """Returns the largest difference over what is allowed; NaN and inf must agree."""
-    if found.shape != expected.shape:
+    if actual.shape != expected.shape:
         return np.inf
     with np.errstate(invalid="ignore"):
-        equal = (found == expected) | (np.isnan(found) & np.isnan(expected))
-        gap = np.abs(found - expected) / np.maximum(allowed, 1e-300)
+        equal = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+        gap = np.abs(actual - expected) / np.maximum(allowed, 1e-300)
     return float(
         np.where(equal, 0.0, np.where(np.isnan(gap), np.inf, gap)).max(initial=0)
     )
@@ -178,12 +180,12 @@ def _gap(found: np.ndarray, expected: np.ndarray, allowed: np.ndarray | float) -
 def _factor(right: Results, evidence: Sequence[Evidence]) -> float:
     """Returns the number c for which ``c * right`` is nearest to the gradient."""
     pairs = [
-        (found, expected)
+        (actual, expected)
         for result, item in zip(right, evidence, strict=True)
         if item.outcome.gradient is not None and result is not None
-        for found, expected in zip(item.outcome.gradient, result, strict=True)
-        if found.shape == expected.shape and np.isfinite(found).all()
+        for actual, expected in zip(item.outcome.gradient, result, strict=True)
+        if actual.shape == expected.shape and np.isfinite(actual).all()
     ]
-    product = sum(float(np.sum(found * expected)) for found, expected in pairs)
+    product = sum(float(np.sum(actual * expected)) for actual, expected in pairs)
     square = sum(float(np.sum(expected**2)) for _, expected in pairs)
     return product / square if square else 1.0

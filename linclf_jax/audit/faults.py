@@ -1,6 +1,6 @@
 """The catalogue of known faults: wrong gradients that people have written.
 
-Each is the right gradient with a piece replaced, so that an auditor can run all of them
+Each is the right gradient with a term replaced, so that an auditor can run all of them
 beside a given gradient and name the one that it equals. Names that end in an S-number
 are lines of the original derivation (``docs/derivation.md``).
 """
@@ -12,53 +12,53 @@ import numpy as np
 
 from linclf_jax.audit import reference
 from linclf_jax.audit.cases import HostParams
-from linclf_jax.audit.reference import Pieces, gradient
+from linclf_jax.audit.reference import Terms, gradient
 
-Fault = Callable[[Pieces], HostParams]
+Fault = Callable[[Terms], HostParams]
 
 
 def catalogue(loss: str, *, penalty: bool = True) -> dict[str, Fault]:
     """Returns the known faults of a gradient of the named loss, by name.
 
     Args:
-      loss: A name in ``losses.LOSSES``.
-      penalty: Whether any l2 is above 0, so that a fault of the penalty shows.
+        loss: A name in ``losses.LOSSES``.
+        penalty: Whether any l2 is above 0, so that a fault of the penalty shows.
     """
     known = ANY_LOSS | BY_LOSS[loss]
     return known | PENALTY if penalty else known
 
 
-# One piece replaced.
-def _scores(c: Pieces, s: np.ndarray) -> HostParams:
+# One term replaced.
+def _scores(c: Terms, s: np.ndarray) -> HostParams:
     return gradient(c, reference.RESIDUALS[c.loss](s, c.t))
 
 
-def _labels(c: Pieces, labels: np.ndarray) -> HostParams:
+def _labels(c: Terms, labels: np.ndarray) -> HostParams:
     t = reference.one_hot(labels, c.b.size)
     return gradient(c, reference.RESIDUALS[c.loss](c.s, t))
 
 
-def _penalty(c: Pieces, penalty: np.ndarray) -> HostParams:
+def _penalty(c: Terms, penalty: np.ndarray) -> HostParams:
     return gradient(c, penalty=penalty)
 
 
-def _bias(c: Pieces, b: np.ndarray) -> HostParams:
+def _bias(c: Terms, b: np.ndarray) -> HostParams:
     return gradient(c)._replace(b=b)
 
 
-def _probs(c: Pieces, probs: np.ndarray) -> HostParams:
+def _probs(c: Terms, probs: np.ndarray) -> HostParams:
     return gradient(c, probs - c.t)
 
 
-def _true_prob(c: Pieces) -> np.ndarray:
+def _true_prob(c: Terms) -> np.ndarray:
     return (_p(c) * c.t).sum(axis=1, keepdims=True)
 
 
-def _p(c: Pieces) -> np.ndarray:
+def _p(c: Terms) -> np.ndarray:
     return reference.softmax(c.s)
 
 
-def _through_softmax(c: Pieces, g: np.ndarray) -> np.ndarray:
+def _through_softmax(c: Terms, g: np.ndarray) -> np.ndarray:
     """Returns ``sum_j g_ij dp_ij/ds_ik``, by equation (7), ``(N, C)``."""
     p = _p(c)
     return p * (g - (p * g).sum(axis=1, keepdims=True))
@@ -76,29 +76,29 @@ def _times(g: HostParams, factor: float) -> HostParams:
     return HostParams(factor * g.W, factor * g.b)
 
 
-def _summed(c: Pieces) -> HostParams:
+def _summed(c: Terms) -> HostParams:
     """Returns the sum over the rows, not their mean, and no penalty."""
     return HostParams(c.x.T @ c.r, c.r.sum(axis=0))
 
 
-def _last_row(c: Pieces) -> HostParams:
+def _last_row(c: Terms) -> HostParams:
     """Returns what a loop that writes ``=`` for ``+=`` leaves behind."""
     last = np.arange(len(c.x)) == len(c.x) - 1
     return gradient(c, c.r * last[:, None])
 
 
-def _one_against_rest(c: Pieces) -> np.ndarray:
+def _one_against_rest(c: Terms) -> np.ndarray:
     """Returns the residual of C separate hinges, each with margin 1, ``(N, C)``."""
     sign = 2 * c.t - 1
     return -sign * (1 - sign * c.s > 0)
 
 
-def _squared_hinge(c: Pieces) -> np.ndarray:
+def _squared_hinge(c: Terms) -> np.ndarray:
     gaps = np.maximum(reference.margins(c.s, c.t), 0)
     return 2 * reference.against_true_class(gaps * (_wrong(c) > 0), c.t)
 
 
-def _wrong(c: Pieces) -> np.ndarray:
+def _wrong(c: Terms) -> np.ndarray:
     """Returns the residual without the true class, ``(N, C)``."""
     return c.r * (1 - c.t)
 

@@ -60,10 +60,10 @@ def computes_in_float32(gradient_fn: GradientFn, case: Case, *, smooth: bool) ->
     the way come out the same, and so does dW; in float64 all of it moves.
 
     Args:
-      gradient_fn: The function.
-      case: Any case with generic numbers.
-      smooth: Whether the loss is: then W and b are moved, else x, for the gradient of a
-        hinge does not depend on small changes of its scores.
+        gradient_fn: The function.
+        case: Any case with generic numbers.
+        smooth: Whether the loss is: then W and b are moved, else x, for the gradient of
+            a hinge does not depend on small changes of its scores.
     """
     nudge = 1 + 2.0**-36
     case = case._replace(l2=0.0)

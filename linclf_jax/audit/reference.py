@@ -1,7 +1,7 @@
 """The right gradient of a case: by autodiff, by central differences, and by hand.
 
 Autodiff runs in JAX, on ``losses.objective``. Central differences run in NumPy, on an
-objective written again from equation (17), so that the two share nothing. The pieces of
+objective written again from equation (17), so that the two share nothing. The terms of
 the gradient by hand, also in NumPy, are what the known faults are made of, and say how
 much rounding a right gradient may show.
 """
@@ -19,7 +19,7 @@ from linclf_jax.audit.cases import Case, HostParams
 from linclf_jax.params import Params
 
 
-class Pieces(NamedTuple):
+class Terms(NamedTuple):
     """What the gradient of a case is put together from, in float64 on the host."""
 
     x: np.ndarray  # (N, D)
@@ -33,13 +33,13 @@ class Pieces(NamedTuple):
     r: np.ndarray  # d loss_i / d scores_i (N, C)
 
 
-def pieces(case: Case, loss: str) -> Pieces:
-    """Returns the pieces of one case."""
+def terms(case: Case, loss: str) -> Terms:
+    """Returns the terms of one case."""
     W, b = case.params
     s = scores(case.x, W, b)
     t = one_hot(case.labels, b.size)
     r = RESIDUALS[loss](s, t)
-    return Pieces(case.x, W, b, case.labels, case.l2, loss, s, t, r)
+    return Terms(case.x, W, b, case.labels, case.l2, loss, s, t, r)
 
 
 def scores(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -114,9 +114,9 @@ RESIDUALS = {
 
 
 def gradient(
-    c: Pieces, r: np.ndarray | None = None, *, penalty: np.ndarray | None = None
+    c: Terms, r: np.ndarray | None = None, *, penalty: np.ndarray | None = None
 ) -> HostParams:
-    """Returns equations (18) and (19), or what they become with a piece replaced."""
+    """Returns equations (18) and (19), or what they become with a term replaced."""
     r = c.r if r is None else r
     penalty = c.l2 * c.W if penalty is None else penalty
     return HostParams(c.x.T @ r / len(c.x) + penalty, r.sum(axis=0) / len(c.x))
@@ -168,7 +168,7 @@ def objective(params: HostParams, case: Case, loss: str) -> float:
     return float(np.mean(values) + case.l2 / 2 * np.sum(params.W**2))
 
 
-def rounding(c: Pieces, dtype: str) -> HostParams:
+def rounding(c: Terms, dtype: str) -> HostParams:
     """Returns how far each coordinate of a right gradient may be off in ``dtype``.
 
     Eight ulp times the square root of the length of the sums, of the size of what is
@@ -187,7 +187,7 @@ def rounding(c: Pieces, dtype: str) -> HostParams:
     return HostParams(ulps * W, ulps * b)
 
 
-def differences_error(c: Pieces) -> float:
+def differences_error(c: Terms) -> float:
     """Returns how far a central difference may be off: truncation and rounding."""
     truncation = cases.STEP**2 * np.abs(c.x).max() ** 3
     # At W = 0 the penalty is zero, but not where the differences are taken.
@@ -196,6 +196,6 @@ def differences_error(c: Pieces) -> float:
     return truncation + 4 * np.finfo(np.float64).eps * value / cases.STEP
 
 
-def _score_size(c: Pieces) -> np.ndarray:
+def _score_size(c: Terms) -> np.ndarray:
     """Returns the largest sum of magnitudes that a score of each row is, ``(N,)``."""
     return (np.abs(c.x) @ np.abs(c.W) + np.abs(c.b)[None, :]).max(axis=1)

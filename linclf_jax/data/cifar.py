@@ -12,21 +12,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linclf_jax.data import door, unpickling
-from linclf_jax.data.door import BadFileError
+from linclf_jax.data import checks, unpickling
+from linclf_jax.data.checks import BadFileError
+from linclf_jax.data.columns import ReadOptions
+from linclf_jax.data.formats import Array, Format
 
 IMAGE_SHAPE = (32, 32, 3)
 _PIXELS = 3072
-PARTS = {  # of the two datasets, the files of each part
+PARTS = {  # the files of each part, by the number of classes
     10: {
         "train": tuple(f"data_batch_{number}" for number in range(1, 6)),
         "test": ("test_batch",),
     },
     100: {"train": ("train",), "test": ("test",)},
 }
-# Of a batch of the larger dataset; archives hold other large things at their peril.
-_LARGEST = 256 * 2**20
-_PADDING = 2**20  # bytes at the end of an archive, at most
+_MAX_FILE = 256 * 2**20  # bytes of a file in an archive; no batch is as large
+_MAX_PADDING = 2**20  # bytes at the end of an archive
 _EXPECTED = "CIFAR's archive, or a folder with its files"
 
 
@@ -35,53 +36,6 @@ class Images(NamedTuple):
 
     x: np.ndarray  # (N, 32, 32, 3) uint8
     labels: np.ndarray  # (N,) uint8, the fine ones of CIFAR-100
-
-
-def peek(path: str | Path) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns shape and dtype of the images of one binary file, from its length.
-
-    Args:
-        path: The file, ``.bin``.
-
-    Raises:
-        BadFileError: It is missing, or holds no whole number of rows.
-    """
-    with door.reading(path, "a binary file of CIFAR"):
-        size = Path(path).stat().st_size
-    rows, _ = _rows(size, path)
-    return (rows, *IMAGE_SHAPE), np.dtype(np.uint8)
-
-
-def read_images(path: str | Path, max_bytes: int | None = None) -> np.ndarray:
-    """Returns the images of one binary file of CIFAR-10 or CIFAR-100.
-
-    Args:
-        path: The file, ``.bin``.
-        max_bytes: Most that they may take; what the machine has if None.
-
-    Returns:
-        ``(N, 32, 32, 3)`` uint8.
-
-    Raises:
-        BadFileError: As ``peek``, or a label is out of range.
-    """
-    return _read_file(path, max_bytes).x
-
-
-def read_labels(path: str | Path, max_bytes: int | None = None) -> np.ndarray:
-    """Returns the labels of one binary file, of CIFAR-100 the fine ones.
-
-    Args:
-        path: As in ``read_images``.
-        max_bytes: As in ``read_images``.
-
-    Returns:
-        ``(N,)`` uint8.
-
-    Raises:
-        BadFileError: As ``read_images``.
-    """
-    return _read_file(path, max_bytes).labels
 
 
 def read(
@@ -97,71 +51,91 @@ def read(
         path: ``.tar.gz`` or ``.tar`` or a folder, with binary files or Python batches.
         part: ``train`` or ``test``.
         classes: 10 or 100.
-        md5: What the files must be, by their names; None checks no file.
+        md5: The expected sums of the files by their names; None checks no file.
 
     Raises:
-        BadFileError: A file is missing, damaged, of another length, or not the known
-            one.
+        BadFileError: A file is missing, damaged, of another length, or of another sum.
     """
     names = PARTS[classes][part]
-    with door.reading(path, _EXPECTED):
+    with checks.reading(path, _EXPECTED):
         contents = _contents(Path(path), names)
     images = []
     for name, content in contents.items():
-        place = f"{path}: {name}"
-        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if md5 is not None and found != md5.get(name):
-            raise BadFileError(f"{place} has the MD5 {found}; expected {md5.get(name)}")
+        where = f"{path}: {name}"
+        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if md5 is not None and digest != md5.get(name):
+            raise BadFileError(
+                f"{where} has the MD5 {digest}; expected {md5.get(name)}"
+            )
         if name.endswith(".bin"):
-            images.append(_from_binary(content, place, classes))
+            images.append(_from_binary(content, where, classes))
         else:
-            images.append(_from_pickle(content, place, classes))
+            images.append(_from_pickle(content, where, classes))
     return Images(*map(np.concatenate, zip(*images, strict=True)))
 
 
-def _read_file(path: str | Path, max_bytes: int | None) -> Images:
-    door.check_size(*peek(path), path, max_bytes=max_bytes)
-    with door.reading(path, "a binary file of CIFAR"):
-        content = Path(path).read_bytes()
-    return _from_binary(content, path)
+def _binary_features(path: str | Path, _: ReadOptions) -> Array:
+    """Returns the images of one binary file, whose number its length tells."""
+    num_rows = _rows(Path(path).stat().st_size, path)[0]
+    return Array(
+        (num_rows, *IMAGE_SHAPE),
+        np.dtype(np.uint8),
+        lambda: _from_binary(Path(path).read_bytes(), path).x,
+    )
+
+
+def _binary_labels(path: str | Path, options: ReadOptions) -> Array:
+    """Returns the labels of one binary file, of CIFAR-100 the fine ones."""
+    images = _binary_features(path, options)
+    return Array(
+        images.shape[:1],
+        images.dtype,
+        lambda: _from_binary(Path(path).read_bytes(), path).labels,
+    )
+
+
+BINARY = Format("a binary file of CIFAR", _binary_features, _binary_labels)
 
 
 def _contents(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """Returns the bytes of the files of a part, all binary or all Python batches."""
     if path.is_dir():
-        found = {n: path / n for n in _both(names) if (path / n).is_file()}
-        return {n: found[n].read_bytes() for n in _whole(found, names, path)}
-    found = {}
-    with door.opened(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        files = {n: path / n for n in _both(names) if (path / n).is_file()}
+        return {n: files[n].read_bytes() for n in _all_of_one_kind(files, names, path)}
+    contents = {}
+    with (
+        checks.open_stream(path) as stream,
+        tarfile.open(fileobj=stream, mode="r:") as tar,
+    ):
         for member in tar:
             name = Path(member.name).name
-            if member.size > _LARGEST or (member.issparse() and name in _both(names)):
+            if member.size > _MAX_FILE or (member.issparse() and name in _both(names)):
                 raise BadFileError(
                     f"{path}: {member.name} takes {member.size} bytes; expected at "
-                    f"most {_LARGEST}"
+                    f"most {_MAX_FILE}"
                 )
             if member.isreg() and name in _both(names):
                 content = tar.extractfile(member)
                 assert content is not None  # it is a file
-                found[name] = bytes(door.read_exactly(content, member.size, path))
+                contents[name] = bytes(checks.read_exactly(content, member.size, path))
         # To the end, where the checksum of gzip is; a damaged header ends it early.
-        if stream.read(_PADDING + 1).strip(b"\0") or stream.read(1):
+        if stream.read(_MAX_PADDING + 1).strip(b"\0") or stream.read(1):
             raise BadFileError(f"{path} goes on after its last file; expected zeros")
-    return {name: found[name] for name in _whole(found, names, path)}
+    return {name: contents[name] for name in _all_of_one_kind(contents, names, path)}
 
 
 def _both(names: tuple[str, ...]) -> tuple[str, ...]:
     return (*names, *(f"{name}.bin" for name in names))
 
 
-def _whole(
-    found: Mapping[str, object], names: tuple[str, ...], path: Path
+def _all_of_one_kind(
+    files: Mapping[str, object], names: tuple[str, ...], path: Path
 ) -> tuple[str, ...]:
-    for wanted in (tuple(f"{name}.bin" for name in names), names):
-        if all(name in found for name in wanted):
-            return wanted
+    for kind in (tuple(f"{name}.bin" for name in names), names):
+        if all(name in files for name in kind):
+            return kind
     raise BadFileError(
-        f"{path} holds {', '.join(found) or 'none of them'}; expected "
+        f"{path} holds {', '.join(files) or 'none of them'}; expected "
         f"{', '.join(names)}, all with or all without .bin"
     )
 
@@ -189,12 +163,12 @@ def _from_binary(
 
 
 def _from_pickle(content: bytes, path: str | Path, classes: int) -> Images:
-    found = unpickling.loads(content, path)
+    batch = unpickling.loads(content, path)
     key = "labels" if classes == 10 else "fine_labels"
-    if not isinstance(found, dict) or "data" not in found or key not in found:
+    if not isinstance(batch, dict) or "data" not in batch or key not in batch:
         raise BadFileError(f"{path} is no batch; expected a dict with data and {key}")
-    with door.reading(path, f"an array of data and a list of {key}"):
-        x, labels = np.asarray(found["data"]), np.array(found[key])
+    with checks.reading(path, f"an array of data and a list of {key}"):
+        x, labels = np.asarray(batch["data"]), np.array(batch[key])
     if x.dtype != np.uint8 or x.shape != (len(x), _PIXELS) or not len(x):
         raise BadFileError(
             f"{path} has data {x.dtype} of shape {x.shape}; expected uint8 (N, 3072)"

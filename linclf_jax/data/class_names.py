@@ -6,36 +6,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from linclf_jax.data import door
-from linclf_jax.data.door import BadFileError
+from linclf_jax.data import checks
+from linclf_jax.data.checks import BadFileError
 
-_LARGEST = 2**26  # bytes
+_MAX_SIZE = 2**26  # bytes
 _EXPECTED = "a name a line, or .json with a list of names or an object {integer: name}"
 
 
 def read(path: str | Path) -> Mapping[int, str]:
-    """Returns the names of integers.
+    """Returns the name of each integer.
 
     Args:
         path: A text in UTF-8 with a name a line, the first of which is the name of 0;
             or ``.json``, a list of names or an object from integers to names.
 
     Raises:
-        BadFileError: It is missing or another file, a name is missing, or two integers
-            have the same one.
+        BadFileError: The file is bad, a name is missing, or two are equal.
     """
-    with door.reading(path, _EXPECTED):
-        if Path(path).stat().st_size > _LARGEST:
+    with checks.reading(path, _EXPECTED):
+        if Path(path).stat().st_size > _MAX_SIZE:
             raise BadFileError(f"{path} is too large; expected {_EXPECTED}")
         text = Path(path).read_text(encoding="utf-8-sig")
         if Path(path).suffix.lower() == ".json":
-            found = json.loads(text, object_pairs_hook=_unrepeated)
+            content = json.loads(text, object_pairs_hook=_unrepeated)
         else:
-            found = [line.strip() for line in text.rstrip().splitlines()]
-        pairs = found.items() if isinstance(found, dict) else enumerate(found)
+            content = [line.strip() for line in text.rstrip().splitlines()]
+        pairs = content.items() if isinstance(content, dict) else enumerate(content)
         names = {int(key): name for key, name in pairs}
-    if isinstance(found, dict):
-        for key in found:
+    if isinstance(content, dict):
+        for key in content:
             if str(int(key)) != key:
                 raise BadFileError(
                     f"{path} names {key!r}; expected integers, this one as {int(key)}"
@@ -55,7 +54,7 @@ def read(path: str | Path) -> Mapping[int, str]:
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuses an object with two values of one key, of which JSON keeps the last."""
+    """Refuses two values of one key, of which Python would take the last."""
     counts = Counter(key for key, _ in pairs)
     repeated = [key for key, count in counts.items() if count > 1]
     if repeated:

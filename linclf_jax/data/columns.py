@@ -1,7 +1,12 @@
-"""Which columns of a table are features, and which of them holds the labels.
+"""Which columns of a table are features, which holds the labels, which leak them.
 
-The rules are the same for every format of tables. A column without a name of its own is
-called by its number from 0, as text, in flags and in messages alike.
+The rules are the same for every format of tables. Flags and messages refer to a column
+without a name by its number from 0, as text.
+
+A classifier that sees the labels, or the numbers of the rows, is right for a reason
+that no new row has. A feature is refused if each class has one value in it, and for
+each another; or if it numbers the rows: whole numbers, one apart, each once, in any
+order. In fewer rows than ``FEWEST`` either may be chance.
 """
 
 import re
@@ -10,18 +15,22 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from linclf_jax.data.door import BadFileError
+import numpy as np
+
+from linclf_jax.data.checks import BadFileError
 
 LABELS = ("label", "labels", "target", "y")
 LISTS = ("features", "embedding")
 VALUES = ("consecutive", "as_is")
-# What pandas and R call an index that nobody has named, in files of either kind.
+FEWEST = 20  # rows of which columns are checked for leakage
+_SAMPLE = 512  # rows that rule out most columns
+# How pandas and R name an index that the user has not named.
 _INDEX = re.compile(r"|Unnamed: 0|__index_level_\d+__")
 _TO_ESCAPE = re.compile(r"([\\,])")
 
 
 class ReadOptions(NamedTuple):
-    """What files cannot say of themselves; fields are flags of the same names."""
+    """What a file does not tell itself; the fields are flags of the same names."""
 
     label_column: str | None = None
     drop_columns: tuple[str, ...] = ()
@@ -29,9 +38,9 @@ class ReadOptions(NamedTuple):
     label_values: str = "as_is"  # one of VALUES
     ignore_label: str | None = None  # rows with this label are left out
     class_names: Mapping[int, str] | None = None  # of integers
-    # What training had, and no flags: names that make a header of a first line which
-    # has them, though they are numbers; and whether its labels are texts that look like
-    # numbers, perhaps, in a table of text.
+    # No flags, but facts of training, for tables of text: names of features, by which a
+    # first line of numbers is a header; and whether labels are texts even where they
+    # look like numbers.
     feature_names: tuple[str, ...] = ()
     label_texts: bool = False
 
@@ -51,23 +60,23 @@ def features(
 ) -> tuple[str, ...]:
     """Returns the columns that are features, in the order of the file.
 
-    Left out are those of ``drop_columns``, the labels, and an index; those of
-    ``keep_columns`` stay in any case.
+    All are, but for those of ``drop_columns``, the labels, and an index; those of
+    ``keep_columns`` are in any case.
 
     Args:
         names: Of all columns.
         options: Which columns are meant.
         path: The file, for messages.
-        index: Columns that the file itself calls an index.
+        index: Columns that the metadata of the file calls an index.
 
     Raises:
         BadFileError: Two columns have the same name, several could be the labels, or a
             column is both dropped and kept.
     """
     if len({*names}) < len(names):
-        twice = next(name for name in names if list(names).count(name) > 1)
+        repeated = next(name for name in names if list(names).count(name) > 1)
         raise BadFileError(
-            f"{path} has two columns {twice!r}; expected names of their own"
+            f"{path} has two columns {repeated!r}; expected names of their own"
         )
     both = {*options.keep_columns} & {*options.drop_columns, options.label_column}
     if both:
@@ -101,18 +110,20 @@ def label(
     Raises:
         BadFileError: There is no such column, or there are several.
     """
-    found = _label(names, options, path)
-    if found in names:
-        return str(found)
+    name = _label(names, options, path)
+    if name in names:
+        return str(name)
     others = [name for name in names if not _is_index(name, index)]
-    if found is None and len(others) == 1:
+    if name is None and len(others) == 1:
         return others[0]
-    if found is None:
-        wanted = f"one of {', '.join(LABELS)}, or label_column (--label_column) to name"
-        wanted += " the column of the labels"
+    if name is None:
+        expected = (
+            f"one of {', '.join(LABELS)}, or label_column (--label_column) to name the "
+            "column of the labels"
+        )
     else:
-        wanted = f"the column {found} of label_column (--label_column)"
-    raise BadFileError(f"{path} has the columns {list(names)}; expected {wanted}")
+        expected = f"the column {name} of label_column (--label_column)"
+    raise BadFileError(f"{path} has the columns {list(names)}; expected {expected}")
 
 
 def flag(field: str, *names: str) -> str:
@@ -147,3 +158,95 @@ def _label(names: Sequence[str], options: ReadOptions, path: str | Path) -> str 
 
 def _is_index(name: str, index: Collection[str]) -> bool:
     return name in index or _INDEX.fullmatch(name) is not None
+
+
+def check_leakage(
+    x: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray | None,
+    names: Sequence[str] | None,
+    path: str | Path,
+    options: ReadOptions,
+) -> None:
+    """Refuses features that map one to one onto the labels, or number the rows.
+
+    Args:
+        x: ``(M, D)`` of any dtype, all rows of the file; images are not checked.
+        labels: ``(N,)`` classes.
+        rows: ``(N,)``, the rows of ``x`` that have a label; None for all.
+        names: Of the columns, or their numbers; None of images.
+        path: The file of the features, for messages.
+        options: Columns of ``keep_columns`` are features whatever they hold.
+
+    Raises:
+        BadFileError: There are such columns; with their names and the flags that drop
+            and keep them.
+    """
+    if names is None or len(x) < FEWEST:
+        return
+    reasons = dict.fromkeys(row_numbers(x), "numbers the rows, one by one")
+    reasons |= dict.fromkeys(
+        label_columns(x, labels, rows), "has one value for each class, as the labels do"
+    )
+    refused = {
+        names[column]: reason
+        for column, reason in sorted(reasons.items())
+        if names[column] not in options.keep_columns
+    }
+    if refused:
+        (first, reason), *others = refused.items()
+        more = f", and {len(others)} more such columns" if others else ""
+        drop, keep = flag("drop_columns", *refused), flag("keep_columns", *refused)
+        raise BadFileError(
+            f"{path}: column {first} {reason}{more}; expected features. drop_columns "
+            f"({drop}) leaves out what is none, keep_columns ({keep}) keeps what is one"
+        )
+
+
+def label_columns(
+    x: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None
+) -> list[int]:
+    """Returns the columns that map one to one onto the labels.
+
+    Args:
+        x: ``(M, D)``.
+        labels: ``(N,)`` classes.
+        rows: ``(N,)``, the rows of ``x`` that have a label; None for all.
+    """
+    rows = np.arange(len(x)) if rows is None else rows
+    classes, first = np.unique(labels, return_index=True)
+    number = np.searchsorted(classes, labels)
+    values = x[rows[first]]  # (C, D), of the first row of each class
+    sample = _sample(len(rows))
+    same = (x[rows[sample]] == values[number[sample]]).all(axis=0)
+    return [
+        int(k)
+        for k in np.flatnonzero(same)
+        if _distinct(values[:, k]) == len(classes)
+        and (x[:, k][rows] == values[number, k]).all()
+    ]
+
+
+def row_numbers(x: np.ndarray) -> list[int]:
+    """Returns the columns that hold N whole numbers, one apart, in any order.
+
+    Args:
+        x: ``(N, D)``.
+    """
+    sample = x[_sample(len(x))]
+    extent = sample.max(axis=0).astype(float) - sample.min(axis=0).astype(float)
+    whole = (sample == np.floor(sample)).all(axis=0)
+    return [
+        int(k)
+        for k in np.flatnonzero((extent < len(x)) & whole)
+        if _distinct(sample[:, k]) == len(sample)
+        and (np.diff(np.sort(x[:, k].astype(np.float64))) == 1).all()
+    ]
+
+
+def _distinct(column: np.ndarray) -> int:
+    return len(np.unique(column.astype(np.float64)))
+
+
+def _sample(count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(int))

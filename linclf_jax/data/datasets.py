@@ -1,14 +1,15 @@
-"""Named datasets, checked at the door and split once by a fixed seed.
+"""Named datasets, checked and split once by a fixed seed.
 
-``split`` deals the rows of a table into training, validation and test sets, class by
-class, and ``load`` does so for a dataset that has a name. Where validation or test rows
-have files of their own, these stay what they are. Values stay raw, in the dtype of the
-source: a large table of bytes costs a byte a value.
+``split`` assigns the rows of a table to training, validation and test, class by class,
+and ``load`` does so for a dataset that has a name. Validation or test rows that have
+files of their own stay what they are. Values stay raw, in the dtype of the source: a
+large table of bytes costs a byte a value.
 
-The test split is ``Held``: it can be read, and until somebody does, nothing has looked
-at more of it than its size and its labels, which must be of known classes.
+The test split is ``Held``. Until it is read, nothing is known of it but its size and,
+perhaps, its labels, which have been checked to be of known classes.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,21 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax import validation
-from linclf_jax.data import (
-    dealing,
-    duplicates,
-    feature_names,
-    fingerprints,
-    sources,
-    stored,
-)
+from linclf_jax.data import duplicates, feature_names, sources, splits, stored
 from linclf_jax.data.columns import ReadOptions
-from linclf_jax.data.dealing import Lacking
 from linclf_jax.data.images import ImageShape
-from linclf_jax.data.official import Later
-from linclf_jax.data.sources import FileRows, Mixture, Source
+from linclf_jax.data.sources import FileRows, Mixture, Source, UnreadSource
+from linclf_jax.data.splits import Lacking
 from linclf_jax.data.stored import Files
 
+_BLOCK = 2**24  # bytes that are hashed at once
 NAMES = (*sources.BUNDLED, "synthetic", "mnist5k", *stored.NAMES)
 
 
@@ -45,7 +39,7 @@ class Split(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A split that is opened once, after everything has been chosen."""
+    """A split that is read once, after everything has been chosen."""
 
     size: int  # N
     read: Callable[[], Split]
@@ -81,10 +75,10 @@ def load(
             those of ``stored.NAMES`` are read from ``files``, the others come with
             scikit-learn.
         split_seed: Which split, in ``0..2^32-1``; see ``split``.
-        fractions: Shares of the training, validation and test split; see ``split``.
+        fractions: Of training, validation and test; see ``split``.
         mixture: What ``synthetic`` is drawn from; None means ``Mixture()``.
-        files: Where the files of a dataset are.
-        options: What the files of ``features`` cannot say of themselves.
+        files: Paths of the files of a dataset.
+        options: What the files of ``features`` do not tell themselves.
 
     Returns:
         The dataset, raw values.
@@ -105,29 +99,29 @@ def load(
     if mixture is not None and name != "synthetic":
         raise ValueError(f"dataset {name!r} is real data: it takes no mixture")
     paths, options = files or Files(), options or ReadOptions()
-    how = {"name": name, "split_seed": split_seed, "fractions": fractions}
+    split_options = {"name": name, "split_seed": split_seed, "fractions": fractions}
     stored.check_options(name, options)
     if name in stored.NAMES:
-        return split(*stored.open_parts(name, paths, options), **how)
-    if given := [f"--{field}" for field, path in paths._asdict().items() if path]:
-        raise ValueError(f"dataset {name!r} has no files; found {', '.join(given)}")
+        return split(*stored.open_parts(name, paths, options), **split_options)
+    if flags := [f"--{field}" for field, path in paths._asdict().items() if path]:
+        raise ValueError(f"dataset {name!r} has no files; found {', '.join(flags)}")
     if name == "synthetic":
-        return split(sources.draw(mixture or Mixture()), **how)
+        return split(sources.draw(mixture or Mixture()), **split_options)
     if name == "mnist5k":
-        return split(sources.mnist5k(), **how)
-    return split(sources.bundled(name), **how)
+        return split(sources.mnist5k(), **split_options)
+    return split(sources.bundled(name), **split_options)
 
 
 def split(
     source: Source,
-    validation_rows: Source | None = None,
-    test_rows: Later | None = None,
+    validation_source: Source | None = None,
+    test_source: UnreadSource | None = None,
     *,
     name: str,
     split_seed: int,
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
 ) -> Dataset:
-    """Deals the rows of a source into three splits, class by class.
+    """Assigns the rows of a source to three splits, class by class.
 
     The rows of each class are ordered by random 64-bit keys and cut at the rounded
     cumulative fractions. The keys are the raw stream of NumPy's PCG64, which NumPy
@@ -138,13 +132,13 @@ def split(
 
     Args:
         source: The rows; validated here.
-        validation_rows: The validation split, if it is not to be dealt: then its share
-            of the source is training rows. Its columns are put in the order of the
+        validation_source: The validation split, if it is not drawn from the source:
+            then its fraction is training rows. Its columns are put in the order of the
             source by their names, if both have names.
-        test_rows: The test split, likewise.
-        name: What the dataset is called in messages and files.
+        test_source: The test split, likewise.
+        name: Of the dataset, in messages and files.
         split_seed: Seed of the keys, in ``0..2^32-1``.
-        fractions: Shares of training, validation and test; positive, summing to 1.
+        fractions: Of training, validation and test; positive, summing to 1.
 
     Returns:
         The splits. Training has at least one row of every class, the others where
@@ -158,39 +152,37 @@ def split(
     """
     x, labels = _checked(source)
     validation.validate_seed(split_seed, name="split_seed")
-    shares = dealing.shares(
-        fractions,
-        deals_validation=validation_rows is None,
-        deals_test=test_rows is None,
+    drawn = splits.drawn(
+        fractions, validation=validation_source is None, test=test_source is None
     )
-    dealt = dealing.deal(source, shares, name, split_seed)
+    rows = splits.assign(labels, source.class_names, drawn, name, split_seed)
     numbers, total = _file_rows(source)
-    if validation_rows is not None:
-        rest = _whole(validation_rows, total, source)
-        total += _file_rows(validation_rows).total
+    if validation_source is not None:
+        validation_split = _whole(validation_source, total, source)
+        total += _file_rows(validation_source).total
     else:
-        rest = _take(x, labels, numbers, dealt.validation)
-    if test_rows is not None:
+        validation_split = _take(x, labels, numbers, rows.validation)
+    if test_source is not None:
         test = Held(
-            test_rows.size,
-            lambda: _whole(test_rows.read(), total, source),
-            test_rows.labels,
+            test_source.size,
+            lambda: _whole(test_source.read(), total, source),
+            test_source.labels,
         )
     else:
         test = Held(
-            len(dealt.test),
-            lambda: _take(x, labels, numbers, dealt.test),
-            labels[dealt.test].astype(np.int32),
+            len(rows.test),
+            lambda: _take(x, labels, numbers, rows.test),
+            labels[rows.test].astype(np.int32),
         )
     return Dataset(
-        _take(x, labels, numbers, dealt.train),
-        rest,
+        _take(x, labels, numbers, rows.train),
+        validation_split,
         test,
         name=name,
         class_names=source.class_names,
         feature_names=source.feature_names,
         image_shape=source.image_shape,
-        lacking=dealing.lacking(labels, dealt, shares),
+        lacking=splits.lacking(labels, rows, drawn),
     )
 
 
@@ -215,7 +207,7 @@ def constant_columns(dataset: Dataset) -> np.ndarray:
     """Returns the columns, ``(K,)`` int64, that are the same in all training rows.
 
     Args:
-        dataset: The dataset; its test split stays closed.
+        dataset: The dataset; its test split stays unread.
     """
     x = dataset.train.x
     return np.flatnonzero(np.min(x, axis=0) == np.max(x, axis=0))
@@ -225,28 +217,40 @@ def fingerprint(dataset: Dataset) -> str:
     """Returns a SHA-256 of training and validation rows, which choose a classifier.
 
     Args:
-        dataset: The dataset; its test split stays closed.
+        dataset: The dataset; its test split stays unread.
 
     Returns:
-        ``fingerprints.sha256`` of the two splits.
+        64 hexadecimal digits, the same on every machine: of names, dtypes, shapes and
+        bytes of all arrays, the bytes row-major and little-endian.
     """
-    return fingerprints.sha256(dataset.train._asdict(), dataset.validation._asdict())
+    return _sha256(dataset.train, dataset.validation)
 
 
 def split_fingerprint(split: Split) -> str:
-    """Returns a SHA-256 of one split.
+    """Returns a SHA-256 of one split, as ``fingerprint`` does of two.
 
     Args:
         split: The rows.
-
-    Returns:
-        ``fingerprints.sha256`` of it.
     """
-    return fingerprints.sha256(split._asdict())
+    return _sha256(split)
+
+
+def _sha256(*parts: Split) -> str:
+    digest = hashlib.sha256()
+    for name, array in (item for part in parts for item in part._asdict().items()):
+        dtype = array.dtype.newbyteorder("<")
+        # The code of bfloat16 is that of any two bytes without a meaning.
+        code = dtype.str if dtype.kind != "V" else dtype.name
+        digest.update(f"{name} {code} {array.shape}\n".encode())
+        rows = max(_BLOCK // max(array[:1].nbytes, 1), 1)
+        for start in range(0, len(array), rows):
+            block = array[start : start + rows]
+            digest.update(block.astype(dtype, order="C", copy=False).tobytes())
+    return digest.hexdigest()
 
 
 def _checked(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Returns features and labels as they came, or says what is wrong with them."""
+    """Returns features and labels as they are, or refuses them."""
     validation.validate_batch(source.x, source.labels, len(source.class_names))
     x, labels = np.asarray(source.x), np.asarray(source.labels)
     names, image = source.feature_names, source.image_shape
@@ -261,7 +265,7 @@ def _checked(source: Source) -> tuple[np.ndarray, np.ndarray]:
 def _take(
     x: np.ndarray, labels: np.ndarray, numbers: np.ndarray, index: np.ndarray
 ) -> Split:
-    # Without a copy where it is all rows, which may lie on the disk.
+    # Not copied where it is all rows, which may be memory-mapped.
     rows = x if len(index) == len(x) else x[index]
     return Split(rows, labels[index].astype(np.int32), numbers[index])
 

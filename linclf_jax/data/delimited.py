@@ -10,6 +10,7 @@ dtype. Fields may be quoted; the text is UTF-8, with or without a byte order mar
 import csv
 import itertools
 import operator
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,165 +18,90 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax.data import columns as columns_lib
-from linclf_jax.data import door, feature_names, text_values
+from linclf_jax.data import feature_names
+from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import FeatureColumns, ReadOptions
-from linclf_jax.data.door import BadFileError
+from linclf_jax.data.formats import Array, Format
 
 _EXPECTED = "a table of text, comma-separated (.csv) or tab-separated (.tsv)"
-_NONE = ReadOptions()
 _MISSING = {"", "nan", "NaN"}
+_INTEGER = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
+_ZEROS = re.compile(r"-?0\d")
+_SEPARATORS = (";", "\t", ",", "|")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+# As pandas, JSON and R or spreadsheets write them.
+_BOOLEANS = (("False", "True"), ("false", "true"), ("FALSE", "TRUE"))
 
 
 class _Table(NamedTuple):
-    """What the first lines say."""
+    """What the first two lines tell of a file."""
 
     names: tuple[str, ...]  # of the columns, or their numbers
     named: bool
     header: bool  # whether the first line is no row
 
 
-def columns(path: str | Path, options: ReadOptions = _NONE) -> tuple[str, ...]:
-    """Returns the names of all columns, or their numbers, from the first line.
-
-    Args:
-        path: The file.
-        options: Which names training had.
-
-    Raises:
-        BadFileError: It is missing or damaged.
-    """
-    with door.reading(path, _EXPECTED):
-        return _table(path, options).names
+def _columns(path: str | Path, options: ReadOptions) -> tuple[str, ...]:
+    return _table(path, options).names
 
 
-def feature_columns(path: str | Path, options: ReadOptions = _NONE) -> FeatureColumns:
-    """Returns the columns of the features, from the first line.
-
-    Args:
-        path: The file.
-        options: Which columns are meant.
-
-    Raises:
-        BadFileError: As ``columns``, or there are none.
-    """
-    with door.reading(path, _EXPECTED):
-        table = _table(path, options)
-        return FeatureColumns(_features(table, options, path), table.named)
+def _feature_columns(path: str | Path, options: ReadOptions) -> FeatureColumns:
+    table = _table(path, options)
+    return FeatureColumns(_feature_names(table, options, path), table.named)
 
 
-def peek(
-    path: str | Path, options: ReadOptions = _NONE
-) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns shape and dtype of the features; the lines are counted.
+def _features(path: str | Path, options: ReadOptions) -> Array:
+    """Returns the features, float64; the lines are counted."""
+    table = _table(path, options)
+    names = _feature_names(table, options, path)
+    shape, dtype = (_count(path, table), len(names)), np.dtype(np.float64)
+    indices = [table.names.index(name) for name in names]
 
-    Args:
-        path: The file.
-        options: Which columns are meant.
-
-    Raises:
-        BadFileError: As ``feature_columns``.
-    """
-    with door.reading(path, _EXPECTED):
-        table = _table(path, options)
-        names = _features(table, options, path)
-        return (_count(path, table), len(names)), np.dtype(np.float64)
-
-
-def peek_labels(
-    path: str | Path, options: ReadOptions = _NONE
-) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns how many labels there are, and that they are texts; lines are counted.
-
-    Args:
-        path: The file.
-        options: Which column is meant.
-
-    Raises:
-        BadFileError: As ``columns``, or there is no column of labels.
-    """
-    with door.reading(path, _EXPECTED):
-        table = _table(path, options)
-        columns_lib.label(table.names, options, path)
-        return (_count(path, table),), np.dtype(str)
-
-
-def read(
-    path: str | Path, max_bytes: int | None = None, options: ReadOptions = _NONE
-) -> np.ndarray:
-    """Returns the features.
-
-    Args:
-        path: The file.
-        max_bytes: Most that they may take; what the machine has if None.
-        options: Which columns are meant.
-
-    Returns:
-        ``(N, D)`` float64.
-
-    Raises:
-        BadFileError: As ``peek``; a row has more or fewer fields than the first line,
-            or a field is no number.
-    """
-    with door.reading(path, _EXPECTED):
-        table = _table(path, options)
-        names = _features(table, options, path)
-        count = _count(path, table)
-        shape, dtype = (count, len(names)), np.dtype(np.float64)
-        door.check_size(shape, dtype, path, max_bytes=max_bytes)
+    def read() -> np.ndarray:
         x = np.empty(shape, dtype)
-        fields = operator.itemgetter(*(table.names.index(name) for name in names))
-        for row, line, record in _rows(path, table, count):
-            taken = fields(record) if len(names) > 1 else (fields(record),)
+        fields = operator.itemgetter(*indices)
+        for row, line, record in _rows(path, table, len(x)):
+            texts = fields(record) if len(names) > 1 else (fields(record),)
             try:
-                if "_" in "".join(taken):  # which Python would read in 1_000
+                if "_" in "".join(texts):  # which Python would read in 1_000
                     raise ValueError
-                x[row] = np.fromiter(map(float, taken), dtype, len(taken))
+                x[row] = np.fromiter(map(float, texts), dtype, len(texts))
             except ValueError:
-                raise _not_a_number(
-                    names, taken, f"{path}: row {row}, line {line}"
-                ) from None
+                where = f"{path}: row {row}, line {line}"
+                raise _not_a_number(names, texts, where) from None
         return x
 
+    return Array(shape, dtype, read)
 
-def read_labels(
-    path: str | Path, max_bytes: int | None = None, options: ReadOptions = _NONE
-) -> np.ndarray:
-    """Returns the column of the labels, or the only one.
 
-    Args:
-        path: The file.
-        max_bytes: Most that they may take; what the machine has if None.
-        options: Which column is meant.
+def _labels(path: str | Path, options: ReadOptions) -> Array:
+    """Returns the labels as ``_typed`` has them, or texts as they are."""
+    table = _table(path, options)
+    name = columns_lib.label(table.names, options, path)
+    index, count = table.names.index(name), _count(path, table)
 
-    Returns:
-        ``(N,)``, as ``text_values.typed`` makes them, or texts for ``label_texts``.
-
-    Raises:
-        BadFileError: As ``peek_labels``, or a label is missing.
-    """
-    with door.reading(path, _EXPECTED):
-        table = _table(path, options)
-        name, count = columns_lib.label(table.names, options, path), _count(path, table)
-        # As if of eight bytes each; how long texts are stands nowhere.
-        door.check_size((count,), np.dtype(np.int64), path, max_bytes=max_bytes)
-        place, labels = table.names.index(name), []
+    def read() -> np.ndarray:
+        labels = []
         for row, line, record in _rows(path, table, count):
-            label = record[place].strip()
+            label = record[index].strip()
             if label in _MISSING:
                 raise BadFileError(
                     f"{path}: row {row}, line {line}: column {name} is {label!r}; "
                     "expected a label in every row"
                 )
             labels.append(label)
-        return np.array(labels) if options.label_texts else text_values.typed(labels)
+        return np.array(labels) if options.label_texts else _typed(labels)
+
+    # Counted as eight bytes each: nothing tells how long the texts are.
+    return Array((count,), np.dtype(np.int64), read)
 
 
 def _table(path: str | Path, options: ReadOptions) -> _Table:
     first, second = _first_two(path)
     numbers = tuple(map(str, range(len(first))))
     names = tuple(name.strip() for name in first)
-    numeric, below = ([*map(text_values.is_number, row)] for row in (first, second))
-    if feature_names.are_known(names, options.feature_names):
+    numeric, below = ([*map(_is_number, row)] for row in (first, second))
+    if feature_names.are_header(names, options.feature_names):
         return _Table(names, named=True, header=True)
     if all(numeric):
         counted = len(first) > 1 and names == numbers
@@ -185,12 +111,10 @@ def _table(path: str | Path, options: ReadOptions) -> _Table:
                 "columns; expected a first line of names that are no numbers"
             )
         return _Table(numbers, named=False, header=counted)
-    if len(first) == 1 and _comes_again(path, first):
+    if len(first) == 1 and _repeats(path, first):
         return _Table(numbers, named=False, header=False)
-    of_numbers = tuple(
-        name for name, is_one in zip(names, numeric, strict=True) if is_one
-    )
-    if of_numbers and numeric == below and of_numbers != numbers[: len(of_numbers)]:
+    numbered = tuple(itertools.compress(names, numeric))
+    if numbered and numeric == below and numbered != numbers[: len(numbered)]:
         raise BadFileError(
             f"{path} begins with {','.join(first[:5])!r}, which has numbers and texts "
             "where the second line has them; expected a first line of names, none of "
@@ -202,18 +126,20 @@ def _table(path: str | Path, options: ReadOptions) -> _Table:
 def _first_two(path: str | Path) -> tuple[list[str], list[str]]:
     records = [record for _, record in itertools.islice(_records(path), 2)]
     if not records or not records[0]:
-        found = "begins with an empty line" if records else "is empty"
-        raise BadFileError(f"{path} {found}; expected {_EXPECTED}")
+        what = "begins with an empty line" if records else "is empty"
+        raise BadFileError(f"{path} {what}; expected {_EXPECTED}")
     return records[0], records[1] if len(records) > 1 else []
 
 
-def _comes_again(path: str | Path, first: list[str]) -> bool:
+def _repeats(path: str | Path, first: list[str]) -> bool:
     records = _records(path)
     next(records)
     return any(record == first for _, record in records)
 
 
-def _features(table: _Table, options: ReadOptions, path: str | Path) -> tuple[str, ...]:
+def _feature_names(
+    table: _Table, options: ReadOptions, path: str | Path
+) -> tuple[str, ...]:
     names = columns_lib.features(table.names, options, path)
     if not names:
         raise BadFileError(
@@ -221,22 +147,23 @@ def _features(table: _Table, options: ReadOptions, path: str | Path) -> tuple[st
             "expected at least one"
         )
     if len(table.names) == 1:
-        _check_separator(table.names[0], path)
+        _check_separator(names[0], path)
     return names
 
 
 def _check_separator(name: str, path: str | Path) -> None:
-    """Refuses what looks like many columns but is one, and no numbers."""
-    found = text_values.separator(name, "".join(_first_two(path)[1]))
-    if found is not None:
+    """Refuses a single column whose fields look like many, with another separator."""
+    second = "".join(_first_two(path)[1])
+    separators = [mark for mark in _SEPARATORS if mark in name and mark in second]
+    if separators:
         raise BadFileError(
-            f"{path} has one column, {name!r}, whose separator may be {found!r}; "
-            f"expected {_EXPECTED}, numbers with a decimal point"
+            f"{path} has one column, {name!r}, whose separator may be "
+            f"{separators[0]!r}; expected {_EXPECTED}, numbers with a decimal point"
         )
 
 
 def _count(path: str | Path, table: _Table) -> int:
-    """Returns how many rows there are, as fast as lines can be told apart."""
+    """Returns how many rows there are; parses fields only where some are quoted."""
     with Path(path).open(encoding="utf-8-sig", newline="") as stream:
         count = 0
         for line in stream:
@@ -262,7 +189,7 @@ def _records(path: str | Path) -> Iterator[tuple[int, list[str]]]:
 def _rows(
     path: str | Path, table: _Table, count: int
 ) -> Iterator[tuple[int, int, list[str]]]:
-    """Yields number, line and fields of each row, of which there must be so many."""
+    """Yields index, line and fields of each row, of which there must be ``count``."""
     row, width, empty = 0, len(table.names), None
     records = _records(path)
     if table.header:
@@ -285,14 +212,41 @@ def _rows(
 
 
 def _not_a_number(
-    names: Sequence[str], taken: Sequence[str], where: str
+    names: Sequence[str], texts: Sequence[str], where: str
 ) -> BadFileError:
-    wrong = next(k for k, text in enumerate(taken) if not text_values.is_number(text))
-    found = repr(taken[wrong]) if taken[wrong].strip() else "empty"
-    name = names[wrong]
-    comma = text_values.has_decimal_comma(taken[wrong])
+    index = [_is_number(text) for text in texts].index(False)
+    name, text = names[index], texts[index]
+    comma = _DECIMAL_COMMA.fullmatch(text.strip())
     expected = "a number with a decimal point" if comma else "a number"
     return BadFileError(
-        f"{where}: column {name} is {found}; expected {expected}, or that drop_columns "
+        f"{where}: column {name} is {repr(text) if text.strip() else 'empty'}; "
+        f"expected {expected}, or that drop_columns "
         f"({columns_lib.flag('drop_columns', name)}) leaves the column out"
     )
+
+
+def _is_number(text: str) -> bool:
+    """Whether a field is a number; Python would also read underscores, 1_000."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+def _typed(labels: Sequence[str]) -> np.ndarray:
+    """Returns labels as integers, booleans or numbers if all of them are, or texts."""
+    if all(map(_INTEGER.fullmatch, labels)):
+        integers = np.array([int(label) for label in labels])
+        return integers if integers.dtype.kind in "iu" else np.array(labels)
+    for words in _BOOLEANS:
+        if {*labels} <= {*words}:
+            return np.array(labels) == words[1]
+    # Leading zeros are of names, such as those of postal codes.
+    plain = all(_is_number(label) and not _ZEROS.match(label) for label in labels)
+    return np.array(labels, float if plain else str)
+
+
+FORMAT = Format(
+    _EXPECTED, _features, _labels, columns=_columns, feature_columns=_feature_columns
+)

@@ -1,8 +1,8 @@
-"""Rows that stand among others too: tested and trained on, held out and fitted to.
+"""Rows that are in two sets: tested and trained on, or held out and fitted to.
 
 A row is a duplicate of another if all its numbers have the same bytes, once both are of
-a dtype that holds either. So 0.0 and -0.0 differ, and 1 and 1.0 do not. Of every row 16
-bytes are kept (BLAKE2b), so that tables on the disk may be larger than the memory.
+a dtype that holds either. So 0.0 and -0.0 differ, and 1 and 1.0 do not. Hashes of 16
+bytes (BLAKE2b) are compared, so that tables on the disk may exceed the memory.
 """
 
 import hashlib
@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 FITTED = -1  # the fold of rows that are never held out, as ``folds.NOT_HELD_OUT``
-_BLOCK = 2**24  # bytes that are hashed together
+_BLOCK = 2**24  # bytes that are hashed at once
 _DIGEST = 16  # bytes
 
 
 class Duplicates(NamedTuple):
-    """Which of some rows stand among others too."""
+    """Which rows are equal to one of another set."""
 
     rows: np.ndarray  # (N,) boolean
     # (N,) boolean, those of which no equal row has the same label.
@@ -25,11 +25,11 @@ class Duplicates(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many rows stand among others too."""
+    """How many rows are equal to one of another set."""
 
     rows: int
     another_label: int  # of these, those of which no equal row has the same label
-    size: int  # of how many
+    size: int  # of all rows that were compared
 
 
 def common_dtype(*arrays: np.ndarray) -> np.dtype:
@@ -46,38 +46,36 @@ def common_dtype(*arrays: np.ndarray) -> np.dtype:
 
 
 def between(
-    seen: Sequence[tuple[np.ndarray, np.ndarray]], x: np.ndarray, labels: np.ndarray
+    others: Sequence[tuple[np.ndarray, np.ndarray]], x: np.ndarray, labels: np.ndarray
 ) -> Duplicates:
-    """Returns which rows are equal to one that was seen before.
+    """Returns which rows are equal to one of other tables.
 
     Args:
-        seen: Features ``(M, D)`` and labels ``(M,)`` of one or several tables.
+        others: Features ``(M, D)`` and labels ``(M,)`` of one or several tables.
         x: Features ``(N, D)``, perhaps of another dtype.
         labels: ``(N,)``.
 
     >>> x, labels = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0, 1])
-    >>> found = between([(x, labels)], np.array([[3, 4], [5, 6], [1, 2]]), np.zeros(3))
-    >>> found.rows.tolist(), found.another_label.tolist()
+    >>> both = between([(x, labels)], np.array([[3, 4], [5, 6], [1, 2]]), np.zeros(3))
+    >>> both.rows.tolist(), both.another_label.tolist()
     ([True, False, True], [True, False, False])
     """
-    tables = [*seen, (x, labels)]
-    size = sum(len(own) for _, own in seen)
-    fold = np.full(size + len(labels), FITTED)
-    fold[size:] = 0
-    everywhere = _duplicates(
-        [table for table, _ in tables], np.concatenate([own for _, own in tables]), fold
-    )
-    return Duplicates(*(mask[size:] for mask in everywhere))
+    tables = [*(table for table, _ in others), x]
+    all_labels = np.concatenate([*(table[1] for table in others), labels])
+    start = len(all_labels) - len(labels)
+    fold = np.where(np.arange(len(all_labels)) < start, FITTED, 0)
+    masks = _duplicates(tables, all_labels, fold)
+    return Duplicates(*(mask[start:] for mask in masks))
 
 
 def across(x: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> Duplicates:
-    """Returns which rows are equal to one that trains while they are held out.
+    """Returns which rows are equal to a training row of the fit that holds them out.
 
     Args:
         x: Features ``(N, D)``.
         labels: ``(N,)``.
         fold: ``(N,)``, the fold that holds a row out, ``FITTED`` for none; those rows
-            are no duplicates themselves.
+            are not marked themselves.
 
     >>> x, labels = np.array([[1], [2], [1], [2]]), np.array([0, 1, 0, 0])
     >>> across(x, labels, np.array([0, 1, 1, 1])).rows.tolist()
@@ -87,7 +85,7 @@ def across(x: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> Duplicates:
 
 
 def counts(duplicates: Duplicates, fold: np.ndarray | None = None) -> Counts:
-    """Returns how many there are.
+    """Counts duplicates.
 
     Args:
         duplicates: From ``between`` or ``across``.
@@ -101,22 +99,22 @@ def counts(duplicates: Duplicates, fold: np.ndarray | None = None) -> Counts:
 def _duplicates(
     tables: Sequence[np.ndarray], labels: np.ndarray, fold: np.ndarray
 ) -> Duplicates:
-    kind = common_dtype(*tables)
-    digests = np.concatenate([_digests(table, kind) for table in tables])
+    dtype = common_dtype(*tables)
+    digests = np.concatenate([_digests(table, dtype) for table in tables])
     _, group = np.unique(digests, return_inverse=True)
     held_out = fold != FITTED
-    rows = held_out & (_alike(group) > _alike(group, fold))
-    same = _alike(group, labels) > _alike(group, labels, fold)
+    rows = held_out & (_num_equal(group) > _num_equal(group, fold))
+    same = _num_equal(group, labels) > _num_equal(group, labels, fold)
     return Duplicates(rows, rows & ~same)
 
 
-def _digests(x: np.ndarray, kind: np.dtype) -> np.ndarray:
-    """Returns ``(N,)`` texts of 16 bytes."""
-    rows = max(_BLOCK // max(x.shape[1] * kind.itemsize, 1), 1)
+def _digests(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Returns the hash of each row, ``(N,)`` of 16 bytes."""
+    rows = max(_BLOCK // max(x.shape[1] * dtype.itemsize, 1), 1)
     digests = np.empty(len(x), f"S{_DIGEST}")
     for start in range(0, len(x), rows):
-        block = x[start : start + rows].astype(kind, copy=False)
-        # As bytes, for bfloat16 has no buffer of its own.
+        block = x[start : start + rows].astype(dtype, copy=False)
+        # As bytes: bfloat16 has no buffer protocol.
         digests[start : start + rows] = [
             hashlib.blake2b(row, digest_size=_DIGEST).digest()
             for row in np.ascontiguousarray(block).view(np.uint8)
@@ -124,10 +122,10 @@ def _digests(x: np.ndarray, kind: np.dtype) -> np.ndarray:
     return digests
 
 
-def _alike(*columns: np.ndarray) -> np.ndarray:
-    """Returns of every row how many have the same integers in all columns."""
+def _num_equal(*columns: np.ndarray) -> np.ndarray:
+    """Returns for each row how many rows have the same entries in all columns."""
     key = np.zeros(len(columns[0]), np.int64)
     for column in columns:
-        _, number = np.unique(column, return_inverse=True)
-        _, key = np.unique(key * (number.max() + 1) + number, return_inverse=True)
+        _, code = np.unique(column, return_inverse=True)
+        _, key = np.unique(key * (code.max() + 1) + code, return_inverse=True)
     return np.bincount(key)[key]

@@ -1,132 +1,166 @@
-"""The formats of data files, and how each is read.
+"""What a reader of one file format provides: ``Format``, and the arrays in a file.
 
-================  ==================================================================
-ending            what is read
-================  ==================================================================
-``.npy``          an array, memory-mapped
-``.npz``          its array ``features`` or ``labels``, or its only one, or that which
-                  ``FILE.npz:NAME`` names
-``.safetensors``  a tensor, likewise, memory-mapped
-``.h5, .hdf5``    a dataset, likewise
-``.pt, .pth``     a tensor, likewise, or a single one
-``.parquet``      a column a feature, or one of lists or tensors; the column of labels
-``.csv, .tsv``    a column a feature; the column of labels
-``.bin``          CIFAR-10 or CIFAR-100
-none, ``.gz``     IDX, as it is or compressed by gzip, which may be called anything
-================  ==================================================================
+``FILE.npz:NAME`` names one array of a file that has several, and likewise for the other
+endings of ``ARCHIVES``.
 """
 
-import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from linclf_jax.data import (
-    cifar,
-    delimited,
-    hdf5,
-    idx,
-    members,
-    npy,
-    npz,
-    tables,
-    tensors,
-    torch_files,
-)
+from linclf_jax.data import checks
+from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import FeatureColumns, ReadOptions
-from linclf_jax.data.door import BadFileError
 
-Header = tuple[tuple[int, ...], np.dtype]  # shape and dtype
-KINDS = (
-    ".npy, .npz, .safetensors, .parquet, .csv, .tsv, .h5, .hdf5, .pt, .pth, .bin of "
-    "CIFAR, or IDX, compressed by gzip or not"
-)
+ARCHIVES = (".npz", ".safetensors", ".h5", ".hdf5", ".pt", ".pth")
+
+
+class Array(NamedTuple):
+    """An array in a file, of which the header has been read and the numbers have not.
+
+    ``read`` is called once the size has been checked. What it returns may be
+    memory-mapped and of another byte order.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+    compressed: int | None = None  # its bytes in the file, if it is compressed
 
 
 class Format(NamedTuple):
-    """How the files of a format are read."""
+    """How the files of a format are read.
 
-    peek: Callable[[str | Path, ReadOptions], Header]
-    read: Callable[[str | Path, int | None, ReadOptions], np.ndarray]
-    peek_labels: Callable[[str | Path, ReadOptions], Header]
-    read_labels: Callable[[str | Path, int | None, ReadOptions], np.ndarray]
-    # All of a table.
+    The functions take a path, perhaps with the name of an array after it. They may
+    raise anything at a damaged file: ``call`` and ``load`` turn it into a message.
+    """
+
+    expected: str  # what a file of the format is, for messages
+    features: Callable[[str | Path, ReadOptions], Array]
+    labels: Callable[[str | Path, ReadOptions], Array]
+    # The names of all arrays, of an archive.
+    members: Callable[[Path], tuple[str, ...]] | None = None
+    # The names of all columns, and those of the features, of a table. None of a table
+    # whose features are one column of lists.
     columns: Callable[[str | Path, ReadOptions], tuple[str, ...]] | None = None
     feature_columns: (
         Callable[[str | Path, ReadOptions], FeatureColumns | None] | None
     ) = None
-    members: Callable[[str | Path], tuple[str, ...]] | None = None
 
 
-def _arrays(
-    peek: Callable[[str | Path], Header],
-    read: Callable[[str | Path, int | None], np.ndarray],
-    peek_labels: Callable[[str | Path], Header],
-    read_labels: Callable[[str | Path, int | None], np.ndarray],
-) -> Format:
-    """Returns a format of arrays, which have no columns to choose from."""
-    return Format(
-        lambda path, _: peek(path),
-        lambda path, max_bytes, _: read(path, max_bytes),
-        lambda path, _: peek_labels(path),
-        lambda path, max_bytes, _: read_labels(path, max_bytes),
-    )
-
-
-def _members(module: Any) -> Format:
-    """Returns a format of several arrays in a file, each with a name."""
-    names = ("features", "features", "labels", "labels")
-    readers = (module.peek, module.read) * 2
-    made = _arrays(*map(functools.partial, readers, names))
-    return made._replace(members=module.names)
-
-
-def _tables(module: Any) -> Format:
-    """Returns a format of tables, whose columns have names."""
-    fields = Format._fields[:-1]
-    return Format(**{field: getattr(module, field) for field in fields})
-
-
-_IDX = _arrays(idx.peek, idx.read, idx.peek, idx.read)
-_FORMATS = {
-    ".npy": _arrays(npy.peek, npy.read, npy.peek, npy.read),
-    ".npz": _members(npz),
-    ".parquet": _tables(tables),
-    ".safetensors": _members(tensors),
-    ".h5": _members(hdf5),
-    ".hdf5": _members(hdf5),
-    ".pt": _members(torch_files),
-    ".pth": _members(torch_files),
-    ".csv": _tables(delimited),
-    ".tsv": _tables(delimited),
-    ".bin": _arrays(cifar.peek, cifar.read_images, cifar.peek, cifar.read_labels),
-}
-
-
-def of(path: str | Path) -> Format:
-    """Returns how a file is read, by its name, or as IDX by its first bytes.
+def of_array(expected: str, array: Callable[[str | Path], Array]) -> Format:
+    """Returns a format of files that hold one array, be it features or labels.
 
     Args:
-        path: The file, perhaps with the name of one of its arrays.
+        expected: What a file is, for messages.
+        array: Reads the header.
+    """
+    return Format(expected, lambda path, _: array(path), lambda path, _: array(path))
+
+
+def of_archive(
+    expected: str,
+    array: Callable[[str | Path, str], Array],
+    members: Callable[[Path], tuple[str, ...]],
+) -> Format:
+    """Returns a format of files that hold several arrays, each with a name.
+
+    Args:
+        expected: What a file is, for messages.
+        array: Reads the header of the array that ``pick`` picks; the name is of the one
+            that is taken by default.
+        members: Reads the names of all arrays.
+    """
+    return Format(
+        expected,
+        lambda path, _: array(path, "features"),
+        lambda path, _: array(path, "labels"),
+        members,
+    )
+
+
+def load(
+    array: Array, path: str | Path, expected: str, max_bytes: int | None = None
+) -> np.ndarray:
+    """Reads the numbers of an array, in the machine's byte order.
+
+    Args:
+        array: Of the file.
+        path: The file, perhaps with a name.
+        expected: What the file is, for messages.
+        max_bytes: Limit of the memory; None for all that the machine has.
 
     Raises:
-        BadFileError: It is a folder, or no file of these formats.
+        BadFileError: The array takes more, or the file is damaged.
     """
-    file, _ = members.split(path)
-    if file.is_dir():
-        raise BadFileError(f"{file} is a folder; expected a file")
-    kind = file.suffix.lower()
-    if kind in _FORMATS:
-        return _FORMATS[kind]
-    # Names of IDX files end in anything; those of .csv.gz say what else they are.
-    within = Path(file.stem).suffix.lower() if kind == ".gz" else kind
-    usual = within in ("", ".gz", ".idx") or within.endswith("-ubyte")
-    missing = not file.exists()
-    if usual or (not missing and idx.is_one(file)):
-        return _IDX
-    ending = f"ends in {''.join(file.suffixes[-2:])}, which is not read"
-    raise BadFileError(
-        f"{file} {'is missing, and ' if missing else ''}{ending}; expected {KINDS}"
+    checks.check_size(
+        array.shape,
+        array.dtype,
+        path,
+        max_bytes=max_bytes,
+        compressed=array.compressed,
     )
+    with checks.reading(split(path)[0], expected):
+        numbers = array.read()
+        return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
+
+
+def check_end(array: Array, start: int, size: int, path: str | Path) -> None:
+    """Refuses a file that does not end where its only array does.
+
+    Args:
+        array: As the header declares.
+        start: Bytes of the header.
+        size: Bytes of the file.
+        path: The file, for messages.
+
+    Raises:
+        BadFileError: There are more or fewer bytes than declared.
+    """
+    end = start + math.prod(array.shape) * array.dtype.itemsize
+    if size != end or min(array.shape, default=1) < 0:
+        raise BadFileError(
+            f"{path} holds {size} bytes; expected {end}, for {array.dtype.name} of "
+            f"shape {array.shape}"
+        )
+
+
+def split(path: str | Path) -> tuple[Path, str | None]:
+    """Returns the path of a file, and the name of an array that follows it.
+
+    Args:
+        path: The file, perhaps with a name.
+
+    >>> split("x.npz:a")[1], split("x.npz")[1], split("a:b.npy")[1]
+    ('a', None, None)
+    """
+    before, colon, name = str(path).rpartition(":")
+    named = colon and before.lower().endswith(ARCHIVES)
+    return (Path(before), name) if named else (Path(path), None)
+
+
+def pick(
+    names: Collection[str], name: str | None, default: str, path: str | Path
+) -> str:
+    """Returns the array to read: the named one, the only one, or the default.
+
+    Args:
+        names: Of all arrays of the file.
+        name: What follows the path, if anything does.
+        default: Which is taken of several.
+        path: The file, for messages.
+
+    Raises:
+        BadFileError: There is no such array.
+    """
+    if name is None:
+        name = next(iter(names)) if len(names) == 1 else default
+    if name not in names:
+        raise BadFileError(
+            f"{path} holds {', '.join(names) or 'nothing'}; expected {name}, or a name "
+            f"after it, {path}:NAME"
+        )
+    return name

@@ -1,9 +1,9 @@
-"""Features of images, kept on the disk of who computed them.
+"""A cache of the features of images, on the user's disk.
 
-An entry is named by a SHA-256 of all that decides its values: the images to the byte,
-their shape, the name and version of the recipe, the version of scikit-image. So it is
-never out of date, only unused; the folder may be deleted at any time. An entry that
-cannot be read, or whose checksum is wrong, is computed and written anew.
+The name of an entry is a SHA-256 of all that determines its values: the images to the
+byte, their shape, the name and version of the recipe, the version of scikit-image. So
+it is never out of date, only unused; the folder may be deleted at any time. An entry
+that cannot be read, or whose checksum is wrong, is computed and written again.
 """
 
 import contextlib
@@ -11,20 +11,12 @@ import hashlib
 import importlib.metadata
 import os
 import tempfile
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from linclf_jax.data import image_recipes, images, private_folder
 from linclf_jax.data.images import ImageShape, Tell
-
-# What zipfile and NumPy raise of damaged bytes: they document no closed set.
-_DAMAGE = (
-    *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
-    *(NotImplementedError, RuntimeError, OverflowError, MemoryError, TypeError),
-)
 
 
 def features(
@@ -37,32 +29,32 @@ def features(
 ) -> np.ndarray:
     """Returns ``images.compute``, from the disk if it was computed before.
 
-    What takes no longer than a second, and the pixels themselves, are not kept.
+    Not cached are the pixels themselves, and what takes no longer than a second.
 
     Args:
         name: One of ``images.NAMES``.
         x: Images ``(N, D)``.
         image_shape: ``(H, W)`` or ``(H, W, 3)``.
-        folder: Where entries are kept; made if it is missing, and closed to others.
-            None for ``images`` in the user's own cache, or for no cache where that
-            cannot be written.
-        tell: As of ``images.compute``; not called for what is read.
+        folder: Of the entries; made if it is missing, and closed to other users. None
+            for ``images`` in the user's cache, or for no cache where that cannot be
+            written.
+        tell: As of ``images.compute``; not called for cached features.
 
     Returns:
         ``(N, K)`` float32.
 
     Raises:
-        ValueError: As ``images.compute``; or the folder is somebody else's, a symbolic
-            link or a file, or the one that was named cannot be made or written.
+        ValueError: As ``images.compute``; or the folder is another user's, a symbolic
+            link or a file, or it is given and cannot be made or written.
     """
     columns = images.size(name, image_shape)
     if name == "rgb" or len(x) <= images.ROWS:
         return images.compute(name, x, image_shape, tell=tell)
-    kept = _folder(folder)
-    entry = kept / f"{key(name, x, image_shape)}.npz" if kept else None
-    found = _read(entry) if entry else None
-    if found is not None and found.shape == (len(x), columns):
-        return found
+    cache = _folder(folder)
+    entry = cache / f"{key(name, x, image_shape)}.npz" if cache else None
+    cached = _read(entry) if entry else None
+    if cached is not None and cached.shape == (len(x), columns):
+        return cached
     computed = images.compute(name, x, image_shape, tell=tell)
     if entry:
         _write(entry, computed)
@@ -70,7 +62,7 @@ def features(
 
 
 def key(name: str, x: np.ndarray, image_shape: ImageShape | None) -> str:
-    """Returns what an entry is called: 64 hexadecimal digits.
+    """Returns the name of an entry: 64 hexadecimal digits.
 
     Args:
         name: One of ``images.NAMES``.
@@ -88,14 +80,14 @@ def key(name: str, x: np.ndarray, image_shape: ImageShape | None) -> str:
     return digest.hexdigest()
 
 
-def _folder(named: str | Path | None) -> Path | None:
+def _folder(given: str | Path | None) -> Path | None:
     try:
-        path = Path(named) if named else private_folder.in_user_cache("images")
+        path = Path(given) if given else private_folder.in_user_cache("images")
         private_folder.make(path)
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
-        if named:
+        if given:
             raise ValueError(
-                f"{named} cannot keep features of images ({error}); expected a folder "
+                f"{given} cannot keep features of images ({error}); expected a folder "
                 "that can be made and written"
             ) from error
         return None
@@ -107,16 +99,16 @@ def _read(entry: Path) -> np.ndarray | None:
     try:
         # Opened here: np.load leaves a damaged archive open.
         with entry.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = archive["features"]  # zipfile compares a checksum of the bytes
-    except _DAMAGE:
+            values = archive["features"]  # zipfile verifies a checksum of the bytes
+    except Exception:  # zipfile and NumPy raise many kinds at damaged bytes
         return None
-    return found if found.dtype == np.float32 else None
+    return values if values.dtype == np.float32 else None
 
 
 def _write(entry: Path, computed: np.ndarray) -> None:
-    """Writes an entry whole, if there is room: the features are there without it.
+    """Writes an entry at once, and none if the disk is full: it is only a cache.
 
-    Nothing is flushed to the disk: what a power cut damages is computed anew.
+    Nothing is flushed to the disk: what a power cut damages is computed again.
     """
     with contextlib.suppress(OSError):
         handle, temporary = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")

@@ -1,8 +1,8 @@
-"""What is computed of images: pixels, oriented gradients, hue; for a worker, a program.
+"""Features of images: pixels, oriented gradients, hue; also the program of a worker.
 
 As a program it reads pixels from standard input and writes features to standard output.
 It imports NumPy and scikit-image alone, so that a process for every core starts at
-once, and starts nothing of the script that wants the features.
+once, and runs nothing of the script that asks for the features.
 """
 
 import io
@@ -12,8 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-# To be raised by whoever changes what a recipe computes: caches and stored classifiers
-# go by it.
+# To be raised with every change of a recipe, for caches and stored classifiers.
 VERSION = 1
 
 # Chosen by validation accuracy on training images of Fashion-MNIST: that of softmax
@@ -91,7 +90,7 @@ def h_histogram(pixels: np.ndarray) -> np.ndarray:
     hue = color.rgb2hsv(pixels)[..., 0].reshape(len(pixels), -1)
     # A hue of 1 is in the last bin, as in np.histogram.
     bins = np.minimum((hue * HUES).astype(np.int64), HUES - 1)
-    bins += HUES * np.arange(len(pixels))[:, None]  # bins of its own for each image
+    bins += HUES * np.arange(len(pixels))[:, None]  # other bins for each image
     counts = np.bincount(bins.ravel(), minlength=HUES * len(pixels))
     return (counts.reshape(-1, HUES) / hue.shape[1]).astype(np.float32)
 
@@ -134,7 +133,7 @@ def decode(data: bytes) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    # Ctrl-C reaches every process of the terminal: the one that waits says so, alone.
+    # Ctrl-C reaches every process of the terminal: only the parent reports it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     recipe = RECIPES[sys.argv[1]]
     sys.stdout.buffer.write(encode(recipe(decode(sys.stdin.buffer.read()))))

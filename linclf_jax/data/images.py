@@ -1,9 +1,9 @@
 """Features of images, computed by every core.
 
 scikit-image takes half a millisecond for the oriented gradients of an image of 28x28
-pixels, most of it in Python, where threads wait for each other. So blocks of images go
-to processes that import neither JAX nor the script that runs (``image_recipes``):
-60,000 such images take 17 s on two cores.
+pixels, most of it in Python, where threads wait for each other. So blocks of images are
+computed by processes that import neither JAX nor the script that runs
+(``image_recipes``): 60,000 such images take 17 s on two cores.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ from linclf_jax import validation
 from linclf_jax.data import image_recipes
 
 NAMES = tuple(image_recipes.RECIPES)
-ROWS = 2048  # of a block; as many are computed before a process has started
+ROWS = 2048  # of a block; so many are computed before a process has started
 
 ImageShape = tuple[int, ...]  # (H, W) or (H, W, 3)
 Tell = Callable[[int, int], None]  # rows done, rows in all
@@ -40,27 +40,11 @@ def size(name: str, image_shape: ImageShape | None) -> int:
     >>> size("hog", (28, 28)), size("hog+h_histogram", (32, 32, 3))
     (1296, 1780)
     """
-    image_shape = _valid(name, image_shape)
+    image_shape = validate(name, image_shape)
     if name == "rgb":
         return math.prod(image_shape)
     gradients, hues = _gradients(image_shape), image_recipes.HUES
     return gradients * ("hog" in name) + hues * ("h_histogram" in name)
-
-
-def validate(name: str, image_shape: ImageShape | None) -> None:
-    """Checks that images of a shape have these features.
-
-    Args:
-        name: One of ``NAMES``.
-        image_shape: ``(H, W)``, or ``(H, W, 3)`` of colour images; None of rows that
-            are no images.
-
-    Raises:
-        ValueError: The name is unknown, the shape none of an image, the images too
-            small for ``hog``, or grey, so that they have no hue; scikit-image is
-            missing.
-    """
-    _valid(name, image_shape)
 
 
 def compute(
@@ -82,7 +66,7 @@ def compute(
         image_shape: ``(H, W)`` or ``(H, W, 3)``.
         workers: Processes; None for one a core. One, or a single block of images, is
             computed without any. The features are the same, bit for bit.
-        tell: Called with the number of rows that are done, and of all, now and then.
+        tell: Called after each block with the number of rows done, and of all.
 
     Returns:
         ``(N, K)`` float32, with K of ``size``.
@@ -90,18 +74,18 @@ def compute(
     Raises:
         ValueError: As ``validate``; ``x`` is no matrix of finite numbers, does not fit
             the shape, or has pixels out of range; fewer than one process.
-        RuntimeError: A process failed; with its last words.
+        RuntimeError: A process failed; with the last line of its errors.
     """
-    image_shape = _valid(name, image_shape)
+    image_shape = validate(name, image_shape)
     _check(name, x, image_shape)
-    blocks = [slice(at, at + ROWS) for at in range(0, len(x), ROWS)]
+    blocks = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
         raise ValueError(f"found {workers} workers, expected at least 1")
     if name == "rgb" or min(workers, len(blocks)) == 1:
         computed = map(image_recipes.RECIPES[name], _pixels(x, blocks, image_shape))
     else:
-        computed = _spread(name, _pixels(x, blocks, image_shape), workers)
+        computed = _in_processes(name, _pixels(x, blocks, image_shape), workers)
     features = np.empty((len(x), size(name, image_shape)), np.float32)
     for block, rows in zip(blocks, computed, strict=True):
         features[block] = rows
@@ -110,8 +94,19 @@ def compute(
     return features
 
 
-def _valid(name: str, image_shape: ImageShape | None) -> ImageShape:
-    """Returns the shape, if images of it have these features."""
+def validate(name: str, image_shape: ImageShape | None) -> ImageShape:
+    """Returns the shape, if images of it have these features.
+
+    Args:
+        name: One of ``NAMES``.
+        image_shape: ``(H, W)``, or ``(H, W, 3)`` of colour images; None of rows that
+            are no images.
+
+    Raises:
+        ValueError: The name is unknown, the shape none of an image, the images too
+            small for ``hog``, or grey, so that they have no hue; scikit-image is
+            missing.
+    """
     if name not in NAMES:
         raise ValueError(f"found features {name!r}, expected one of {', '.join(NAMES)}")
     if image_shape is None:
@@ -175,7 +170,7 @@ def _pixels(
         yield x[block].astype(np.float32).reshape(-1, *image_shape) / unit
 
 
-def _spread(
+def _in_processes(
     name: str, blocks: Iterator[np.ndarray], workers: int
 ) -> Iterator[np.ndarray]:
     """Yields the features of blocks, in their order, computed by processes."""
@@ -183,8 +178,8 @@ def _spread(
     waiting: list[futures.Future[np.ndarray]] = []
     try:
         for block in blocks:
-            waiting.append(threads.submit(_elsewhere, name, block))
-            if len(waiting) > 2 * workers:  # more would only fill the memory
+            waiting.append(threads.submit(_in_process, name, block))
+            if len(waiting) > 2 * workers:  # more blocks would only take memory
                 yield waiting.pop(0).result()
         for future in waiting:
             yield future.result()
@@ -192,9 +187,9 @@ def _spread(
         threads.shutdown(cancel_futures=True)
 
 
-def _elsewhere(name: str, pixels: np.ndarray) -> np.ndarray:
+def _in_process(name: str, pixels: np.ndarray) -> np.ndarray:
     # multiprocessing would run the caller's script again in every process, and import
-    # JAX there. -P: the folder of the program holds modules of everyday names.
+    # JAX there. -P: modules beside the program must not shadow those that it imports.
     done = subprocess.run(
         [sys.executable, "-P", str(Path(image_recipes.__file__)), name],
         input=image_recipes.encode(pixels),
@@ -202,9 +197,9 @@ def _elsewhere(name: str, pixels: np.ndarray) -> np.ndarray:
         check=False,
     )
     if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
+        errors = done.stderr.decode(errors="replace").strip().splitlines()
         raise RuntimeError(
             f"a process for features {name!r} ended with {done.returncode}"
-            f"{': ' + words[-1] if words else ''}"
+            f"{': ' + errors[-1] if errors else ''}"
         )
     return image_recipes.decode(done.stdout)

@@ -1,9 +1,9 @@
 """Labels as files have them, and as classes 0..C-1 with names.
 
-Whole numbers and booleans are integers. ``consecutive`` integers are the classes
-themselves, so that an empty class shows; ``as_is`` takes any integers, the classes of
-which are in their order and have their values as names. Texts are mapped in sorted
-order. The mapping is ``class_names``.
+Whole numbers and booleans count as integers. ``consecutive`` integers are the classes
+themselves, so that a class without rows is noticed; ``as_is`` takes any integers: each
+value is a class, in sorted order, and its name. Texts are classes in sorted order, too.
+``class_names`` maps the classes to their names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linclf_jax.data import columns, door
+from linclf_jax.data import checks, columns
+from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import ReadOptions
-from linclf_jax.data.door import BadFileError
 
 _LAST = 0x10FFFF  # of Unicode
 _AS_IS = "label_values=as_is (--label_values=as_is)"
@@ -29,8 +29,8 @@ class Labels(NamedTuple):
     rows: np.ndarray | None = None
 
 
-class _Values(NamedTuple):
-    """Labels of one kind, integers or texts."""
+class _Column(NamedTuple):
+    """Labels of a file, all of them integers or all texts."""
 
     values: np.ndarray  # (N,)
     rows: np.ndarray  # (N,) row numbers in the file
@@ -38,23 +38,24 @@ class _Values(NamedTuple):
 
 
 def from_array(
-    found: np.ndarray,
+    values: np.ndarray,
     class_names: tuple[str, ...] | None,
     path: str | Path,
     options: ReadOptions | None = None,
 ) -> Labels:
-    """Returns classes that are numbers of names.
+    """Returns labels as classes 0..C-1, with the names of the classes.
 
     Args:
-        found: ``(N,)`` or ``(N, 1)`` integers, booleans, whole numbers or texts.
-        class_names: Of the training rows, for rows that are others; None finds them.
+        values: ``(N,)`` or ``(N, 1)`` integers, booleans, whole numbers or texts.
+        class_names: Of the training rows, for other rows; None takes them from the
+            values.
         path: The file, for messages.
         options: What values mean, which rows are left out, names of integers.
 
     Raises:
         BadFileError: Another shape or dtype, a number that is not whole, a label out of
             range, a class without rows where integers are consecutive, fewer than two
-            classes, or an unknown name.
+            classes, or a class that training did not have.
 
     >>> from_array(np.array(["cat", "ant", "cat"]), None, "labels.npy").class_names
     ('ant', 'cat')
@@ -67,20 +68,20 @@ def from_array(
             f"found label_values {options.label_values!r}, expected one of "
             f"{', '.join(columns.VALUES)}"
         )
-    if found.ndim == 2 and found.shape[1] == 1:
-        found = found[:, 0]
-    if found.ndim != 1 or not len(found):
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or not len(values):
         raise BadFileError(
-            f"{path} has labels of shape {found.shape}; expected (N,) or (N, 1)"
+            f"{path} has labels of shape {values.shape}; expected (N,) or (N, 1)"
         )
-    labels = _without_ignored(_plain(found, path), options.ignore_label)
-    make = _from_texts if labels.values.dtype.kind == "U" else _from_integers
-    made = make(labels, class_names, options)
-    return made if options.ignore_label is None else made._replace(rows=labels.rows)
+    column = _without_ignored(_plain(values, path), options.ignore_label)
+    convert = _from_texts if column.values.dtype.kind == "U" else _from_integers
+    labels = convert(column, class_names, options)
+    return labels if options.ignore_label is None else labels._replace(rows=column.rows)
 
 
 def are_integers(class_names: Sequence[str]) -> bool:
-    """Whether names of classes are as ``from_array`` names integers.
+    """Whether all classes are integers, by their names.
 
     Args:
         class_names: Of all classes.
@@ -91,148 +92,150 @@ def are_integers(class_names: Sequence[str]) -> bool:
     return all(_is_integer(name) and str(int(name)) == name for name in class_names)
 
 
-def _plain(found: np.ndarray, path: str | Path) -> _Values:
+def _plain(values: np.ndarray, path: str | Path) -> _Column:
     """Returns labels as integers or as texts."""
-    rows = np.arange(len(found))
-    if found.dtype.kind == "S":
-        with door.reading(path, "texts in UTF-8"):
-            found = np.char.decode(found, "utf-8")
-    if found.dtype.kind == "U":
-        _check_characters(found, path)
-    elif found.dtype.kind == "b":
-        found = found.astype(np.int64)
-    elif found.dtype.kind == "f" or found.dtype.name == "bfloat16":
-        wide = found.astype(np.float64)
-        # Beyond 2^53 neighbours are no longer one apart.
+    rows = np.arange(len(values))
+    kind = values.dtype.kind
+    if kind == "S":
+        with checks.reading(path, "texts in UTF-8"):
+            values = np.char.decode(values, "utf-8")
+    if values.dtype.kind == "U":
+        _check_characters(values, path)
+    elif kind == "b":
+        values = values.astype(np.int64)
+    elif kind == "f" or values.dtype.name == "bfloat16":
+        wide = values.astype(np.float64)
+        # Beyond 2^53 not every integer is a float64.
         with np.errstate(invalid="ignore"):
             whole = (wide == np.floor(wide)) & (np.abs(wide) <= 2**53)
-        _require(whole, _Values(found, rows, path), "whole numbers, integers or texts")
-        found = wide.astype(np.int64)
-    elif found.dtype.kind not in "iu":
+        column = _Column(values, rows, path)
+        _require(whole, column, "whole numbers, integers or texts")
+        values = wide.astype(np.int64)
+    elif kind not in "iu":
         raise BadFileError(
-            f"{path} has labels of dtype {found.dtype}; expected integers, booleans, "
+            f"{path} has labels of dtype {values.dtype}; expected integers, booleans, "
             "whole numbers or texts"
         )
-    return _Values(found, rows, path)
+    return _Column(values, rows, path)
 
 
-def _without_ignored(labels: _Values, ignored: str | None) -> _Values:
+def _without_ignored(column: _Column, ignored: str | None) -> _Column:
     if ignored is None:
-        return labels
-    values: np.ndarray = labels.values
+        return column
+    values: np.ndarray = column.values
     if values.dtype.kind == "U":
-        rest = values != ignored
+        kept = values != ignored
     else:
         try:
-            rest = values != int(ignored)
+            kept = values != int(ignored)
         except ValueError:  # a text, which no integer is
-            rest = np.ones(len(values), bool)
-    if not rest.any():
+            kept = np.ones(len(values), bool)
+    if not kept.any():
         raise BadFileError(
-            f"{labels.path} has no label but {ignored}, which is left out; expected "
+            f"{column.path} has no label but {ignored}, which is left out; expected "
             "rows of classes"
         )
-    return _Values(values[rest], labels.rows[rest], labels.path)
+    return _Column(values[kept], column.rows[kept], column.path)
 
 
 def _from_integers(
-    labels: _Values, class_names: tuple[str, ...] | None, options: ReadOptions
+    column: _Column, class_names: tuple[str, ...] | None, options: ReadOptions
 ) -> Labels:
-    names, path = options.class_names, labels.path
+    names = options.class_names
     if class_names is None and options.label_values == "consecutive":
-        _check_consecutive(labels, names)
-    values, places = np.unique(labels.values, return_inverse=True)
-    if names is not None:
+        _check_consecutive(column, names)
+    integers, inverse = np.unique(column.values, return_inverse=True)
+    if names is None:
+        texts = tuple(str(int(value)) for value in integers)
+    else:
         _require(
-            np.isin(labels.values, [*names]),
-            labels,
+            np.isin(column.values, [*names]),
+            column,
             f"one of the {len(names)} integers that class_names (--class_names) names",
         )
-    found = tuple(str(int(v)) if names is None else names[int(v)] for v in values)
+        texts = tuple(names[int(value)] for value in integers)
     if class_names is None:
-        return Labels(places.astype(np.int32), _several(found, path))
-    number = {name: k for k, name in enumerate(class_names)}
+        return Labels(inverse.astype(np.int32), _several(texts, column.path))
     if names is None and not any(map(_is_integer, class_names)):
         raise BadFileError(
-            f"{path} has integers; expected names of classes, as in training: "
+            f"{column.path} has integers; expected names of classes, as in training: "
             f"{', '.join(class_names[:3])}, ..., or class_names (--class_names) that "
             "gives integers theirs"
         )
-    known = np.array([name in number for name in found])
-    plain = class_names == _numbers(len(class_names))
+    number = {name: k for k, name in enumerate(class_names)}
+    classes = np.array([number.get(text, -1) for text in texts], np.int32)[inverse]
+    consecutive = class_names == tuple(map(str, range(len(class_names))))
     _require(
-        known[places],
-        labels,
+        classes >= 0,
+        column,
         f"integers in 0..{len(class_names) - 1}, as in training"
-        if plain and names is None
+        if consecutive and names is None
         else f"classes as in training: {', '.join(class_names[:3])}, ...",
     )
-    order = np.array([number.get(name, -1) for name in found], np.int32)
-    return Labels(order[places], class_names)
+    return Labels(classes, class_names)
 
 
-def _check_consecutive(labels: _Values, names: Mapping[int, str] | None) -> None:
+def _check_consecutive(column: _Column, names: Mapping[int, str] | None) -> None:
     """Refuses integers that are not 0..C-1, each with a row."""
-    values, count = labels.values, len(labels.values)
-    last = int(values.max()) if names is None else max(names)
-    # Not beyond N: more classes than rows cannot all have one.
-    limit = min(last + 1, count) if names is None else last + 1
-    why = f"since they are the numbers of the classes; {_AS_IS} takes any integers"
-    if names is None and values.min() == -1:
-        why += ", ignore_label (--ignore_label=-1) leaves rows out"
-    expected = f"integers in 0..{limit - 1}, as there are {count} rows, {why}"
+    values, count = column.values, len(column.values)
     if names is not None:
+        limit = max(names) + 1
         expected = f"integers in 0..{limit - 1}, those that have names"
-    _require((values >= 0) & (values < limit), labels, expected)
+    else:
+        # Not beyond N: more classes than rows cannot all have one.
+        limit = min(int(values.max()) + 1, count)
+        expected = (
+            f"integers in 0..{limit - 1}, as there are {count} rows, since they are "
+            f"the numbers of the classes; {_AS_IS} takes any integers"
+        )
+        if values.min() == -1:
+            expected += ", ignore_label (--ignore_label=-1) leaves rows out"
+    _require((values >= 0) & (values < limit), column, expected)
     empty = np.flatnonzero(np.bincount(values.astype(np.int64), minlength=limit) == 0)
     if len(empty):
         raise BadFileError(
-            f"{labels.path} has no row of class {empty[0]}, one of {len(empty)} empty "
+            f"{column.path} has no row of class {empty[0]}, one of {len(empty)} empty "
             f"ones below {limit}; expected rows of every class from 0, or classes as "
             f"texts; {_AS_IS} takes the integers that there are as classes"
         )
 
 
 def _from_texts(
-    labels: _Values, class_names: tuple[str, ...] | None, options: ReadOptions
+    column: _Column, class_names: tuple[str, ...] | None, options: ReadOptions
 ) -> Labels:
-    found, path = labels.values, labels.path
     if class_names is None:
         if options.class_names is not None:
             raise BadFileError(
-                f"{path} has labels that are texts; expected integers, as class_names "
-                "(--class_names) is given, which names those"
+                f"{column.path} has labels that are texts; expected integers, as "
+                "class_names (--class_names) is given, which names those"
             )
-        names, places = np.unique(found, return_inverse=True)
-        class_names = _several(tuple(str(name) for name in names), path)
-        return Labels(places.astype(np.int32), class_names)
+        texts, inverse = np.unique(column.values, return_inverse=True)
+        class_names = _several(tuple(map(str, texts)), column.path)
+        return Labels(inverse.astype(np.int32), class_names)
+    names = np.array(class_names)
     _require(
-        np.isin(found, np.array(class_names)),
-        labels,
+        np.isin(column.values, names),
+        column,
         f"names of classes as in training: {', '.join(class_names[:3])}, ...",
     )
-    order = np.argsort(np.array(class_names))
-    places = np.searchsorted(np.array(class_names)[order], found)
-    return Labels(order[places].astype(np.int32), class_names)
+    order = np.argsort(names)
+    classes = order[np.searchsorted(names[order], column.values)]
+    return Labels(classes.astype(np.int32), class_names)
 
 
-def _check_characters(found: np.ndarray, path: str | Path) -> None:
-    """Refuses numbers that are no characters, at which Python itself stumbles."""
-    codes = np.ascontiguousarray(found).view(np.uint32).reshape(len(found), -1)
+def _check_characters(texts: np.ndarray, path: str | Path) -> None:
+    """Refuses code points that are no characters, on which Python itself fails."""
+    codes = np.ascontiguousarray(texts).view(np.uint32).reshape(len(texts), -1)
     wrong = ((codes > _LAST) | ((codes >= 0xD800) & (codes < 0xE000))).any(axis=1)
     if wrong.any():
         raise BadFileError(
-            f"{path}: {np.count_nonzero(wrong)} of {len(found)} labels are invalid, "
+            f"{path}: {np.count_nonzero(wrong)} of {len(texts)} labels are invalid, "
             f"the first, in row {np.argmax(wrong)}, is no text; expected characters"
         )
 
 
 def _is_integer(name: str) -> bool:
     return name.removeprefix("-").isdecimal()
-
-
-def _numbers(count: int) -> tuple[str, ...]:
-    return tuple(str(label) for label in range(count))
 
 
 def _several(class_names: tuple[str, ...], path: str | Path) -> tuple[str, ...]:
@@ -243,11 +246,11 @@ def _several(class_names: tuple[str, ...], path: str | Path) -> tuple[str, ...]:
     return class_names
 
 
-def _require(valid: np.ndarray, labels: _Values, expected: str) -> None:
+def _require(valid: np.ndarray, column: _Column, expected: str) -> None:
     if not valid.all():
         first = int(np.argmin(valid))
         raise BadFileError(
-            f"{labels.path}: {np.count_nonzero(~valid)} of {len(valid)} labels are "
-            f"invalid, the first, in row {labels.rows[first]}, is "
-            f"{labels.values[first]}; expected {expected}"
+            f"{column.path}: {np.count_nonzero(~valid)} of {len(valid)} labels are "
+            f"invalid, the first, in row {column.rows[first]}, is "
+            f"{column.values[first]}; expected {expected}"
         )

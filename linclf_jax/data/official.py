@@ -1,59 +1,65 @@
-"""Datasets that everybody has the same files of: their names, their sums, their parts.
+"""Published datasets, whose files are the same everywhere: their names and checksums.
 
 The SHA-256 sums of the IDX files are those of the files without compression; the MD5
-sums of CIFAR-10 are those of the files in its archives. Whoever has other files of the
-same kind names them one by one, as ``features``.
+sums of CIFAR-10 are those of the files in its archives. Other files of the same formats
+are read as the dataset ``features``.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from linclf_jax.data import cifar, idx
-from linclf_jax.data.door import BadFileError
-from linclf_jax.data.sources import Source
+from linclf_jax.data import cifar, files, idx
+from linclf_jax.data.checks import BadFileError
+from linclf_jax.data.sources import Source, UnreadSource
 
 NAMES = ("fashion_mnist", "mnist", "cifar10")
 DIGITS = tuple(str(digit) for digit in range(10))
 CLOTHES = (
-    *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
-    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
 )
 THINGS = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+_IDX = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+_FASHION_MNIST = (
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+)
+_MNIST = (
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
 SHA256 = {
-    "fashion_mnist": {
-        "train-images-idx3-ubyte": (
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
-        ),
-        "train-labels-idx1-ubyte": (
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
-        ),
-        "t10k-images-idx3-ubyte": (
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
-        ),
-        "t10k-labels-idx1-ubyte": (
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
-        ),
-    },
-    "mnist": {
-        "train-images-idx3-ubyte": (
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
-        ),
-        "train-labels-idx1-ubyte": (
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
-        ),
-        "t10k-images-idx3-ubyte": (
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
-        ),
-        "t10k-labels-idx1-ubyte": (
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
-        ),
-    },
+    "fashion_mnist": dict(zip(_IDX, _FASHION_MNIST, strict=True)),
+    "mnist": dict(zip(_IDX, _MNIST, strict=True)),
 }
 MD5 = {  # of CIFAR-10, binary and as Python batches
     "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
@@ -70,12 +76,14 @@ MD5 = {  # of CIFAR-10, binary and as Python batches
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
 _CIFAR = (
-    *("cifar-10-batches-bin", "cifar-10-batches-py"),
-    *("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz"),
+    "cifar-10-batches-bin",
+    "cifar-10-batches-py",
+    "cifar-10-binary.tar.gz",
+    "cifar-10-python.tar.gz",
 )
 _CIFAR_TEST_ROWS = 10_000
 _FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
-_HOW = {
+_WHERE = {
     "fashion_mnist": "`apt install dataset-fashion-mnist` puts them into "
     f"{_FASHION_FOLDER}, and github.com/zalandoresearch/fashion-mnist has them",
     "mnist": "storage.googleapis.com/cvdf-datasets/mnist/ has them",
@@ -83,23 +91,15 @@ _HOW = {
 }
 
 
-class Later(NamedTuple):
-    """Rows of files of which nobody has read more than the headers, and the labels."""
-
-    size: int
-    read: Callable[[], Source]
-    labels: np.ndarray | None = None  # (N,), where they have a file of their own
-
-
-def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, Later]:
-    """Reads the training rows, and looks at the headers of the test rows.
+def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, UnreadSource]:
+    """Reads the training rows, and the headers and labels of the test rows.
 
     Args:
         name: One of ``NAMES``.
         data_dir: The folder with the files; None is where Debian puts Fashion-MNIST.
 
     Raises:
-        ValueError: Files are missing, damaged, or not the known ones.
+        ValueError: Files are missing, damaged, or have other checksums.
     """
     if data_dir is None and name == "fashion_mnist":
         data_dir = _FASHION_FOLDER
@@ -107,25 +107,25 @@ def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, Later]:
     if name == "cifar10":
         return _open_cifar(folder)
     train, test = _idx_paths(name, folder, "train"), _idx_paths(name, folder, "t10k")
-    (rows, *_), _ = idx.peek(test[0])
-    labels = _known(name, test[1], idx.read(test[1]))
-    later = Later(rows, lambda: _read_idx(name, *test), labels)
-    return _read_idx(name, *train), later
+    (num_rows, *_), _ = files.peek(test[0])
+    labels = _verified(name, test[1])
+    unread = UnreadSource(num_rows, lambda: _read_idx(name, *test), labels)
+    return _read_idx(name, *train), unread
 
 
 def _idx_paths(name: str, folder: Path | None, part: str) -> tuple[Path, Path]:
     stems = (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
-    found = []
+    paths = []
     for stem in stems:
-        paths = [folder / f"{stem}{end}" for end in ("", ".gz")] if folder else []
-        found += [path for path in paths if path.is_file()][:1]
-    if len(found) < len(stems):
+        both = [folder / f"{stem}{end}" for end in ("", ".gz")] if folder else []
+        paths += [path for path in both if path.is_file()][:1]
+    if len(paths) < len(stems):
         raise _missing(name, folder, f"{' and '.join(stems)}, with or without .gz")
-    return found[0], found[1]
+    return paths[0], paths[1]
 
 
 def _read_idx(name: str, images: Path, labels: Path) -> Source:
-    x, y = (_known(name, path, idx.read(path)) for path in (images, labels))
+    x, y = _verified(name, images), _verified(name, labels)
     if x.ndim != 3 or y.shape != x.shape[:1]:
         raise BadFileError(
             f"{images} has shape {x.shape} and {labels} {y.shape}; expected (N, H, W) "
@@ -135,40 +135,39 @@ def _read_idx(name: str, images: Path, labels: Path) -> Source:
     return Source(x.reshape(len(x), -1), y, names, image_shape=x.shape[1:])
 
 
-def _known(name: str, path: Path, array: np.ndarray) -> np.ndarray:
-    """Returns what a file holds if it is that of everybody else."""
-    stem = path.name.removesuffix(".gz")
-    found, expected = idx.sha256(array), SHA256[name][stem]
-    if found != expected:
+def _verified(name: str, path: Path) -> np.ndarray:
+    """Returns the array of a file whose checksum is the published one."""
+    array = idx.read(path)
+    digest, expected = idx.sha256(array), SHA256[name][path.name.removesuffix(".gz")]
+    if digest != expected:
         raise BadFileError(
-            f"{path} holds bytes with the SHA-256 {found}; expected {expected}, that "
+            f"{path} holds bytes with the SHA-256 {digest}; expected {expected}, that "
             f"of {name}"
         )
     return array
 
 
-def _open_cifar(folder: Path | None) -> tuple[Source, Later]:
-    candidates = [folder / place for place in _CIFAR] if folder else []
-    found = [path for path in candidates if path.exists()]
-    if folder is not None and not found:
-        listed = {path.name for path in folder.glob("*")}
-        found = [folder] if listed & {"data_batch_1", "data_batch_1.bin"} else []
-    if not found:
+def _open_cifar(folder: Path | None) -> tuple[Source, UnreadSource]:
+    paths = [folder / name for name in _CIFAR] if folder else []
+    paths = [path for path in paths if path.exists()]
+    if folder is not None and not paths:
+        names = {path.name for path in folder.glob("*")}
+        paths = [folder] if names & {"data_batch_1", "data_batch_1.bin"} else []
+    if not paths:
         raise _missing("cifar10", folder, f"one of {', '.join(_CIFAR)}")
-    place = found[0]
 
     def read(part: str) -> Source:
-        x, labels = cifar.read(place, part, md5=MD5)
+        x, labels = cifar.read(paths[0], part, md5=MD5)
         return Source(
             x.reshape(len(x), -1), labels, THINGS, image_shape=cifar.IMAGE_SHAPE
         )
 
-    return read("train"), Later(_CIFAR_TEST_ROWS, lambda: read("test"))
+    return read("train"), UnreadSource(_CIFAR_TEST_ROWS, lambda: read("test"))
 
 
-def _missing(name: str, folder: Path | None, files: str) -> ValueError:
+def _missing(name: str, folder: Path | None, wanted: str) -> ValueError:
     if folder is None:
         return ValueError(
-            f"dataset {name!r} needs --data_dir, a folder with {files}; {_HOW[name]}"
+            f"dataset {name!r} needs --data_dir, a folder with {wanted}; {_WHERE[name]}"
         )
-    return ValueError(f"{folder}: expected {files}; {_HOW[name]}")
+    return ValueError(f"{folder}: expected {wanted}; {_WHERE[name]}")

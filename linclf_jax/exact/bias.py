@@ -6,30 +6,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linclf_jax.exact import lanewise
+from linclf_jax.exact import compaction
 from linclf_jax.exact.problem import Problem
 
-LARGEST_CHANGE = 0.45  # of a bias in q alone, so that q is not negative
+LARGEST_CHANGE = 0.45  # of a bias in q alone, so that no entry of q is negative
 LONGEST_STEP = 4.0  # of Newton's, in a bias
 TINY = 1e-300  # a mean probability that is not 0
-MAX_LOOKS = 200  # at the data term on the way to the best bias
+MAX_EVALUATIONS = 200  # of the data term on the way to the best bias
 
 
-class Look(NamedTuple):
-    """The data term at some bias, and the way from there to the best one."""
+class DataTerm(NamedTuple):
+    """The weighted mean loss at some bias, and the ways from there to the best one."""
 
     b: jax.Array  # (L, C)
     loss: jax.Array  # (L,)
-    residual: jax.Array  # (L, C), its gradient
+    residual: jax.Array  # (L, C), its gradient with respect to b
     step: jax.Array  # (L, C), Newton's
     scaling: jax.Array  # (L, C), the step of iterative scaling
-    decrement: jax.Array  # (L,) twice of what the step gains by its own model
+    decrement: jax.Array  # (L,) twice of what Newton's step gains by its own model
     probs: jax.Array  # (L, C, N)
-    jacobian: jax.Array  # (L, C, C)
+    jacobian: jax.Array  # (L, C, C), the weighted mean of the softmax Jacobians
 
 
-def examine(problem: Problem, products: jax.Array, b: jax.Array) -> Look:
-    """Looks at the data term.
+def evaluate(problem: Problem, products: jax.Array, b: jax.Array) -> DataTerm:
+    """Returns the data term at a bias.
 
     Two programs, and others for what comes before and after: in one, XLA computes the
     probabilities again for each of their uses, which takes twice the time.
@@ -39,16 +39,15 @@ def examine(problem: Problem, products: jax.Array, b: jax.Array) -> Look:
         products: ``x @ W``, ``(L, C, N)`` float64.
         b: ``(L, C)``.
     """
-    term = _data_term(problem, products, b)
-    return _look(problem, b, *term)
+    return _with_steps(problem, b, *_loss_and_probs(problem, products, b))
 
 
 @jax.jit
-def _data_term(
+def _loss_and_probs(
     problem: Problem, products: jax.Array, b: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the loss ``(L,)``, its gradient ``(L, C)`` and probs ``(L, C, N)``."""
-    shares, targets = problem.shares, problem.targets
+    weights, targets = problem.sample_weights, problem.targets
     logits = products + b[:, :, None]
     top = jnp.max(logits, axis=1)
     exponentials = jnp.exp(logits - top[:, None])
@@ -57,18 +56,18 @@ def _data_term(
     others = jnp.sum(jnp.where(exponentials < 1.0, exponentials, 0.0), axis=1)
     others = jnp.where(total < 2.0, others, total - 1.0)  # several are the largest
     # Against the largest score, so that a shift of all scores costs no digit and no
-    # loss is below 0. Minus infinity times a target of 0 is no number.
+    # loss is below 0. Minus infinity times a target of 0 would be NaN.
     finite = jnp.isfinite(b)[:, :, None] & (targets > 0.0)[None]
     behind = jnp.where(finite, targets[None] * (top[:, None] - logits), 0.0)
-    own = jnp.sum(behind, axis=1)
+    behind = jnp.sum(behind, axis=1)
     ruled_out = jnp.where(jnp.isfinite(b), 0.0, 1.0) @ targets > 0.0
-    losses = jnp.log1p(others) + jnp.where(ruled_out, jnp.inf, own)
-    # A row without weight may have an infinite loss: it has a class that is absent.
-    counted = jnp.where(shares > 0.0, shares * losses, shares)
+    losses = jnp.log1p(others) + jnp.where(ruled_out, jnp.inf, behind)
+    # A row without weight may have an infinite loss, if its class is absent.
+    weighted = jnp.where(weights > 0.0, weights * losses, weights)
     probs = exponentials / total[:, None]
-    residual = jnp.einsum("lcn,ln->lc", residuals(problem, probs)[0], shares)
+    residual = jnp.einsum("lcn,ln->lc", residuals(problem, probs)[0], weights)
     residual = jnp.where(problem.present, residual, 0.0)
-    return jnp.sum(counted, axis=1), residual, probs
+    return jnp.sum(weighted, axis=1), residual, probs
 
 
 def residuals(problem: Problem, probs: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -76,28 +75,28 @@ def residuals(problem: Problem, probs: jax.Array) -> tuple[jax.Array, jax.Array]
 
     And the sum over all classes but the likeliest target, ``(L, N)``.
 
-    That of the likeliest target is minus the sum of the others: next to a target of 1
-    the difference has an absolute error of 1e-16, and the sum a relative one.
+    The entry of the likeliest target is minus the sum of the others: next to a target
+    of 1 the difference has an absolute error of 1e-16, and the sum a relative one.
 
     Args:
         problem: Of L lanes.
         probs: ``(L, C, N)``.
     """
-    own = problem.own[None]
-    others = jnp.where(own, 0.0, probs - problem.targets[None])
+    top_target = problem.top_target[None]
+    others = jnp.where(top_target, 0.0, probs - problem.targets[None])
     total = jnp.sum(others, axis=1)
-    return jnp.where(own, -total[:, None], others), total
+    return jnp.where(top_target, -total[:, None], others), total
 
 
 @jax.jit
-def _look(
+def _with_steps(
     problem: Problem,
     b: jax.Array,
     loss: jax.Array,
     residual: jax.Array,
     probs: jax.Array,
-) -> Look:
-    """Finds the ways on from here."""
+) -> DataTerm:
+    """Adds both steps that lower the loss."""
     jacobian = _mean_jacobian(problem, probs)
     matrix = regular(jacobian, problem.present)
     step = -jnp.linalg.solve(matrix, residual[:, :, None])[:, :, 0]
@@ -105,78 +104,73 @@ def _look(
     small = jnp.all(jnp.abs(step) <= LARGEST_CHANGE, axis=1)
     decrement = jnp.where(small, jnp.abs(jnp.sum(residual * step, axis=1)), jnp.inf)
     step = jnp.where(jnp.isfinite(step), step, 0.0)
-    mean = jnp.einsum("ln,cn->lc", problem.shares, problem.targets)
+    mean = jnp.einsum("ln,cn->lc", problem.sample_weights, problem.targets)
     scaling = jnp.log(mean / jnp.maximum(mean + residual, TINY))
     scaling = jnp.where(problem.present, scaling, 0.0)
-    return Look(b, loss, residual, step, scaling, decrement, probs, jacobian)
+    return DataTerm(b, loss, residual, step, scaling, decrement, probs, jacobian)
 
 
 def best(
-    problem: Problem, products: jax.Array, given: Look, accuracy: float | jax.Array
-) -> Look:
-    """Newton's method in the C biases, and iterative scaling where that fails.
+    problem: Problem, products: jax.Array, start: DataTerm, accuracy: float | jax.Array
+) -> DataTerm:
+    """Returns the data term at the best bias.
 
-    Where all rows are sure of themselves Newton's model holds nowhere. Scaling is slow,
-    but it lowers the loss from anywhere.
+    Newton's method in the C biases, and iterative scaling where that fails: where all
+    rows are confident Newton's model holds nowhere. Scaling is slow, but it lowers the
+    loss from anywhere.
 
     Args:
         problem: Of L lanes.
         products: ``x @ W``, ``(L, C, N)`` float64.
-        given: Where to start.
+        start: The data term at the bias to start from.
         accuracy: The decrement to reach, as a share of the loss.
     """
-    look, failed = given, jnp.zeros(len(given.b), jnp.int32)
-    for _ in range(MAX_LOOKS):
-        rest = np.asarray(look.decrement) > np.asarray(accuracy) * np.asarray(look.loss)
-        going = rest & (np.asarray(failed) < 2)
-        if not going.any():
+    term, failures = start, jnp.zeros(len(start.b), jnp.int32)
+    for _ in range(MAX_EVALUATIONS):
+        too_far = np.asarray(term.decrement) > (
+            np.asarray(accuracy) * np.asarray(term.loss)
+        )
+        running = too_far & (np.asarray(failures) < 2)
+        if not running.any():
             break
-        look, failed = _move(problem, products, look, failed, jnp.asarray(going))
-    return look
-
-
-def _move(
-    problem: Problem,
-    products: jax.Array,
-    look: Look,
-    failed: jax.Array,
-    going: jax.Array,
-) -> tuple[Look, jax.Array]:
-    """Tries a step, and counts how many have failed at this place."""
-    trial = examine(problem, products, _moved(look, failed))
-    return _better(trial, look, failed, going)
+        moved = evaluate(problem, products, _moved(term, failures))
+        term, failures = _better(moved, term, failures, jnp.asarray(running))
+    return term
 
 
 @jax.jit
-def _moved(look: Look, failed: jax.Array) -> jax.Array:
-    longest = jnp.max(jnp.abs(look.step), axis=1, keepdims=True)
-    newton = look.step / jnp.maximum(longest / LONGEST_STEP, 1.0)
-    return look.b + jnp.where(failed[:, None] == 0, newton, look.scaling)
+def _moved(term: DataTerm, failures: jax.Array) -> jax.Array:
+    """Returns the bias after Newton's step, or after scaling where that has failed."""
+    longest = jnp.max(jnp.abs(term.step), axis=1, keepdims=True)
+    newton = term.step / jnp.maximum(longest / LONGEST_STEP, 1.0)
+    return term.b + jnp.where(failures[:, None] == 0, newton, term.scaling)
 
 
 @jax.jit
 def _better(
-    trial: Look, look: Look, failed: jax.Array, going: jax.Array
-) -> tuple[Look, jax.Array]:
-    better = going & (trial.loss < look.loss)
-    return lanewise.select(better, trial, look), jnp.where(better, 0, failed + going)
+    moved: DataTerm, term: DataTerm, failures: jax.Array, running: jax.Array
+) -> tuple[DataTerm, jax.Array]:
+    """Keeps the lower loss, and counts the steps from there that have failed."""
+    better = running & (moved.loss < term.loss)
+    failures = jnp.where(better, 0, failures + running)
+    return compaction.select(better, moved, term), failures
 
 
-def corrected(look: Look) -> jax.Array:
+def corrected(term: DataTerm) -> jax.Array:
     """Returns the probabilities after Newton's step to first order, ``(L, C, N)``.
 
     Args:
-        look: At the best bias.
+        term: At the best bias.
     """
-    step = look.step[:, :, None]
+    step = term.step[:, :, None]
     # As a product: the sum, fused with what follows, took seven times longer.
-    mean = jnp.einsum("lcn,lc->ln", look.probs, look.step)
-    return look.probs * (1.0 + step - mean[:, None])
+    mean = jnp.einsum("lcn,lc->ln", term.probs, term.step)
+    return term.probs * (1.0 + step - mean[:, None])
 
 
 def _mean_jacobian(problem: Problem, probs: jax.Array) -> jax.Array:
     """Returns ``sum_i s_i (diag(p_i) - p_i p_i^T)``, equation (7), ``(L, C, C)``."""
-    weighted = probs * problem.shares[:, None]
+    weighted = probs * problem.sample_weights[:, None]
     products = jnp.einsum("lcn,lkn->lck", weighted, probs)
     # From the other classes' entries: 1 - p_j would be 0 once p_j rounds to 1.
     identity = jnp.eye(probs.shape[1])[None]

@@ -11,9 +11,8 @@ and p qualifies at the best bias. So the bias is moved to its optimum by Newton'
 method, and what that gains is added to the gap: it belongs to the parameters as given.
 The last step is made in q alone, ``q = p (1 + d - p.d)``. That makes the means equal to
 rounding, and KL(q || p) is at most ``sum_j p_j (d_j - p.d)^2``, whose mean over rows is
-what Newton calls the decrement. What rounding can hide of all this is bounded in
-``rounding`` and part of the gap. Without a penalty there is no bound, and the gap is
-infinite.
+the Newton decrement. What rounding can hide of all this is bounded in ``rounding`` and
+part of the gap. Without a penalty there is no bound, and the gap is infinite.
 """
 
 import functools
@@ -27,7 +26,7 @@ from jax.typing import ArrayLike
 from linclf_jax.exact import bias as bias_lib
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.exact import rounding
-from linclf_jax.exact.bias import Look
+from linclf_jax.exact.bias import DataTerm
 from linclf_jax.exact.problem import Problem
 from linclf_jax.params import Params
 
@@ -42,27 +41,27 @@ class Certificate(NamedTuple):
     gradient_norm: np.ndarray  # (L,) of W, with the best bias
 
 
-class Forward(NamedTuple):
-    """The objective at given weights, with the best bias for them."""
+class Primal(NamedTuple):
+    """The objective at given weights, and the best bias for them."""
 
     b: jax.Array  # (L, C), the best bias; minus infinity where a class is absent
-    best: jax.Array  # (L,) objective with the best bias
+    best_objective: jax.Array  # (L,) with the best bias
     objective: jax.Array  # (L,) with the bias as given
-    given: jax.Array  # (L, C), the bias as given
-    change: jax.Array  # (L, C), from the best bias to that
-    above: jax.Array  # (L,) what that costs, infinite where it is not known
-    rest: jax.Array  # (L, C) gradient with respect to the bias at the best one
-    step: jax.Array  # (L, C) Newton's, from the best bias to one that is better still
-    decrement: jax.Array  # (L,) at most that far from the optimum of the bias
-    probs: jax.Array  # (L, C, N), q
-    jacobian: jax.Array  # (L, C, C), the mean softmax Jacobian with the best bias
+    given_b: jax.Array  # (L, C), the bias as given
+    b_change: jax.Array  # (L, C), from the best bias to the one given
+    b_cost: jax.Array  # (L,) of that change, infinite where it is not known
+    b_gradient: jax.Array  # (L, C), at the best bias: 0 but for what it leaves
+    b_step: jax.Array  # (L, C) Newton's, from the best bias to one still better
+    decrement: jax.Array  # (L,), at most this far from the optimum of the bias
+    probs: jax.Array  # (L, C, N), q: those of the best bias after that step
+    jacobian: jax.Array  # (L, C, C), the mean softmax Jacobian at the best bias
 
 
-class Backward(NamedTuple):
-    """First derivative at the best bias, with what it proves."""
+class Dual(NamedTuple):
+    """The gradient at the best bias, and the gap that it proves."""
 
     gradient: jax.Array  # (L, C, D) with respect to W
-    missing: jax.Array  # (L,) norm of what rounding may hide of it
+    gradient_error: jax.Array  # (L,) norm of what rounding may hide of it
     excess: jax.Array  # (L,) what the bias and rounding add to the gap
     gap: jax.Array  # (L,) of the parameters as given
 
@@ -98,35 +97,35 @@ def certify(
             x, labels, num_lanes=lanes, weights=weights, num_classes=classes
         )
         W, b = problem_lib.checked_params(params, shape)
-        ahead = forward(problem, W, b, jnp.asarray(l2))
-        back = backward(problem, W, ahead, jnp.asarray(l2))
-        return summary(ahead, back)
+        primal = evaluate_primal(problem, W, b, jnp.asarray(l2))
+        dual = evaluate_dual(problem, W, primal, jnp.asarray(l2))
+        return summary(primal, dual)
 
 
-def summary(ahead: Forward, back: Backward) -> Certificate:
-    """Returns the certificate of parameters that both passes have seen.
+def summary(primal: Primal, dual: Dual) -> Certificate:
+    """Returns the certificate, as NumPy arrays.
 
     Args:
-        ahead: Of the parameters.
-        back: Of the same.
+        primal: At some parameters.
+        dual: At the same.
     """
-    return Certificate(*map(np.asarray, _summary(ahead, back)))
+    return Certificate(*map(np.asarray, _summary(primal, dual)))
 
 
 @jax.jit
-def _summary(ahead: Forward, back: Backward) -> tuple[jax.Array, ...]:
-    norm = jnp.sqrt(jnp.sum(back.gradient**2, axis=(1, 2)))
-    return ahead.objective, back.gap, norm
+def _summary(primal: Primal, dual: Dual) -> tuple[jax.Array, ...]:
+    norm = jnp.sqrt(jnp.sum(dual.gradient**2, axis=(1, 2)))
+    return primal.objective, dual.gap, norm
 
 
-def forward(
+def evaluate_primal(
     problem: Problem,
     W: jax.Array,
     b: jax.Array,
     l2: jax.Array,
     accuracy: float | jax.Array = BIAS_ACCURACY,
-) -> Forward:
-    """Returns the objective and the best bias for ``W``.
+) -> Primal:
+    """Evaluates the objective, and finds the best bias for ``W``.
 
     Args:
         problem: Of L lanes.
@@ -136,11 +135,11 @@ def forward(
         accuracy: Of the best bias: what may be left of the objective, as a share.
     """
     products = _products(problem, W)
-    given = start = bias_lib.examine(problem, products, b)
+    given = start = bias_lib.evaluate(problem, products, b)
     absent = ~np.asarray(problem.present)
     if np.any(np.asarray(b)[absent] > -np.inf):
         # The best bias of a class that is absent leaves it no probability.
-        start = bias_lib.examine(problem, products, jnp.where(absent, -jnp.inf, b))
+        start = bias_lib.evaluate(problem, products, jnp.where(absent, -jnp.inf, b))
     best = bias_lib.best(problem, products, start, accuracy)
     return _summed(W, l2, given, best)
 
@@ -151,67 +150,69 @@ def _products(problem: Problem, W: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _summed(W: jax.Array, l2: jax.Array, given: Look, best: Look) -> Forward:
+def _summed(W: jax.Array, l2: jax.Array, given: DataTerm, best: DataTerm) -> Primal:
     penalty = 0.5 * l2 * jnp.sum(W**2, axis=(1, 2))
     # A step that is too long would give q negative entries: then q is p.
     small = jnp.isfinite(best.decrement)[:, None]
     best = best._replace(step=jnp.where(small, best.step, 0.0))
-    return Forward(
+    return Primal(
         b=best.b,
-        best=best.loss + penalty,
+        best_objective=best.loss + penalty,
         objective=given.loss + penalty,
-        given=given.b,
-        # Minus infinity less itself, of a class that both rule out, is no number.
-        change=jnp.where(given.b == best.b, 0.0, given.b - best.b),
-        # Infinite where the bias as given rules out a class that is there.
-        above=jnp.maximum(given.loss - best.loss, 0.0),
-        rest=best.residual,
-        step=best.step,
+        given_b=given.b,
+        # Minus infinity less itself, of a class that both rule out, would be NaN.
+        b_change=jnp.where(given.b == best.b, 0.0, given.b - best.b),
+        # Infinite where the bias as given rules out a class that has weight.
+        b_cost=jnp.maximum(given.loss - best.loss, 0.0),
+        b_gradient=best.residual,
+        b_step=best.step,
         decrement=best.decrement,
         probs=bias_lib.corrected(best),
         jacobian=best.jacobian,
     )
 
 
-def backward(problem: Problem, W: jax.Array, ahead: Forward, l2: jax.Array) -> Backward:
-    """Returns the gradient with respect to W at the best bias, and the gap.
+def evaluate_dual(
+    problem: Problem, W: jax.Array, primal: Primal, l2: jax.Array
+) -> Dual:
+    """Evaluates the gradient with respect to W at the best bias, and the gap.
 
     Args:
         problem: Of L lanes.
         W: ``(L, C, D)`` float64.
-        ahead: Of ``W``.
+        primal: At ``W``.
         l2: ``(L,)`` float64.
     """
-    gradient, means, others = _gradient(problem, W, ahead, l2)
+    gradient, means, others = _gradient(problem, W, primal, l2)
     point = rounding.Point(
         W=W,
-        b=ahead.b,
+        b=primal.b,
         others=others,
         means=means,
-        step=ahead.step,
-        given=ahead.given,
-        change=ahead.change,
-        above=ahead.above,
-        losses=ahead.best + ahead.objective,
-        rest=ahead.rest,
-        jacobian=ahead.jacobian,
+        b_step=primal.b_step,
+        given_b=primal.given_b,
+        b_change=primal.b_change,
+        b_cost=primal.b_cost,
+        losses=primal.best_objective + primal.objective,
+        b_gradient=primal.b_gradient,
+        jacobian=primal.jacobian,
     )
-    missing, excess = rounding.slack(problem, point)
-    num_rows = len(problem.x)
-    gap = bound(gradient, W, l2, missing, excess, ahead.objective, num_rows)
-    return Backward(gradient, missing, excess, gap)
+    error, excess = rounding.slack(problem, point)
+    gap = bound(gradient, W, l2, error, excess, primal.objective, len(problem.x))
+    return Dual(gradient, error, excess, gap)
 
 
 @jax.jit
 def _gradient(
-    problem: Problem, W: jax.Array, ahead: Forward, l2: jax.Array
+    problem: Problem, W: jax.Array, primal: Primal, l2: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns it with the mean residuals, ``(L, C)``, that are 0 but for rounding.
+    """Returns the gradient with respect to W, and what its rounding is relative to.
 
-    And of each row the sum of all but that of its likeliest target, ``(L, N)``.
+    That is the mean residuals ``(L, C)``, which are 0 but for rounding, and of each row
+    the sum of all residuals but that of the likeliest target, ``(L, N)``.
     """
-    residual, others = bias_lib.residuals(problem, ahead.probs)
-    residual = residual * problem.shares[:, None]
+    residual, others = bias_lib.residuals(problem, primal.probs)
+    residual = residual * problem.sample_weights[:, None]
     gradient = jnp.einsum(
         "lcn,nd->lcd", residual, problem.x, precision=jax.lax.Precision.HIGHEST
     )
@@ -223,7 +224,7 @@ def bound(
     gradient: jax.Array,
     W: jax.Array,
     l2: jax.Array,
-    missing: jax.Array,
+    gradient_error: jax.Array,
     excess: jax.Array,
     objective: jax.Array,
     num_rows: int,
@@ -234,18 +235,18 @@ def bound(
         gradient: ``(L, C, D)`` with respect to W.
         W: ``(L, C, D)``.
         l2: ``(L,)``.
-        missing: ``(L,)``, norm of what rounding may hide of the gradient.
+        gradient_error: ``(L,)``, norm of what rounding may hide of the gradient.
         excess: ``(L,)``, what is added.
         objective: ``(L,)``.
         num_rows: N.
     """
-    total = rounding.gap(gradient, W, l2, missing, num_rows) + excess
+    total = rounding.gap(gradient, W, l2, gradient_error, num_rows) + excess
     total = total * (1.0 + rounding.FEW * rounding.UNIT)
     return jnp.where(jnp.isnan(objective), jnp.nan, total)
 
 
 def _shape(params: Params, x: ArrayLike, l2: np.ndarray) -> tuple[int, int, int]:
-    """Returns L, D and C as the other arguments tell them, C from the bias."""
+    """Returns L, D and C that the parameters should have, C from the bias."""
     b = np.shape(params.b)
     if len(b) != 2:
         raise ValueError(f"b has shape {b}; expected (L, C), lanes in front")

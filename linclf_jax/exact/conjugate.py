@@ -2,8 +2,8 @@
 
 The products with the features are float32, or float64 where that is too coarse; the
 rest is float64. An inexact direction costs steps and nothing else, because gradient and
-certificate are float64. The bias is
-eliminated from the system, as it has no penalty and its optimum is known for each W.
+certificate are float64. The bias is eliminated from the system: it has no penalty, and
+its optimum follows from W.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from linclf_jax.exact.axes import Axes, Preconditioner
 
 MAX_PRODUCTS = 1000  # with the Hessian, for one direction
 # Of what a step can gain, that the residual may still stand for where axes are uneven:
-# its norm, which is what the gap is made of, knows the largest of them alone.
+# the norm of the residual, which the gap is made of, shows the largest axes alone.
 ENERGY_SHARE = 1e-2
 
 
@@ -24,9 +24,9 @@ class System(NamedTuple):
     """Newton's system of each lane, at some parameters."""
 
     probs: jax.Array  # (L, C, N), in the dtype of the axes
-    likeliest: jax.Array | None  # (L, N), of the largest; None in float32
-    shares: jax.Array  # (L, N) the same
-    bias: jax.Array  # (L, C, C) float64, the inverse of the mean softmax Jacobian
+    top_class: jax.Array | None  # (L, N), of the largest; None in float32
+    sample_weights: jax.Array  # (L, N), normalised, in the dtype of the axes
+    inverse_jacobian: jax.Array  # (L, C, C) float64, of the mean softmax Jacobian
     l2: jax.Array  # (L,) float64
     preconditioner: Preconditioner
     target: jax.Array  # (L,) squared norm of the residual to reach
@@ -40,7 +40,7 @@ class State(NamedTuple):
     residual: jax.Array
     search: jax.Array
     inner: jax.Array  # (L,) residual . preconditioned residual
-    energy: jax.Array  # (L,) what that is to reach, infinite where it need not
+    energy: jax.Array  # (L,) that ``inner`` is to reach, infinite where it need not
     products: jax.Array  # (L,) with the Hessian so far
     live: jax.Array  # (L,) boolean
 
@@ -72,7 +72,7 @@ def proceed(axes: Axes, system: System, state: State, fewest: int) -> State:
         axes: Of the features.
         system: Of L lanes.
         state: From ``begin`` or an earlier call.
-        fewest: Below L; those that are left go on in a smaller program.
+        fewest: Below L; the lanes that are left go on in a smaller program.
     """
     return jax.lax.while_loop(
         lambda state: jnp.sum(state.live) > fewest,
@@ -127,7 +127,8 @@ def _hessian_product(
     highest = jax.lax.Precision.HIGHEST
     logits = jnp.matmul(flat, axes.xt, precision=highest).reshape(system.probs.shape)
     residual = _jacobian_product(system, logits)
-    shift = -jnp.einsum("lck,lk->lc", system.bias, jnp.sum(residual, axis=2))
+    total = jnp.sum(residual, axis=2)
+    shift = -jnp.einsum("lck,lk->lc", system.inverse_jacobian, total)
     logits = logits + shift[:, :, None].astype(axes.x.dtype)
     residual = _jacobian_product(system, logits).reshape(lanes * classes, -1)
     product = jnp.matmul(residual, axes.x, precision=highest).reshape(vector.shape)
@@ -138,14 +139,15 @@ def _hessian_product(
 def _jacobian_product(system: System, logits: jax.Array) -> jax.Array:
     """Returns ``s_i J_i u_i`` of each row, equation (7), ``(L, C, N)``."""
     mean = jnp.sum(system.probs * logits, axis=1, keepdims=True)
-    product = system.shares[:, None] * system.probs * (logits - mean)
-    if system.likeliest is None:
+    product = system.sample_weights[:, None] * system.probs * (logits - mean)
+    if system.top_class is None:
         return product
-    # Where a row is sure, u_j is its mean to rounding: minus the others is exact.
+    # Where a row is confident, u_j of the top class equals its mean but for rounding,
+    # and minus the sum of the others is exact.
     classes = jnp.arange(product.shape[1])[None, :, None]
-    likeliest = system.likeliest[:, None] == classes
-    others = jnp.where(likeliest, 0.0, product)
-    return jnp.where(likeliest, -jnp.sum(others, axis=1, keepdims=True), others)
+    top_class = system.top_class[:, None] == classes
+    others = jnp.where(top_class, 0.0, product)
+    return jnp.where(top_class, -jnp.sum(others, axis=1, keepdims=True), others)
 
 
 def _dot(left: jax.Array, right: jax.Array) -> jax.Array:

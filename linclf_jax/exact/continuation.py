@@ -16,18 +16,19 @@ from jax.typing import ArrayLike
 
 from linclf_jax.exact import (
     certificate,
-    lanewise,
+    compaction,
+    line_search,
     newton,
     newton_step,
     rounding,
-    verdicts,
+    status,
 )
 from linclf_jax.exact import problem as problem_lib
-from linclf_jax.exact.certificate import Backward, Forward
+from linclf_jax.exact.certificate import Dual, Primal
+from linclf_jax.exact.line_search import Iterate
 from linclf_jax.exact.newton import Solver
-from linclf_jax.exact.newton_step import Iterate
 from linclf_jax.exact.problem import Problem
-from linclf_jax.exact.verdicts import Info
+from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
 
 # Solutions that a start is extrapolated from. A path is smooth in the logarithm of l2:
@@ -46,8 +47,8 @@ class PathState(NamedTuple):
     """What a path needs to go on after a penalty."""
 
     solutions: tuple[Solution, ...]  # 1 to MAX_SOLUTIONS, the last one at the penalty
-    primal: Forward  # of the last solution
-    dual: Backward  # of the same
+    primal: Primal  # of the last solution
+    dual: Dual  # of the same
 
 
 class Point(NamedTuple):
@@ -121,10 +122,10 @@ def _check_state(state: PathState, problem: Problem) -> None:
     num_rows, num_features = problem.x.shape
     expected = (num_lanes, num_classes, num_features, num_rows)
     W_shape = np.shape(state.solutions[-1].params.W)
-    found = (*W_shape, np.shape(state.primal.probs)[-1])
-    if found != expected:
+    actual = (*W_shape, np.shape(state.primal.probs)[-1])
+    if actual != expected:
         raise ValueError(
-            f"state is of a path with (lanes, classes, features, rows) {found}; "
+            f"state is of a path with (lanes, classes, features, rows) {actual}; "
             f"expected {expected}, those of x, labels and weights"
         )
 
@@ -162,9 +163,7 @@ def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> PathState:
             Solution(float(l2), Params(jnp.asarray(W), jnp.asarray(b)))
             for l2, W, b in zip(arrays["l2"], arrays["W"], arrays["b"], strict=True)
         )
-        return PathState(
-            solutions, restored(Forward, "primal"), restored(Backward, "dual")
-        )
+        return PathState(solutions, restored(Primal, "primal"), restored(Dual, "dual"))
 
 
 def _points(
@@ -177,29 +176,29 @@ def _points(
     for l2 in map(float, l2s):
         # Entered anew for each point: between two of them the caller's code runs.
         with jax.enable_x64(True):
-            every = np.full(len(solver.problem.shares), l2)
-            iterate = _start(solver, state, every)
-            progress = verdicts.begin(len(every))
+            of_lanes = np.full(len(solver.problem.sample_weights), l2)
+            iterate = _start(solver, state, of_lanes)
+            progress = status.begin(len(of_lanes))
             iterate = newton.minimize(
-                solver, iterate, every, progress, tol=tol, max_newton=max_newton
+                solver, iterate, of_lanes, progress, tol=tol, max_newton=max_newton
             )
-            info = verdicts.info(iterate, progress)
+            info = status.info(iterate, progress)
             params = newton.returned(solver, iterate.params)
             earlier = () if state is None else state.solutions
             solutions = (*earlier, Solution(l2, iterate.params))[-MAX_SOLUTIONS:]
-            state = PathState(solutions, iterate.ahead, iterate.back)
+            state = PathState(solutions, iterate.primal, iterate.dual)
         yield Point(l2, params, info, state)
 
 
 def _start(solver: Solver, state: PathState | None, l2: np.ndarray) -> Iterate:
-    """Returns an extrapolation, or the last solution where that is better."""
+    """Returns the extrapolation, or the last solution in lanes where that is better."""
     problem = solver.problem
     if state is None:
         return newton_step.evaluate(problem, newton.origin(solver), jnp.asarray(l2))
     solutions = state.solutions
     factors = _lagrange(solutions, l2[0])
     params = _combined([each.params for each in solutions], factors, solver.dtype)
-    # Three minus infinities do not add up to one.
+    # With factors of either sign, biases of minus infinity add up to NaN.
     params = params._replace(b=jnp.where(problem.present, params.b, -jnp.inf))
     guess = newton_step.evaluate(problem, params, jnp.asarray(l2))
     last = Iterate(solutions[-1].params, state.primal, state.dual)
@@ -225,7 +224,7 @@ def _lagrange(solutions: Sequence[Solution], l2: float) -> np.ndarray:
 def _combined(params: Sequence[Params], factors: jax.Array, dtype: np.dtype) -> Params:
     def combine(*arrays: jax.Array) -> jax.Array:
         total = jnp.einsum("k...,k->...", jnp.stack(arrays), factors)
-        return newton_step.rounded(total, dtype)
+        return line_search.rounded(total, dtype)
 
     return jax.tree.map(combine, *params)
 
@@ -234,22 +233,25 @@ def _combined(params: Sequence[Params], factors: jax.Array, dtype: np.dtype) -> 
 def _repenalised(
     problem: Problem, iterate: Iterate, before: float, l2: jax.Array
 ) -> Iterate:
-    """Returns what both passes would say with another penalty; no product is needed."""
-    params, ahead, back = iterate
+    """Returns objective, gradient and gap with another penalty, without a product."""
+    params, primal, dual = iterate
     num_rows = len(problem.x)
     squares = jnp.sum(params.W**2, axis=(1, 2))
     more = 0.5 * (l2 - before) * squares
-    gradient = back.gradient + (l2 - before)[:, None, None] * params.W
-    missing = back.missing + rounding.penalty_error(params.W, before + l2, num_rows)
-    ahead = ahead._replace(best=ahead.best + more, objective=ahead.objective + more)
-    gap = certificate.bound(
-        gradient, params.W, l2, missing, back.excess, ahead.objective, num_rows
+    gradient = dual.gradient + (l2 - before)[:, None, None] * params.W
+    error = rounding.penalty_error(params.W, before + l2, num_rows)
+    error = dual.gradient_error + error
+    primal = primal._replace(
+        best_objective=primal.best_objective + more, objective=primal.objective + more
     )
-    back = back._replace(gradient=gradient, missing=missing, gap=gap)
-    return Iterate(params, ahead, back)
+    gap = certificate.bound(
+        gradient, params.W, l2, error, dual.excess, primal.objective, num_rows
+    )
+    dual = dual._replace(gradient=gradient, gradient_error=error, gap=gap)
+    return Iterate(params, primal, dual)
 
 
 @jax.jit
 def _better(guess: Iterate, last: Iterate) -> Iterate:
-    chosen = guess.ahead.objective <= last.ahead.objective
-    return lanewise.select(chosen, guess, last)
+    chosen = guess.primal.objective <= last.primal.objective
+    return compaction.select(chosen, guess, last)

@@ -2,7 +2,8 @@
 
 Newton's method. Objective, gradient and certificate are float64, of the parameters in
 the dtype they are returned in; the directions come from conjugate gradients whose
-products are float32. Lanes that are done leave the program.
+products are float32. Lanes that are done leave the program: the others go on in a
+narrower one.
 """
 
 from typing import NamedTuple
@@ -13,20 +14,21 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from linclf_jax.exact import axes as axes_lib
-from linclf_jax.exact import certificate, lanewise, newton_step, verdicts
+from linclf_jax.exact import certificate, compaction, line_search, newton_step, status
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.exact.axes import Axes
-from linclf_jax.exact.newton_step import Iterate
+from linclf_jax.exact.line_search import Iterate
 from linclf_jax.exact.problem import Problem
-from linclf_jax.exact.verdicts import Info, Progress
+from linclf_jax.exact.status import Info, Progress
 from linclf_jax.params import Params
 
-# How often a lane may go on that the certificate at the best bias does not confirm.
+# How often a lane may go on whose convergence the tightest certificate does not
+# confirm.
 REVISIONS = 3
 
 
 class Solver(NamedTuple):
-    """What all steps of all lanes share."""
+    """What is the same in all steps of all lanes."""
 
     problem: Problem
     axes: Axes
@@ -51,13 +53,13 @@ def solve(
         labels: ``(N,)`` integers from 0, or soft targets ``(N, C)``.
         l2: ``(L,)``, at least 0. There is no certificate at 0: the gap is infinite,
             and a lane ends as ``optimum_without_bound`` when Newton's model promises
-            no more than ``tol``. Where some classes can be told apart but not all, the
-            minimum is approached and W grows.
-        weights: Example weights ``(N,)`` or ``(L, N)``; None weighs all alike. A row
-            that weighs something in another lane alone takes no part in objective,
-            gradient and certificate of this one. It does in the axes that all lanes
-            share: far larger than the others, it may keep this lane from ``tol``, which
-            the status says.
+            no more than ``tol``. Where hyperplanes separate some classes and not all,
+            the minimum is approached and W grows.
+        weights: Sample weights ``(N,)`` or ``(L, N)``; None weighs all alike. A row of
+            weight 0 in a lane takes no part in its objective, gradient and certificate.
+            If it has weight in another lane, it does take part in the axes that all
+            lanes share: far larger than the others, it may keep this lane from ``tol``,
+            which the status says.
         init: Where to start, ``W (L, D, C)`` and ``b (L, C)``; W = 0 if None.
         num_classes: C; the largest label plus one if None.
         tol: Relative gap to reach.
@@ -90,21 +92,22 @@ def solve(
         solver = prepare(problem, dtype)
         start = origin(solver)
         if init is not None:
-            start = Params(*(newton_step.rounded(array, dtype) for array in init))
+            start = Params(*(line_search.rounded(array, dtype) for array in init))
         iterate = newton_step.evaluate(problem, start, jnp.asarray(l2))
-        progress = verdicts.begin(len(l2))
+        progress = status.begin(len(l2))
         for _ in range(REVISIONS):
             iterate = minimize(
                 solver, iterate, l2, progress, tol=tol, max_newton=max_newton
             )
-            # On the way the bias is as good as needed. This is what ``certify`` says.
+            # The steps find the best bias only as well as they need it. This is the
+            # tighter certificate that ``certify`` gives.
             iterate = newton_step.evaluate(
                 problem, iterate.params, jnp.asarray(l2), certificate.BIAS_ACCURACY
             )
-            if not verdicts.reopen(iterate, progress, tol):
+            if not status.reopen(iterate, progress, tol):
                 break
-        progress.status[progress.status == ""] = verdicts.STALLED
-        return returned(solver, iterate.params), verdicts.info(iterate, progress)
+        progress.status[progress.status == ""] = status.STALLED
+        return returned(solver, iterate.params), status.info(iterate, progress)
 
 
 def duality_gap(
@@ -145,7 +148,7 @@ def check_limits(tol: float, max_newton: int) -> None:
 
 
 def prepare(problem: Problem, dtype: np.dtype) -> Solver:
-    """Finds the principal axes, once for any number of solutions.
+    """Computes the principal axes, once for any number of solutions.
 
     Args:
         problem: Of L lanes.
@@ -155,16 +158,16 @@ def prepare(problem: Problem, dtype: np.dtype) -> Solver:
 
 
 def origin(solver: Solver) -> Params:
-    """Returns W = 0 and its best bias, the logarithms of the classes' shares.
+    """Returns W = 0 and its best bias, the logarithms of the classes' frequencies.
 
     Args:
         solver: Of L lanes.
     """
     problem = solver.problem
     shape = (*problem.present.shape, problem.x.shape[1])
-    shares = jnp.einsum("ln,cn->lc", problem.shares, problem.targets)
-    b = jnp.where(problem.present, jnp.log(shares), -jnp.inf)
-    return Params(jnp.zeros(shape), newton_step.rounded(b, solver.dtype))
+    frequencies = jnp.einsum("ln,cn->lc", problem.sample_weights, problem.targets)
+    b = jnp.where(problem.present, jnp.log(frequencies), -jnp.inf)
+    return Params(jnp.zeros(shape), line_search.rounded(b, solver.dtype))
 
 
 def returned(solver: Solver, params: Params) -> Params:
@@ -202,34 +205,34 @@ def minimize(
         ``certify``'s.
     """
     axes, is_wide = solver.axes, False
-    reach = float(jnp.sqrt(axes.spread + jnp.sum(axes.mean**2)))
+    mean_norm = float(jnp.sqrt(axes.spread + jnp.sum(axes.mean**2)))
     while True:
-        verdicts.judge(solver.problem, iterate, l2, progress, tol, max_newton, reach)
+        status.update(solver.problem, iterate, l2, progress, tol, max_newton, mean_norm)
         running = np.flatnonzero(progress.status == "")
         if not running.size:
             break
-        if not is_wide and verdicts.is_too_coarse(progress):
+        if not is_wide and status.is_too_coarse(progress):
             axes, is_wide = axes_lib.widened(axes, solver.problem.x), True
-        lanes = lanewise.padded(running, _width(len(l2), len(running)))
+        lanes = compaction.padded(running, _width(len(l2), len(running)))
         done = newton_step.step(
             problem_lib.take(solver.problem, lanes),
             axes,
-            lanewise.take(iterate, lanes),
+            compaction.take(iterate, lanes),
             jnp.asarray(l2[lanes]),
             tol,
             solver.dtype,
         )
-        iterate = lanewise.put(iterate, lanes, done.iterate)
+        iterate = compaction.put(iterate, lanes, done.iterate)
         progress.steps[running] += 1
         progress.products[running] += done.products[: len(running)]
-        progress.promised[running] = done.promised[: len(running)]
+        progress.predicted[running] = done.predicted[: len(running)]
         progress.solved[running] = done.solved[: len(running)]
     return iterate
 
 
 def _width(num_lanes: int, running: int) -> int:
     """Returns the width of the narrowest program that holds the running lanes."""
-    width = max(num_lanes, lanewise.FEWEST)
-    while lanewise.narrower(width) >= running:
-        width = lanewise.narrower(width)
+    width = max(num_lanes, compaction.FEWEST)
+    while compaction.narrower(width) >= running:
+        width = compaction.narrower(width)
     return width

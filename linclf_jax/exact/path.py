@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from linclf_jax.exact import continuation
-from linclf_jax.exact.verdicts import Info
+from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
 
 

@@ -1,8 +1,8 @@
-"""What the exact solver minimises: one table of rows, weighed anew in every lane.
+"""What the exact solver minimises: one table of rows, with weights for every lane.
 
-``sum_i s_i ce_i + (l2 / 2) ||W||^2`` with the shares ``s_i = w_i / sum w``. Arrays are
-float64, and classes come before rows, so that reductions over the few classes run along
-the many rows. Rows that weigh nothing in any lane are not there.
+``sum_i s_i ce_i + (l2 / 2) ||W||^2`` with the normalised sample weights ``s_i = w_i /
+sum_j w_j``. Arrays are float64, and classes come before rows, so that reductions over
+the few classes run along the many rows. Rows of weight 0 in every lane are left out.
 """
 
 from typing import NamedTuple
@@ -22,12 +22,12 @@ class Problem(NamedTuple):
 
     x: jax.Array  # (N, D) float64
     targets: jax.Array  # (C, N) float64, columns sum to 1
-    shares: jax.Array  # (L, N) float64, rows sum to 1
-    present: jax.Array  # (L, C) boolean, classes that have a share
-    own: jax.Array  # (C, N) boolean, the first of the largest targets of a row
+    sample_weights: jax.Array  # (L, N) float64, normalised: each lane's sum to 1
+    present: jax.Array  # (L, C) boolean, classes with a row that has weight
+    top_target: jax.Array  # (C, N) boolean, the first of the largest targets of a row
     contrasts: jax.Array  # (L, C, D), sum_i s_i (t_i - mean t) x_i^T
-    norms: jax.Array  # (N,) Euclidean, of the rows of x
-    largest: jax.Array  # (L, D) size of an entry in the rows that have a share
+    row_norms: jax.Array  # (N,) Euclidean, of the rows of x
+    column_sizes: jax.Array  # (L, D), largest size of an entry in rows that have weight
 
 
 def prepare(
@@ -41,55 +41,64 @@ def prepare(
     """Checks the data and lays it out; call it with 64-bit types enabled.
 
     Args:
-        x: Features ``(N, D)``, finite in every row that weighs something.
+        x: Features ``(N, D)``, finite in every row that has weight in some lane.
         labels: ``(N,)`` integers, or soft targets ``(N, C)`` whose rows sum to 1. Of a
-            row that weighs nothing they may be anything.
+            row of weight 0 they may be anything.
         num_lanes: L.
         weights: ``(N,)`` or ``(L, N)``, not negative; None weighs all alike. A lane
-            whose weights are not finite keeps NaN shares, and ends by itself.
+            whose weights are not finite has weights of NaN, and ends as invalid.
         num_classes: C; the largest label plus one if None.
 
     Returns:
-        The problem, N of them the rows that weigh something in some lane.
+        The problem, its N the rows that have weight in some lane.
 
     Raises:
         ValueError: An argument has another shape or holds impossible values.
     """
     x = np.asarray(x)
-    counted = weighing(weights, x, num_lanes)
-    # Blanked and not left out: a message names the row by its place.
-    checked = x if counted.all() else np.where(counted[:, None], x, 0)
-    validation.validate_features(checked)
-    x = np.asarray(x[counted], np.float64)
-    targets = targets_lib.prepare(labels, counted, num_classes)
-    shares = _shares(weights, num_lanes, counted)
+    used = rows_with_weight(weights, x, num_lanes)
+    # Set to 0 and not left out, so that a message has the row's number in ``x``.
+    validation.validate_features(x if used.all() else np.where(used[:, None], x, 0))
+    x = np.asarray(x[used], np.float64)
+    targets = targets_lib.prepare(labels, used, num_classes)
+    sample_weights = _normalised(weights, num_lanes, used)
     # Written so that a lane of NaN has all classes.
-    present = ~(shares @ targets <= 0.0)
-    own = np.arange(targets.shape[1])[:, None] == targets.argmax(axis=1)[None]
-    sizes = _contrasts(x, targets, shares), _norms(x), _largest(x, shares)
-    return Problem(*map(jnp.asarray, (x, targets.T, shares, present, own, *sizes)))
-
-
-def _contrasts(x: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Returns how features go with targets in each lane, ``(L, C, D)``."""
-    # Centred, so that a common shift of the features costs no digit.
-    return np.stack(
-        [((targets - own @ targets) * own[:, None]).T @ (x - own @ x) for own in shares]
+    present = ~(sample_weights @ targets <= 0.0)
+    top_target = np.arange(targets.shape[1])[:, None] == targets.argmax(axis=1)[None]
+    return Problem(
+        x=jnp.asarray(x),
+        targets=jnp.asarray(targets.T),
+        sample_weights=jnp.asarray(sample_weights),
+        present=jnp.asarray(present),
+        top_target=jnp.asarray(top_target),
+        contrasts=jnp.asarray(_contrasts(x, targets, sample_weights)),
+        row_norms=jnp.asarray(_row_norms(x)),
+        column_sizes=jnp.asarray(_column_sizes(x, sample_weights)),
     )
 
 
-def _norms(x: np.ndarray) -> np.ndarray:
-    """Returns the norms of the rows, whose squares may not be finite."""
+def _contrasts(
+    x: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray
+) -> np.ndarray:
+    """Returns the covariances of targets and features in each lane, ``(L, C, D)``."""
+    # Centred, so that a common shift of the features costs no digit.
+    return np.stack(
+        [((targets - w @ targets) * w[:, None]).T @ (x - w @ x) for w in sample_weights]
+    )
+
+
+def _row_norms(x: np.ndarray) -> np.ndarray:
+    """Returns the norms of the rows, whose squares may not be finite, ``(N,)``."""
     largest = max(float(x.max()), -float(x.min())) or 1.0
     return largest * np.sqrt(np.einsum("nd,nd->n", x / largest, x / largest))
 
 
-def _largest(x: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def _column_sizes(x: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
     """Returns the largest size in each column, of the rows of each lane, ``(L, D)``."""
-    counted = ~(shares <= 0.0)  # all rows of a lane of NaN
-    every = np.maximum(x.max(axis=0), -x.min(axis=0))
+    used = ~(sample_weights <= 0.0)  # all rows of a lane of NaN
+    of_all = np.maximum(x.max(axis=0), -x.min(axis=0))
     return np.stack(
-        [every if own.all() else np.abs(x[own]).max(axis=0) for own in counted]
+        [of_all if rows.all() else np.abs(x[rows]).max(axis=0) for rows in used]
     )
 
 
@@ -101,10 +110,10 @@ def take(problem: Problem, lanes: np.ndarray) -> Problem:
         lanes: Which, ``(A,)`` integers; a lane may come twice.
     """
     return problem._replace(
-        shares=problem.shares[lanes],
+        sample_weights=problem.sample_weights[lanes],
         present=problem.present[lanes],
         contrasts=problem.contrasts[lanes],
-        largest=problem.largest[lanes],
+        column_sizes=problem.column_sizes[lanes],
     )
 
 
@@ -123,7 +132,7 @@ def checked_l2(l2: ArrayLike) -> np.ndarray:
     """Returns penalties in float64.
 
     Args:
-        l2: ``(L,)``, at least 0; a lane of NaN ends by itself.
+        l2: ``(L,)``, at least 0; a lane of NaN ends as invalid.
 
     Raises:
         ValueError: Another shape, no lane, or a penalty below 0 or infinite.
@@ -152,18 +161,20 @@ def checked_params(params: Params, shape: tuple[int, int, int]) -> Params:
     """
     lanes, features, classes = shape
     for name, expected in (("W", shape), ("b", (lanes, classes))):
-        found = np.shape(getattr(params, name))
-        if found != expected:
+        actual = np.shape(getattr(params, name))
+        if actual != expected:
             raise ValueError(
-                f"{name} has shape {found}; expected {expected}, for {lanes} lanes, "
+                f"{name} has shape {actual}; expected {expected}, for {lanes} lanes, "
                 f"{features} features and {classes} classes"
             )
     W, b = (np.asarray(array, np.float64) for array in params)
     return Params(jnp.asarray(W.transpose(0, 2, 1)), jnp.asarray(b))
 
 
-def weighing(weights: ArrayLike | None, x: np.ndarray, num_lanes: int) -> np.ndarray:
-    """Returns which rows weigh something in some lane, boolean ``(N,)``.
+def rows_with_weight(
+    weights: ArrayLike | None, x: np.ndarray, num_lanes: int
+) -> np.ndarray:
+    """Returns which rows have a weight other than 0 in some lane, boolean ``(N,)``.
 
     Args:
         weights: ``(N,)``, ``(L, N)`` or None.
@@ -198,14 +209,14 @@ def weighing(weights: ArrayLike | None, x: np.ndarray, num_lanes: int) -> np.nda
     return (array != 0).any(axis=0)
 
 
-def _shares(
-    weights: ArrayLike | None, num_lanes: int, counted: np.ndarray
+def _normalised(
+    weights: ArrayLike | None, num_lanes: int, used: np.ndarray
 ) -> np.ndarray:
-    """Returns ``w_i / sum w`` of each lane, for the rows that are counted."""
-    num_rows = int(counted.sum())
+    """Returns ``w_i / sum_j w_j`` of each lane, for the rows that are used."""
+    num_rows = int(used.sum())
     if weights is None:
         return np.full((num_lanes, num_rows), 1.0 / num_rows)
-    array = np.asarray(weights, np.float64)[..., counted]
+    array = np.asarray(weights, np.float64)[..., used]
     array = np.broadcast_to(array, (num_lanes, num_rows))
     finite = np.isfinite(array).all(axis=1, keepdims=True)
     array = np.where(finite, array, np.nan)

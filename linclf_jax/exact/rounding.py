@@ -19,7 +19,7 @@ from linclf_jax.exact.problem import Problem
 # of such factors are a little more than their sum: a hundredth covers both.
 UNIT = 1.01 * 2.0**-53
 TINY = float(np.finfo(np.float64).tiny)  # what underflow hides
-# Operations beside the sums, of which a few dozen touch any one number.
+# Operations beside the sums: no number goes through more than a few dozen.
 FEW = 40
 
 
@@ -30,19 +30,19 @@ class Point(NamedTuple):
     b: jax.Array  # (L, C), that of the probabilities
     others: jax.Array  # (L, N), sum of q_ij - t_ij but for the likeliest target
     means: jax.Array  # (L, C), sum_i s_i (q_i - t_i) as computed
-    step: jax.Array  # (L, C), in q alone
-    given: jax.Array  # (L, C), the bias as given
-    change: jax.Array  # (L, C), of the bias from b to that
-    above: jax.Array  # (L,) what the change costs, as computed
-    losses: jax.Array  # (L,) sum of the two whose difference that is, or more
-    rest: jax.Array  # (L, C), gradient with respect to the bias at b
+    b_step: jax.Array  # (L, C), in q alone
+    given_b: jax.Array  # (L, C), the bias as given
+    b_change: jax.Array  # (L, C), from b to the bias as given
+    b_cost: jax.Array  # (L,) of that change, as computed
+    losses: jax.Array  # (L,) sum of the two losses whose difference that is, or more
+    b_gradient: jax.Array  # (L, C), at b
     jacobian: jax.Array  # (L, C, C), the mean softmax Jacobian at b
 
 
 class Slack(NamedTuple):
     """What the gap has beside the gradient as computed."""
 
-    gradient: jax.Array  # (L,) norm of what may be missing in the gradient
+    gradient_error: jax.Array  # (L,) norm of what may be missing in the gradient
     excess: jax.Array  # (L,) added to the gap: divergence and bias
 
 
@@ -57,23 +57,25 @@ def slack(problem: Problem, point: Point) -> Slack:
     sizes = _sizes(problem, point)
     num_classes, num_rows = problem.targets.shape
     num_features = problem.x.shape[1]
-    # A factor that all shares have in common is no error of any difference here; it is
+    # A factor that all weights have in common is no error of any difference here; it is
     # one of the gradient, which ``penalty_error`` counts.
     relative = UNIT * (num_rows + 2 * num_classes + FEW)
-    norms = jnp.where(problem.shares > 0.0, problem.norms[None], 0.0)
+    weights = problem.sample_weights
+    norms = jnp.where(weights > 0.0, problem.row_norms[None], 0.0)
     largest = jnp.max(norms, axis=1)
-    reach = _mean_norm(norms, largest, problem.shares)
+    mean_norm = _mean_norm(norms, largest, weights)
     change, cost = _feasible(problem, point, relative * sizes.classes)
     several = jnp.sum(problem.present, axis=1) > 1
     lost = jnp.where(several, TINY * num_classes, 0.0)
-    gradient = (relative * sizes.norm + 1.5 * change) * reach
+    gradient = (relative * sizes.norm + 1.5 * change) * mean_norm
     gradient = gradient + lost * num_rows * largest
     # Errors of scores, and of the probabilities as a tilt of those that are exact.
     size = _largest(problem, point.W, point.b, problem.present)
     error = UNIT * (num_features + num_classes + FEW) * size
-    kept = jnp.maximum(1.0 - _range(problem, point.step), UNIT)
+    # The last step of the bias leaves at least this factor of any probability.
+    kept = jnp.maximum(1.0 - _range(problem, point.b_step), UNIT)
     tilt = 2.0 * (error + UNIT * (num_classes + FEW) / kept)
-    divergence = _divergence(point, tilt, sizes.unsure / kept, relative)
+    divergence = _divergence(point, tilt, sizes.doubt / kept, relative)
     bias = _bias(problem, point, sizes, kept, tilt, error, relative)
     # The scores' part of the cost is a sum over rows of scores, or of their halves.
     cost = cost + 4.0 * num_rows * error
@@ -82,7 +84,11 @@ def slack(problem: Problem, point: Point) -> Slack:
 
 
 def gap(
-    gradient: jax.Array, W: jax.Array, l2: jax.Array, missing: jax.Array, num_rows: int
+    gradient: jax.Array,
+    W: jax.Array,
+    l2: jax.Array,
+    gradient_error: jax.Array,
+    num_rows: int,
 ) -> jax.Array:
     """Returns a bound of ``||gradient||^2 / (2 l2)``, ``(L,)``.
 
@@ -90,18 +96,19 @@ def gap(
         gradient: ``(L, C, D)`` with respect to W, as computed.
         W: ``(L, C, D)``.
         l2: ``(L,)``.
-        missing: ``(L,)``, norm of what the sum over rows may lack.
-        num_rows: N, whose sum of weights all shares have in common.
+        gradient_error: ``(L,)``, norm of what the sum over rows may lack.
+        num_rows: N, whose sum of weights all sample weights have as a factor.
     """
     relative = UNIT * (gradient.shape[1] * gradient.shape[2] + FEW)
     norm = _norm(gradient) * (1.0 + relative)
-    norm = norm * (1.0 + UNIT * num_rows) + missing + penalty_error(W, l2, num_rows)
+    norm = norm * (1.0 + UNIT * num_rows) + gradient_error
+    norm = norm + penalty_error(W, l2, num_rows)
     # Twice the penalty may not be finite, and what the square lost is at most TINY.
     bound = 0.5 * ((norm**2 * (1.0 + FEW * UNIT) + TINY) / l2)
     unpenalised = (l2 == 0.0) | ~jnp.any(W, axis=(1, 2))
-    exact = ~jnp.any(gradient, axis=(1, 2)) & (missing == 0.0) & unpenalised
+    exact = ~jnp.any(gradient, axis=(1, 2)) & (gradient_error == 0.0) & unpenalised
     bound = jnp.where(exact, 0.0, bound)
-    # Infinity times nothing is a bound that says nothing, and not a lane that is lost.
+    # Infinity times 0 is NaN: the bound is infinite, and the lane is not invalid.
     lost = jnp.isnan(bound) & jnp.all(jnp.isfinite(W), axis=(1, 2)) & ~jnp.isnan(l2)
     return jnp.where(lost, jnp.inf, bound)
 
@@ -109,7 +116,8 @@ def gap(
 def penalty_error(W: jax.Array, l2: jax.Array, num_rows: int) -> jax.Array:
     """Returns the norm of what rounding may change in ``l2 W``, ``(L,)``.
 
-    And that of a factor of the shares: the sum over rows is the gradient less this.
+    And that of a factor of all sample weights: the sum over rows is the gradient less
+    this.
 
     Args:
         W: ``(L, C, D)``.
@@ -128,10 +136,10 @@ def _norm(array: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(array**2, axis=(1, 2)) + lost)
 
 
-def _mean_norm(norms: jax.Array, largest: jax.Array, shares: jax.Array) -> jax.Array:
+def _mean_norm(norms: jax.Array, largest: jax.Array, weights: jax.Array) -> jax.Array:
     """Returns the root mean square of the rows' norms, ``(L,)``; squares in range."""
     unit = jnp.where(largest > 0.0, largest, 1.0)
-    squares = jnp.sum(shares * (norms / unit[:, None]) ** 2, axis=1)
+    squares = jnp.sum(weights * (norms / unit[:, None]) ** 2, axis=1)
     return largest * jnp.sqrt(squares + TINY)
 
 
@@ -140,7 +148,7 @@ class _Sizes(NamedTuple):
 
     classes: jax.Array  # (L, C), mean over the rows
     norm: jax.Array  # (L,), root mean square of the rows' norms
-    unsure: jax.Array  # (L,), mean probability of all classes but the likeliest target
+    doubt: jax.Array  # (L,), mean probability of all classes but the likeliest target
 
 
 def _sizes(problem: Problem, point: Point) -> _Sizes:
@@ -149,19 +157,19 @@ def _sizes(problem: Problem, point: Point) -> _Sizes:
     Without a pass over the probabilities: no norm exceeds the sum over a row, and what
     a class has in the rows of others follows from its own and the mean residual.
     """
-    own, shares = problem.own, problem.shares
-    beside = jnp.where(own, 0.0, problem.targets)
-    total = point.others + 2.0 * jnp.sum(beside, axis=0)[None]
-    mine = jnp.einsum("ln,cn->lc", shares * total, own * 1.0)
-    soft = jnp.einsum("ln,cn->lc", shares, beside)
-    classes = jnp.abs(point.means) + 2.0 * (mine + soft)
+    top_target, weights = problem.top_target, problem.sample_weights
+    other_targets = jnp.where(top_target, 0.0, problem.targets)
+    total = point.others + 2.0 * jnp.sum(other_targets, axis=0)[None]
+    of_top = jnp.einsum("ln,cn->lc", weights * total, top_target * 1.0)
+    of_others = jnp.einsum("ln,cn->lc", weights, other_targets)
+    classes = jnp.abs(point.means) + 2.0 * (of_top + of_others)
     # What underflow hides counts, for an error of the scores may make it large.
     several = jnp.sum(problem.present, axis=1) > 1
-    hidden = jnp.where(several, TINY * len(own), 0.0)
+    hidden = jnp.where(several, TINY * len(top_target), 0.0)
     return _Sizes(
         classes=jnp.where(problem.present, classes, 0.0),
-        norm=jnp.sqrt(2.0 * (jnp.sum(shares * total**2, axis=1) + hidden)),
-        unsure=jnp.sum(shares * total, axis=1) + hidden,
+        norm=jnp.sqrt(2.0 * (jnp.sum(weights * total**2, axis=1) + hidden)),
+        doubt=jnp.sum(weights * total, axis=1) + hidden,
     )
 
 
@@ -172,7 +180,7 @@ def _feasible(
 
     The same in all rows: that of the targets, moved against the error of the means.
     """
-    targets = jnp.einsum("ln,cn->lc", problem.shares, problem.targets)
+    targets = jnp.einsum("ln,cn->lc", problem.sample_weights, problem.targets)
     off = (jnp.abs(point.means) + error) / jnp.where(problem.present, targets, 1.0)
     share = 1.01 * jnp.max(jnp.where(problem.present, off, 0.0), axis=1)
     # The mean divergence from the targets' means, but for the entropy, at most twice.
@@ -181,13 +189,13 @@ def _feasible(
 
 
 def _divergence(
-    point: Point, tilt: jax.Array, unsure: jax.Array, relative: float
+    point: Point, tilt: jax.Array, doubt: jax.Array, relative: float
 ) -> jax.Array:
     """Returns the mean divergence of q from the exact probabilities at its bias."""
-    decrement = _variance(point.jacobian, point.step) * (1.0 + relative)
+    decrement = _variance(point.jacobian, point.b_step) * (1.0 + relative)
     # Half of the square, and e^tilt for the variance on the way from one to the other.
-    error = 0.71 * jnp.exp(0.5 * tilt) * tilt * jnp.sqrt(unsure)
-    return (jnp.sqrt(decrement) + jnp.where(unsure > 0.0, error, 0.0)) ** 2
+    error = 0.71 * jnp.exp(0.5 * tilt) * tilt * jnp.sqrt(doubt)
+    return (jnp.sqrt(decrement) + jnp.where(doubt > 0.0, error, 0.0)) ** 2
 
 
 def _bias(
@@ -205,35 +213,35 @@ def _bias(
     second order in the change: above its tangent the loss is at most as far as its
     curvature, e to the range of the change times that here, allows.
     """
-    change = jnp.where(problem.present, point.change, 0.0)
+    change = jnp.where(problem.present, point.b_change, 0.0)
     reach = _range(problem, change)
     top = jnp.max(jnp.where(problem.present, change, -jnp.inf), axis=1)
     change = jnp.where(problem.present, change - (top - 0.5 * reach)[:, None], 0.0)
     curvature = _variance(point.jacobian, change) * (1.0 + relative)
-    tangent = jnp.maximum(jnp.sum(point.rest * change, axis=1), 0.0)
+    tangent = jnp.maximum(jnp.sum(point.b_gradient * change, axis=1), 0.0)
     hidden = relative * jnp.sum(sizes.classes * jnp.abs(change), axis=1) / kept
-    hidden += jnp.exp(tilt) * tilt * jnp.sqrt(curvature * sizes.unsure / kept)
+    hidden += jnp.exp(tilt) * tilt * jnp.sqrt(curvature * sizes.doubt / kept)
     near = tangent + hidden + 0.5 * jnp.exp(reach + 2.0 * tilt) * curvature
     near = jnp.where(reach == 0.0, 0.0, near)
-    # A class that is absent has a bias: the tangent knows nothing of that.
-    near = jnp.where(jnp.all(jnp.isfinite(point.change), axis=1), near, jnp.inf)
-    # Of all classes with a bias: one that is absent has its part in that loss.
-    size = _largest(problem, point.W, point.given, jnp.isfinite(point.given))
+    # Where a class without weight has a bias, the tangent says nothing of its cost.
+    near = jnp.where(jnp.all(jnp.isfinite(point.b_change), axis=1), near, jnp.inf)
+    # Of all classes with a bias: one without weight has its part in the loss as given.
+    size = _largest(problem, point.W, point.given_b, jnp.isfinite(point.given_b))
     num_classes, num_features = point.W.shape[1:]
     more = UNIT * (num_features + num_classes + FEW) * size
-    far = point.above + 2.0 * relative * point.losses + 4.0 * (error + more)
+    far = point.b_cost + 2.0 * relative * point.losses + 4.0 * (error + more)
     return jnp.fmin(near, jnp.where(jnp.isnan(far), jnp.inf, far))
 
 
 def _largest(
-    problem: Problem, W: jax.Array, b: jax.Array, counted: jax.Array
+    problem: Problem, W: jax.Array, b: jax.Array, classes: jax.Array
 ) -> jax.Array:
     """Returns the largest score that the rounding of one may be relative to, ``(L,)``.
 
-    Of the classes that are counted, boolean ``(L, C)``.
+    Of some classes, boolean ``(L, C)``.
     """
-    sizes = jnp.einsum("lcd,ld->lc", jnp.abs(W), problem.largest) + jnp.abs(b)
-    return jnp.max(jnp.where(counted, sizes, 0.0), axis=1)
+    sizes = jnp.einsum("lcd,ld->lc", jnp.abs(W), problem.column_sizes) + jnp.abs(b)
+    return jnp.max(jnp.where(classes, sizes, 0.0), axis=1)
 
 
 def _variance(jacobian: jax.Array, vector: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Labels of the exact solver: classes by number, or a distribution for each row."""
+"""Targets of the exact solver: of each row a class, or a distribution over classes."""
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -8,26 +8,22 @@ from linclf_jax import validation
 NUMBERED = "names, labels = numpy.unique(labels, return_inverse=True)"
 
 
-def prepare(
-    labels: ArrayLike, counted: np.ndarray, num_classes: int | None
-) -> np.ndarray:
+def prepare(labels: ArrayLike, used: np.ndarray, num_classes: int | None) -> np.ndarray:
     """Returns ``(M, C)`` float64 targets of hard labels or soft ones.
 
     Args:
         labels: ``(N,)`` integers from 0, or soft targets ``(N, C)``.
-        counted: ``(N,)`` boolean, the M rows that are looked at.
+        used: ``(N,)`` boolean, the M rows that have weight.
         num_classes: C; the largest label plus one if None.
 
     Raises:
-        ValueError: They are neither; with what was found and what to do.
+        ValueError: They are neither; the message says what they are and what to do.
     """
     array = np.asarray(labels)
     require_numbers(array)
-    if array.ndim and len(array) != len(counted):
-        raise ValueError(
-            f"x has {len(counted)} rows but labels has {len(array)} entries"
-        )
-    rows = np.flatnonzero(counted)
+    if array.ndim and len(array) != len(used):
+        raise ValueError(f"x has {len(used)} rows but labels has {len(array)} entries")
+    rows = np.flatnonzero(used)
     if array.ndim != 2:
         return _hard(array, rows, num_classes)
     one_class = array.dtype.kind == "f" and num_classes in (None, 1)
@@ -70,10 +66,10 @@ def require_numbers(labels: np.ndarray) -> None:
 
 def _hard(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> np.ndarray:
     if array.ndim == 1 and len(rows) < len(array):
-        # Blanked and not left out: a message names the row by its place.
-        blank = np.zeros_like(array)
-        blank[rows] = array[rows]
-        array = blank
+        # Set to 0 and not left out, so that a message has the row's number in labels.
+        filled = np.zeros_like(array)
+        filled[rows] = array[rows]
+        array = filled
     top = int(array.max()) + 1 if array.size and array.dtype.kind in "iu" else 1
     count = max(top, 1) if num_classes is None else num_classes
     validation.validate_labels(array, count)
@@ -100,6 +96,7 @@ def _soft(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> np.nd
 
 
 def _distributions(targets: np.ndarray) -> np.ndarray:
+    """Returns which rows are at least 0 and sum to 1, boolean ``(N,)``."""
     with np.errstate(invalid="ignore"):
         off = np.abs(targets.sum(axis=1) - 1.0)
         return (targets >= 0).all(axis=1) & (off <= 1e-6)

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from linclf_jax.exact import continuation, targets
 from linclf_jax.exact import leave_one_out as loo_lib
-from linclf_jax.exact.verdicts import Info
+from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
 from linclf_jax.selection import choose as choose_lib
 from linclf_jax.selection import held_out, ranking, resampling

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from linclf_jax.exact import verdicts
+from linclf_jax.exact import status
 from linclf_jax.training import trials
 
 Row = Mapping[str, Any]
@@ -17,8 +17,8 @@ Row = Mapping[str, Any]
 OK = "ok"  # the status of a trial that was trained to the end
 DIVERGED = "diverged"
 RETIRED = trials.RETIRED
-EXACT = (verdicts.CONVERGED, verdicts.WITHOUT_BOUND)
-STALLED = verdicts.STALLED
+EXACT = (status.CONVERGED, status.WITHOUT_BOUND)
+STALLED = status.STALLED
 WORST_GAP = 1e-3  # relative, of an exact fit that stalled and may still be chosen
 
 FINAL = "final"  # the stage of a fit that was made to be tested and not to be compared

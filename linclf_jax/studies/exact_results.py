@@ -7,7 +7,7 @@ import numpy as np
 
 from linclf_jax import regularization
 from linclf_jax.exact.continuation import Point
-from linclf_jax.exact.verdicts import Info
+from linclf_jax.exact.status import Info
 from linclf_jax.runs import formats, schema
 from linclf_jax.runs.store import Piece
 from linclf_jax.selection import choose

@@ -42,7 +42,7 @@ def evaluate(
         params: ``W (D, C, L)`` and ``b (1, C, L)``.
         x: Features ``(M, D)``.
         labels: ``(M,)``, integers in ``0..C-1``.
-        weights: ``(M, 1)``, or ``(M, L)`` where lanes look at different rows. A row of
+        weights: ``(M, 1)``, or ``(M, L)`` where lanes have different rows. A row of
             weight 0 takes no part, whatever is in it.
         static: Loss and precision are used.
 
@@ -59,20 +59,20 @@ def evaluate(
     def add_block(number: jax.Array, sums: Scores) -> Scores:
         # The last block starts early enough to be whole; what it repeats weighs 0.
         start = jnp.minimum(number * size, num_rows - size)
-        new = start + jnp.arange(size) >= number * size
+        is_new = start + jnp.arange(size) >= number * size
         x_block, labels_block, weights_block = (
             jax.lax.dynamic_slice_in_dim(array, start, size)
             for array in (x, labels, weights)
         )
         scores = stack.logits(params, x_block, precision=static.precision)
-        counted = jnp.where(new[:, None], weights_block, 0.0)
+        weights_block = jnp.where(is_new[:, None], weights_block, 0.0)
         values = _losses(params, x_block, labels_block, scores, static)
         # Multiplied by 0, an infinite loss would be NaN.
-        values = jnp.where(counted != 0, values, 0.0)
+        values = jnp.where(weights_block != 0, values, 0.0)
         right = stack.accuracy(scores, labels_block)
         return Scores(
-            sums.loss + jnp.sum(counted * values, axis=0),
-            sums.accuracy + jnp.sum(counted * right, axis=0),
+            sums.loss + jnp.sum(weights_block * values, axis=0),
+            sums.accuracy + jnp.sum(weights_block * right, axis=0),
         )
 
     zeros = jnp.zeros(params.W.shape[-1], params.W.dtype)
@@ -110,14 +110,14 @@ def by_row(
         values = _losses(params, x_block, labels_block, scores, static)
         return RowScores(values, stack.accuracy(scores, labels_block) > 0)
 
-    found = jax.lax.map(one_block, jnp.arange(blocks))
-    # The last block starts early enough to be whole: its first rows are there already.
+    scores = jax.lax.map(one_block, jnp.arange(blocks))
+    # The last block starts early enough to be whole: its first rows are repeated.
     repeated = blocks * size - num_rows
     whole, lanes = (blocks - 1) * size, params.W.shape[-1]
     return RowScores(
         *(
             jnp.concatenate([array[:-1].reshape(whole, lanes), array[-1, repeated:]])
-            for array in found
+            for array in scores
         )
     )
 
@@ -126,11 +126,12 @@ def _losses(
     params: Params, x: jax.Array, labels: jax.Array, scores: jax.Array, static: Static
 ) -> jax.Array:
     """Returns each lane's loss on each row of a block, ``(B, L)``."""
-    share = jnp.ones((len(labels), 1), scores.dtype)
-    values, _ = fused.FUSED[static.loss](scores, labels, share)
+    ones = jnp.ones((len(labels), 1), scores.dtype)
+    values, _ = fused.FUSED[static.loss](scores, labels, ones)
     if static.loss != "softmax_cross_entropy":
         return values
-    # Computed once more where they are needed, for want of which they stay in caches.
+    # The logits are computed again in the rare branch: kept for it, they would not stay
+    # in the processor's cache.
     return jax.lax.cond(
         jnp.any(jnp.isnan(values)),
         lambda: _with_limits(
@@ -150,9 +151,9 @@ def _with_limits(values: jax.Array, scores: jax.Array, labels: jax.Array) -> jax
     true_class = iota == labels[:, None, None]
     infinite = jnp.isposinf(scores)
     right = jnp.any(infinite & true_class, axis=fused.CLASSES)
-    known = jnp.any(true_class, axis=fused.CLASSES)
-    known &= ~jnp.any(jnp.isnan(scores), axis=fused.CLASSES)
-    one = known & (jnp.sum(infinite, axis=fused.CLASSES) == 1)
+    valid = jnp.any(true_class, axis=fused.CLASSES)
+    valid &= ~jnp.any(jnp.isnan(scores), axis=fused.CLASSES)
+    one = valid & (jnp.sum(infinite, axis=fused.CLASSES) == 1)
     return jnp.where(one, jnp.where(right, 0.0, jnp.inf), values)
 
 

@@ -1,8 +1,8 @@
-"""The compiled program of a static choice, and tiles driven through it in segments.
+"""The compiled program of a static choice, and batches of trials advanced by it.
 
-A program advances one tile on each device of a mesh: all arrays of the tiles stand
-behind an axis of devices, sharded along it; the data is on every device. Nothing is
-exchanged between devices, so a tile's bits do not depend on how many there are. First
+A program advances one batch on each device of a mesh: all arrays of the batches have an
+axis of devices in front, sharded along it; the data is on every device. Nothing is
+exchanged between devices, so a batch's bits do not depend on how many there are. First
 and last step are arguments: one program serves every segment of a run, and it may stop
 after any step.
 """
@@ -22,14 +22,15 @@ from linclf_jax.training.evaluation import Scores
 from linclf_jax.training.settings import Hparams, Static
 from linclf_jax.training.states import Data, State
 
-_TILES = "tiles"  # the axis of the mesh
-# Between two looks at whether to stop; how fast a program is, the first steps show.
+_BATCHES = "batches"  # the axis of the mesh
+# Between two calls of ``on_segment``; the steps of the first segment show how many that
+# are.
 SEGMENT_SECONDS = 1.0
 FIRST_STRIDE = 8  # steps
 
 
-class Tile(NamedTuple):
-    """What tells a tile from others of its static choice, as NumPy arrays."""
+class BatchInputs(NamedTuple):
+    """What differs between batches of a static choice, as NumPy arrays."""
 
     seed: jax.Array | np.ndarray  # (), uint32
     hparams: Hparams  # arrays (L,)
@@ -37,15 +38,15 @@ class Tile(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a tile stands: ``state`` came out of step ``step - 1``; None at step 0."""
+    """Where a batch starts: ``state`` came out of step ``step - 1``; None at step 0."""
 
-    tile: Tile
+    batch: BatchInputs
     step: int = 0
     state: State | None = None  # NumPy arrays
 
 
 class Output(NamedTuple):
-    """A tile after its last step, as NumPy arrays, lanes last."""
+    """A batch after its last step, as NumPy arrays, lanes last."""
 
     state: State
     train: Scores  # each (L,), on the rows that a lane trains on
@@ -57,18 +58,18 @@ class Program(NamedTuple):
 
     mesh: Mesh
     call: Callable[..., Any]  # see ``build``
-    state: State  # shapes and dtypes of one tile's state
+    state: State  # shapes and dtypes of one batch's state
     last_step: int  # of a whole run
     memory: Any  # jax's analysis of the program on one device
 
 
 def make_mesh(devices: Sequence[Any]) -> Mesh:
-    """Returns the mesh that tiles are spread over.
+    """Returns the mesh that batches are spread over.
 
     Args:
         devices: One or more of a kind.
     """
-    return Mesh(np.asarray(devices), (_TILES,), axis_types=(AxisType.Auto,))
+    return Mesh(np.asarray(devices), (_BATCHES,), axis_types=(AxisType.Auto,))
 
 
 def place(data: Data, mesh: Mesh) -> Data:
@@ -87,28 +88,28 @@ def build(static: Static, data: Data, width: int, mesh: Mesh) -> Program:
     Args:
         static: What is compiled in; see ``settings.validate_static``.
         data: From ``place``; its shapes and dtypes are used.
-        width: L, lanes of a tile.
+        width: L, lanes of a batch.
         mesh: From ``make_mesh``.
     """
-    per_tile, everywhere = PartitionSpec(_TILES), PartitionSpec()
+    per_batch, everywhere = PartitionSpec(_BATCHES), PartitionSpec()
     program = jax.shard_map(
-        _advance_tile(static, width),
+        _advance_batch(static, width),
         mesh=mesh,
-        in_specs=(*[per_tile] * 3, *[everywhere] * 3),
-        out_specs=per_tile,
+        in_specs=(per_batch, per_batch, per_batch, everywhere, everywhere, everywhere),
+        out_specs=per_batch,
         check_vma=False,  # nothing is exchanged: each device loops for itself
     )
-    tile = _tile_like(width, data)
+    batch = _empty_batch(width, data)
     state = jax.eval_shape(
-        lambda: training.begin(static, jax.random.key(0), tile.hparams, data)
+        lambda: training.begin(static, jax.random.key(0), batch.hparams, data)
     )
     stacked = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
             (mesh.size, *leaf.shape),
             leaf.dtype,
-            sharding=NamedSharding(mesh, per_tile),
+            sharding=NamedSharding(mesh, per_batch),
         ),
-        (tile, state, np.zeros((), np.int32)),
+        (batch, state, np.zeros((), np.int32)),
     )
     lowered = jax.jit(program).lower(*stacked, np.int32(0), np.bool_(False), data)
     compiled = lowered.compile()
@@ -121,21 +122,21 @@ def run(
     starts: Sequence[Start],
     data: Data,
     last: int,
-    look: Callable[[list[int], Callable[[], list[State]]], None],
+    on_segment: Callable[[list[int], Callable[[], list[State]]], None],
 ) -> list[Output]:
-    """Drives tiles to a step, one on each device, and returns what they came to.
+    """Advances batches to a step, one on each device, and returns their outputs.
 
     Args:
         program: From ``build``.
-        starts: At most one tile for each device of the program's mesh.
+        starts: At most one batch for each device of the program's mesh.
         data: From ``place``.
         last: One past the last step to make.
-        look: Called about once in ``SEGMENT_SECONDS`` as ``look(steps, states)``, with
-            the steps that each tile has made; ``states()`` returns the states that
-            they led to. What it raises, to stop for instance, passes through.
+        on_segment: Called about once in ``SEGMENT_SECONDS`` with the steps that each
+            batch has made, and a function that returns the states after them. What it
+            raises, to stop for instance, passes through.
     """
-    sharding = NamedSharding(program.mesh, PartitionSpec(_TILES))
-    tiles, state = arguments(program, starts)
+    sharding = NamedSharding(program.mesh, PartitionSpec(_BATCHES))
+    batches, state = arguments(program, starts)
     filled = _filled(program, starts)
     steps = np.array([start.step for start in filled], np.int32)
     stride = FIRST_STRIDE
@@ -143,7 +144,7 @@ def run(
         stop = min(int(steps.min()) + stride, last)
         before = time.perf_counter()
         state, *scores = program.call(
-            tiles,
+            batches,
             state,
             jax.device_put(steps, sharding),
             np.int32(stop),
@@ -157,39 +158,39 @@ def run(
         steps = np.maximum(steps, np.int32(stop))
         faster = SEGMENT_SECONDS / max(time.perf_counter() - before, 1e-3)
         stride = max(1, int(stride * min(faster, 8.0)))
-        look(
+        on_segment(
             steps[: len(starts)].tolist(),
             lambda state=state: _unstack(jax.device_get(state), len(starts)),
         )
 
 
-def arguments(program: Program, starts: Sequence[Start]) -> tuple[Tile, State]:
-    """Returns tiles and states as the program takes them, on the devices.
+def arguments(program: Program, starts: Sequence[Start]) -> tuple[BatchInputs, State]:
+    """Returns batches and states as the program takes them, on the devices.
 
     Args:
         program: From ``build``.
         starts: At most one for each device; the last one fills up what is missing.
     """
     begin = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), program.state)
-    pairs = [(start.tile, start.state or begin) for start in _filled(program, starts)]
-    sharding = NamedSharding(program.mesh, PartitionSpec(_TILES))
+    pairs = [(start.batch, start.state or begin) for start in _filled(program, starts)]
+    sharding = NamedSharding(program.mesh, PartitionSpec(_BATCHES))
     return jax.device_put(_stack(pairs), sharding)
 
 
-def _advance_tile(static: Static, width: int) -> Callable[..., Any]:
-    """Returns what each device does: its tile alone, without the axis of the mesh."""
+def _advance_batch(static: Static, width: int) -> Callable[..., Any]:
+    """Returns what each device does: its batch alone, without the axis of the mesh."""
 
-    def advance_tile(
-        tile: Tile,
+    def advance_batch(
+        batch: BatchInputs,
         state: State,
         first: jax.Array,
         last: jax.Array,
         scored: jax.Array,
         data: Data,
     ) -> tuple[State, Scores, Scores]:
-        tile, state, first = jax.tree.map(lambda leaf: leaf[0], (tile, state, first))
-        key, hparams = jax.random.key(tile.seed), tile.hparams
-        fold = jnp.asarray(tile.fold)
+        batch, state, first = jax.tree.map(lambda leaf: leaf[0], (batch, state, first))
+        key, hparams = jax.random.key(batch.seed), batch.hparams
+        fold = jnp.asarray(batch.fold)
         state = jax.lax.cond(
             first == 0,
             lambda _: training.begin(static, key, hparams, data),
@@ -206,17 +207,19 @@ def _advance_tile(static: Static, width: int) -> Callable[..., Any]:
         )
         return jax.tree.map(lambda leaf: leaf[None], (state, *scores))
 
-    return advance_tile
+    return advance_batch
 
 
 def _filled(program: Program, starts: Sequence[Start]) -> list[Start]:
+    """Returns a start for each device; those that are missing repeat the last."""
     return [*starts, *[starts[-1]] * (program.mesh.size - len(starts))]
 
 
-def _tile_like(width: int, data: Data) -> Tile:
+def _empty_batch(width: int, data: Data) -> BatchInputs:
+    """Returns a batch whose shapes and dtypes are used."""
     dtype = np.result_type(data.x.dtype, np.float32)
     hparams = Hparams(*[np.zeros(width, dtype)] * len(Hparams._fields))
-    return Tile(np.zeros((), np.uint32), hparams, np.zeros(width, np.int32))
+    return BatchInputs(np.zeros((), np.uint32), hparams, np.zeros(width, np.int32))
 
 
 def _stack(trees: Sequence[Any]) -> Any:

@@ -69,20 +69,20 @@ def softmax_cross_entropy(
     inverse = scale / (others + true_exp)
     of_true, of_others = -others * inverse, 0.0
     if smoothing is not None:
-        share = smoothing[None, :]
+        smoothed = smoothing[None, :]
         # Divided first: a sum of logits of 3e38 is not finite, their mean is.
         mean_shift = jnp.sum((scores - top[:, None]) / num_classes, axis=CLASSES)
-        values = values + share * ((true_score - top) - mean_shift)
-        of_others = (scale * (share / num_classes))[:, None]
-        of_true = of_true + scale * (share * (1.0 - 1.0 / num_classes))
+        values = values + smoothed * ((true_score - top) - mean_shift)
+        of_others = (scale * (smoothed / num_classes))[:, None]
+        of_true = of_true + scale * (smoothed * (1.0 - 1.0 / num_classes))
     rest = exps * inverse[:, None] - of_others
     return values, jnp.where(true_class, of_true[:, None], rest)
 
 
-def _one_by_one(loss: str) -> FusedLoss:
-    """Returns a hinge in the form above; its parts share their margins already."""
+def _unfused(loss: str) -> FusedLoss:
+    """Returns a hinge in the form above; XLA computes the margins of both once."""
 
-    def both(
+    def loss_and_residual(
         scores: jax.Array,
         labels: jax.Array,
         scale: jax.Array,
@@ -97,11 +97,11 @@ def _one_by_one(loss: str) -> FusedLoss:
         residual = gradients.logits_gradient(scores, per_lane, loss=loss, axis=CLASSES)
         return values, residual * scale[:, None]
 
-    return both
+    return loss_and_residual
 
 
 def require_shapes(shape: tuple[int, ...], labels: jax.Array, scale: jax.Array) -> None:
-    """Checks that labels and scale belong to the rows: one of them would meet all.
+    """Refuses labels or a scale of one row, which would be broadcast to all rows.
 
     Args:
         shape: Of the logits, ``(B, C, L)``.
@@ -124,7 +124,7 @@ FUSED: MappingProxyType[str, FusedLoss] = MappingProxyType(
     {
         "softmax_cross_entropy": softmax_cross_entropy,
         **{
-            name: _one_by_one(name)
+            name: _unfused(name)
             for name in ("weston_watkins_hinge", "crammer_singer_hinge")
         },
     }

@@ -1,11 +1,10 @@
 """Which epoch's classifier a lane ends with: its last, or its best on validation rows.
 
-The best is the first epoch with the lowest validation loss, whatever the lanes are
-compared by later: the losses of one lane always compare, and luck moves a loss less
-than it moves an accuracy, which goes in steps of a row. It still is the best of many
-looks at the same rows: the validation scores of a lane that keeps its best epoch
-flatter it, the more so the more epochs there are, and only rows that chose nothing say
-how good it is.
+The best is the first epoch with the lowest validation loss, whatever metric trials are
+compared by later: a loss varies less by chance than an accuracy, which goes in steps of
+one row. It still is the best of many evaluations of the same rows: the validation
+scores of a lane that keeps its best epoch are biased, the more so the more epochs there
+are, and only rows that chose nothing say how good it is.
 """
 
 import jax
@@ -18,7 +17,7 @@ from linclf_jax.training.states import OK, Best, State
 
 
 def begin(static: Static, params: Params) -> Best | None:
-    """Returns the memory of a stack before its first epoch; None where none is kept.
+    """Returns the best before the first epoch; None where the last epoch is kept.
 
     Args:
         static: ``keep`` is used.
@@ -32,7 +31,7 @@ def begin(static: Static, params: Params) -> Best | None:
 
 
 def close_epoch(state: State, number: jax.Array, loss: jax.Array) -> State:
-    """Returns the state that remembers this epoch's parameters where they are better.
+    """Returns the state with this epoch's parameters where they are the best so far.
 
     Args:
         state: At the end of an epoch, its status that of the lanes by then.

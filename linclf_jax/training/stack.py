@@ -9,10 +9,9 @@ times more slowly on a CPU; the tests hold both together.
 The bias has a leading axis of one: with hyper-parameters as ``(1, 1, L)`` all arrays of
 a stack have one rank, and optax updates them as they are.
 
-Rows are weighed by a *share* ``(B, 1)`` or ``(B, L)``: ``w_i / sum_i w_i``, the same
-for all lanes, or each lane's own where lanes hold out different folds. In a lane whose
-share of a row is 0, the row takes no part, whatever is in it; lanes that count it have
-what it holds.
+Sample weights are normalised, ``w_i / sum_j w_j``: ``(B, 1)`` of all lanes, or
+``(B, L)`` where lanes hold out different folds. A row of weight 0 in a lane takes no
+part in it, whatever is in the row.
 """
 
 from typing import NamedTuple
@@ -27,14 +26,14 @@ from linclf_jax.training.fused import CLASSES
 
 
 class Batch(NamedTuple):
-    """Some rows, and what each of them counts."""
+    """Some rows, and what they weigh."""
 
     x: jax.Array  # (B, D)
     labels: jax.Array  # (B,), integers in 0..C-1
-    share: jax.Array  # (B, 1) or (B, L), see ``shares``
+    sample_weights: jax.Array  # (B, 1) or (B, L), see ``normalised``
 
 
-def shares(weights: jax.Array) -> jax.Array:
+def normalised(weights: jax.Array) -> jax.Array:
     """Returns weights divided by their sum over the rows; 0 where all of them are 0.
 
     Args:
@@ -124,12 +123,12 @@ def manual_gradient(
 
     Args:
         params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
-        batch: The rows and their shares.
+        batch: The rows and their weights.
         loss: A name in ``losses.LOSSES``.
         l2: ``(1, 1, L)``.
         smoothing: ``(L,)``, label smoothing of softmax cross-entropy, or None.
         precision: Of the products.
-        mask: Whether what a row of share 0 holds is masked. Training does without: its
+        mask: Whether rows of weight 0 may hold anything. Training does without: its
             rows are finite, their labels classes.
 
     Returns:
@@ -138,15 +137,15 @@ def manual_gradient(
     """
     batch = _masked(batch, params.W.shape) if mask else batch
     scores = logits(params, batch.x, precision=precision)
-    share = batch.share.astype(scores.dtype)
+    weights = batch.sample_weights.astype(scores.dtype)
     if mask:
-        scores = _finite_where_ignored(scores, share)
-    values, residual = fused.FUSED[loss](scores, batch.labels, share, smoothing)
+        scores = _finite_where_ignored(scores, weights)
+    values, residual = fused.FUSED[loss](scores, batch.labels, weights, smoothing)
     if mask:
-        values = _finite_where_ignored(values, share)
+        values = _finite_where_ignored(values, weights)
     W = _product(at_least_float32(batch.x).T, residual, precision) + l2 * params.W
     b = jnp.sum(residual, axis=0, keepdims=True)
-    return jnp.sum(share * values, axis=0), Params(W, b)
+    return jnp.sum(weights * values, axis=0), Params(W, b)
 
 
 def autodiff_gradient(
@@ -163,21 +162,20 @@ def autodiff_gradient(
 
     Args:
         params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
-        batch: The rows and their shares.
-        loss: A name in ``losses.LOSSES``.
-        l2: ``(1, 1, L)``.
-        smoothing: ``(L,)``, label smoothing of softmax cross-entropy, or None.
-        precision: Of the products.
-        mask: Whether what a row of share 0 holds is masked. Training does without: its
-            rows are finite, their labels classes.
+        batch: As there.
+        loss: As there.
+        l2: As there.
+        smoothing: As there.
+        precision: As there.
+        mask: As there.
     """
     batch = _masked(batch, params.W.shape) if mask else batch
 
     def summed_objective(params: Params) -> tuple[jax.Array, jax.Array]:
         scores = logits(params, batch.x, precision=precision)
-        share = batch.share.astype(scores.dtype)
+        weights = batch.sample_weights.astype(scores.dtype)
         if mask:
-            scores = _finite_where_ignored(scores, share)
+            scores = _finite_where_ignored(scores, weights)
         rows, _, lanes = scores.shape
         per_lane = jnp.broadcast_to(batch.labels[:, None], (rows, lanes))
         values = losses.LOSSES[loss](scores, per_lane, axis=CLASSES)
@@ -186,8 +184,8 @@ def autodiff_gradient(
             uniform = 0.0 - jnp.mean(log_probs, axis=CLASSES)
             values = (1.0 - smoothing[None]) * values + smoothing[None] * uniform
         if mask:
-            values = _finite_where_ignored(values, share)
-        mean_loss = jnp.sum(share * values, axis=0)
+            values = _finite_where_ignored(values, weights)
+        mean_loss = jnp.sum(weights * values, axis=0)
         penalty = 0.5 * jnp.sum(l2 * jnp.square(params.W))
         # A lane's parameters take part in its own term alone: the sum's gradient
         # with respect to them is that of the term.
@@ -201,28 +199,32 @@ GRADIENTS = {"manual": manual_gradient, "autodiff": autodiff_gradient}
 
 
 def _masked(batch: Batch, shape: tuple[int, ...]) -> Batch:
-    """Returns the batch without what a lane that ignores it could not multiply by 0.
+    """Returns the batch without entries that, multiplied by a weight of 0, are not 0.
 
-    What is no number or no class is replaced where a lane ignores the row; lanes that
-    count the row get a share of NaN for it, and so a loss and a gradient of NaN.
+    Where the row has weight 0 in some lane, infinity, NaN and what is no class are
+    replaced by 0. Lanes in which the row has weight get a weight of NaN for it, and so
+    a loss and a gradient of NaN.
     """
     _, num_classes, lanes = shape
-    fused.require_shapes((len(batch.x), num_classes, lanes), batch.labels, batch.share)
-    ignored = batch.share == 0
-    by_some = jnp.any(ignored, axis=1)
-    infinite = by_some[:, None] & ~jnp.isfinite(batch.x)
-    outside = by_some & ((batch.labels < 0) | (batch.labels >= num_classes))
-    hidden = jnp.any(infinite, axis=1) | outside
+    fused.require_shapes(
+        (len(batch.x), num_classes, lanes), batch.labels, batch.sample_weights
+    )
+    ignored = batch.sample_weights == 0
+    ignored_by_some = jnp.any(ignored, axis=1)
+    infinite = ignored_by_some[:, None] & ~jnp.isfinite(batch.x)
+    outside = (batch.labels < 0) | (batch.labels >= num_classes)
+    outside = ignored_by_some & outside
+    replaced = jnp.any(infinite, axis=1) | outside
     return Batch(
         jnp.where(infinite, 0, batch.x),
         jnp.where(outside, 0, batch.labels),
-        jnp.where(hidden[:, None] & ~ignored, jnp.nan, batch.share),
+        jnp.where(replaced[:, None] & ~ignored, jnp.nan, batch.sample_weights),
     )
 
 
-def _finite_where_ignored(values: jax.Array, share: jax.Array) -> jax.Array:
-    """Returns values ``(B, L)`` or ``(B, C, L)``, 0 for infinity or NaN of share 0."""
-    ignored = share == 0 if values.ndim == share.ndim else (share == 0)[:, None]
+def _finite_where_ignored(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Returns values ``(B, L)`` or ``(B, C, L)``, 0 for infinity or NaN of weight 0."""
+    ignored = weights == 0 if values.ndim == weights.ndim else (weights == 0)[:, None]
     return jnp.where(ignored & ~jnp.isfinite(values), 0.0, values)
 
 

@@ -1,6 +1,6 @@
-"""What training is given and what it carries: data, states, curves, and their statuses.
+"""The data of training, its state from step to step, and the statuses of lanes.
 
-A run that diverges is data: it gets a status and changes no more.
+A run that diverges raises nothing: it gets a status and is frozen.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ NO_FOLD = -1  # of a lane that holds no fold out
 
 
 class Data(NamedTuple):
-    """What a run may see: never the test split.
+    """Training and validation rows; never those of the test split.
 
-    With ``folds``, a lane trains on the rows of the other folds and is validated on
-    the rows of its own; ``val_x`` are then the same rows as ``x``.
+    With ``folds``, a lane trains on all rows but those of the fold that it holds out,
+    and is validated on these; ``val_x`` are then the same rows as ``x``.
     """
 
     x: jax.Array  # (N, D)
@@ -36,7 +36,7 @@ class Data(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """How a stack of runs went; NaN from the epoch in which a run diverged."""
+    """Learning curves of a stack; NaN from the epoch in which a lane diverged."""
 
     train_loss: jax.Array  # (E, L), mean minibatch loss during the epoch
     val_loss: jax.Array  # (E, L), at the end of the epoch
@@ -44,7 +44,7 @@ class Curves(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The best that a stack has been at the end of an epoch, by validation loss."""
+    """The best parameters at the end of an epoch, by validation loss."""
 
     params: Params  # W (D, C, L), b (1, C, L)
     loss: jax.Array  # (L,), infinite before the first epoch
@@ -52,7 +52,7 @@ class Best(NamedTuple):
 
 
 class State(NamedTuple):
-    """What one step hands to the next, lanes last."""
+    """What one step returns for the next, lanes last."""
 
     params: Params  # W (D, C, L), b (1, C, L)
     optimizer_state: optax.OptState
@@ -64,7 +64,7 @@ class State(NamedTuple):
 
 
 class History(NamedTuple):
-    """How one run went. Curves are NaN from the epoch in which it diverged."""
+    """Of one run. Curves are NaN from the epoch in which it diverged."""
 
     train_loss: jax.Array  # (E,)
     val_loss: jax.Array  # (E,)

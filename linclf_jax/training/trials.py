@@ -128,7 +128,7 @@ def validate_width(width: int) -> None:
         raise ValueError(f"--trials_per_batch is {width}; expected 1 to {MAX_WIDTH}")
 
 
-def filled(batch: TrialBatch, width: int, dtype: np.dtype) -> execution.Tile:
+def filled(batch: TrialBatch, width: int, dtype: np.dtype) -> execution.BatchInputs:
     """Returns a batch as its program takes it, filled up with its last trial.
 
     Args:
@@ -148,7 +148,7 @@ def filled(batch: TrialBatch, width: int, dtype: np.dtype) -> execution.Tile:
     columns = zip(*(trial.hparams for trial in trials), strict=True)
     hparams = Hparams(*(np.array(column, dtype) for column in columns))
     folds = [NO_FOLD if trial.fold is None else trial.fold for trial in trials]
-    return execution.Tile(
+    return execution.BatchInputs(
         np.array(batch.seed, np.uint32), hparams, np.array(folds, np.int32)
     )
 

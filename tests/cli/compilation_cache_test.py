@@ -37,7 +37,8 @@ print(folder, events.count("/jax/compilation_cache/cache_hits"), W.tobytes().hex
 
 
 def start(*arguments, complaint="", **environment):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XDG_"))}
+    hidden = ("JAX_", "XDG_", "PYTHONWARNINGS")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments],
         cwd=ROOT,

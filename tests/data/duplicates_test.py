@@ -1,4 +1,4 @@
-"""Rows that stand in two splits: against a comparison of all pairs."""
+"""Rows that are in two splits: against a comparison of all pairs."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,18 +8,12 @@ from linclf_jax.data import datasets, duplicates
 
 
 def by_pairs(x, labels, fold):
-    """Returns what ``across`` should, by comparing the bytes of every pair."""
-    content = [row.tobytes() for row in np.ascontiguousarray(x)]
-    rows, another = [], []
-    for i, own in enumerate(content):
-        equal = [
-            labels[j] == labels[i]
-            for j, other in enumerate(content)
-            if fold[i] != duplicates.FITTED and fold[j] != fold[i] and other == own
-        ]
-        rows.append(bool(equal))
-        another.append(bool(equal) and not any(equal))
-    return rows, another
+    """Returns the masks of ``across``, by comparing the bytes of every pair."""
+    content = np.array([row.tobytes() for row in np.ascontiguousarray(x)], object)
+    equal = content[:, None] == content[None, :]
+    pairs = equal & (fold[:, None] != fold) & (fold[:, None] != duplicates.FITTED)
+    same_label = (pairs & (labels[:, None] == labels)).any(axis=1)
+    return pairs.any(axis=1), pairs.any(axis=1) & ~same_label
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float16", "float32", "float64", "bfloat16"])
@@ -29,31 +23,29 @@ def test_rows_and_labels_are_those_of_all_pairs(kind, order):
     # Few values, so that many rows are equal, in and between folds.
     x = np.asarray(rng.integers(0, 3, (120, 3)).astype(jnp.dtype(kind)), order=order)
     labels, fold = rng.integers(0, 3, 120), rng.integers(-1, 3, 120)
-    found = duplicates.across(x, labels, fold)
+    both = duplicates.across(x, labels, fold)
     rows, another = by_pairs(x, labels, fold)
-    assert found.rows.tolist() == rows
-    assert found.another_label.tolist() == another
-    assert 0 < sum(another) < sum(rows) < 120
-    held_out = int(np.count_nonzero(fold >= 0))
-    assert duplicates.counts(found, fold) == (sum(rows), sum(another), held_out)
+    np.testing.assert_array_equal(both, (rows, another))
+    assert 0 < another.sum() < rows.sum() < 120
+    expected = (rows.sum(), another.sum(), np.count_nonzero(fold >= 0))
+    assert duplicates.counts(both, fold) == expected
 
 
 def test_between_is_across_of_both_tables():
     rng = np.random.default_rng(4)
     x, labels = rng.integers(0, 3, (90, 3)), rng.integers(0, 2, 90)
     tables = [(x[:40], labels[:40]), (x[40:60], labels[40:60])]
-    found = duplicates.between(tables, x[60:], labels[60:])
+    both = duplicates.between(tables, x[60:], labels[60:])
     fold = np.where(np.arange(90) < 60, duplicates.FITTED, 0)
     rows, another = by_pairs(x, labels, fold)
-    assert found.rows.tolist() == rows[60:]
-    assert found.another_label.tolist() == another[60:]
-    assert duplicates.counts(found).size == 30
+    np.testing.assert_array_equal(both, (rows[60:], another[60:]))
+    assert duplicates.counts(both).size == 30
 
 
-def test_leave_one_out_is_a_fold_a_row():
-    x = np.array([[1.0], [2.0], [1.0]])
-    found = duplicates.across(x, np.zeros(3, int), np.arange(3))
-    assert found.rows.tolist() == [True, False, True]
+def test_leave_one_out_is_a_fold_a_row_and_fitted_rows_are_none():
+    x, labels = np.array([[1.0], [2.0], [1.0]]), np.zeros(3, int)
+    assert duplicates.across(x, labels, np.arange(3)).rows.tolist() == [1, 0, 1]
+    assert not duplicates.across(x, labels, np.full(3, duplicates.FITTED)).rows.any()
 
 
 @pytest.mark.parametrize(
@@ -83,20 +75,15 @@ def test_rows_of_many_blocks_and_maps_of_files_are_the_same(tmp_path, monkeypatc
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     monkeypatch.setattr(duplicates, "_BLOCK", 7 * 32)
-    found = duplicates.between([(mapped[:40], labels[:40])], mapped[35:], labels[35:])
-    assert found.rows.tolist() == [True] * 15
-
-
-def test_no_row_is_held_out():
-    found = duplicates.across(np.ones((4, 2)), np.zeros(4, int), np.full(4, -1))
-    assert not found.rows.any()
+    both = duplicates.between([(mapped[:40], labels[:40])], mapped[35:], labels[35:])
+    assert both.rows.tolist() == [True] * 15
 
 
 def test_iris_has_one_row_twice():
     dataset = datasets.load("iris", split_seed=0)
     test = dataset.test.read()
     seen = [dataset.train[:2], dataset.validation[:2]]
-    found = duplicates.between(seen, test.x, test.labels)
+    both = duplicates.between(seen, test.x, test.labels)
     rows = [row for part in seen for row in part[0].tolist()]
-    assert found.rows.tolist() == [row in rows for row in test.x.tolist()]
-    assert found.rows.sum() == 1
+    assert both.rows.tolist() == [row in rows for row in test.x.tolist()]
+    assert both.rows.sum() == 1

@@ -1,6 +1,5 @@
 """Approximate leave-one-out, against the step it stands for and against real refits."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ import pytest
 
 from linclf_jax.exact import leave_one_out
 from linclf_jax.params import Params
+from tests import reference_solver
 from tests.tolerances import CLOSED_FORM
 
 STEP = {"rtol": 1e-9, "atol": 1e-11}  # two ways to one Newton step
@@ -39,18 +39,18 @@ def guess(s: Small, seed=1) -> np.ndarray:
     return 0.3 * np.random.default_rng(seed).normal(size=shape)
 
 
-def derivatives(theta, s: Small, shares, *, bias=1.0):
+def derivatives(theta, s: Small, weights):
     """Returns gradient and Hessian of the objective, each written as a plain sum."""
-    features = np.concatenate([s.x, np.full((len(s.x), 1), bias)], axis=1)
+    features = np.concatenate([s.x, np.ones((len(s.x), 1))], axis=1)
     scores = features @ theta
     probs = np.exp(scores - scores.max(axis=1, keepdims=True))
     probs /= probs.sum(axis=1, keepdims=True)
     jacobian = np.einsum("nk,kl->nkl", probs, np.eye(len(probs[0])))
     jacobian -= np.einsum("nk,nl->nkl", probs, probs)
     penalised = np.repeat(np.arange(len(theta)) < len(theta) - 1, theta.shape[1])
-    gradient = (features.T @ (shares[:, None] * (probs - s.targets))).ravel()
+    gradient = (features.T @ (weights[:, None] * (probs - s.targets))).ravel()
     gradient += s.l2 * np.where(penalised, theta.ravel(), 0.0)
-    blocks = np.einsum("n,nd,ne,nkl->dkel", shares, features, features, jacobian)
+    blocks = np.einsum("n,nd,ne,nkl->dkel", weights, features, features, jacobian)
     hessian = blocks.reshape(theta.size, theta.size) + s.l2 * np.diag(penalised)
     return gradient, hessian
 
@@ -69,45 +69,41 @@ def row_loss(theta, s: Small, i):
 
 
 def without(s: Small, i):
-    """Returns the shares of all rows but one; the others keep theirs."""
+    """Returns the normalised weights without one row; the others keep theirs."""
     return np.where(np.arange(len(s.x)) == i, 0.0, s.weights) / s.weights.sum()
 
 
-def left_out_step(theta, s: Small, i, *, bias=1.0, downdate=True):
+def left_out_step(theta, s: Small, i):
     """Returns Newton's step on all rows but one, from the optimum of all of them.
 
     There the gradient without a row is the difference of two, one of which is 0. With
     the difference written out, any parameters will do.
     """
     whole = s.weights / s.weights.sum()
-    before, full = derivatives(theta, s, whole, bias=bias)
-    after, hessian = derivatives(theta, s, without(s, i), bias=bias)
-    chosen = hessian if downdate else full
-    return (inverse(chosen) @ (before - after)).reshape(theta.shape)
+    before, _ = derivatives(theta, s, whole)
+    after, hessian = derivatives(theta, s, without(s, i))
+    return (inverse(hessian) @ (before - after)).reshape(theta.shape)
 
 
-def stepped(theta, s: Small, step=left_out_step):
+def stepped(theta, s: Small):
     """Returns the loss of each row after its step."""
     rows = range(len(s.x))
-    return np.array([row_loss(theta + step(theta, s, i), s, i) for i in rows])
+    return np.array([row_loss(theta + left_out_step(theta, s, i), s, i) for i in rows])
 
 
-def optimum(s: Small, shares, start=None):
-    theta = np.zeros((s.x.shape[1] + 1, s.targets.shape[1])) if start is None else start
-    for _ in range(50):
-        gradient, hessian = derivatives(theta, s, shares)
-        step = -(inverse(hessian) @ gradient).reshape(theta.shape)
-        # From W = 0 full steps may overshoot; none is longer than this.
-        theta = theta + step / max(1.0, np.abs(step).max() / 3.0)
-        if np.abs(step).max() < 1e-9:
-            return theta
-    raise AssertionError("no optimum in 50 steps")
+def optimum(s: Small, weights=None):
+    """Returns the optimum with weights that need not sum to 1, all rows' if None."""
+    weights = s.weights / s.weights.sum() if weights is None else weights
+    # The reference normalises the weights, and so the penalty is in their unit.
+    l2 = s.l2 / weights.sum()
+    W, b, _ = reference_solver.solve(s.x, s.targets, l2, weights)
+    return np.concatenate([W, b[None]])
 
 
-def refitted(theta, s: Small):
+def refitted(s: Small):
     """Returns the loss of each row at the optimum of all other rows."""
     rows = range(len(s.x))
-    return np.array([row_loss(optimum(s, without(s, i), theta), s, i) for i in rows])
+    return np.array([row_loss(optimum(s, without(s, i)), s, i) for i in rows])
 
 
 def estimate(theta, s: Small) -> leave_one_out.Estimate:
@@ -160,31 +156,6 @@ def test_origin_and_unit_of_the_features_do_not_matter():
     np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-8)
 
 
-def test_comparison_catches_planted_faults():
-    s = cases()["weights"]
-    theta = guess(s)
-    found = estimate(theta, s).losses[0]
-
-    def unweighted(theta, s, i):
-        return left_out_step(theta, s._replace(weights=np.ones(11)), i)
-
-    def weaker_penalty(theta, s, i):
-        l2 = s.l2 * without(s, i).sum()
-        return left_out_step(theta, s._replace(l2=l2), i)
-
-    planted = {
-        "no step": lambda *_: 0.0,
-        "step in the wrong direction": lambda *given: -left_out_step(*given),
-        "weights forgotten": unweighted,
-        "bias left out": functools.partial(left_out_step, bias=0.0),
-        "Hessian of all rows": functools.partial(left_out_step, downdate=False),
-        "penalty of the mean over the other rows": weaker_penalty,
-    }
-    for fault, step in planted.items():
-        distance = np.abs(stepped(theta, s, step) - found).max()
-        assert distance > 1e6 * STEP["rtol"], fault
-
-
 @pytest.mark.parametrize("name", ["two classes", "three classes", "soft and weighted"])
 def test_error_against_refits_falls_with_the_square_of_the_rows(name):
     # Measured: 0.34 % at 60 rows and 0.011 % at 240 for two classes, 0.34 % and
@@ -197,11 +168,11 @@ def test_error_against_refits_falls_with_the_square_of_the_rows(name):
                 targets=0.8 * s.targets + 0.2 / 3,
                 weights=np.random.default_rng(rows).uniform(0.5, 2.0, size=rows),
             )
-        shares = s.weights / s.weights.sum()
-        theta = optimum(s, shares)
-        exact = shares @ refitted(theta, s)
+        weights = s.weights / s.weights.sum()
+        theta = optimum(s)
+        exact = weights @ refitted(s)
         errors.append(abs(estimate(theta, s).loss[0] / exact - 1.0))
-        plain = shares @ [row_loss(theta, s, i) for i in range(rows)]
+        plain = weights @ [row_loss(theta, s, i) for i in range(rows)]
         assert plain < exact * (1.0 - 3.0 / rows)  # there is something to correct
     assert errors[0] < 0.01
     assert errors[1] < errors[0] / 8  # 16 times, if it were exactly the square
@@ -213,9 +184,9 @@ def test_choice_of_l2_for_few_shots_is_that_of_refits(seed):
     approximate, exact, plain = [], [], []
     for l2 in np.logspace(-4, 1, 11):
         s = few._replace(l2=l2)
-        theta = optimum(s, s.weights / 15)
+        theta = optimum(s)
         approximate.append(estimate(theta, s).loss[0])
-        exact.append(refitted(theta, s).mean())
+        exact.append(refitted(s).mean())
         plain.append(np.mean([row_loss(theta, s, i) for i in range(15)]))
     best = np.argmin(exact)
     assert 2 <= best <= 8
@@ -225,7 +196,7 @@ def test_choice_of_l2_for_few_shots_is_that_of_refits(seed):
 
 def test_summary_weighs_rows_as_the_objective_does():
     s = small(12, 3, 3)._replace(weights=np.array([2.0] * 6 + [1.0] * 3 + [0.0] * 3))
-    theta = optimum(s, s.weights / 15)
+    theta = optimum(s)
     found = estimate(theta, s)
     values = found.losses[0]
     mean = s.weights @ values / 15
@@ -233,8 +204,8 @@ def test_summary_weighs_rows_as_the_objective_does():
     # A row of weight 0 is out of sample as it is.
     plain = [row_loss(theta, s, i) for i in range(9, 12)]
     np.testing.assert_allclose(values[9:], plain, rtol=1e-9)
-    shares = s.weights / 15
-    variance = shares**2 @ (values - mean) ** 2 / (1 - shares @ shares)
+    weights = s.weights / 15
+    variance = weights**2 @ (values - mean) ** 2 / (1 - weights @ weights)
     np.testing.assert_allclose(found.standard_error, [variance**0.5], rtol=1e-12)
     equal = estimate(theta, s._replace(weights=np.ones(12)))
     error = np.std(equal.losses[0], ddof=1) / np.sqrt(12)
@@ -246,7 +217,7 @@ def test_accuracy_is_of_the_classifiers_without_the_row():
     x = np.array([[-3, 0], [-2, 0], [2.2, 9], [2, 0], [3, 0], [2.5, 0]])
     weights = np.array([1, 1, 2, 1, 1, 1.0])
     s = Small(x, np.eye(2)[[0, 0, 0, 1, 1, 1]], weights, 0.01)
-    theta = optimum(s, weights / 7)
+    theta = optimum(s)
     assert max(row_loss(theta, s, i) for i in range(6)) < np.log(2)
     np.testing.assert_allclose(estimate(theta, s).accuracy, [5 / 7], rtol=1e-14)
 
@@ -291,7 +262,7 @@ def test_lanes_are_independent():
 
 def test_float32_solutions_without_64_bit_types_are_as_good():
     s = small(40, 5, 3)
-    theta = optimum(s, s.weights / 40)
+    theta = optimum(s)
     near = (theta + 1e-3 * guess(s)).astype("float32")
     with jax.enable_x64(False):
         params = Params(jnp.asarray(near[None, :-1]), jnp.asarray(near[None, -1]))
@@ -311,38 +282,6 @@ def test_a_single_class_is_always_right():
     np.testing.assert_array_equal(found.accuracy, [1, 1])
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"b": np.zeros(3)}, r"b has shape \(3,\); expected \(L, C\)"),
-        ({"W": np.zeros((1, 5, 3))}, r"W has shape \(1, 5, 3\); expected \(1, 4, 3\)"),
-        ({"l2": [0.1, 0.1]}, r"W has shape \(1, 4, 3\); expected \(2, 4, 3\)"),
-        ({"l2": [-1.0]}, "l2 of lane 0 is -1.0; expected"),
-        ({"labels": np.arange(11)}, "8 of 11 entries are invalid"),
-        ({"weights": np.ones(4)}, r"weights has shape \(4,\); expected \(11,\)"),
-        (
-            {"max_bytes": 2**10},
-            "Hessian of 10 unknowns, for 11 rows, 4 features and 3 classes, needs "
-            r"0.0 GiB; expected at most the 0.0 GiB of max_bytes",
-        ),
-    ],
-)
-def test_bad_input_is_refused_with_what_was_expected(change, message):
-    s = cases()["three classes"]
-    arguments = {"W": np.zeros((1, 4, 3)), "b": np.zeros((1, 3)), "l2": [0.1]}
-    arguments |= {"labels": s.targets.argmax(axis=1), "x": s.x} | change
-    params = Params(arguments.pop("W"), arguments.pop("b"))
-    with pytest.raises(ValueError, match=message):
-        leave_one_out.approximate(params, **arguments)
-
-
-def test_a_hessian_that_does_not_fit_is_refused_before_it_is_made():
-    x = np.zeros((3000, 3000))
-    params = Params(np.zeros((1, 3000, 10)), np.zeros((1, 10)))
-    with pytest.raises(ValueError, match=r"27000 unknowns.* 16\.. GiB.* 8\.0 GiB"):
-        leave_one_out.approximate(params, x, np.arange(3000) % 10, [0.1])
-
-
 def test_a_row_without_weight_is_not_there():
     s = cases()["three classes"]
     labels = s.targets.argmax(axis=1)
@@ -356,7 +295,8 @@ def test_a_row_without_weight_is_not_there():
     plain = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(11), labels]
     np.testing.assert_allclose(right.losses[0, out], plain[out], rtol=1e-12)
     x, labels = s.x.copy(), labels.copy()
-    x[out], labels[out] = np.nan, -1
+    # Features, label, or both: NaN is largest, and the first row is of the first class.
+    x[[0, 8]], labels[[4, 8]] = np.nan, -1
     found = leave_one_out.approximate(params, x, labels, [0.1], weights)
     assert np.isnan(found.losses[0, out]).all()
     assert not found.right[0, out].any()

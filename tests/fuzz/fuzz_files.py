@@ -8,7 +8,7 @@ has none. It ends with the number of each, what the slowest reading took and how
 memory grew, and exit status 0; anything else is a traceback that names the mutation.
 """
 
-import dataclasses
+import argparse
 import random
 import re
 import resource
@@ -17,27 +17,16 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from linclf_jax.cli import main as launch
-from linclf_jax.cli import options as shared_flags
-from linclf_jax.config.fields import flag
-from tests.fuzz import formats as fuzz_formats
-from tests.fuzz.formats import Arrays, Format
+from tests.fuzz import valid_files
+from tests.fuzz.valid_files import Arrays, ValidFile
 
 _SLOWEST = 10.0  # seconds
 _EXTREMES = (0, 1, 0x7F, 0x80, 0xFF)
 _CANARY = "executed"
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """How many files, and which."""
-
-    count: int = flag(20_000, "How many damaged files, of all formats together.")
-    seed: int = flag(0, "Of the damage.")
-
-
-class Found(NamedTuple):
-    """What came of all readings."""
+class Summary(NamedTuple):
+    """How all readings ended."""
 
     refused: int
     read: int
@@ -45,57 +34,55 @@ class Found(NamedTuple):
     growth: int  # bytes of memory
 
 
-def run(config: Config) -> Found:
-    """Damages and reads files, the formats in turn.
+def run(count: int, seed: int = 0) -> Summary:
+    """Damages and reads ``count`` files, the formats in turn.
 
     Raises:
         AssertionError: A reading ended in another way than it may; with the format and
-            the number of the mutation, which ``--seed`` makes again.
+            the number of the mutation, which the seed makes again.
     """
-    before, formats = _peak(), fuzz_formats.make()
+    before, files = _peak(), valid_files.make()
     refused, slowest = 0, 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(config.count):
-            case = formats[number % len(formats)]
-            place = Path(folder, f"{number % len(formats)}")
-            place.mkdir(exist_ok=True)
-            canary = Path(folder, _CANARY)
-            content = mutate(case.content, random.Random(f"{config.seed} {number}"))
+    with tempfile.TemporaryDirectory() as parent:
+        canary = Path(parent, _CANARY)
+        for number in range(count):
+            file = files[number % len(files)]
+            folder = Path(parent, f"{number % len(files)}")
+            folder.mkdir(exist_ok=True)
+            content = mutate(file.content, random.Random(f"{seed} {number}"))
             content = content.replace(b"CANARY", str(canary).encode())
             start = time.monotonic()
             try:
-                refused += not read(case, content, place)
+                refused += not read(file, content, folder)
             except BaseException as error:
-                error.add_note(f"{case.name}, mutation {number} of seed {config.seed}")
+                error.add_note(f"{file.name}, mutation {number} of seed {seed}")
                 raise
             slowest = max(slowest, time.monotonic() - start)
-            _require(slowest < _SLOWEST, f"{case.name}, mutation {number} is slow")
-            _require(not canary.exists(), f"{case.name}, mutation {number} ran code")
-    return Found(refused, config.count - refused, slowest, _peak() - before)
+            _require(slowest < _SLOWEST, f"{file.name}, mutation {number} is slow")
+            _require(not canary.exists(), f"{file.name}, mutation {number} ran code")
+    return Summary(refused, count - refused, slowest, _peak() - before)
 
 
-def read(case: Format, content: bytes, folder: Path) -> bool:
+def read(file: ValidFile, content: bytes, folder: Path) -> bool:
     """Returns whether a damaged file was read; if it was, then rightly.
 
     Raises:
         AssertionError: The arrays are wrong, or the message does not name the file.
     """
-    path = folder / case.name
+    path = folder / file.name
     path.write_bytes(content)
     try:
-        arrays = case.read(path)
+        arrays = file.read(path)
     except ValueError as error:
-        message = str(error)
-    else:
-        _require(_is_right(case, content, arrays), "other arrays than the file says")
-        return True
-    _require(str(folder) in message, f"no path in: {message}")
-    return False
+        _require(str(folder) in str(error), f"no path in: {error}")
+        return False
+    _require(_is_right(file, content, arrays), "other arrays than the file says")
+    return True
 
 
-def _is_right(case: Format, content: bytes, arrays: Arrays) -> bool:
+def _is_right(file: ValidFile, content: bytes, arrays: Arrays) -> bool:
     try:
-        return case.is_right(content, arrays)
+        return file.is_right(content, arrays)
     except Exception:  # the second reader refuses what the first has read
         return False
 
@@ -153,9 +140,9 @@ def _extreme(data: bytearray, rng: random.Random) -> bytearray:
 def _digits(data: bytearray, rng: random.Random) -> bytearray:
     numbers = list(re.finditer(rb"\d+", data[:160]))
     if numbers:
-        found = rng.choice(numbers)
+        number = rng.choice(numbers)
         other = rng.choice((b"0", b"-1", b"7", b"4294967296", b"9" * 30, b"9" * 5000))
-        data[found.start() : found.end()] = other
+        data[number.start() : number.end()] = other
     return data
 
 
@@ -182,14 +169,16 @@ def _peak() -> int:
 
 def main() -> None:
     """Damages as many files as the flags say."""
-    found = run(Config(**shared_flags.values(Config)))
+    parser = argparse.ArgumentParser(description="Damages data files and reads them.")
+    parser.add_argument("--count", type=int, default=20_000, help="damaged files")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage")
+    summary = run(**vars(parser.parse_args()))
     print(
-        f"{found.refused} damaged files refused, {found.read} read rightly; the "
-        f"slowest took {found.slowest:.2f} s, memory grew by "
-        f"{found.growth / 2**20:.0f} MiB"
+        f"{summary.refused} damaged files refused, {summary.read} read rightly; the "
+        f"slowest took {summary.slowest:.2f} s, memory grew by "
+        f"{summary.growth / 2**20:.0f} MiB"
     )
 
 
 if __name__ == "__main__":
-    shared_flags.define(Config())
-    launch.launch(main)
+    main()

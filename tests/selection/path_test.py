@@ -9,7 +9,7 @@ from sklearn import datasets as bundled
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from linclf_jax import calibration, losses, params, regularization
-from linclf_jax.exact import certificate, continuation, verdicts
+from linclf_jax.exact import certificate, continuation, status
 from linclf_jax.params import Params
 from linclf_jax.selection import cross_validation, held_out
 from linclf_jax.selection import folds as folds_lib
@@ -312,13 +312,13 @@ def from_scikit_learn(coef, intercept) -> Params:
     return Params(W[None], b[None] - np.mean(b))
 
 
-def made(l2, loss, error, status=verdicts.CONVERGED, **others):
+def made(l2, loss, error, ends=status.CONVERGED, **others):
     """A cross-validation of which only what a choice looks at is there."""
     count = len(l2)
     empty = np.empty((count, 0))
-    statuses = np.full((count, 2), verdicts.CONVERGED, "U20")
-    statuses[:, 0] = status  # a single bad lane is enough
-    info = verdicts.Info(*[np.zeros((count, 2))] * 6, statuses)
+    statuses = np.full((count, 2), status.CONVERGED, "U20")
+    statuses[:, 0] = ends  # a single bad lane is enough
+    info = status.Info(*[np.zeros((count, 2))] * 6, statuses)
     curve = Curve(np.array(loss), np.array(error))
     curves = {name: curve for name in ("loss", "accuracy", "loss_calibrated")}
     for name, values in others.items():
@@ -348,16 +348,16 @@ def test_the_strongest_penalty_within_one_standard_error_is_the_second_choice():
 
 
 @pytest.mark.parametrize(
-    "status", [verdicts.MAX_STEPS, verdicts.NO_FINITE_OPTIMUM, verdicts.INVALID]
+    "bad", [status.MAX_STEPS, status.NO_FINITE_OPTIMUM, status.INVALID]
 )
-def test_a_fit_that_did_not_end_well_is_never_chosen(status):
-    good = verdicts.STALLED
-    found = made([0.1, 1.0], [0.1, 0.5], [1.0, 1.0], status=[status, good])
+def test_a_fit_that_did_not_end_well_is_never_chosen(bad):
+    good = status.STALLED
+    found = made([0.1, 1.0], [0.1, 0.5], [1.0, 1.0], ends=[bad, good])
     assert cross_validation.choose(found)[:2] == (1, 1)
-    found = made([0.1, 1.0], [0.5, 0.1], [1.0, 1.0], status=[good, status])
+    found = made([0.1, 1.0], [0.5, 0.1], [1.0, 1.0], ends=[good, bad])
     assert cross_validation.choose(found)[:2] == (0, 0)
-    with pytest.raises(ValueError, match=f"fits that are converged, {status};"):
-        cross_validation.choose(made([1.0], [0.1], [0.1], status=[status]))
+    with pytest.raises(ValueError, match=f"fits that are converged, {bad};"):
+        cross_validation.choose(made([1.0], [0.1], [0.1], ends=[bad]))
 
 
 @pytest.mark.parametrize(

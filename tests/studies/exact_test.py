@@ -7,7 +7,7 @@ from sklearn import linear_model, metrics
 
 from linclf_jax.config import protocols
 from linclf_jax.data import preprocessing
-from linclf_jax.exact import newton, verdicts
+from linclf_jax.exact import newton, status
 from linclf_jax.runs import schema
 from linclf_jax.selection import bias, cross_validation, ranking
 from linclf_jax.selection import resampling as resampling_lib
@@ -381,7 +381,7 @@ def test_leave_one_out_is_the_path_of_all_rows(files):
 def test_fits_that_did_not_end_well_are_said_and_not_selected(files):
     result = run("path", files["good"], l2=(10.0, 1e-5), max_newton_steps=4, tol=1e-12)
     (entry,) = result.selected["entries"]
-    failed = [row for row in result.rows if row["status"] == verdicts.MAX_STEPS]
+    failed = [row for row in result.rows if row["status"] == status.MAX_STEPS]
     assert 0 < len(failed) < len(result.rows)
     sentence = f"{len(failed)} of {len(result.rows)} trials ended as max_steps"
     assert any(sentence in warning for warning in entry["warnings"])

@@ -38,7 +38,7 @@ def make_tile(rates, seed=0):
     hparams = Hparams(*(np.full(WIDTH, value, np.float32) for value in Hparams()))
     hparams = hparams._replace(learning_rate=np.array(rates, np.float32))
     fold = np.full(WIDTH, states.NO_FOLD, np.int32)
-    return execution.Tile(np.array(seed, np.uint32), hparams, fold)
+    return execution.BatchInputs(np.array(seed, np.uint32), hparams, fold)
 
 
 TILES = tuple(make_tile(rates, seed) for seed, rates in enumerate(RATES))
@@ -197,7 +197,7 @@ for count in (8, 3):
     print(*map(test.digest, outputs))
     # Tiles that stand at different steps, in a mesh with devices to spare.
     parts = [test.run(program, data, [s], last=n)[0] for n, s in enumerate(starts[1:])]
-    uneven = [Start(s.tile, n, part.state)
+    uneven = [Start(s.batch, n, part.state)
               for n, (s, part) in enumerate(zip(starts[1:], parts, strict=True))]
     print(test.digest(outputs[0]), *map(test.digest, test.run(program, data, uneven)))
 """

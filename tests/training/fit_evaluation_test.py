@@ -30,6 +30,14 @@ def make_problem(num_rows, dtype="float64"):
     return params, draw(num_rows, 4), labels, weights.at[0].set(1.0)
 
 
+def plain(params, x, labels, weights):
+    """Returns mean loss and accuracy of one classifier."""
+    logits = params_lib.logits(params, x)
+    values = losses.softmax_cross_entropy(logits, labels)
+    accuracy = metrics.accuracy(logits, labels, weights=weights)
+    return losses.weighted_mean(values, weights), accuracy
+
+
 @functools.partial(jax.jit, static_argnames="static")
 def evaluate(params, x, labels, weights, static):
     stacked = stack.lanes_last(params)
@@ -43,31 +51,29 @@ def test_blocks_of_rows_give_what_one_block_gives(num_rows, per_lane, dtype):
     params, x, labels, weights = make_problem(num_rows, dtype)
     if not per_lane:
         weights = weights[:, :1]
-    found = evaluate(params, x, labels, weights, Static(NUM_CLASSES))
-    chex.assert_shape(found, (LANES,))
-    for lane in range(LANES):
-        own = jax.tree.map(lambda leaf, lane=lane: leaf[lane], params)
-        # The reference of float32 is made in float64.
-        wide = params_lib.logits(Params(*map(jnp.float64, own)), jnp.float64(x))
-        counted = jnp.float64(weights[:, lane if per_lane else 0])
-        values = losses.softmax_cross_entropy(wide, labels)
-        loss = losses.weighted_mean(values, counted)
-        right = metrics.accuracy(wide, labels, weights=counted)
-        close = {"rtol": 1e-12 if dtype == "float64" else 1e-5}
-        np.testing.assert_allclose(found.loss[lane], loss, **close)
-        np.testing.assert_allclose(found.accuracy[lane], right, **close)
-    assert found.loss.dtype == found.accuracy.dtype == dtype
+    scores = evaluate(params, x, labels, weights, Static(NUM_CLASSES))
+    chex.assert_shape(scores, (LANES,))
+    assert scores.loss.dtype == scores.accuracy.dtype == dtype
+    # The reference of float32 is made in float64.
+    wide = jax.tree.map(jnp.float64, (params, x, weights))
+    expected = jax.vmap(plain, in_axes=(0, None, None, -1 if per_lane else None))(
+        *wide[:2], labels, wide[2] if per_lane else wide[2][:, 0]
+    )
+    close = {"rtol": 1e-12 if dtype == "float64" else 1e-5}
+    chex.assert_trees_all_close(
+        jax.tree.map(jnp.float64, tuple(scores)), expected, **close
+    )
 
 
 @pytest.mark.parametrize("loss", losses.LOSSES)
 def test_the_loss_is_the_one_asked_for(loss):
     params, x, labels, weights = make_problem(20)
-    found = evaluate(params, x, labels, weights[:, :1], Static(NUM_CLASSES, loss=loss))
+    scores = evaluate(params, x, labels, weights[:, :1], Static(NUM_CLASSES, loss=loss))
     own = jax.tree.map(lambda leaf: leaf[1], params)
     expected = losses.objective(
         own, x, labels, loss=loss, l2=0.0, weights=weights[:, 0]
     )
-    np.testing.assert_allclose(found.loss[1], expected, rtol=1e-12)
+    np.testing.assert_allclose(scores.loss[1], expected, rtol=1e-12)
 
 
 def test_smoothed_training_is_scored_on_the_labels_themselves():
@@ -82,19 +88,19 @@ def test_smoothed_training_is_scored_on_the_labels_themselves():
 def test_a_lane_that_no_row_counts_for_has_no_score():
     params, x, labels, weights = make_problem(600)
     weights = weights.at[:, 1].set(0.0)
-    found = evaluate(params, x, labels, weights, Static(NUM_CLASSES))
-    for scores in found:
-        np.testing.assert_array_equal(np.isnan(scores), [False, True])
+    scores = evaluate(params, x, labels, weights, Static(NUM_CLASSES))
+    for values in scores:
+        np.testing.assert_array_equal(np.isnan(values), [False, True])
 
 
 def test_weights_that_are_nan_for_one_lane_spoil_no_other():
     params, x, labels, weights = make_problem(600)
     clean = evaluate(params, x, labels, weights, Static(NUM_CLASSES))
     broken = params._replace(W=params.W.at[1].set(jnp.nan))
-    found = evaluate(broken, x, labels, weights, Static(NUM_CLASSES))
-    assert np.isnan(found.loss[1])
-    assert found.loss[0] == clean.loss[0]
-    assert found.accuracy[0] == clean.accuracy[0]
+    scores = evaluate(broken, x, labels, weights, Static(NUM_CLASSES))
+    assert np.isnan(scores.loss[1])
+    assert scores.loss[0] == clean.loss[0]
+    assert scores.accuracy[0] == clean.accuracy[0]
 
 
 @pytest.mark.parametrize("num_rows", [1, 512, 1300])
@@ -102,12 +108,12 @@ def test_weights_that_are_nan_for_one_lane_spoil_no_other():
 def test_each_row_has_the_score_that_it_has_alone(num_rows, loss):
     params, x, labels, _ = make_problem(num_rows)
     static = Static(NUM_CLASSES, loss=loss)
-    found = evaluation.by_row(stack.lanes_last(params), x, labels, static)
-    chex.assert_shape(found, (num_rows, LANES))
+    scores = evaluation.by_row(stack.lanes_last(params), x, labels, static)
+    chex.assert_shape(scores, (num_rows, LANES))
     for lane in range(LANES):
         own = jax.tree.map(lambda leaf, lane=lane: leaf[lane], params)
-        scores = params_lib.logits(own, x)
-        expected = losses.LOSSES[loss](scores, labels)
-        np.testing.assert_allclose(found.loss[:, lane], expected, **CLOSED_FORM)
-        right = jnp.argmax(scores, axis=1) == labels
-        np.testing.assert_array_equal(found.right[:, lane], right)
+        logits = params_lib.logits(own, x)
+        expected = losses.LOSSES[loss](logits, labels)
+        np.testing.assert_allclose(scores.loss[:, lane], expected, **CLOSED_FORM)
+        right = jnp.argmax(logits, axis=1) == labels
+        np.testing.assert_array_equal(scores.right[:, lane], right)

@@ -31,20 +31,17 @@ def close(dtype, num_classes):
     return tolerances.rounded(dtype, num_classes, size=8.0)
 
 
-def plain(scores, labels, loss, smoothing=None):
-    """Loss ``(B, L)`` and gradient ``(B, C, L)``, lane by lane, from the plain ones."""
-    values, residuals = [], []
-    for lane in range(scores.shape[-1]):
-        own = scores[..., lane]
-        if smoothing is None:
-            values.append(losses.LOSSES[loss](own, labels))
-            residuals.append(gradients.logits_gradient(own, labels, loss=loss))
-        else:
-            targets = losses.smooth_labels(labels, own.shape[1], smoothing[lane])
-            targets = targets.astype(own.dtype)
-            values.append(losses.softmax_cross_entropy_with_targets(own, targets))
-            residuals.append(gradients.softmax_cross_entropy_with_targets(own, targets))
-    return jnp.stack(values, axis=-1), jnp.stack(residuals, axis=-1)
+def plain(logits, labels, loss, smoothing=None):
+    """Loss ``(B,)`` and gradient ``(B, C)`` of one lane, by the plain functions."""
+    if smoothing is None:
+        values = losses.LOSSES[loss](logits, labels)
+        return values, gradients.logits_gradient(logits, labels, loss=loss)
+    targets = losses.smooth_labels(labels, logits.shape[1], smoothing)
+    arguments = logits, targets.astype(logits.dtype)
+    return (
+        losses.softmax_cross_entropy_with_targets(*arguments),
+        gradients.softmax_cross_entropy_with_targets(*arguments),
+    )
 
 
 def one_row(*logits, label, dtype="float32", scale=1.0):
@@ -57,29 +54,20 @@ def one_row(*logits, label, dtype="float32", scale=1.0):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("loss", losses.LOSSES)
-def test_fused_is_the_plain_loss_and_its_gradient(loss, shape, dtype):
+@pytest.mark.parametrize(
+    ("loss", "smoothed"),
+    [*((loss, False) for loss in losses.LOSSES), ("softmax_cross_entropy", True)],
+)
+def test_fused_is_the_plain_loss_and_its_gradient(loss, smoothed, shape, dtype):
     scores, labels, scale = make_problem(shape, dtype)
-    expected, gradient = plain(scores, labels, loss)
+    smoothing = jnp.linspace(0.05, 0.9, shape[-1]).astype(dtype) if smoothed else None
+    expected, gradient = jax.vmap(
+        lambda logits, smoothing: plain(logits, labels, loss, smoothing),
+        in_axes=(-1, 0),
+        out_axes=-1,
+    )(scores, smoothing)
     for weights in (scale, scale[:, :1]):
-        values, residual = fused.FUSED[loss](scores, labels, weights)
-        assert values.dtype == residual.dtype == dtype
-        chex.assert_trees_all_close(values, expected, **close(dtype, shape[1]))
-        chex.assert_trees_all_close(
-            residual, gradient * weights[:, None], **close(dtype, shape[1])
-        )
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_smoothed_is_the_plain_loss_of_smooth_targets(shape, dtype):
-    scores, labels, scale = make_problem(shape, dtype)
-    smoothing = jnp.linspace(0.05, 0.9, shape[-1]).astype(dtype)
-    expected, gradient = plain(scores, labels, "softmax_cross_entropy", smoothing)
-    for weights in (scale, scale[:, :1]):
-        values, residual = fused.softmax_cross_entropy(
-            scores, labels, weights, smoothing
-        )
+        values, residual = fused.FUSED[loss](scores, labels, weights, smoothing)
         assert values.dtype == residual.dtype == dtype
         chex.assert_trees_all_close(values, expected, **close(dtype, shape[1]))
         chex.assert_trees_all_close(

@@ -7,10 +7,12 @@ import numpy as np
 import optax
 import pytest
 
-from linclf_jax import curvature, gradients, losses
+from linclf_jax import losses
 from linclf_jax.params import Params
 from linclf_jax.training import optimizers, program, settings, states
 from linclf_jax.training.settings import Hparams, Static
+from tests import reference_solver
+from tests.training.small import make_data, train
 
 NUM_CLASSES = 3
 L2 = 0.1
@@ -51,45 +53,19 @@ def plain_optax(name, h, learning_rate):
     }[name]()
 
 
-def make_data(dtype, num_rows=40, num_features=4, seed=0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(num_rows, num_features)).astype(dtype)
-    labels = rng.integers(0, NUM_CLASSES, num_rows).astype(np.int32)
-    return states.Data(*map(jnp.asarray, (x, labels, x[:9], labels[:9])))
-
-
-def optimum(data):
-    """The smallest objective, by Newton steps with the full Hessian, in float64."""
-    params = Params(jnp.zeros((4, NUM_CLASSES)), jnp.zeros(NUM_CLASSES))
-    flat, unravel = jax.flatten_util.ravel_pytree(params)
-    for _ in range(20):
-        args = (unravel(flat), data.x, data.labels)
-        gradient = gradients.objective_gradient(
-            *args, loss="softmax_cross_entropy", l2=L2
-        )
-        gradient = jax.flatten_util.ravel_pytree(gradient)[0]
-        hessian = curvature.hessian(*args, l2=L2)
-        flat = flat - jnp.linalg.lstsq(hessian, gradient)[0]
-    assert float(jnp.linalg.norm(gradient)) < 1e-12
-    return objective(unravel(flat), data)
-
-
-def objective(params, data):
-    return losses.objective(
-        params, data.x, data.labels, loss="softmax_cross_entropy", l2=L2
-    )
+def objective(params, data, l2=L2):
+    loss = {"loss": "softmax_cross_entropy", "l2": l2}
+    return losses.objective(params, data.x, data.labels, **loss)
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_reaches_the_optimum_of_a_convex_problem(name):
-    data = make_data(np.float64)
+    data = make_data(40)
     epochs = 4000 if name == "lars" else 400
     static = Static(NUM_CLASSES, optimizer=name, batch_size=40, epochs=epochs)
-    hparams = Hparams(LEARNING_RATES[name], l2=L2)
-    train = jax.jit(program.make_train(static))
-    params, history = train(jax.random.key(0), hparams, data)
-    gap = float(objective(params, data) - optimum(data))
-    assert -1e-13 < gap < GAPS[name]
+    params, history = train(static, Hparams(LEARNING_RATES[name], l2=L2), data)
+    best = reference_solver.solve(np.asarray(data.x), data.labels, L2).objective
+    assert -1e-13 < float(objective(params, data) - best) < GAPS[name]
     assert int(history.status) == states.OK
 
 
@@ -97,12 +73,12 @@ def test_reaches_the_optimum_of_a_convex_problem(name):
 def test_keeps_the_dtype_and_compiles_once_for_all_values(name):
     static = Static(NUM_CLASSES, optimizer=name, batch_size=16, epochs=2)
     chex.clear_trace_counter()
-    train = jax.jit(chex.assert_max_traces(program.make_train(static), n=2))
+    run = jax.jit(chex.assert_max_traces(program.make_train(static), n=2))
     for dtype in (np.float32, np.float64):
-        data = make_data(dtype)
+        data = make_data(40, dtype)
         for rate in (0.01, 0.3):
             hparams = Hparams(rate, l2=rate, momentum=0.5, b1=0.8, b2=0.9, warmup=0.1)
-            params, history = train(jax.random.key(1), hparams, data)
+            params, history = run(jax.random.key(1), hparams, data)
             assert params.W.dtype == params.b.dtype == dtype
             assert history.train_loss.dtype == history.val_loss.dtype == dtype
 
@@ -112,16 +88,15 @@ def test_follows_plain_optax_for_100_steps(name):
     # Each optimizer with one schedule; the schedules have tests of their own.
     number = list(optimizers.OPTIMIZERS).index(name)
     schedule = settings.SCHEDULES[number % len(settings.SCHEDULES)]
-    data = make_data(np.float64)
+    data = make_data(40)
     static = Static(
         NUM_CLASSES, optimizer=name, schedule=schedule, batch_size=8, epochs=20
     )
     hparams = Hparams(0.02, 0.01, 0.8, 0.85, 0.95, weight_decay=0.03, warmup=0.13)
-    key = jax.random.key(3)
-    params, history = jax.jit(program.make_train(static))(key, hparams, data)
+    params, history = train(static, hparams, data, seed=3)
     assert int(history.steps) == 100
 
-    init_key, order_key = jax.random.split(key)
+    init_key, order_key = jax.random.split(jax.random.key(3))
     expected = Params(
         hparams.init_scale * jax.random.uniform(init_key, (4, 3), minval=-1.0),
         jnp.zeros(3),
@@ -131,13 +106,8 @@ def test_follows_plain_optax_for_100_steps(name):
 
     @jax.jit
     def step(expected, state, rows):
-        gradient = jax.grad(losses.objective)(
-            expected,
-            data.x[rows],
-            data.labels[rows],
-            loss="softmax_cross_entropy",
-            l2=hparams.l2,
-        )
+        some = data._replace(x=data.x[rows], labels=data.labels[rows])
+        gradient = jax.grad(objective)(expected, some, hparams.l2)
         updates, state = plain.update(gradient, state, expected)
         return optax.apply_updates(expected, updates), state
 

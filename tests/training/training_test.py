@@ -1,7 +1,6 @@
 """One run: what it sees, what it computes, and how it ends when it diverges."""
 
 import dataclasses
-import functools
 import math
 import re
 
@@ -17,69 +16,27 @@ from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 from linclf_jax.training import optimizers, states
 from linclf_jax.training import program as training
+from linclf_jax.training import step as step_lib
 from linclf_jax.training.settings import Hparams, Static
+from tests.training.small import (
+    HPARAMS,
+    NO_FOLDS,
+    lanes_of,
+    make_data,
+    run_of,
+    stacked_program,
+    train,
+    train_stack,
+)
 
 STATIC = Static(num_classes=3, optimizer="momentum", batch_size=8, epochs=5)
-HPARAMS = Hparams(learning_rate=0.1, l2=0.01)
-
-
-def make_data(num_rows=21, dtype=np.float64, seed=0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(num_rows + 10, 4)).astype(dtype)
-    labels = rng.integers(0, 3, num_rows + 10).astype(np.int32)
-    cut = num_rows
-    return states.Data(
-        *map(jnp.asarray, (x[:cut], labels[:cut], x[cut:], labels[cut:]))
-    )
-
-
-NO_FOLDS = jnp.full(3, states.NO_FOLD)
-
-
-@functools.cache
-def program(static):
-    return jax.jit(training.make_train(static))
-
-
-@functools.cache
-def stacked_program(static):
-    """Jits ``advance``; with ``state`` None it begins."""
-
-    def advance(state, lanes, fold, data, first, last):
-        key = jax.random.key(0)
-        if state is None:
-            state = training.begin(static, key, lanes, data)
-        return training.advance(static, state, key, lanes, fold, data, first, last)
-
-    return jax.jit(advance)
-
-
-def lanes_of(*hparams):
-    return Hparams(*(jnp.array(column, float) for column in zip(*hparams, strict=True)))
-
-
-def train_stack(static, lanes, data, fold=None):
-    """The final state of a stack, which trains with seed 0."""
-    fold = NO_FOLDS[: len(lanes.l2)] if fold is None else fold
-    last = training.num_steps(len(data.labels), static)
-    return stacked_program(static)(None, lanes, fold, data, 0, last)
-
-
-def lane_of(state, lane):
-    """Parameters and curves of one lane, without the axes of a stack."""
-    params = state.params
-    own = (params.W[..., lane], params.b[0, :, lane])
-    return *own, *(curve[:, lane] for curve in state.curves)
-
-
-def train(static=STATIC, hparams=HPARAMS, data=None, seed=0):
-    data = make_data() if data is None else data
-    return program(static)(jax.random.key(seed), hparams, data)
+THREE = lanes_of(*[HPARAMS] * 3)  # alike
+NO_STEP = HPARAMS._replace(learning_rate=1e-300)  # the parameters stay
 
 
 @pytest.mark.parametrize(("num_rows", "batch"), [(21, 8), (16, 8), (5, 5), (7, 1)])
 def test_an_epoch_holds_every_row_once(num_rows, batch):
-    rows, weights = training.draw_minibatches(jax.random.key(0), num_rows, batch)
+    rows, weights = step_lib.draw_minibatches(jax.random.key(0), num_rows, batch)
     assert rows.shape == weights.shape == (-(-num_rows // batch), batch)
     assert sorted(rows[weights == 1].tolist()) == list(range(num_rows))
     assert float(jnp.sum(weights)) == num_rows
@@ -87,7 +44,7 @@ def test_an_epoch_holds_every_row_once(num_rows, batch):
 
 def test_every_epoch_has_an_order_of_its_own():
     keys = jax.random.split(jax.random.key(0), 2)
-    first, second = (training.draw_minibatches(key, 50, 10)[0] for key in keys)
+    first, second = (step_lib.draw_minibatches(key, 50, 10)[0] for key in keys)
     assert not np.array_equal(first, second)
     # Not the same minibatches in another order, either.
     assert {frozenset(b.tolist()) for b in first} != {
@@ -101,7 +58,7 @@ def test_rows_of_weight_zero_take_no_part():
     # Rows are filled up with row 0; a full-batch run must not count it twice.
     whole = Static(3, optimizer="sgd", batch_size=21, epochs=1, schedule="constant")
     params, _ = train(whole, HPARAMS, data)
-    start, _ = train(whole, HPARAMS._replace(learning_rate=1e-300), data)
+    start, _ = train(whole, NO_STEP, data)
     gradient = jax.grad(losses.objective)(
         start, data.x, data.labels, loss="softmax_cross_entropy", l2=0.01
     )
@@ -114,7 +71,7 @@ def test_rows_of_weight_zero_take_no_part():
     hparams = Hparams(*(value[None, None] for value in lanes))
     state = training.begin(STATIC, jax.random.key(0), lanes, data)
     results = [
-        jax.jit(training.make_step(STATIC, hparams, NO_FOLDS[:1], rows_of))(
+        jax.jit(step_lib.make_step(STATIC, hparams, NO_FOLDS[:1], rows_of))(
             state, jnp.full((1, 1, 1), 0.1), rows, weights
         )
         for rows_of in (data, poisoned)
@@ -122,14 +79,28 @@ def test_rows_of_weight_zero_take_no_part():
     chex.assert_trees_all_equal(*results)
 
 
-@pytest.mark.parametrize("loss", losses.LOSSES)
-def test_hand_written_gradient_and_autodiff_give_the_same_trajectory(loss):
-    manual, by_hand = train(Static(3, loss=loss, batch_size=8, epochs=20))
-    auto, by_autodiff = train(
-        Static(3, loss=loss, batch_size=8, epochs=20, gradient="autodiff")
+@pytest.mark.parametrize(
+    ("loss", "optimizer", "smoothed"),
+    [
+        *((loss, "momentum", False) for loss in losses.LOSSES),
+        ("softmax_cross_entropy", "momentum", True),
+        ("softmax_cross_entropy", "adam", True),
+    ],
+)
+def test_hand_written_gradient_and_autodiff_give_the_same_trajectory(
+    loss, optimizer, smoothed
+):
+    static = Static(3, loss, optimizer, batch_size=8, epochs=10, smoothed=smoothed)
+    lanes = lanes_of(
+        *(HPARAMS._replace(label_smoothing=share) for share in (0.05, 0.2, 0.6))
     )
-    chex.assert_trees_all_close(manual, auto, rtol=1e-10, atol=1e-12)
+    by_hand, by_autodiff, plain = (
+        train_stack(dataclasses.replace(static, **change), lanes, make_data())
+        for change in ({}, {"gradient": "autodiff"}, {"smoothed": False})
+    )
     chex.assert_trees_all_close(by_hand, by_autodiff, rtol=1e-10, atol=1e-12)
+    unsmoothed = np.allclose(by_hand.params.W, plain.params.W, rtol=1e-3)
+    assert unsmoothed != smoothed
 
 
 def test_training_lowers_the_loss_and_history_is_what_happened():
@@ -148,7 +119,7 @@ def test_training_lowers_the_loss_and_history_is_what_happened():
 def test_train_loss_is_the_mean_over_the_rows_of_the_epoch():
     """With a learning rate of almost 0 the parameters stay, and the mean is known."""
     data = make_data(num_rows=21)
-    params, history = train(STATIC, HPARAMS._replace(learning_rate=1e-300), data)
+    params, history = train(STATIC, NO_STEP, data)
     expected = losses.objective(
         params, data.x, data.labels, loss="softmax_cross_entropy", l2=0.0
     )
@@ -156,7 +127,7 @@ def test_train_loss_is_the_mean_over_the_rows_of_the_epoch():
 
 
 def test_seed_changes_the_run_and_nothing_else_does():
-    first, again, other = train(seed=1), train(seed=1), train(seed=2)
+    first, again, other = (train(STATIC, seed=seed) for seed in (1, 1, 2))
     chex.assert_trees_all_equal(first, again)
     assert not np.allclose(first[0].W, other[0].W, rtol=1e-6)
 
@@ -179,7 +150,10 @@ def test_a_stack_is_a_loop_over_its_lanes(optimizer):
     for lane in range(3):
         params, history = train(static, Hparams(*(value[lane] for value in lanes)))
         chex.assert_trees_all_close(
-            lane_of(stacked, lane), (*params, *history[:3]), rtol=1e-9, atol=1e-12
+            run_of(stacked, lane),
+            (*params, *history[:3]),
+            rtol=1e-9,
+            atol=1e-12,
         )
 
 
@@ -197,7 +171,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_once():
     data = data._replace(x=data.x.at[3, 1].set(jnp.nan))
     static = Static(3, batch_size=21, epochs=3)
     params, history = train(static, HPARAMS, data)
-    start, _ = train(static, HPARAMS._replace(learning_rate=1e-300), make_data())
+    start, _ = train(static, NO_STEP, make_data())
     assert int(history.status) == states.NONFINITE_LOSS
     assert int(history.steps) == 0
     chex.assert_trees_all_close(params, start, rtol=1e-12, atol=1e-290)
@@ -210,21 +184,6 @@ def test_a_last_update_that_breaks_the_parameters_is_seen():
     assert int(history.status) == states.EXPLODED
     _, history = train(static, Hparams(1e308, init_scale=1.0), data)
     assert int(history.status) != states.OK
-
-
-@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-def test_label_smoothing_by_hand_and_by_autodiff_give_the_same_trajectory(optimizer):
-    lanes = lanes_of(
-        *(HPARAMS._replace(label_smoothing=share) for share in (0.05, 0.2, 0.6))
-    )
-    static = Static(3, optimizer=optimizer, batch_size=8, epochs=10, smoothed=True)
-    by_hand = train_stack(static, lanes, make_data())
-    auto = dataclasses.replace(static, gradient="autodiff")
-    by_autodiff = train_stack(auto, lanes, make_data())
-    chex.assert_trees_all_close(by_hand, by_autodiff, rtol=1e-10, atol=1e-12)
-    plain = dataclasses.replace(static, smoothed=False)
-    unsmoothed = train_stack(plain, lanes, make_data())
-    assert not np.allclose(by_hand.params.W, unsmoothed.params.W, rtol=1e-3)
 
 
 def test_a_smoothed_step_is_the_gradient_of_the_smoothed_objective():
@@ -246,31 +205,27 @@ def test_a_smoothed_step_is_the_gradient_of_the_smoothed_objective():
     )
 
 
-def make_folded_data(num_rows=21):
-    """Every row has one of three folds, and validation rows are the training rows."""
-    data = make_data(num_rows)
-    folds = jnp.asarray(np.arange(num_rows) * 2 % 3, jnp.int32)
-    return states.Data(data.x, data.labels, data.x, data.labels, folds, folds)
-
-
 @pytest.mark.parametrize("optimizer", ["momentum", "adamw", "lars"])
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "weston_watkins_hinge"])
 def test_a_lane_trains_as_if_the_rows_of_its_fold_did_not_exist(optimizer, loss):
-    data = make_folded_data()
+    data = make_data(folds=True)
     static = Static(3, loss, optimizer, batch_size=21, epochs=6)
     fold = jnp.array([1, states.NO_FOLD, 0])
-    state = train_stack(static, lanes_of(*[HPARAMS] * 3), data, fold)
+    state = train_stack(static, THREE, data, fold)
     train_scores, val_scores = training.score(static, state.params, fold, data)
     for lane, held_out in enumerate(fold.tolist()):
-        kept, own = (np.asarray(data.folds) != held_out), np.asarray(data.folds)
-        own = own == held_out if held_out != states.NO_FOLD else own >= 0
+        trained = np.asarray(data.folds) != held_out
+        scored = ~trained if held_out != states.NO_FOLD else trained
         less = states.Data(
-            data.x[kept], data.labels[kept], data.x[own], data.labels[own]
+            data.x[trained], data.labels[trained], data.x[scored], data.labels[scored]
         )
-        alone = dataclasses.replace(static, batch_size=int(kept.sum()))
+        alone = dataclasses.replace(static, batch_size=int(trained.sum()))
         params, history = train(alone, HPARAMS, less)
         chex.assert_trees_all_close(
-            lane_of(state, lane), (*params, *history[:3]), rtol=1e-9, atol=1e-12
+            run_of(state, lane),
+            (*params, *history[:3]),
+            rtol=1e-9,
+            atol=1e-12,
         )
         np.testing.assert_allclose(val_scores.loss[lane], history.val_loss[-1])
         np.testing.assert_allclose(val_scores.accuracy[lane], history.val_accuracy[-1])
@@ -280,27 +235,26 @@ def test_a_lane_trains_as_if_the_rows_of_its_fold_did_not_exist(optimizer, loss)
 
 def test_rows_that_are_held_out_may_hold_anything():
     """In minibatches too, where the order of the rows is that of all of them."""
-    data = make_folded_data()
+    data = make_data(folds=True)
     held_out = data.folds == 1
     other = data._replace(
         x=jnp.where(held_out[:, None], 7.0, data.x),
         labels=jnp.where(held_out, 2, data.labels),
     )
-    fold, lanes = jnp.array([1, 0, states.NO_FOLD]), lanes_of(*[HPARAMS] * 3)
-    found, changed = (train_stack(STATIC, lanes, d, fold) for d in (data, other))
+    fold = jnp.array([1, 0, states.NO_FOLD])
+    unchanged, changed = (train_stack(STATIC, THREE, d, fold) for d in (data, other))
     for lane, same in enumerate((True, False, False)):
-        W, V = found.params.W[..., lane], changed.params.W[..., lane]
-        assert np.array_equal(W, V) == same
-    chex.assert_trees_all_equal(
-        found.curves.train_loss[:, 0], changed.curves.train_loss[:, 0]
-    )
+        W, other_W = (s.params.W[..., lane] for s in (unchanged, changed))
+        assert np.array_equal(W, other_W) == same
+    curves = (state.curves.train_loss[:, 0] for state in (unchanged, changed))
+    chex.assert_trees_all_equal(*curves)
 
 
 @pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
 def test_a_minibatch_without_a_row_that_counts_leaves_no_nan(optimizer):
     static = Static(3, optimizer=optimizer, batch_size=1, epochs=2)
-    data, fold = make_folded_data(6), jnp.array([0, 1, 2])
-    state = train_stack(static, lanes_of(*[HPARAMS] * 3), data, fold)
+    data, fold = make_data(6, folds=True), jnp.array([0, 1, 2])
+    state = train_stack(static, THREE, data, fold)
     for leaf in jax.tree.leaves(state):
         assert np.all(np.isfinite(leaf))
     assert state.steps.tolist() == [12, 12, 12]
@@ -313,23 +267,22 @@ LANES = lanes_of(*(HPARAMS._replace(learning_rate=rate) for rate in (0.01, 0.3, 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam", "lars"])
 def test_a_run_cut_anywhere_is_the_whole_run_bit_for_bit(optimizer):
     static = Static(3, "weston_watkins_hinge", optimizer, batch_size=8, epochs=3)
-    data, program = make_folded_data(), stacked_program(static)
+    data, advance = make_data(folds=True), stacked_program(static)
     fold = jnp.array([1, states.NO_FOLD, 0])
     last = training.num_steps(21, static)
     assert last == 9
-    begun = program(None, LANES, fold, data, 0, 0)
-    whole = program(begun, LANES, fold, data, 0, last)
+    begun = advance(None, LANES, fold, data, 0, 0)
+    whole = advance(begun, LANES, fold, data, 0, last)
     for cuts in (*((cut,) for cut in range(last + 1)), range(last), (2, 2, 3, 3, 7)):
         state, first = begun, 0
         for stop in (*cuts, last):
-            state = program(state, LANES, fold, data, first, stop)
+            state = advance(state, LANES, fold, data, first, stop)
             first = stop
         chex.assert_trees_all_equal(state, whole)
     # Steps that were made already are not made again.
     for first, stop in ((9, 9), (9, 4), (9, 0)):
-        chex.assert_trees_all_equal(
-            program(whole, LANES, fold, data, first, stop), whole
-        )
+        again = advance(whole, LANES, fold, data, first, stop)
+        chex.assert_trees_all_equal(again, whole)
 
 
 def test_the_cosine_is_taken_of_steps_and_not_of_weights():
@@ -340,14 +293,14 @@ def test_the_cosine_is_taken_of_steps_and_not_of_weights():
     state = jax.eval_shape(
         lambda: training.begin(static, jax.random.key(0), lanes, data)
     )
-    program = stacked_program(static).lower(state, lanes, fold, data, 0, 9)
+    lowered = stacked_program(static).lower(state, lanes, fold, data, 0, 9)
     steps, weights = 3 * 32, 4 * 3 * 32  # an epoch's for all lanes; W
-    assert 0 < per_cosine(program) <= steps
+    assert 0 < per_cosine(lowered) <= steps
 
     rates = jnp.full((1, 1, 32), 0.1)
     inside = optax.sgd(lambda count: rates * (1 + jnp.cos(count / (10 + rates))))
-    program = jax.jit(inside.update).lower(state.params, inside.init(state.params))
-    assert per_cosine(program) == weights
+    lowered = jax.jit(inside.update).lower(state.params, inside.init(state.params))
+    assert per_cosine(lowered) == weights
 
 
 def per_cosine(lowered):

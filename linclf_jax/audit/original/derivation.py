@@ -40,7 +40,7 @@ class Claim(NamedTuple):
     """A line of the original and what became of it."""
 
     name: str
-    place: str
+    section: str
     printed: str
     corrected: str  # ends with the numbers of its equations in docs/derivation.md
     printed_error: Difference  # from autodiff
@@ -87,12 +87,12 @@ def claims(
     whatever ``jax_enable_x64`` says, and leaves it alone.
 
     Args:
-      statements: What to run; all of the original's.
-      seeds: How many random problems, each with labels of its own.
-      dtype: ``"float64"`` or ``"float32"``.
+        statements: What to run; all of the original's.
+        seeds: How many random problems, each with labels of its own.
+        dtype: ``"float64"`` or ``"float32"``.
 
     Returns:
-      One row for each statement, in the order of the original.
+        One row for each statement, in the order of the original.
 
     >>> rows = {row.name: row for row in claims()}
     >>> rows["S6"].verdict, rows["S7"].verdict
@@ -109,7 +109,7 @@ def claims(
         rows.append(
             Claim(
                 line.name,
-                line.place,
+                line.section,
                 line.printed,
                 line.corrected,
                 printed_error=difference(printed, reference),
@@ -129,11 +129,11 @@ def cancellation(*, seeds: int = 8, dtype: str = "float64") -> tuple[Cancellatio
     the wrong ``P_ij`` of the one divides out the wrong ``P_ij`` of the other.
 
     Args:
-      seeds: How many random problems.
-      dtype: ``"float64"`` or ``"float32"``.
+        seeds: How many random problems.
+        dtype: ``"float64"`` or ``"float32"``.
 
     Returns:
-      Four rows, for none, one, the other and both of the factors as printed.
+        Four rows, for none, one, the other and both of the factors as printed.
 
     >>> for row in cancellation():
     ...     print(f"{row.factor:7s} {row.slope:7s} {row.holds}")
@@ -153,15 +153,15 @@ def cancellation(*, seeds: int = 8, dtype: str = "float64") -> tuple[Cancellatio
     )
 
 
-def difference(found: np.ndarray, expected: np.ndarray) -> Difference:
+def difference(actual: np.ndarray, expected: np.ndarray) -> Difference:
     """Returns the largest differences of two arrays of one shape; NaN counts as inf.
 
     Raises:
-      ValueError: If the shapes differ: broadcasting would compare what is not alike.
+        ValueError: If the shapes differ: broadcasting would compare what is not alike.
     """
-    if found.shape != expected.shape:
-        raise ValueError(f"found shape {found.shape}, expected {expected.shape}")
-    gap = np.abs(found - expected)
+    if actual.shape != expected.shape:
+        raise ValueError(f"found shape {actual.shape}, expected {expected.shape}")
+    gap = np.abs(actual - expected)
     absolute = float(np.where(np.isnan(gap), np.inf, gap).max())
     return Difference(absolute, absolute / float(np.abs(expected).max()))
 
@@ -179,7 +179,7 @@ def format_claims(rows: Sequence[Claim]) -> str:
             + (
                 "" if row.verdict == row.expected else f"  but expected: {row.expected}"
             ),
-            _columns(row.place, row.corrected, row.corrected_error)
+            _columns(row.section, row.corrected, row.corrected_error)
             + ("holds" if corrected else "FAILS  but expected: holds"),
         ]
     return "\n".join(lines)
@@ -196,9 +196,9 @@ def format_cancellation(rows: Sequence[Cancellation]) -> str:
     lines = []
     for row in rows:
         text = f"{texts['factor', row.factor]} * {texts['slope', row.slope]}"
-        place = f"{row.factor} * {row.slope}"
+        choice = f"{row.factor} * {row.slope}"
         verdict = "holds" if row.holds else "FAILS"
-        lines.append(_columns(place, text, row.error) + verdict)
+        lines.append(_columns(choice, text, row.error) + verdict)
     return "\n".join(lines)
 
 

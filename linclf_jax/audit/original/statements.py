@@ -1,4 +1,4 @@
-"""What a statement of the original derivation is, and the pieces to compute it from.
+"""What a statement of the original derivation is, and the terms to compute it from.
 
 Each statement is computed three times on an ``Example``: as printed; as corrected, by
 the equations of ``docs/derivation.md``; and with no derivation at all, by ``jax.grad``
@@ -29,7 +29,7 @@ class Statement(NamedTuple):
     """One line of the original, and three functions that give the same array or not."""
 
     name: str
-    place: str
+    section: str
     printed: str
     corrected: str
     holds: bool  # what a run is expected to find
@@ -110,7 +110,7 @@ def outer(e: Example, values: jax.Array) -> jax.Array:
     return e.x[:, :, None] * values[:, None, :]
 
 
-def placed(e: Example, values: jax.Array) -> jax.Array:
+def in_column(e: Example, values: jax.Array) -> jax.Array:
     """Returns ``values_ij delta_jk``: something in column j alone, ``(N, C, C)``."""
     return values[:, :, None] * kronecker(e)[None]
 
@@ -125,14 +125,14 @@ def for_each_d(e: Example, values: jax.Array) -> jax.Array:
     return jnp.einsum("id,ijk->ijdk", jnp.ones_like(e.x), values)
 
 
-def own_column(values: jax.Array) -> jax.Array:
+def matching_column(values: jax.Array) -> jax.Array:
     """Picks k = j from i, j, ..., k: each class by its own column, ``(N, ..., C)``."""
     return jnp.diagonal(values, axis1=1, axis2=-1)
 
 
 def by_class(e: Example) -> jax.Array:
     """Returns ``delta_jk`` for each i, ``(N, C, C)``: equation (11)."""
-    return placed(e, jnp.ones_like(scores(e)))
+    return in_column(e, jnp.ones_like(scores(e)))
 
 
 def depends(jacobian: jax.Array) -> jax.Array:
@@ -172,7 +172,7 @@ def true_product(e: Example) -> jax.Array:
 # Printed steps that serve more than one line. The mistakes of the last two cancel.
 def diagonal_chain(e: Example) -> jax.Array:
     """Returns (6) times the diagonal of (7) alone: ``-t_ij (1 - p_ij)``, ``(N, C)``."""
-    return -targets(e) / probs(e) * own_column(softmax_jacobian(e))
+    return -targets(e) / probs(e) * matching_column(softmax_jacobian(e))
 
 
 def log_loss_of_j(e: Example) -> jax.Array:

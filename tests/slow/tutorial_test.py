@@ -52,7 +52,6 @@ def holds(printed, line):
     )
 
 
-@pytest.mark.slow
 def test_the_page_runs_and_prints_what_it_quotes(tmp_path):
     text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
     blocks, printed, quotes = BLOCK.findall(text), "", 0

@@ -13,7 +13,7 @@ from experiments.benchmarks import passes as bench_passes
 from experiments.benchmarks.passes import Pass, Step
 from linclf_jax.figures import style
 from linclf_jax.runs import formats
-from tests.data.files_test import idx_bytes
+from tests.fuzz import valid_files
 
 GRIDS = dict.fromkeys("ab", (45, 1e-6)) | dict.fromkeys("cde", (11, 1e-5))
 
@@ -29,8 +29,8 @@ def data_dir(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1000, 4, 5)).astype(np.uint8)
     labels = (np.arange(1000) // 10 % 10).astype(np.uint8)
-    (tmp_path / problems.IMAGES).write_bytes(idx_bytes(images))
-    (tmp_path / problems.LABELS).write_bytes(idx_bytes(labels))
+    (tmp_path / problems.IMAGES).write_bytes(valid_files.idx(images))
+    (tmp_path / problems.LABELS).write_bytes(valid_files.idx(labels))
     return tmp_path
 
 
@@ -96,7 +96,7 @@ class TestProblems:
 
     def test_images_without_their_labels_are_refused(self, data_dir):
         labels = data_dir / problems.LABELS
-        labels.write_bytes(idx_bytes(np.zeros(999, np.uint8)))
+        labels.write_bytes(valid_files.idx(np.zeros(999, np.uint8)))
         with pytest.raises(ValueError, match=r"labels of shape \(999,\) up to 0"):
             problems.make("c", 1, str(data_dir))
 
@@ -201,7 +201,6 @@ class TestPasses:
         assert found.seconds < 0.02
 
 
-@pytest.mark.slow
 class TestRun:
     def test_every_solver_has_a_row_and_nothing_counts_unproved(self, monkeypatch):
         monkeypatch.setattr(peers.memory, "host_available", lambda: 0)

@@ -1,4 +1,7 @@
-"""Arrays with the lanes in front: some lanes of them, and programs of fitting width."""
+"""Lanes that are done leave the program: the others move to one of fewer lanes.
+
+All arrays have the lanes in front.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +26,7 @@ def put(tree, lanes: np.ndarray, part):
     """Returns ``tree`` with some of its lanes replaced.
 
     Args:
-        tree: NamedTuples of arrays, lanes in front.
+        tree: NamedTuples of arrays.
         lanes: Which, ``(A,)`` integers; one that comes twice has one new value.
         part: Their new values.
     """
@@ -69,7 +72,7 @@ def select(chosen: jax.Array, new, old):
 
     Args:
         chosen: ``(L,)`` boolean.
-        new: NamedTuples of arrays, lanes in front.
+        new: NamedTuples of arrays.
         old: The same.
     """
 

@@ -87,7 +87,7 @@ def of_stack(params, batch):
         (lambda: of_stack(STACK, batch()), "lanes in front go through lanes_last"),
         (lambda: of_stack(LAST, batch(labels=LABELS[:1])), "labels have shape"),
         (lambda: of_stack(LAST, batch(share=jnp.ones((1, 3)))), "shape"),
-        (lambda: stack.shares(jnp.ones(3)), r"weights have shape \(3,\)"),
+        (lambda: stack.normalised(jnp.ones(3)), r"weights have shape \(3,\)"),
         (lambda: stack.accuracy(SCORES, LABELS[:1]), r"labels have shape \(1,\)"),
         *(
             (

@@ -1,4 +1,4 @@
-"""How each lane of the exact solver ends: its status, and what is known of it."""
+"""When each lane of the exact solver is done: its status, and what is known of it."""
 
 from typing import NamedTuple
 
@@ -7,31 +7,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax.exact import certificate
-from linclf_jax.exact.certificate import Certificate, Forward
-from linclf_jax.exact.newton_step import Iterate
+from linclf_jax.exact.certificate import Certificate, Primal
+from linclf_jax.exact.line_search import Iterate
 from linclf_jax.exact.problem import Problem
 
 CONVERGED = "converged"
 MAX_STEPS = "max_steps"
-# l2 = 0: Newton's model promises no more than the tolerance, and nothing proves it.
+# l2 = 0: by Newton's model there is no more to gain than the tolerance; no proof.
 WITHOUT_BOUND = "optimum_without_bound"
-NO_FINITE_OPTIMUM = "no_finite_optimum"  # l2 = 0, and every row can be told apart
+NO_FINITE_OPTIMUM = (
+    "no_finite_optimum"  # l2 = 0, and a hyperplane separates the classes
+)
 # No step makes progress in this arithmetic; the gap is all that is known.
 STALLED = "stalled_at_precision"
-INVALID = "invalid"
+INVALID = "invalid"  # weights, penalty or start are NaN, or numbers left the range
 
-# A step is slow that leaves more than this much of the gap, or follows a direction that
-# could not be solved for, and lowers the objective by less than this share. Two in a
-# row: the float32 products are too coarse.
+# A step is slow if it leaves more than SLOW_GAP of the gap, or its direction could not
+# be solved for, and it lowers the objective by less than SLOW_DECREASE of it. After
+# SLOW_STEPS of them in a row the float32 products are too coarse.
 SLOW_GAP = 0.5
 SLOW_DECREASE = 1e-3
 SLOW_STEPS = 2
-# It is in vain if it lowers the objective by less than this share of the tolerance and
-# finds no gap that is half of the lowest. Five in a row: the arithmetic's limit.
+# A step is in vain if it lowers the objective by less than VAIN_DECREASE of the
+# tolerance and leaves more than VAIN_GAP of the lowest gap so far. VAIN_STEPS of them
+# in a row are the limit of the arithmetic.
 VAIN_DECREASE = 0.01
 VAIN_GAP = 0.5
-ROUNDING = 1e-14  # of an objective
 VAIN_STEPS = 5
+ROUNDING = 1e-14  # of an objective
 FLAT = 1e-10  # of the rows' norms: a gradient that is rounding
 
 
@@ -52,13 +55,13 @@ class Progress(NamedTuple):
 
     steps: np.ndarray
     products: np.ndarray
-    promised: np.ndarray  # decrease by the model of the last step
+    predicted: np.ndarray  # decrease by Newton's model of the last step
     solved: np.ndarray  # whether its direction was as exact as was asked for
     objective: np.ndarray  # before the last step
-    distance: np.ndarray  # from the optimum, by the gap, before the last step
+    distance: np.ndarray  # before it: the gap, or the squared gradient without penalty
     lowest: np.ndarray  # distance so far
-    slow: np.ndarray  # steps in a row
-    vain: np.ndarray  # steps in a row
+    slow: np.ndarray  # slow steps in a row
+    vain: np.ndarray  # steps in vain in a row
     status: np.ndarray  # empty while a lane goes on
 
 
@@ -70,31 +73,30 @@ def begin(num_lanes: int) -> Progress:
     """
     counts = np.zeros((4, num_lanes), np.int64)
     infinite = np.full((4, num_lanes), np.inf)
-    status = np.full(num_lanes, "", dtype="U32")
     return Progress(
         steps=counts[0],
         products=counts[1],
-        promised=infinite[0],
+        predicted=infinite[0],
         solved=np.ones(num_lanes, bool),
         objective=infinite[1],
         distance=infinite[2],
         lowest=infinite[3],
         slow=counts[2],
         vain=counts[3],
-        status=status,
+        status=np.full(num_lanes, "", dtype="U32"),
     )
 
 
-def judge(
+def update(
     problem: Problem,
     iterate: Iterate,
     l2: np.ndarray,
     progress: Progress,
     tol: float,
     max_newton: int,
-    reach: float,
+    mean_norm: float,
 ) -> None:
-    """Gives a status to every lane that is done.
+    """Counts the last step, and gives a status to every lane that is done.
 
     Args:
         problem: Of L lanes.
@@ -103,38 +105,39 @@ def judge(
         progress: How they came there; changed in place.
         tol: Relative gap to reach.
         max_newton: Steps of a lane.
-        reach: Root mean square of the rows' norms, which bounds the gradient's.
+        mean_norm: Root mean square of the rows' norms, which bounds the gradient's.
     """
-    found = certificate.summary(iterate.ahead, iterate.back)
-    _count(progress, found, tol)
-    # A model that promises nothing has no direction, which proves nothing either.
-    flat = (progress.promised > 0) | (found.gradient_norm <= FLAT * reach)
-    promised = flat & (progress.promised <= tol * found.objective)
-    verdicts = (
-        (INVALID, ~np.isfinite(found.objective) | np.isnan(found.gap)),
-        (CONVERGED, _relative(found) <= tol),
-        (NO_FINITE_OPTIMUM, (l2 == 0) & _separated(problem, iterate.ahead, l2)),
-        (WITHOUT_BOUND, (l2 == 0) & promised),
+    proof = certificate.summary(iterate.primal, iterate.dual)
+    _count(progress, proof, tol)
+    # A predicted decrease of 0 may come of a direction that could not be solved for: it
+    # says that the optimum is near only where the gradient vanishes.
+    reliable = (progress.predicted > 0) | (proof.gradient_norm <= FLAT * mean_norm)
+    no_more_to_gain = reliable & (progress.predicted <= tol * proof.objective)
+    endings = (
+        (INVALID, ~np.isfinite(proof.objective) | np.isnan(proof.gap)),
+        (CONVERGED, _relative_gap(proof) <= tol),
+        (NO_FINITE_OPTIMUM, (l2 == 0) & _separated(problem, iterate.primal, l2)),
+        (WITHOUT_BOUND, (l2 == 0) & no_more_to_gain),
         (STALLED, progress.vain >= VAIN_STEPS),
         (MAX_STEPS, progress.steps >= max_newton),
     )
-    for status, holds in verdicts:
-        progress.status[holds & (progress.status == "")] = status
+    for ending, holds in endings:
+        progress.status[holds & (progress.status == "")] = ending
 
 
 def reopen(iterate: Iterate, progress: Progress, tol: float) -> bool:
-    """Makes statuses true of another certificate of the same parameters.
+    """Makes statuses true of a tighter certificate of the same parameters.
 
     Args:
         iterate: The parameters, with the certificate that is returned.
-        progress: Of the lanes; changed in place. A lane that has not converged after
-            all goes on.
+        progress: Of the lanes; changed in place. A lane whose gap is above the
+            tolerance by the tighter certificate goes on.
         tol: Relative gap to reach.
 
     Returns:
         Whether some lane goes on.
     """
-    relative = _relative(certificate.summary(iterate.ahead, iterate.back))
+    relative = _relative_gap(certificate.summary(iterate.primal, iterate.dual))
     open_ended = (progress.status == STALLED) | (progress.status == MAX_STEPS)
     progress.status[open_ended & (relative <= tol)] = CONVERGED
     short = (progress.status == CONVERGED) & ~(relative <= tol)
@@ -143,7 +146,7 @@ def reopen(iterate: Iterate, progress: Progress, tol: float) -> bool:
 
 
 def is_too_coarse(progress: Progress) -> bool:
-    """Returns whether some lane makes no headway with float32 products.
+    """Returns whether float32 products are too coarse for some lane.
 
     Args:
         progress: Of the lanes.
@@ -151,66 +154,67 @@ def is_too_coarse(progress: Progress) -> bool:
     return bool(np.any((progress.slow >= SLOW_STEPS) & (progress.status == "")))
 
 
-def _count(progress: Progress, found: Certificate, tol: float) -> None:
-    """Counts the slow steps and the vain ones, and remembers where the lanes are."""
+def _count(progress: Progress, proof: Certificate, tol: float) -> None:
+    """Counts slow steps and those in vain, and remembers where the lanes are."""
     running = progress.status == ""
-    decrease = progress.objective - found.objective
+    decrease = progress.objective - proof.objective
     # Without a penalty there is no gap to go by.
-    distance = np.where(np.isfinite(found.gap), found.gap, found.gradient_norm**2)
+    distance = np.where(np.isfinite(proof.gap), proof.gap, proof.gradient_norm**2)
     slow = (distance > SLOW_GAP * progress.distance) | ~progress.solved
-    slow &= decrease < SLOW_DECREASE * found.objective
+    slow &= decrease < SLOW_DECREASE * proof.objective
     vain = distance > VAIN_GAP * progress.lowest
-    vain &= decrease < max(VAIN_DECREASE * tol, ROUNDING) * found.objective
+    vain &= decrease < max(VAIN_DECREASE * tol, ROUNDING) * proof.objective
     for counts, holds in ((progress.slow, slow), (progress.vain, vain)):
         counts[running] = np.where(holds, counts + 1, 0)[running]
-    progress.objective[running] = found.objective[running]
+    progress.objective[running] = proof.objective[running]
     progress.distance[running] = distance[running]
     np.copyto(progress.lowest, np.fmin(progress.lowest, distance), where=running)
 
 
-def _separated(problem: Problem, ahead: Forward, l2: np.ndarray) -> np.ndarray:
-    """Returns which lanes give every row that counts more score for its own class."""
+def _separated(problem: Problem, primal: Primal, l2: np.ndarray) -> np.ndarray:
+    """Returns which lanes score the label of every row with weight highest."""
     if not (l2 == 0).any():
         return np.zeros(len(l2), bool)
-    return np.asarray(_margins(problem, ahead) > 0.0)
+    return np.asarray(_margins(problem, primal) > 0.0)
 
 
 @jax.jit
-def _margins(problem: Problem, ahead: Forward) -> jax.Array:
+def _margins(problem: Problem, primal: Primal) -> jax.Array:
     """Returns the smallest margin of each lane, minus infinity for soft targets."""
-    own = problem.targets[None] == 1.0
-    first = jnp.max(jnp.where(own, ahead.probs, -jnp.inf), axis=1)
-    second = jnp.max(jnp.where(own, -jnp.inf, ahead.probs), axis=1)
-    # Twice, for these are corrected to first order and not quite a classifier's own.
-    margins = jnp.where(problem.shares > 0.0, first - 2.0 * second, jnp.inf)
+    label = problem.targets[None] == 1.0
+    first = jnp.max(jnp.where(label, primal.probs, -jnp.inf), axis=1)
+    second = jnp.max(jnp.where(label, -jnp.inf, primal.probs), axis=1)
+    # Twice, because these probabilities are corrected to first order: they are not
+    # exactly those of a classifier.
+    margins = jnp.where(problem.sample_weights > 0.0, first - 2.0 * second, jnp.inf)
     return jnp.min(margins, axis=1)
 
 
 def info(iterate: Iterate, progress: Progress) -> Info:
-    """Returns what a caller gets to know.
+    """Returns the results of all lanes, as the caller gets them.
 
     Args:
         iterate: Where the lanes ended.
         progress: How they came there.
     """
-    found = certificate.summary(iterate.ahead, iterate.back)
+    proof = certificate.summary(iterate.primal, iterate.dual)
     return Info(
-        objective=found.objective,
-        gap=found.gap,
-        relative_gap=_relative(found),
-        gradient_norm=found.gradient_norm,
+        objective=proof.objective,
+        gap=proof.gap,
+        relative_gap=_relative_gap(proof),
+        gradient_norm=proof.gradient_norm,
         newton_steps=progress.steps,
         products=progress.products,
         status=progress.status,
     )
 
 
-def _relative(found: Certificate) -> np.ndarray:
+def _relative_gap(proof: Certificate) -> np.ndarray:
     """Returns gap over objective, ``(L,)``; a gap of 0 is 0 whatever it is part of.
 
     Infinite where the objective is not above 0: no gap is small beside that.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = found.gap / found.objective
-    ratio = np.where(found.objective <= 0.0, np.inf, ratio)
-    return np.where(found.gap == 0.0, 0.0, ratio)
+        ratio = proof.gap / proof.objective
+    ratio = np.where(proof.objective <= 0.0, np.inf, ratio)
+    return np.where(proof.gap == 0.0, 0.0, ratio)

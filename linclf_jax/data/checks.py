@@ -1,7 +1,7 @@
-"""What every file is asked at the door: its size, its numbers, its damage.
+"""Checks of data files: their size, their numbers, and whether they are damaged.
 
-Libraries meet a damaged file with exceptions of many kinds. Whoever reads one here gets
-``BadFileError``, a ``ValueError`` that begins with the path.
+Libraries raise exceptions of many kinds at a damaged file. Here all of them become
+``BadFileError``, a ``ValueError`` whose message begins with the path.
 """
 
 import contextlib
@@ -16,44 +16,41 @@ import numpy as np
 
 Stream = IO[bytes] | gzip.GzipFile
 _GZIP = b"\x1f\x8b"
-_BLOCK = 2**22  # entries that are looked at together
-_CHUNK = 2**24  # bytes that are read together
-# What DEFLATE can make of a byte, at most: a file that says more of itself lies.
+_BLOCK = 2**22  # entries that are checked at once
+_CHUNK = 2**24  # bytes that are read at once
+# DEFLATE expands a byte to at most so many: a file that declares more is wrong.
 _EXPANSION = 1032
 
 
 class BadFileError(ValueError):
-    """A file is missing, damaged, too large, or not what its name says."""
+    """A file is missing, damaged, too large, or of another format than its name."""
 
 
 @contextlib.contextmanager
 def reading(path: str | Path, expected: str) -> Iterator[None]:
-    """Turns whatever a library raises at a file into ``BadFileError``.
+    """Turns all that a library raises while it reads a file into ``BadFileError``.
 
     Args:
         path: The file.
-        expected: What it should be.
-
-    Raises:
-        BadFileError: Anything was raised.
+        expected: What it should be, for the message.
     """
     try:
         yield
     except BadFileError:
         raise
     except OSError as error:
-        found = error.strerror or error
-        raise BadFileError(f"{path}: {found}; expected {expected}") from error
+        reason = error.strerror or error
+        raise BadFileError(f"{path}: {reason}; expected {expected}") from error
     except Exception as error:
-        found = f"{type(error).__name__}: {error}" if str(error) else repr(error)
-        raise BadFileError(f"{path}: {found}; expected {expected}") from error
+        reason = f"{type(error).__name__}: {error}" if str(error) else repr(error)
+        raise BadFileError(f"{path}: {reason}; expected {expected}") from error
 
 
-def opened(path: str | Path) -> Stream:
-    """Returns the stream of a file as it was before gzip, if that compressed it.
+def open_stream(path: str | Path) -> Stream:
+    """Opens a file for reading, through gzip if it is compressed by that.
 
     Args:
-        path: The file.
+        path: The file, whatever its name ends in.
     """
     with Path(path).open("rb") as stream:
         compressed = stream.read(len(_GZIP)) == _GZIP
@@ -66,44 +63,47 @@ def check_size(
     path: str | Path,
     *,
     max_bytes: int | None = None,
-    deflated: int | None = None,
+    compressed: int | None = None,
 ) -> int:
-    """Returns the bytes of an array that a file declares, before they are allocated.
+    """Returns the bytes of an array, and refuses too many before they are allocated.
 
     Args:
-        shape: As the file says.
-        dtype: As the file says.
-        path: The file.
-        max_bytes: Most memory that it may take; what the machine has if None.
-        deflated: How many compressed bytes there are, of an array that is compressed.
+        shape: As the header declares.
+        dtype: As the header declares.
+        path: The file, for messages.
+        max_bytes: Limit of the memory; None for all that the machine has.
+        compressed: Bytes of the array in the file, if it is compressed.
 
     Raises:
-        BadFileError: It holds nothing, takes more, or cannot be in so few bytes.
+        BadFileError: The array is empty, exceeds the limit, or has more bytes than its
+            compressed ones can expand to.
     """
     size = math.prod(shape) * dtype.itemsize
-    said = f"{path} declares {dtype.name} of shape {shape}, {size} bytes"
+    declared = f"{path} declares {dtype.name} of shape {shape}, {size} bytes"
     if size <= 0:
         raise BadFileError(
             f"{path} declares shape {shape}; expected at least one number"
         )
     limit = memory() if max_bytes is None else max_bytes
     if size > limit:
-        raise BadFileError(f"{said}; expected at most {limit}, the memory budget")
-    if deflated is not None and size > _EXPANSION * (deflated + 1):
-        raise BadFileError(f"{said}; it has {deflated}, which cannot hold so many")
+        raise BadFileError(f"{declared}; expected at most {limit}, the memory budget")
+    if compressed is not None and size > _EXPANSION * (compressed + 1):
+        raise BadFileError(
+            f"{declared}; it has {compressed}, which cannot hold so many"
+        )
     return size
 
 
 def read_exactly(stream: Stream, size: int, path: str | Path) -> bytearray:
-    """Returns the bytes that are left of a stream, of which there must be so many.
+    """Returns the rest of a stream, which must have exactly ``size`` bytes.
 
     Args:
         stream: Open for reading.
-        size: How many bytes; no more are ever held.
+        size: The number of bytes; one more is the most that is ever read.
         path: The file, for messages.
 
     Raises:
-        BadFileError: There are fewer, or more.
+        BadFileError: There are fewer or more.
     """
     content = bytearray()
     while block := stream.read(min(_CHUNK, size - len(content) + 1)):
@@ -116,31 +116,28 @@ def read_exactly(stream: Stream, size: int, path: str | Path) -> bytearray:
 
 
 def memory() -> int:
-    """Returns the bytes of memory that the machine has, 2^40 where it does not say."""
+    """Returns the machine's bytes of memory, 2^40 where the system does not tell."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return 2**40
 
 
-def check_features(
+def check_finite(
     x: np.ndarray, path: str | Path, names: Sequence[str] | None = None
-) -> np.ndarray:
-    """Returns features if they are rows, or images, of finite numbers.
-
-    They are gone through once, a block of rows at a time.
+) -> None:
+    """Refuses features with NaN or infinity; checks a block of rows at a time.
 
     Args:
         x: ``(N, D)``, ``(N, H, W)`` or ``(N, H, W, 3)``.
-        path: The file.
-        names: Of the columns, for the message.
+        path: The file, for messages.
+        names: Of the columns, for messages.
 
     Raises:
-        BadFileError: Another shape or dtype, or NaN or infinity in some row.
+        BadFileError: With the count and the first such row and column.
     """
-    check_kind(x.shape, x.dtype, path)
     if x.dtype.kind in "iu":
-        return x
+        return
     rows = max(_BLOCK // max(math.prod(x.shape[1:]), 1), 1)
     count, first = 0, None
     for start in range(0, len(x), rows):
@@ -149,7 +146,7 @@ def check_features(
             bad = ~np.isfinite(block).reshape(len(block), -1)
         count += int(np.count_nonzero(bad))
         if first is None and bad.any():
-            row, column = (int(place) for place in np.argwhere(bad)[0])
+            row, column = (int(index) for index in np.argwhere(bad)[0])
             value = np.reshape(block[row], -1)[column]
             first = f"row {start + row}, column {column}, is {value}"
             if names is not None:
@@ -159,20 +156,18 @@ def check_features(
             f"{path}: {count} of {x.size} numbers are not finite, the first, in "
             f"{first}; expected finite ones"
         )
-    return x
 
 
-def check_kind(shape: tuple[int, ...], dtype: np.dtype, path: str | Path) -> None:
-    """Refuses what can be no features, from what a header says.
+def check_features(shape: tuple[int, ...], dtype: np.dtype, path: str | Path) -> None:
+    """Refuses an array that cannot be features, by its header.
 
     Args:
-        shape: Of the array.
-        dtype: Of the array.
-        path: The file.
+        shape: Must be ``(N, D)``, ``(N, H, W)`` or ``(N, H, W, 3)``.
+        dtype: Must be of integers or floating numbers of at most 8 bytes.
+        path: The file, for messages.
 
     Raises:
-        BadFileError: It is no ``(N, D)``, ``(N, H, W)`` or ``(N, H, W, 3)``, or not of
-            integers or floating numbers of at most 8 bytes.
+        BadFileError: Shape or dtype is another.
     """
     if len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[3] != 3):
         raise BadFileError(
@@ -182,8 +177,8 @@ def check_kind(shape: tuple[int, ...], dtype: np.dtype, path: str | Path) -> Non
         raise BadFileError(
             f"{path} declares shape {shape}; expected at least one number"
         )
-    numbers = dtype.kind in "iuf" and dtype.itemsize <= 8
-    if not numbers and dtype.name != "bfloat16":
+    is_number = dtype.kind in "iuf" and dtype.itemsize <= 8
+    if not is_number and dtype.name != "bfloat16":
         raise BadFileError(
             f"{path} has dtype {dtype}; expected integers, float16, bfloat16, float32 "
             "or float64"

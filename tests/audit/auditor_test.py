@@ -1,0 +1,504 @@
+"""The auditor passes what is right, names what is wrong, and refuses bad cases.
+
+``tests/slow/audit_test.py`` puts every known fault and many right gradients to it.
+"""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from linclf_jax import audit
+from linclf_jax.audit import cases, diagnosis, faults, reference
+from tests.audit.written_gradients import LOSSES, SOFTMAX, by_library, by_numpy, planted
+
+every_loss = pytest.mark.parametrize("loss", LOSSES)
+
+
+@every_loss
+@pytest.mark.parametrize("write", [by_library, by_numpy])
+def test_right_gradients_pass(write, loss):
+    result = audit.audit_gradient(write(loss), loss=loss)
+    assert result.passed, str(result)
+    assert (result.diagnosis, result.notes) == ("", ())
+    assert len(result.rows) == 4 * 24
+    assert {row.dtype for row in result.rows} == {"float32", "float64"}
+    assert {row.part for row in result.rows} == {"W", "b"}
+
+
+# Faults written again, as someone would write them in NumPy, with the name they should
+# get: formulas of the terms q of a gradient.
+def written(formula):
+    def gradient(params, x, labels, l2):
+        W, b, x, labels = map(np.asarray, (*params, x, labels))
+        p = np.exp(x @ W + b - (x @ W + b).max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        t = (labels[:, None] == np.arange(b.size)).astype(x.dtype)
+        return formula(SimpleNamespace(W=W, b=b, x=x, l2=l2, p=p, t=t, n=len(x)))
+
+    return gradient
+
+
+def total_of_w(q):
+    return q.x.T @ (q.p - q.t)
+
+
+def total_of_b(q):
+    return (q.p - q.t).sum(axis=0)
+
+
+def right_w(q):
+    return total_of_w(q) / q.n + q.l2 * q.W
+
+
+def right_b(q):
+    return total_of_b(q) / q.n
+
+
+def with_residual(r):
+    """A right gradient but for its residual."""
+    return lambda q: (q.x.T @ r(q) / q.n + q.l2 * q.W, r(q).sum(axis=0) / q.n)
+
+
+def predicted(q):
+    return (q.p == q.p.max(axis=1, keepdims=True)).astype(q.p.dtype)
+
+
+def softmax_of_softmax(q):
+    again = np.exp(q.p) / np.exp(q.p).sum(axis=1, keepdims=True)
+    inner = (q.p * (again - q.t)).sum(axis=1, keepdims=True)
+    return q.p * (again - q.t - inner)
+
+
+NEITHER = "1/N and penalty both missing"
+ORIGINAL = "the original as it stands: S6, S7, no 1/N, no penalty"
+DIAGONAL = "chain rule on the diagonal alone: only the true class learns, S4a"
+WRITTEN = {
+    "bias gradient = P, S7": lambda q: (right_w(q), q.p.sum(axis=0) / q.n),
+    "1/N missing from the data term": lambda q: (
+        total_of_w(q) + q.l2 * q.W,
+        total_of_b(q),
+    ),
+    "1/N missing from the bias gradient": lambda q: (right_w(q), total_of_b(q)),
+    NEITHER: lambda q: (total_of_w(q), total_of_b(q)),
+    ORIGINAL: lambda q: (total_of_w(q), q.p.sum(axis=0)),
+    "dW transposed": lambda q: (right_w(q).T, right_b(q)),
+    "penalty doubled: l2 ||W||^2 without the half": lambda q: (
+        right_w(q) + q.l2 * q.W,
+        right_b(q),
+    ),
+    "penalty missing": lambda q: (total_of_w(q) / q.n, right_b(q)),
+    "penalty divided by N": lambda q: ((total_of_w(q) + q.l2 * q.W) / q.n, right_b(q)),
+    "bias penalised": lambda q: (right_w(q), right_b(q) + q.l2 * q.b),
+    "bias gradient of shape (1, C)": lambda q: (right_w(q), right_b(q)[None]),
+    "x not transposed in dW": lambda q: (
+        q.x @ (q.p - q.t) / q.n + q.l2 * q.W,
+        right_b(q),
+    ),
+    "mean over the classes as well: 1/C": with_residual(
+        lambda q: (q.p - q.t) / q.p.shape[1]
+    ),
+    DIAGONAL: with_residual(lambda q: -q.t * (1 - q.p)),
+    "true class missing": with_residual(lambda q: np.where(q.t == 1, 0, q.p)),
+    "sign: the data term alone, target minus prediction": with_residual(
+        lambda q: q.t - q.p
+    ),
+    "targets never subtracted": with_residual(lambda q: q.p),
+    "one-hot from the prediction": with_residual(lambda q: q.p - predicted(q)),
+    "an extra factor p (1 - p)": with_residual(lambda q: (q.p - q.t) * q.p * (1 - q.p)),
+    "softmax applied twice": with_residual(softmax_of_softmax),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_known_fault_is_named_however_it_is_written(name):
+    result = audit.audit_gradient(written(WRITTEN[name]))
+    assert not result.passed
+    assert result.diagnosis == name
+
+
+@pytest.mark.parametrize(
+    ("name", "without_penalty"),
+    [(NEITHER, "1/N missing from the data term"), (ORIGINAL, ORIGINAL)],
+)
+def test_a_missing_penalty_is_not_held_against_a_loss_without_one(
+    name, without_penalty
+):
+    result = audit.audit_gradient(written(WRITTEN[name]), l2=0)
+    assert result.diagnosis == without_penalty
+
+
+@pytest.mark.parametrize(
+    ("labels_of", "rows_of"),
+    [
+        (lambda labels: np.minimum(labels, 4), lambda x: x),
+        (lambda labels: labels % 11, lambda x: x),
+        (lambda labels: labels, lambda x: x[:128]),
+        (lambda labels: labels, lambda x: x[:100]),
+    ],
+)
+def test_a_fault_that_only_a_larger_problem_shows_is_caught(labels_of, rows_of):
+    """Right but for classes or rows that small problems do not have."""
+
+    def gradient(params, x, labels, l2):
+        x, labels = rows_of(np.asarray(x)), rows_of(labels_of(np.asarray(labels)))
+        return by_numpy(SOFTMAX)(params, x, labels, l2)
+
+    result = audit.audit_gradient(gradient)
+    assert not result.passed
+    failed = {row.case for row in result.rows if not row.passed}
+    assert failed == {"many rows and classes"}
+
+
+def changed(change):
+    """A right gradient of softmax cross-entropy, with its result changed."""
+
+    def wrong(params, x, labels, l2):
+        dW, db = by_numpy(SOFTMAX)(params, x, labels, l2)
+        return change(dW, db, l2 * params.W)
+
+    return wrong
+
+
+def unit_length(dW, db, _):
+    norm = np.hypot(np.linalg.norm(dW), np.linalg.norm(db))
+    return dW / norm, db / norm
+
+
+def zero_coordinate(dW, db, _):
+    dW.flat[0] = 0
+    return dW, db
+
+
+ONLY_W = "dW: no catalogued fault reproduces it; db: right"
+ONLY_B = "dW: right; db: no catalogued fault reproduces it"
+# What is not catalogued, and what the diagnosis says of it.
+UNKNOWN = {
+    "scaled by 1.01": (
+        lambda dW, db, _: (1.01 * dW, 1.01 * db),
+        "the right gradient times 1.01",
+    ),
+    "dW scaled by 1.001": (lambda dW, db, _: (1.001 * dW, db), ONLY_W),
+    "clipped at 0.05": (
+        lambda dW, db, _: (dW.clip(-0.05, 0.05), db.clip(-0.05, 0.05)),
+        diagnosis.NONE,
+    ),
+    "normalised to length 1": (unit_length, diagnosis.NONE),
+    "classes reversed": (lambda dW, db, _: (dW[:, ::-1], db[::-1]), diagnosis.NONE),
+    "features reversed": (lambda dW, db, _: (dW[::-1], db), ONLY_W),
+    "one coordinate of W zero": (zero_coordinate, ONLY_W),
+    "a small constant added to db": (
+        lambda dW, db, _: (dW, db + db.dtype.type(1e-4)),
+        ONLY_B,
+    ),
+    "penalty with 1.1 l2": (lambda dW, db, pen: (dW + pen / 10, db), ONLY_W),
+    "first feature dropped": (lambda dW, db, _: (dW[1:], db), ONLY_W),
+    "two catalogued faults": (
+        lambda dW, db, penalty: (dW - penalty, -db),
+        "dW: penalty missing; db: sign: the whole gradient",
+    ),
+    "all zero": (lambda dW, db, _: (0 * dW, 0 * db), "the right gradient times 0"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_unknown_fault_is_caught_and_not_named(name):
+    change, expected = UNKNOWN[name]
+    for gradient in (changed(change), in_float32_only(changed(change))):
+        result = audit.audit_gradient(gradient)
+        assert not result.passed
+        assert result.diagnosis == expected
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("l2", [1e-9, 1e-3])
+def test_a_wrong_penalty_is_caught_however_small(factor, l2):
+    wrong = changed(lambda dW, db, penalty: (dW + (factor - 1) * penalty, db))
+    names = {0.0: "penalty missing", 0.5: "penalty halved", 2.0: "penalty doubled"}
+    for gradient in (wrong, in_float32_only(wrong)):
+        result = audit.audit_gradient(gradient, l2=l2)
+        assert not result.passed
+        assert result.diagnosis.startswith(names[factor])
+
+
+def in_float32_only(gradient):
+    def narrow(params, x, labels, l2):
+        if x.dtype != np.float32:
+            raise TypeError(f"expected float32, found {x.dtype}")
+        return gradient(params, x, labels, l2)
+
+    return narrow
+
+
+def casting_to_float32(gradient, back):
+    def narrow(params, x, labels, l2):
+        wide = np.asarray(x).dtype if back else np.float32
+        W, b, x = (np.asarray(array, np.float32) for array in (*params, x))
+        params = params._replace(W=W, b=b)
+        return [np.asarray(g, wide) for g in gradient(params, x, labels, l2)]
+
+    return narrow
+
+
+@every_loss
+def test_a_gradient_that_computes_in_float32_passes_with_a_note(loss):
+    right = by_numpy(loss)
+    judged = "judged by float32 rounding"
+    for gradient, note in [
+        (in_float32_only(right), "it takes no float64: audited in float32 alone"),
+        (
+            casting_to_float32(right, back=False),
+            f"it returns float32 for float64: {judged}",
+        ),
+        (
+            casting_to_float32(right, back=True),
+            f"it computes in float32 on the way: {judged}",
+        ),
+    ]:
+        result = audit.audit_gradient(gradient, loss=loss)
+        assert result.passed, str(result)
+        assert result.notes == (note,)
+        assert note in str(result)
+
+
+def test_a_float32_error_in_float64_is_not_excused():
+    wrong = changed(lambda dW, db, _: (dW, db * (1 + 1e-7)))
+    assert not audit.audit_gradient(wrong).passed
+
+
+class Stateful:
+    """Returns the gradient of the call before."""
+
+    def __init__(self):
+        self.last = (np.zeros((5, 5)), np.zeros(5))
+
+    def __call__(self, params, x, labels, l2):
+        result, self.last = self.last, by_numpy(SOFTMAX)(params, x, labels, l2)
+        return result
+
+
+PAIR = "expected the pair (dW, db)"
+FLOAT = "expected float32 or float64"
+BROKEN = {
+    "raises": (lambda *_: {}["W"], "raised KeyError: 'W'"),
+    "a dict": (lambda *a: a[0]._asdict(), f"returned dict; {PAIR}"),
+    "dW alone": (lambda *a: a[0].W, PAIR),
+    "None": (lambda *_: None, f"returned NoneType; {PAIR}"),
+    "three things": (lambda *a: (*a[0], 0.0), PAIR),
+    "integers": (
+        lambda *a: (np.zeros(a[0].W.shape, int), a[0].b),
+        f"dW is int64; {FLOAT}",
+    ),
+    "half precision": (
+        lambda *a: (jnp.asarray(a[0].W, jnp.bfloat16), a[0].b),
+        f"dW is bfloat16; {FLOAT}",
+    ),
+    "state": (Stateful(), "it gives another result when it is called again"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_gradient_at_all_fails_and_says_why(name):
+    gradient, expected = BROKEN[name]
+    result = audit.audit_gradient(gradient)
+    assert not result.passed
+    assert expected in result.diagnosis
+    assert "FAILED" in str(result)
+
+
+def test_a_row_locates_nan_shapes_and_the_worst_coordinate():
+    def unreadable(dW, db, _):
+        dW[-1, -1] = np.nan
+        return dW, db[:, None]
+
+    row_W, row_b = audit.audit_gradient(changed(unreadable)).rows[:2]
+    assert row_W.remark == "1 of 25 entries not finite, first at [4, 4]"
+    assert row_b.remark == "shape (5, 1); expected (5,)"
+    assert row_W.ratio == row_b.ratio == np.inf
+
+    def off_by_1(dW, db, _):
+        db[2] += 1
+        return dW, db
+
+    row_W, row_b = audit.audit_gradient(changed(off_by_1)).rows[:2]
+    assert row_W.passed
+    assert not row_b.passed
+    assert row_b.remark.startswith("db[2] is ")
+    np.testing.assert_allclose([row_b.autodiff_error, row_b.differences_error], 1, 1e-6)
+
+
+@every_loss
+def test_autodiff_central_differences_and_the_hand_gradient_agree(loss):
+    for case in cases.standard(seed=5):
+        terms = reference.terms(case, loss)
+        by_hand = reference.gradient(terms)
+        by_autodiff = reference.autodiff(case, loss)
+        differences = reference.central_differences(case, loss)
+        allowed = reference.rounding(terms, "float64")
+        error = reference.differences_error(terms)
+        for i in range(2):
+            assert by_autodiff[i].dtype == np.float64
+            assert np.all(abs(by_hand[i] - by_autodiff[i]) <= allowed[i]), case.name
+            assert np.all(abs(differences[i] - by_autodiff[i]) <= error + allowed[i])
+
+
+def test_the_cases_are_adversarial():
+    some = {case.name: case for case in cases.standard()}
+    shapes = {(len(c.x), *c.params.W.shape) for c in some.values()}
+    assert {(5, 5, 5), (1, 3, 4), (7, 3, 1), (7, 3, 2), (7, 1, 4)} <= shapes
+    assert (130, 9, 12) in shapes
+    assert {c.l2 for c in some.values()} == {0.0, 0.025, 0.1}
+    assert all(c.params.b.all() for c in some.values())
+    assert not some["W = 0"].params.W.any()
+    assert 0 < abs(some["tiny W"].params.W).max() < 1e-5
+    assert len(np.unique(some["duplicate rows"].x, axis=0)) == 3
+    assert 3 not in some["an empty class"].labels
+    assert np.ptp(some["constant columns"].x[:, :2], axis=0).max() == 0
+    for case in some.values():
+        for array in (*case.params, case.x):
+            np.testing.assert_array_equal(array, array.astype(np.float32))
+    again = cases.standard()[0]
+    np.testing.assert_array_equal(some[again.name].x, again.x)
+
+
+def test_no_case_is_near_a_kink(monkeypatch):
+    def near(seeds):
+        drawn = (case for seed in seeds for case in cases.standard(seed=seed))
+        return [case.name for case in drawn if is_near(case)]
+
+    is_near = cases._near_a_kink
+    assert near(range(40)) == []
+    monkeypatch.setattr(cases, "_near_a_kink", lambda _: False)
+    assert near(range(40)) != []  # which is not by chance
+
+
+def test_the_process_settings_are_left_alone():
+    with jax.enable_x64(False):
+        result = audit.audit_gradient(by_library(SOFTMAX))
+        assert not jax.config.jax_enable_x64
+    assert result.passed
+    wide = [row.autodiff_error for row in result.rows if row.dtype == "float64"]
+    assert max(wide) < 1e-12  # float64 in earnest
+
+
+def test_the_table_fits_the_screen():
+    name = "bias gradient = P, S7"
+    wrong = planted(faults.catalogue(SOFTMAX)[name], SOFTMAX)
+    lines = str(audit.audit_gradient(wrong)).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines[-1] == f"diagnosis: {name}"
+    assert len(lines) == 3 + 24 + 4
+    assert all("!" in text for text in lines[3:27])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "hinge"}, "no loss is named 'hinge'"),
+        ({"l2": -1.0}, "l2 is -1.0; expected a finite number, at least 0"),
+        ({"l2": float("nan")}, "l2 is nan"),
+        ({"l2": float("inf")}, "l2 is inf"),
+        ({"l2": 1e30}, r"l2 is 1e\+30; .* at most 1e\+06"),
+        ({"cases": ()}, "found no cases"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        audit.audit_gradient(by_numpy(SOFTMAX), **options)
+
+
+def mine(**changes):
+    """A case of one's own: N = 7, D = 3, C = 5."""
+    case = cases._draw(np.random.default_rng(2), "mine", 7, 3, 5, 0.1)
+    own = {name: changes.pop(name) for name in ("W", "b") if name in changes}
+    return case._replace(params=case.params._replace(**own), **changes)
+
+
+def with_entry(array, value):
+    array = array.copy()
+    array.flat[4] = value
+    return array
+
+
+X, LABELS, (W, B) = mine().x, mine().labels, mine().params
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"labels": with_entry(LABELS, 13)},
+            r"labels: 1 of 7 entries are invalid, the first is labels\[4\] = 13; "
+            r"expected integers in 0\.\.4",
+        ),
+        ({"labels": LABELS[:6]}, "x has 7 rows but labels has 6 entries"),
+        ({"x": with_entry(X, np.nan)}, r"x: 1 of 21 .* x\[1, 1\] = nan"),
+        ({"x": with_entry(X, 1e7)}, r"x\[1, 1\] = 10000000.0"),
+        ({"x": X[:, :2]}, r"W has shape \(3, 5\); expected \(2, C\)"),
+        ({"W": with_entry(W, np.inf)}, r"W: 1 of 15 .* W\[0, 4\] = inf"),
+        ({"b": with_entry(B, np.nan)}, r"b: 1 of 5 .* b\[4\] = nan"),
+        ({"b": B[None]}, r"b has shape \(1, 5\); expected \(5,\)"),
+        ({"l2": 2e6}, "l2 is 2000000.0"),
+        ({"l2": np.nan}, "l2 is nan"),
+    ],
+)
+def test_a_bad_case_is_refused_and_named(changes, message):
+    def never(*_):
+        raise AssertionError("called on a case that should have been refused")
+
+    with pytest.raises(ValueError, match=f"case 'mine': .*({message})"):
+        audit.audit_gradient(never, cases=[mine(**changes)])
+
+
+def test_two_cases_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="2 cases are named 'mine'"):
+        audit.audit_gradient(by_numpy(SOFTMAX), cases=[mine(), mine(l2=0.0)])
+
+
+@pytest.mark.parametrize("loss", LOSSES[1:])
+def test_a_case_at_a_kink_is_refused(loss):
+    scores_apart_by_1 = np.array([1.0, 0, 0, 0, 0])
+    kink = mine(W=np.zeros((3, 5)), b=scores_apart_by_1, labels=np.zeros(7, int))
+    with pytest.raises(ValueError, match="case 'mine': autodiff and central differ"):
+        audit.audit_gradient(by_numpy(loss), loss=loss, cases=[kink])
+    assert audit.audit_gradient(by_numpy(SOFTMAX), cases=[kink]).passed
+
+
+@every_loss
+def test_cases_of_one_s_own_may_be_any_arrays_and_any_float64(loss):
+    case = mine(x=np.random.default_rng(4).normal(size=(7, 3)), l2=np.float32(0.3))
+    jax_case = case._replace(
+        params=tuple(map(jnp.asarray, case.params)),
+        x=jnp.asarray(case.x),
+        labels=case.labels.tolist(),
+    )
+    whole = mine(x=np.arange(21).reshape(7, 3))
+    for some in (case, jax_case, whole):
+        assert audit.audit_gradient(by_numpy(loss), loss=loss, cases=[some]).passed
+
+
+def test_the_diagnosis_tells_how_far_off_a_nearly_right_gradient_is():
+    def diagnosed(change, case):
+        result = audit.audit_gradient(changed(change), cases=[case])
+        wide = [row.ratio for row in result.rows if row.dtype == "float64"]
+        return result.diagnosis, max(wide)
+
+    def last_digits(dW, db, _):
+        return dW, db + 100 * np.finfo(db.dtype).eps
+
+    found, worst = diagnosed(last_digits, mine())
+    assert 1 < worst < 8
+    off = f"off by up to {worst:.3g} times float64 rounding"
+    assert found == f"the right gradient, but {off}"
+
+    def last_coordinate(dW, db, _):
+        return dW, db * np.array([1, 1, 1, 1, 1.5], db.dtype)
+
+    # The last class has almost no probability, and so almost no rounding.
+    b = np.array([0.0, 0.0, 0.0, 0.0, -40.0])
+    found, worst = diagnosed(last_coordinate, mine(b=b, labels=np.arange(7) % 4))
+    assert worst > 1000
+    off = f"smaller ones are off by up to {worst:.3g} times float64 rounding"
+    assert found == f"the right gradient in its largest entries; {off}"

@@ -1,0 +1,106 @@
+"""Gradients as people write them: right in several ways, and wrong in known ones."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from linclf_jax import gradients, losses
+from linclf_jax.audit import reference
+from linclf_jax.audit.cases import Case, HostParams
+
+LOSSES = tuple(losses.LOSSES)
+SOFTMAX, SUM_HINGE, MAX_HINGE = LOSSES
+
+# Of many small programs that run a few times each, most of the time is compilation.
+jit_quickly = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
+
+
+def by_library(loss):
+    return functools.partial(_by_library, loss=loss)
+
+
+@functools.partial(jit_quickly, static_argnames="loss")
+def _by_library(params, x, labels, l2, loss):
+    return gradients.objective_gradient(params, x, labels, loss=loss, l2=l2)
+
+
+def by_numpy(loss):
+    def gradient(params, x, labels, l2):
+        W, b, x, labels = map(np.asarray, (*params, x, labels))
+        rows = np.arange(len(x))
+        s = x @ W + b
+        if loss == SOFTMAX:
+            r = np.exp(s - s.max(axis=1, keepdims=True))
+            r /= r.sum(axis=1, keepdims=True)
+            r[rows, labels] -= 1
+        else:
+            gaps = s - s[rows, labels][:, None] + 1
+            gaps[rows, labels] = 0
+            r = (gaps > 0).astype(x.dtype)
+            if loss == MAX_HINGE:
+                r *= np.arange(s.shape[1]) == gaps.argmax(axis=1)[:, None]
+            r[rows, labels] = -r.sum(axis=1)
+        return x.T @ r / len(x) + l2 * W, r.mean(axis=0)
+
+    return gradient
+
+
+def by_loop(loss):
+    """One example after the other, accumulated; softmax through log-sum-exp."""
+    by_row = by_numpy(loss)
+
+    def gradient(params, x, labels, l2):
+        W, x, labels = map(np.asarray, (params.W, x, labels))
+        dW, db = l2 * W, np.zeros(W.shape[1], W.dtype)
+        for i in range(len(x)):
+            one_W, one_b = by_row(params, x[i : i + 1], labels[i : i + 1], 0.0)
+            dW, db = dW + one_W / len(x), db + one_b / len(x)
+        return [dW.astype(x.dtype), db.astype(x.dtype)]
+
+    return gradient
+
+
+@functools.cache
+def by_autodiff_of_optax(loss):
+    value = {
+        SOFTMAX: optax.softmax_cross_entropy_with_integer_labels,
+        SUM_HINGE: lambda s, y: _gaps(s, y).clip(0).sum(axis=1),
+        MAX_HINGE: lambda s, y: _gaps(s, y).max(axis=1).clip(0),
+    }[loss]
+
+    def objective(params, x, labels, l2):
+        scores = x @ params.W + params.b[None, :]
+        return value(scores, labels).mean() + l2 / 2 * (params.W**2).sum()
+
+    return jit_quickly(jax.grad(objective))
+
+
+def _gaps(s, y):
+    true = y[:, None] == jnp.arange(s.shape[1])[None, :]
+    chosen = jnp.where(true, s, 0).sum(axis=1, keepdims=True)
+    return jnp.where(true, -jnp.inf, s - chosen + 1)
+
+
+RIGHT = {
+    "library": by_library,
+    "numpy": by_numpy,
+    "loop": by_loop,
+    "autodiff": by_autodiff_of_optax,
+}
+
+
+def planted(fault, loss):
+    """A catalogued fault as a researcher's function, in the dtype that it is given."""
+
+    def gradient(params, x, labels, l2):
+        W, b, x, labels = map(np.asarray, (*params, x, labels))
+        case = Case("", HostParams(W, b), x, labels, l2)
+        with np.errstate(all="ignore"):
+            return tuple(g.astype(x.dtype) for g in fault(reference.terms(case, loss)))
+
+    return gradient

@@ -1,0 +1,369 @@
+"""Files of arrays: read to the number, or refused with what is wrong with them."""
+
+import gzip
+import hashlib
+import importlib.util
+import json
+import os
+import struct
+import sys
+import zipfile
+
+import h5py
+import hypothesis
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from safetensors import numpy as safetensors_numpy
+
+from linclf_jax.data import checks, files, idx
+from tests.fuzz import valid_files
+
+X = np.arange(12.0).reshape(4, 3)
+Y = np.array([1, 0, 2, 0])
+BRAIN = jnp.dtype(jnp.bfloat16)
+npy = valid_files.npy
+NUMBERS = ["f2", "f4", "f8", "u1", "i8"]
+
+
+def save_safetensors(path, **arrays):
+    made = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    safetensors_numpy.save_file(made, path)
+
+
+def save_h5(path, **arrays):
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+
+
+def save_pt(path, **arrays):
+    import torch
+
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
+
+
+def save_idx(path, x):
+    content = valid_files.idx(x)
+    path.write_bytes(gzip.compress(content) if path.suffix else content)
+
+
+ARCHIVES = {
+    "x.npz": np.savez,
+    "deflated.npz": np.savez_compressed,
+    "x.safetensors": save_safetensors,
+    "x.h5": save_h5,
+    "x.hdf5": save_h5,
+}
+if importlib.util.find_spec("torch"):
+    ARCHIVES |= {"x.pt": save_pt, "x.pth": save_pt}
+every_archive = pytest.mark.parametrize("name", ARCHIVES)
+SINGLE = {"x.npy": np.save, "images": save_idx, "images.gz": save_idx}
+IDX_DTYPES = [*valid_files.IDX_TYPES]
+DTYPES = {
+    **dict.fromkeys(ARCHIVES, NUMBERS),
+    "x.npy": [*NUMBERS, ">f8", BRAIN],
+    "images": IDX_DTYPES,
+    "images.gz": IDX_DTYPES,
+    "x.safetensors": [*NUMBERS, BRAIN],
+    "x.h5": [*NUMBERS, ">f4"],
+}
+
+
+def save_features(path, x):
+    if path.name in SINGLE:
+        SINGLE[path.name](path, x)
+    else:
+        ARCHIVES[path.name](path, features=x)
+
+
+@pytest.mark.parametrize("name", DTYPES)
+@hypothesis.settings(derandomize=True, max_examples=15, deadline=None)
+@hypothesis.given(data=st.data())
+def test_every_number_is_read_as_it_was_written(name, data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("files") / name
+    dtype = np.dtype(data.draw(st.sampled_from(DTYPES[name])))
+    rows, columns, side = (data.draw(st.integers(1, 4)) for _ in range(3))
+    shapes = [(rows, columns), (rows, columns, side), (rows, columns, side, 3)]
+    shape = data.draw(st.sampled_from(shapes))
+    lowest = 0 if dtype.kind == "u" else -100
+    x = np.random.default_rng(0).integers(lowest, 100, shape)
+    x = np.asarray(x, dtype, order=data.draw(st.sampled_from("CF")))
+    save_features(path, x)
+    read = files.read_features(path)
+    assert (read.dtype, read.shape) == (dtype.newbyteorder("="), shape)
+    np.testing.assert_array_equal(read, x.astype(read.dtype))
+    assert files.peek(path)[0] == shape
+    assert files.feature_names(path) is None
+
+
+@every_archive
+def test_arrays_of_an_archive_are_read_by_their_names(name, tmp_path):
+    path, save = tmp_path / name, ARCHIVES[name]
+    save(path, other=X + 1, features=X, labels=Y)
+    np.testing.assert_array_equal(files.read_features(path), X)
+    np.testing.assert_array_equal(files.read_features(f"{path}:other"), X + 1)
+    assert files.peek(path) == ((4, 3), np.float64)
+    assert files.peek_labels(path) == 4
+    assert files.read_labels(path).labels.tolist() == Y.tolist()
+    assert {*files.members(path)} == {"other", "features", "labels"}
+    save(path, whatever=X)  # the only one needs no name
+    np.testing.assert_array_equal(files.read_features(path), X)
+    save(path, a=X, b=X)
+    with pytest.raises(ValueError, match="holds a, b; expected features, or a name"):
+        files.read_features(path)
+    with pytest.raises(ValueError, match=r"holds a, b; expected c.*:NAME"):
+        files.read_features(f"{path}:c")
+
+
+@every_archive
+def test_archives_that_are_missing_damaged_or_too_large(name, tmp_path):
+    path = tmp_path / name
+    with pytest.raises(ValueError, match=f"{name}: No such file"):
+        files.read_features(path)
+    ARCHIVES[name](path, features=X, labels=Y)
+    with pytest.raises(ValueError, match="96 bytes; expected at most 95"):
+        files.read_features(path, max_bytes=95)
+    content = path.read_bytes()
+    for damaged in (content[:-40], b"", b"nothing of the kind"):
+        refuse(name, damaged, f"{name}(:| is)", tmp_path)
+
+
+def refuse(name, content, message, folder, **options):
+    path = folder / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as refused:
+        files.read_features(path, **options)
+    assert str(path) in str(refused.value)
+
+
+IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+IDX = valid_files.idx(IMAGES)
+NPY = npy(X)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("images", b"", "begins with the bytes ;"),
+        ("images", b"\0\0\x08", "begins with the bytes 00 00 08;"),
+        ("images", b"PNG" + IDX, "begins with the bytes 50 4e 47 00"),
+        ("images", b"\0\0\x0a" + IDX[3:], "begins with the bytes 00 00 0a 03"),
+        ("images", IDX[:10], "ends within its header, after 10 bytes"),
+        ("images", IDX[:-1], r"39 bytes; expected 40, for uint8 of shape \(2,"),
+        ("images", IDX + b"\0", "41 bytes; expected 40"),
+        ("images", gzip.compress(IDX)[:-9], "Compressed file ended"),
+        ("images", gzip.compress(IDX)[:-8] + bytes(8), "CRC check failed"),
+        ("images", gzip.compress(IDX) + b"more", "Not a gzipped file"),
+        ("images", gzip.compress(IDX[:-1]), "ends after 23 bytes; expected 24"),
+        ("images", gzip.compress(IDX + b"\0"), "goes on after 24 bytes"),
+        ("images", valid_files.idx(IMAGES[:0]), r"declares shape \(0, 3, 4\)"),
+        ("x.npy", NPY[:-1], r"223 bytes; expected 224, for float64 of shape \(4,"),
+        ("x.npy", NPY + b"\0", "225 bytes; expected 224"),
+        ("x.npy", b"PK" + NPY, "magic string is not correct"),
+        ("x.npy", NPY[:30], "EOF"),
+        ("x.npy", NPY[:6] + b"\3\0" + NPY[8:], r"has version \(3, 0\); expected"),
+        ("x.npy", NPY.replace(b"(4, 3)", b"(4,-3)"), "expected"),
+        ("x.npy", npy(X[0]), r"has shape \(3,\); expected \(N, D\)"),
+        ("x.npy", npy(np.zeros((2, 2, 2, 4))), r"\(2, 2, 2, 4\)"),
+        ("x.npy", npy(X[:0]), r"declares shape \(0, 3\)"),
+        (
+            "x.npy",
+            npy(X.astype(complex)),
+            "has dtype complex128; expected int",
+        ),
+        ("x.npy", npy(X > 1), "has dtype bool"),
+        ("x.npy", npy(np.zeros((2, 2), "V1")), "has dtype"),
+        ("x.npy", npy(np.zeros((2, 2), "i4,f4")), "has dtype"),
+        ("x.csv.gz", b"something else", r"ends in \.csv\.gz, which is not .*safet"),
+        ("x.pkl", b"something else", r"ends in \.pkl, which is not .*safet"),
+        ("x.dat", b"\x1f\x8bdamaged", r"ends in \.dat, which is not .*safet"),
+    ],
+)
+def test_a_file_that_is_not_whole_or_no_features(name, content, message, tmp_path):
+    refuse(name, content, message, tmp_path)
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    for name in ("absent", "absent.npy", "absent.bin", "a.parquet"):
+        with pytest.raises(ValueError, match=f"{name}: No such file"):
+            files.read_features(tmp_path / name)
+    for read in (files.read_features, files.read_labels, files.peek):
+        with pytest.raises(ValueError, match=r"x.json is missing, and ends in \.json"):
+            read(tmp_path / "x.json")
+    with pytest.raises(ValueError, match="is a folder; expected a file"):
+        files.read_features(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", BRAIN])
+def test_one_number_that_is_not_finite(value, kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "_BLOCK", 6)  # blocks of two rows
+    x = np.arange(15.0).reshape(5, 3).astype(kind)
+    x[4, 1] = value
+    message = f"1 of 15 numbers .* in row 4, column 1, is {value}"
+    refuse("x.npy", npy(x), message, tmp_path)
+    x[0, 2] = value
+    refuse("x.npy", npy(x), "2 of 15 .* row 0, column 2", tmp_path)
+
+
+class TestSizes:
+    """A file that declares too much is refused before anything is allocated."""
+
+    def test_more_than_the_memory(self, tmp_path, monkeypatch):
+        message = r"float64 of shape \(4, 3\), 96 bytes; expected at most 95"
+        refuse("x.npy", NPY, message, tmp_path, max_bytes=95)
+        monkeypatch.setattr(checks, "memory", lambda: 95)
+        refuse("x.npy", NPY, message, tmp_path)
+
+    def test_a_compressed_idx_file(self, tmp_path, monkeypatch):
+        """It declares 4 GB of zeros, for which 4 MB would do, but not 4 kB."""
+        header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**12, 2**10, 2**10)
+        bomb = gzip.compress(header + bytes(4096))
+        monkeypatch.setattr(checks, "memory", lambda: 2**40)
+        monkeypatch.setattr(checks, "read_exactly", lambda *_: pytest.fail("expanded"))
+        refuse("x.gz", bomb, "4294967296 bytes; it has .* cannot hold", tmp_path)
+        refuse("x.gz", gzip.compress(IDX), "at most 3, the mem", tmp_path, max_bytes=3)
+
+    def test_npz(self, tmp_path):
+        path = tmp_path / "x.npz"
+        header = NPY.replace(b"(4, 3), }  ", b"(40000,30000)}")[:128]
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("features.npy", header + bytes(96))
+        message = "holds 224 bytes; expected 9600000128"
+        refuse("x.npz", path.read_bytes(), message, tmp_path)
+        np.savez_compressed(path, features=np.zeros((2000, 1000)))
+        assert path.stat().st_size < 20_000
+        bomb = path.read_bytes()
+        refuse("x.npz", bomb, "at most 1000000", tmp_path, max_bytes=10**6)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.safetensors"])
+def test_an_array_stays_on_the_disk(name, tmp_path):
+    save_features(tmp_path / name, X)
+    read = files.read_features(tmp_path / name)
+    assert isinstance(read.base, np.memmap)
+    assert not read.flags.writeable
+
+
+def test_a_flipped_byte_of_an_npz_is_noticed(tmp_path):
+    np.savez(tmp_path / "x.npz", features=X)
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[content.index(X.tobytes()) + 15] ^= 1
+    refuse("x.npz", bytes(content), "Bad CRC-32", tmp_path)
+
+
+def test_objects_are_refused_and_nothing_runs(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/executed",)
+
+    evil, message = np.array([[Evil()]], object), "Python objects, which are not read"
+    refuse("x.npy", npy(evil, allow_pickle=True), message, tmp_path)
+    np.savez(tmp_path / "y.npz", features=evil)
+    refuse("y.npz", (tmp_path / "y.npz").read_bytes(), message, tmp_path)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["images.idx3-ubyte", "images.idx", "images.dat"])
+def test_idx_files_are_recognised_whatever_they_are_called(name, tmp_path):
+    (tmp_path / name).write_bytes(IDX)
+    np.testing.assert_array_equal(files.read_features(tmp_path / name), IMAGES)
+    np.testing.assert_array_equal(files.read_idx(tmp_path / name), IMAGES)
+    assert idx.sha256(IMAGES) == hashlib.sha256(IDX).hexdigest()
+    (tmp_path / name).write_bytes(valid_files.idx(Y.astype(np.uint8)))
+    assert files.peek_labels(tmp_path / name) == 4
+    assert files.read_labels(tmp_path / name).labels.tolist() == Y.tolist()
+
+
+def test_a_dtype_of_safetensors_that_numpy_has_not(tmp_path):
+    entry = {"dtype": "F8_E4M3", "shape": [2, 2], "data_offsets": [0, 4]}
+    header = json.dumps({"features": entry}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(4)
+    message = "features is of F8_E4M3; expected one of"
+    refuse("x.safetensors", content, message, tmp_path)
+
+
+class TestHdf5:
+    def test_texts_groups_and_compressed_rows(self, tmp_path):
+        path = tmp_path / "x.h5"
+        with h5py.File(path, "w") as file:
+            file.create_dataset("layer/four", data=X, compression="gzip", chunks=(2, 3))
+            file["labels"] = ["bee", "ant", "bee", "b\u00e9"]
+            file["features"] = X
+        np.testing.assert_array_equal(files.read_features(f"{path}:layer/four"), X)
+        assert files.read_labels(path).class_names == ("ant", "bee", "b\u00e9")
+        with pytest.raises(ValueError, match=r"has shape \(4,\); expected"):
+            files.read_features(f"{path}:labels")
+
+    def test_names_in_groups_are_listed(self, tmp_path):
+        save_h5(tmp_path / "x.h5", **{"g/x": X, "g/deep/y": X})
+        message = r"x.h5 holds g/deep/y, g/x, all in groups; expected .*x.h5:g/deep/y"
+        with pytest.raises(ValueError, match=message):
+            files.read_features(tmp_path / "x.h5")
+
+    def test_datasets_in_other_files_are_not_read(self, tmp_path):
+        save_h5(tmp_path / "other.h5", features=X)
+        X.tofile(tmp_path / "raw")
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["link"] = h5py.ExternalLink(tmp_path / "other.h5", "features")
+            raw = [(str(tmp_path / "raw"), 0, X.nbytes)]
+            file.create_dataset("raw", X.shape, X.dtype, external=raw)
+            layout = h5py.VirtualLayout(X.shape, X.dtype)
+            layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "features", X.shape)
+            file.create_virtual_dataset("virtual", layout)
+        with pytest.raises(ValueError, match="holds raw, virtual; expected link"):
+            files.read_features(f"{tmp_path}/x.h5:link")
+        for name in ("raw", "virtual"):
+            with pytest.raises(ValueError, match=f"{name} lies in other files"):
+                files.read_features(f"{tmp_path}/x.h5:{name}")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "remedy"),
+    [
+        ("h5py", "x.h5", r"pip install 'linclf_jax\[hdf5\]'"),
+        ("torch", "x.pt", "pip install torch, or save the tensors as .safetensors"),
+        ("torch", "x.pth", "PyTorch, which is not installed"),
+        ("pyarrow", "x.parquet", r"pip install 'linclf_jax\[parquet\]'"),
+    ],
+)
+def test_a_missing_library_is_named(module, name, remedy, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    for read in (files.read_features, files.read_labels, files.peek):
+        with pytest.raises(ValueError, match=remedy):
+            read(tmp_path / name)
+
+
+class TestTorch:
+    @pytest.fixture
+    def torch(self):
+        return pytest.importorskip("torch", reason="needs PyTorch, to write its files")
+
+    def test_a_single_tensor_and_bfloat16(self, torch, tmp_path):
+        path = tmp_path / "x.pt"
+        torch.save(torch.from_numpy(X).to(torch.bfloat16).requires_grad_(), path)
+        read = files.read_features(path)
+        assert read.dtype == BRAIN
+        np.testing.assert_array_equal(read, X.astype(BRAIN))
+        with pytest.raises(ValueError, match="a single tensor; expected one other"):
+            files.read_features(f"{path}:other")
+
+    def test_texts_old_files_and_transposed_tensors(self, torch, tmp_path):
+        path, texts = tmp_path / "x.pt", ["b", "a", "b", "c"]
+        content = {"features": torch.from_numpy(X.T.copy()).T, "labels": texts}
+        for old in (False, True):
+            torch.save(content, path, _use_new_zipfile_serialization=not old)
+            np.testing.assert_array_equal(files.read_features(path), X)
+            assert files.read_labels(path).class_names == ("a", "b", "c")
+
+    def test_nothing_runs(self, torch, tmp_path):
+        class Evil:
+            def __reduce__(self):
+                return exec, (f"open({str(tmp_path / 'executed')!r}, 'w')",)
+
+        torch.save({"features": Evil()}, tmp_path / "x.pt")
+        with pytest.raises(ValueError, match=r"x\.pt is damaged, or holds more"):
+            files.read_features(tmp_path / "x.pt")
+        assert not (tmp_path / "executed").exists()

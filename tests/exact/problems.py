@@ -1,0 +1,121 @@
+"""Small problems of two folds, which are lanes, with optima and honest claims."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn import datasets
+
+from linclf_jax.exact import certificate, newton
+from linclf_jax.params import Params
+from tests import reference_solver
+
+PENALTIES = (1.0, 1e-3, 1e-6)
+# The benchmark's problems in small; all but the last have one shape, compiled once.
+NAMES = ("digits", "power_law", "pixels", "few_shot", "wide")
+
+
+class Data(NamedTuple):
+    """Rows, and what they weigh in two folds that are lanes."""
+
+    x: np.ndarray  # (N, D)
+    labels: np.ndarray  # (N,)
+    weights: np.ndarray  # (2, N)
+
+
+def random(num_rows=60, num_features=8, num_classes=3, *, seed=0, noise=2.0) -> Data:
+    """Returns classes that overlap, so that the optimum is finite without penalty."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(num_rows) % num_classes
+    means = rng.normal(size=(num_classes, num_features))
+    x = means[labels] + noise * rng.normal(size=(num_rows, num_features))
+    return _folded(x, labels)
+
+
+def make(name) -> Data:
+    """Returns one of ``NAMES``, or ``random``."""
+    if name == "random":
+        return random()
+    rng = np.random.default_rng(5)
+    labels = np.arange(120) % 10
+    if name == "digits":
+        x, labels = datasets.load_digits(return_X_y=True)
+        blocks = x[:120].reshape(120, 4, 2, 4, 2).mean(axis=(2, 4))
+        return _folded(blocks.reshape(120, 16) / 16, labels[:120])
+    if name == "power_law":
+        rotation, _ = np.linalg.qr(rng.normal(size=(16, 16)))
+        rows = 2 * rng.normal(size=(10, 16))[labels] + rng.normal(size=(120, 16))
+        return _folded(rows / (1 + np.arange(16)) @ rotation, labels)
+    rows = rng.normal(size=(10, 16))[labels] + rng.normal(size=(120, 16))
+    if name == "pixels":
+        # Most are exactly black, as the border of every image is.
+        return _folded(np.clip(rows - 1, 0, 1), labels)
+    if name == "few_shot":
+        return _folded(rows / np.linalg.norm(rows, axis=1, keepdims=True), labels)
+    return random(30, 40, 4, seed=2)
+
+
+def _folded(x, labels) -> Data:
+    # Counted along the classes: each keeps most of its rows in both folds.
+    fold = np.empty(len(x), int)
+    fold[np.argsort(labels, kind="stable")] = np.arange(len(x)) % 5
+    return Data(x, labels, np.stack([fold != 1, fold != 3]).astype(float))
+
+
+def solve(data, l2, **options):
+    """Solves both folds at one penalty, to a relative gap of 1e-11 if not told."""
+    options = {"weights": data.weights, "tol": 1e-11} | options
+    return newton.solve(data.x, data.labels, np.full(2, l2), **options)
+
+
+def certify(params, data, l2):
+    """Returns the certificate of both folds at one penalty."""
+    l2 = np.full(2, l2)
+    return certificate.certify(params, data.x, data.labels, l2, data.weights)
+
+
+_OPTIMA = {}
+
+
+def optima(data, l2):
+    """Returns the reference's solutions of both folds; each problem is solved once."""
+    key = (*(array.tobytes() for array in data), l2)
+    if key not in _OPTIMA:
+        _OPTIMA[key] = [
+            reference_solver.solve(data.x, data.labels, l2, weights)
+            for weights in data.weights
+        ]
+    return _OPTIMA[key]
+
+
+def values(params, data, l2):
+    """Returns the objective of both folds, by the reference."""
+    return np.array(
+        [
+            reference_solver.objective(W, b, data.x, data.labels, l2, weights)
+            for W, b, weights in zip(*params, data.weights, strict=True)
+        ]
+    )
+
+
+def above(params, data, l2):
+    """Returns how far both folds are above their optimum."""
+    optimum = [solution.objective for solution in optima(data, l2)]
+    return values(params, data, l2) - optimum
+
+
+def random_params(data, *, scale, dtype="float64", seed=3):
+    """Returns parameters that are no optimum."""
+    rng = np.random.default_rng(seed)
+    num_features, num_classes = data.x.shape[1], int(data.labels.max()) + 1
+    W = scale * rng.normal(size=(2, num_features, num_classes))
+    b = rng.normal(size=(2, num_classes))
+    return Params(W.astype(dtype), b.astype(dtype))
+
+
+def assert_honest(params, info, data, l2):
+    """Asserts that a solution's claims hold, by float64 numbers made otherwise."""
+    proof = certify(params, data, l2)
+    np.testing.assert_allclose(info.objective, proof.objective, rtol=1e-13)
+    np.testing.assert_allclose(info.gap, proof.gap, rtol=1e-6, atol=1e-17)
+    excess = above(params, data, l2)
+    assert (excess <= info.gap + 2e-15 * (1 + info.objective)).all()
