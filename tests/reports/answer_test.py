@@ -248,6 +248,13 @@ class TestExact:
         record = records.path(l2s=(0.5,), losses=(0.25,), at=(0, 0))
         assert "served" not in numbers(record)["held-out accuracy"][1]
 
+    def test_a_fit_that_was_made_to_be_tested_was_not_chosen_among(self):
+        record = records.path()
+        for row in record.rows:
+            if row["stage"] == "final":
+                row["l2"] *= 0.8  # the same C, of more rows
+        assert "among 4 penalties" in numbers(record)["held-out accuracy"][1]
+
     def test_no_penalty_at_all_has_no_inverse(self):
         record = records.path(l2s=(0.1, 0.0), losses=(0.5, 0.25), at=(1, 0))
         assert answer.make(record).headline == "Use l2 0: test accuracy 0.8125"

@@ -10,7 +10,6 @@ from linclf_jax.data.datasets import Split
 from linclf_jax.params import Params
 from linclf_jax.runs import directory, examples
 from linclf_jax.studies import run_files
-from linclf_jax.studies.study import Classifier
 
 
 def make_split(labels, x=None):
@@ -174,8 +173,9 @@ class TestOfAStudy:
         split = make_split(generator.integers(0, 3, 60), x)
         scaling = preprocessing.fit("standardize", x[:30])
         W, b = generator.normal(size=(4, 3)), generator.normal(size=3)
-        row = {"loss": loss}
-        classifier = Classifier(Params(W, b), row, 0, False, 30, None, loss)
+        classifier = types.SimpleNamespace(
+            params=Params(W, b), loss=loss, precision="highest"
+        )
         dataset = types.SimpleNamespace(image_shape=image_shape)
         inputs = types.SimpleNamespace(features="raw", scaling=scaling, dataset=dataset)
         run_files.write_examples(folder, classifier, inputs, split)
