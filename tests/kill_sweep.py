@@ -4,7 +4,7 @@
     python -m tests.kill_sweep --kills=50 --halving
 
 The command is the same each time. When it has got through, the files must be the bytes
-of a run that nobody disturbed; then a new folder is begun, until all kills are used.
+of a run that nobody disturbed; then a new directory is begun, until all kills are used.
 Every other kill waits for a file of the run to change, so that the moments between two
 writes, and the last second of a run, are hit too.
 """
@@ -20,19 +20,32 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-FILES = ("results.jsonl", "history.npz", "selected.json", "selected.safetensors")
+from tests import sweeps
+
 FLAGS = (
-    *("--dataset=iris", "--optimizer=momentum,adam", "--learning_rate=0.01,0.1,1e30"),
-    *("--l2=0,0.01", "--seeds=0,1", "--epochs=600", "--batch_size=8"),
-    *("--tile_width=2", "--tiles_at_once=2", "--checkpoint_every=0"),
+    "--dataset=iris",
+    "--optimizer=momentum,adam",
+    "--learning_rate=0.01,0.1,1e30",
+    "--l2=0,0.01",
+    "--seeds=0,1",
+    "--epochs=600",
+    "--batch_size=8",
+    "--trials_per_batch=2",
+    "--concurrent_batches=2",
+    "--checkpoint_every=0",
 )
 # What a kill may wait for: a file of the run that is not there yet, or is made again.
 ANY = "flags.txt"  # which every start writes first
 STATES = "pieces/*.state-*.npz"
 EVENTS = (
-    *(STATES, "pieces/r??-??????.npz", "results.jsonl"),
-    *("history.npz", "selected.safetensors", "selected.json", "*.png", "report.html"),
+    STATES,
+    "pieces/r??-??????.npz",
+    "results.jsonl",
+    "history.npz",
+    "selected.safetensors",
+    "selected.json",
+    "*.png",
+    "report.html",
     "manifest.json",
 )
 PATIENCE = 300.0  # seconds until a run that does nothing is a failure
@@ -48,11 +61,6 @@ def command(folder: Path, cache: Path, *more: str) -> list[str]:
         f"--out_dir={folder}",
         f"--compilation_cache={cache}",
     ]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Returns the bytes that must not depend on what happened on the way."""
-    return {name: (folder / name).read_bytes() for name in FILES}
 
 
 def versions(folder: Path, pattern: str) -> set[tuple[str, int, int]]:
@@ -95,7 +103,7 @@ def run(
     """Kills sweeps and finishes them, and compares each with one left in peace.
 
     Args:
-        base: A folder for run folders and the compilation cache.
+        base: A folder for run directories and the compilation cache.
         more: Further flags.
         kills: How often to kill.
         seed: Of the moments.
@@ -113,7 +121,7 @@ def run(
     finish(process)
     assert began, f"{peaceful}: no state was written"
     seconds = time.monotonic() - began
-    expected = contents(peaceful)
+    expected = sweeps.contents(peaceful)
     counts: collections.Counter[str] = collections.Counter()
     number = 0
     while counts.total() < kills:
@@ -145,7 +153,7 @@ def start(command: list[str]) -> subprocess.Popen:
     """Starts the sweep."""
     return subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=sweeps.ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -163,7 +171,9 @@ def compare(folder: Path, expected: dict[str, bytes]) -> None:
     """Checks a finished run: no file was damaged, none differs from ``expected``."""
     damaged = [*folder.glob("**/*.damaged")]
     assert not damaged, damaged
-    wrong = [name for name, data in contents(folder).items() if data != expected[name]]
+    wrong = [
+        name for name, data in sweeps.contents(folder).items() if data != expected[name]
+    ]
     assert not wrong, f"{folder}: {wrong} differ"
 
 
