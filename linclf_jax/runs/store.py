@@ -201,13 +201,13 @@ def unflatten(arrays: dict[str, np.ndarray], like: Any) -> Any:
         ValueError: Names, shapes or dtypes differ.
     """
     leaves = flatten(like)
-    found, expected = _shapes(arrays), _shapes(leaves)
-    wrong = {n for n in {*found, *expected} if found.get(n) != expected.get(n)}
+    shapes, expected = _shapes(arrays), _shapes(leaves)
+    wrong = {n for n in {*shapes, *expected} if shapes.get(n) != expected.get(n)}
     if wrong:
         name = min(wrong)
         raise ValueError(
             f"{len(wrong)} arrays are not as expected, the first is {name}: found "
-            f"{found.get(name)}, expected {expected.get(name)}"
+            f"{shapes.get(name)}, expected {expected.get(name)}"
         )
     ordered: Sequence[np.ndarray] = [arrays[name] for name in leaves]
     return jax.tree.unflatten(jax.tree.structure(like), ordered)

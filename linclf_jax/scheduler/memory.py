@@ -54,16 +54,16 @@ def parse_size(text: str) -> int:
     >>> parse_size("512MiB"), parse_size("1.5GB"), parse_size("200000")
     (536870912, 1500000000, 200000)
     """
-    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z]*)", text.strip())
-    number, unit = found.groups() if found else ("0", "")
+    size = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z]*)", text.strip())
+    number, unit = size.groups() if size else ("0", "")
     # Decimal, because 0.1 * 10**9 in binary may fall a byte short.
-    size = int(Decimal(number) * _UNITS.get(unit.lower(), 0))
-    if size < 1:
+    count = int(Decimal(number) * _UNITS.get(unit.lower(), 0))
+    if count < 1:
         raise ValueError(
             f"--memory_budget is {text!r}; expected at least one byte, as 8GiB, "
             "512MiB, 1.5GB or a number of bytes"
         )
-    return size
+    return count
 
 
 def format_size(size: int) -> str:
@@ -139,8 +139,8 @@ def host_available(root: Path = _ROOT) -> int:
     Args:
         root: Of the file system that holds ``proc`` and ``sys``.
     """
-    told = _fields(root / "proc/meminfo").get("MemAvailable")
-    host = told or max(_installed() - _most_since_start(), 0) or ASSUMED
+    reported = _fields(root / "proc/meminfo").get("MemAvailable")
+    host = reported or max(_installed() - _most_since_start(), 0) or ASSUMED
     return max(0, min([host, *_group_limits(root)]))
 
 
@@ -158,10 +158,8 @@ def _group_limits(root: Path) -> Iterator[int]:
             mount, names = "", ("memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
             mount = "memory"
-            names = (
-                *("memory.limit_in_bytes", "memory.usage_in_bytes"),
-                "total_inactive_file",
-            )
+            limit, usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
+            names = limit, usage, "total_inactive_file"
         else:
             continue
         # In a container the path is the host's, and the folder at the top its own.
@@ -184,8 +182,8 @@ def _process(name: str) -> int:
 
 def _fields(path: Path) -> dict[str, int]:
     """Returns the sizes in a file of lines such as ``VmRSS:  2164 kB``, in bytes."""
-    found = re.findall(r"^(\w+):\s+(\d+) kB$", _read(path), re.MULTILINE)
-    return {name: int(size) * 2**10 for name, size in found}
+    lines = re.findall(r"^(\w+):\s+(\d+) kB$", _read(path), re.MULTILINE)
+    return {name: int(size) * 2**10 for name, size in lines}
 
 
 def _most_since_start() -> int:

@@ -221,11 +221,11 @@ class Scheduler:
         self.predicted = max(self.predicted, plan.predicted_bytes)
         return plan.at_once
 
-    def _check_trials(self, job: Job, found: list[int]) -> None:
+    def _check_trials(self, job: Job, trials: list[int]) -> None:
         expected = jobs.numbers([job])
-        if found != expected:
+        if trials != expected:
             raise ValueError(
-                f"{self._store}: piece {job.name} holds trials {found}, expected "
+                f"{self._store}: piece {job.name} holds trials {trials}, expected "
                 f"{expected}; delete it to train them again"
             )
 

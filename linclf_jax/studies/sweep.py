@@ -72,11 +72,14 @@ def prepare(config: SweepConfig, name: str = "sweep") -> TrainingStudy:
 
 
 def _limits(config: SweepConfig) -> Limits:
-    told = config.scheduler
-    budget = None
-    if told.memory_budget is not None:
-        budget = memory.parse_size(told.memory_budget)
-    return Limits(budget, told.concurrent_batches, config.runtime.checkpoint_every)
+    given, budget = config.scheduler.memory_budget, None
+    if given is not None:
+        budget = memory.parse_size(given)
+    return Limits(
+        memory_budget=budget,
+        concurrent_batches=config.scheduler.concurrent_batches,
+        checkpoint_every=config.runtime.checkpoint_every,
+    )
 
 
 def _fold(config: SweepConfig, dataset: Dataset) -> np.ndarray:
