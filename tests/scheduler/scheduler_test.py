@@ -212,7 +212,7 @@ def test_an_error_in_one_batch_stops_the_others_with_their_states_saved(
     run, started = execution.run, threading.Event()
 
     def failing(program, starts, data, last, look):
-        if starts[0].tile.seed == 1:
+        if starts[0].batch.seed == 1:
             assert started.wait(60)
             raise RuntimeError("a fault")
 
