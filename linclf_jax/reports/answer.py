@@ -75,53 +75,59 @@ def _chosen(
     command: Sequence[str],
 ) -> Answer:
     average = chosen_average(selected)
-    entry = average.entries[0]
-    accuracy = average.test("accuracy")
-    ends = tables.ends([row for row in record.rows if "relative_gap" in row])
-    converged = ends.pop(tables.CONVERGED, 0)
-    count, what = _candidates(record, entry)
-    calibration, scaled = (
-        average.test(name) for name in ("calibration_error", "calibration_error_scaled")
-    )
-    words = text.blocks(
-        "chosen",
-        {
-            **values,
-            "entry": entry,
-            "validation": entry["validation"],
-            "name": schema.name(average.group),
-            "groups": _count_groups(selected),
-            "draws": len(average.entries),
-            "accuracy": accuracy,
-            "compared": _compared(record, selected),
-            "repeats": _repeats(record, entry),
-            "folds": len({r["fold"] for r in record.rows if r.get("fold") is not None}),
-            "candidates": count,
-            "what": what,
-            "group_ties": ties(selected),
-            "protocol": selected["protocol"],
-            "certificates": selected["certificates"] if values["exact"] else None,
-            "converged": converged,
-            "other_ends": dict(ends),
-            "scaled": scaled,
-        },
-    )
-    held_out, loss = average.validation("val_accuracy"), average.test("loss")
-    known = (
-        ("test accuracy", accuracy, words["test_accuracy"]),
-        (words["validation_name"], held_out, words["validation_accuracy"]),
-        ("test loss", loss, words["test_loss"]),
-        ("calibration error", calibration, words["calibration_error"]),
-    )
+    known = _values(record, selected, average)
+    words = text.blocks("chosen", {**values, **known})
     return Answer(
         words["kicker"],
         words["headline"],
         tuple(part for part in (words["why"], words["certificate"]) if part),
         command,
-        [Number(name, text.score(n.mean), note) for name, n, note in known if n],
+        _numbers(average, words),
         warnings(selected),
-        _settings(entry["row"]),
+        _settings(average.entries[0]["row"]),
     )
+
+
+def _values(record: Record, selected: Selected, average: Average) -> dict[str, Any]:
+    """What the words of an answer speak of."""
+    entry = average.entries[0]
+    count, what = _candidates(record, entry)
+    ends = tables.ends(record.rows)
+    return {
+        "entry": entry,
+        "validation": entry["validation"],
+        "name": schema.name(average.group),
+        "groups": _count_groups(selected),
+        "draws": len(average.entries),
+        "accuracy": average.test("accuracy"),
+        "scaled": average.test("calibration_error_scaled"),
+        "compared": _compared(record, selected),
+        "repeats": _repeats(record, entry),
+        "folds": len({row.get("fold") for row in record.rows} - {None}),
+        "candidates": count,
+        "what": what,
+        "group_ties": ties(selected),
+        "protocol": selected["protocol"],
+        "certificates": selected["certificates"],
+        "converged": ends.pop(tables.CONVERGED, 0),
+        "other_ends": ends,
+    }
+
+
+def _numbers(average: Average, words: Mapping[str, str]) -> list[Number]:
+    """The numbers that are known, each with what its block says of it."""
+    held_out = words["validation_name"]
+    known = (
+        ("test accuracy", average.test("accuracy"), "test_accuracy"),
+        (held_out, average.validation("val_accuracy"), "validation_accuracy"),
+        ("test loss", average.test("loss"), "test_loss"),
+        ("calibration error", average.test("calibration_error"), "calibration_error"),
+    )
+    return [
+        Number(name, text.score(spread.mean), words[block])
+        for name, spread, block in known
+        if spread
+    ]
 
 
 def _count_groups(selected: Selected) -> int:
