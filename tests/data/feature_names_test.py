@@ -5,17 +5,19 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
-from linclf_jax.studies.path_problem import Config
 from pyarrow import parquet
 
-from experiments import path, predict
-from experiments.predict import Config as PredictConfig
-from linclf_jax.config.probe import Config as ProbeConfig
+from linclf_jax.config import data as data_config
+from linclf_jax.config import flat
+from linclf_jax.config.data import DataConfig
+from linclf_jax.config.path import PathConfig
+from linclf_jax.config.probe import ProbeConfig
 from linclf_jax.data import checks, datasets, feature_names, files
 from linclf_jax.data.datasets import Files
 from linclf_jax.data.sources import Source, UnreadSource
 from linclf_jax.runs import directory, model
-from linclf_jax.studies import probe_problem
+from linclf_jax.studies import path, pipeline, predictions, probe
+from linclf_jax.studies.predictions import PredictConfig
 
 NAMES = ("height", "width", "mass")
 SIZES = {"train": 40, "val": 20, "test": 30}
@@ -56,6 +58,10 @@ def parts(tmp_path):
 
 def rows_of(columns):
     return np.stack([columns[name] for name in NAMES], axis=1)
+
+
+def prepared_probe(*sets):
+    return probe.prepare(flat.build(ProbeConfig(), {"features": sets, "folds": 2}))
 
 
 def load(flags, options=None):
@@ -113,25 +119,24 @@ def test_a_column_of_the_test_file_alone_can_be_dropped(parts, tmp_path):
     np.testing.assert_array_equal(dataset.test.read().x, rows_of(columns))
 
 
-def test_files_without_names_meet_by_place_and_say_so(parts, tmp_path, capsys):
+def test_files_without_names_meet_by_place_and_say_so(parts, tmp_path, caplog):
     rows = np.random.default_rng(0).normal(size=(30, 3))
     np.save(tmp_path / "x.npy", rows)
     np.save(tmp_path / "y.npy", np.arange(30) % 2)
     paths = (str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
     unnamed = dict(zip(("test_features", "test_labels"), paths, strict=True))
-    problem = probe_problem.prepare(ProbeConfig(folds=2, **(parts | unnamed)))
-    (features,) = problem.sets
-    np.testing.assert_array_equal(features.dataset.test.read().x, rows)
-    warning = "x.npy has no names of features, as other files have"
-    assert warning in capsys.readouterr().err
+    dataset = data_config.load(DataConfig("features", **(parts | unnamed)))
+    np.testing.assert_array_equal(dataset.test.read().x, rows)
+    (warning,) = caplog.messages
+    assert "x.npy has no names of features, as other files have" in warning
 
 
-def test_files_all_of_which_have_no_names_say_nothing(tmp_path, capsys):
+def test_files_all_of_which_have_no_names_say_nothing(tmp_path, caplog):
     for part, rows in SIZES.items():
         np.save(tmp_path / f"{part}_features.npy", rows_of(table(rows, 0)))
         np.save(tmp_path / f"{part}_labels.npy", np.arange(rows) % 2)
-    probe_problem.prepare(ProbeConfig(features=(f"a={tmp_path}",), folds=2))
-    assert "names of features" not in capsys.readouterr().err
+    prepared_probe(f"a={tmp_path}")
+    assert not caplog.messages
 
 
 def test_each_feature_set_has_names_of_its_own(tmp_path):
@@ -144,11 +149,10 @@ def test_each_feature_set_has_names_of_its_own(tmp_path):
             parquet.write_table(pa.table(renamed), folder / f"{part}_features.parquet")
             np.save(folder / f"{part}_labels.npy", columns["label"])
     sets = tuple(f"{name}={tmp_path / name}" for name in ("one", "two"))
-    problem = probe_problem.prepare(ProbeConfig(features=sets, folds=2))
-    for seed, features in enumerate(problem.sets):
-        names = tuple(f"{features.name}_{name}" for name in NAMES)
-        assert features.dataset.feature_names == names
-        test = features.dataset.test.read()
+    for seed, inputs in enumerate(prepared_probe(*sets).inputs.values()):
+        names = tuple(f"{inputs.name}_{name}" for name in NAMES)
+        assert inputs.dataset.feature_names == names
+        test = inputs.dataset.test.read()
         np.testing.assert_array_equal(test.x, rows_of(table(30, seed)))
 
 
@@ -169,21 +173,19 @@ def test_sources_of_a_program_meet_by_names_too():
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     name = write(folder / "all.parquet", table(60, 3), (*NAMES, "label"))
-    config = Config(
-        dataset="features",
-        train_features=name,
-        train_labels=name,
-        l2=(1e-1,),
-        folds=2,
-        out_dir=str(folder / "path"),
-    )
-    path.run(config)
-    return folder / "path"
+    return solved(folder / "path", train_features=name, train_labels=name)
+
+
+def solved(out_dir, **files):
+    """Returns the run directory of a path on some files."""
+    flags = {"dataset": "features", "l2": (1e-1,), "folds": 2, **files}
+    study = path.prepare(flat.build(PathConfig(), flags))
+    return pipeline.run(study, out_dir).directory
 
 
 def predicted(finished, name, **changes):
     config = PredictConfig(run=str(finished), features=str(name), out=f"{name}.out.npy")
-    return predict.run(dataclasses.replace(config, **changes)).classes.tolist()
+    return predictions.run(dataclasses.replace(config, **changes)).classes.tolist()
 
 
 def test_predictions_do_not_depend_on_the_order_of_columns(finished, tmp_path):
@@ -211,12 +213,13 @@ def test_rows_with_other_names_are_not_predicted(finished, tmp_path):
     assert dropped == predicted(finished, exact)
 
 
-def test_rows_without_names_are_predicted_by_place(finished, tmp_path, capsys):
+def test_rows_without_names_are_predicted_by_place(finished, tmp_path, caplog):
     columns = table(25, 4)
     np.save(tmp_path / "x.npy", rows_of(columns))
     named = write(tmp_path / "x.parquet", columns, NAMES)
     assert predicted(finished, tmp_path / "x.npy") == predicted(finished, named)
-    assert "x.npy has no names of features, as the model" in capsys.readouterr().err
+    (warning,) = caplog.messages
+    assert "x.npy has no names of features, as the model" in warning
 
 
 def test_a_model_predicts_by_names(finished, tmp_path):
@@ -254,12 +257,13 @@ def test_numbers_that_are_not_finite_are_named(tmp_path):
         files.read_features(name)
 
 
-def test_constant_columns_are_named(parts, tmp_path, capsys):
+def test_constant_columns_are_named(parts, tmp_path, caplog):
     columns = table(40, 0) | {"width": np.ones(40)}
     name = write(tmp_path / "flat.parquet", columns, (*NAMES, "label"))
     parts |= {"train_features": name, "train_labels": name}
-    probe_problem.prepare(ProbeConfig(folds=2, **parts))
-    assert "the first is column 'width'" in capsys.readouterr().err
+    data_config.load(DataConfig("features", **parts))
+    (warning,) = caplog.messages
+    assert "the first is column 'width'" in warning
 
 
 def test_many_names_are_cut_short_in_a_message():
@@ -268,7 +272,7 @@ def test_many_names_are_cut_short_in_a_message():
         feature_names.order((), names)
 
 
-def test_names_that_are_numbers_meet_in_any_order(tmp_path, capsys):
+def test_names_that_are_numbers_meet_in_any_order(tmp_path, caplog):
     rows = np.random.default_rng(0).normal(size=(30, 2))
     rows[::2] += 3
     lines = [f"{a!r},{b!r},{k % 2}" for k, (a, b) in enumerate(rows.tolist())]
@@ -280,20 +284,19 @@ def test_names_that_are_numbers_meet_in_any_order(tmp_path, capsys):
     labels.write_text("\n".join(["label", *(line[-1] for line in lines)]))
     flags = {"train_features": str(train), "train_labels": str(train)}
     of_test = {"test_features": str(test), "test_labels": str(labels)}
-    problem = probe_problem.prepare(ProbeConfig(folds=2, **flags, **of_test))
-    np.testing.assert_array_equal(problem.sets[0].dataset.test.read().x, rows)
-    assert "no names" not in capsys.readouterr().err
-    folder = str(tmp_path / "run")
-    path.run(Config(dataset="features", l2=(0.1,), folds=2, out_dir=folder, **flags))
+    dataset = data_config.load(DataConfig("features", **flags, **of_test))
+    np.testing.assert_array_equal(dataset.test.read().x, rows)
+    assert not caplog.messages
+    folder, out = str(solved(tmp_path / "run", **flags)), str(tmp_path / "out.csv")
     predicted = [
-        predict.run(PredictConfig(folder, str(file), str(tmp_path / "out.csv"))).classes
+        predictions.run(PredictConfig(folder, str(file), out)).classes
         for file in (train, test)
     ]
     assert predicted[0].tolist() == predicted[1].tolist()
     assert len(predicted[0]) == 30
     test.write_text("\n".join(["0,1", *swapped]))
     with pytest.raises(ValueError, match="begins with '0,1', which may be a row"):
-        predict.run(PredictConfig(folder, str(test), str(tmp_path / "out.csv")))
+        predictions.run(PredictConfig(folder, str(test), out))
 
 
 def test_predict_takes_the_column_of_labels(finished, tmp_path):

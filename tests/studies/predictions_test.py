@@ -1,28 +1,27 @@
 """Predictions of a finished run on new files: what is written, and what is refused."""
 
 import csv
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from linclf_jax.studies.path_problem import Config as PathConfig
 from pyarrow import parquet
 
-from experiments import path, predict
-from experiments.predict import Config
+from linclf_jax.config import flat
+from linclf_jax.config.path import PathConfig
 from linclf_jax.data import datasets
 from linclf_jax.runs import csv_text, directory, model
-
-ROOT = Path(__file__).parents[2]
+from linclf_jax.studies import path, pipeline, prediction_files, predictions
+from linclf_jax.studies.prediction_files import Predictions
+from linclf_jax.studies.predictions import PredictConfig
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "path"
-    path.run(PathConfig(dataset="iris", l2=(1e-2, 1e-1), folds=2, out_dir=str(folder)))
-    return folder
+    flags = {"dataset": "iris", "l2": (1e-2, 1e-1), "folds": 2}
+    study = path.prepare(flat.build(PathConfig(), flags))
+    return pipeline.run(study, tmp_path_factory.mktemp("runs") / "path").directory
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def rows(tmp_path_factory):
 
 def run(finished, rows, to, **changes):
     flags = {"run": str(finished), "features": str(rows), "out": str(to), **changes}
-    return predict.run(Config(**flags))
+    return predictions.run(PredictConfig(**flags))
 
 
 def test_classes_are_those_of_the_model(finished, rows, tmp_path):
@@ -77,17 +76,15 @@ def test_every_format_says_the_same(finished, rows, tmp_path):
 
 def test_names_of_classes_are_no_formulas_in_a_csv_and_come_back():
     names = ("=HYPERLINK(A1)", "-1")
-    found = predict.Predictions(names, np.array(names), None)
-    written = predict.WRITERS[".csv"](found).decode().splitlines()
+    predicted = Predictions(names, np.array(names), None)
+    written = prediction_files.encode(predicted, ".csv").decode().splitlines()
     assert written == ["class", "'=HYPERLINK(A1)", "-1"]
     assert tuple(csv_text.unmarked(cell) for cell in written[1:]) == names
 
 
 def test_a_run_that_was_changed_is_refused(finished, rows, tmp_path):
     copy = tmp_path / "copy"
-    copy.mkdir()
-    for item in finished.iterdir():
-        (copy / item.name).write_bytes(item.read_bytes())
+    shutil.copytree(finished, copy)
     stored = copy / "selected.safetensors"
     content = bytearray(stored.read_bytes())
     content[-1] ^= 1
@@ -106,10 +103,10 @@ def test_scores_of_a_hinge_are_no_probabilities(finished, rows, tmp_path, monkey
     def of_a_hinge(path):
         value = read(path)
         if Path(path).name == "selected.json":
-            value["row"]["loss"] = "weston_watkins_hinge"
+            value["entries"][0]["row"]["loss"] = "weston_watkins_hinge"
         return value
 
-    monkeypatch.setattr(directory, "read_json", of_a_hinge)
+    monkeypatch.setattr(directory, "read", of_a_hinge)
     run(finished, rows, tmp_path / "out.csv")
     with pytest.raises(ValueError, match="weston_watkins_hinge, whose scores make no"):
         run(finished, rows, tmp_path / "out.csv", probabilities=True)
@@ -150,17 +147,5 @@ def test_images_of_another_shape_are_refused(finished):
     stored = model.load(finished / "selected.safetensors")
     stored = stored._replace(image_shape=(1, 4))
     with pytest.raises(ValueError, match=r"shape \(2, 2\), expected \(1, 4\)"):
-        predict.predict(stored, np.ones((3, 2, 2)))
-    assert predict.predict(stored, np.ones((3, 1, 4))).classes.shape == (3,)
-
-
-def test_bad_flags_are_one_line_and_status_2():
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.predict", "--out=a.txt"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: --run is missing; expected a path\n"
+        predictions.predict(stored, np.ones((3, 2, 2)))
+    assert predictions.predict(stored, np.ones((3, 1, 4))).classes.shape == (3,)
