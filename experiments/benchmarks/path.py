@@ -13,6 +13,7 @@ includes compilation. Fits alone are timed: no certificate, no choice of rows, a
 compilation of a peer.
 """
 
+import dataclasses
 import functools
 import math
 import statistics
@@ -24,7 +25,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
 
 from experiments.benchmarks import growth
 from experiments.benchmarks import passes as bench_passes
@@ -32,8 +32,8 @@ from experiments.benchmarks import peers as bench_peers
 from experiments.benchmarks import problems as bench_problems
 from experiments.benchmarks.passes import TARGET, Pass
 from experiments.benchmarks.problems import Problem
-from linclf_jax.cli import console
-from linclf_jax.cli import main as launch
+from linclf_jax.cli import console, main
+from linclf_jax.config.fields import flag
 from linclf_jax.exact import continuation
 from linclf_jax.runs import formats
 
@@ -188,64 +188,73 @@ def _tell(problem: Problem, solver: str, what: str) -> None:
     print(f"{problem.name}, {solver}: {what}", file=sys.stderr, flush=True)
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is measured, how often, and where it is written."""
+
+    problems: tuple[str, ...] = flag((), "Letters; all that need no files if unset.")
+    peers: tuple[str, ...] = flag(tuple(bench_peers.PEERS), "Solvers to compare with.")
+    scale: int = flag(1, "Divides rows and features, for trying.")
+    repeats: int = flag(3, "Turns of each solver.")
+    peer_folds: int = flag(
+        bench_problems.FOLDS, "That a peer solves; scaled up to all."
+    )
+    peer_limit: float | None = flag(
+        None,
+        f"Seconds after which a pass is stopped; {LIMIT:g} times the fastest peer's if "
+        "unset.",
+    )
+    data_dir: str | None = flag(None, "Has Fashion-MNIST's IDX files, problem c.")
+    json: str | None = flag(None, "A file to which a line is added for each row.")
+    growth: str | None = flag(None, "A PNG to draw how the cost grows in, alone.")
+
+
+def run_benchmark(config: BenchmarkConfig) -> None:
     """Measures the problems that the flags name, or how the cost grows."""
-    given = flags.FLAGS
-    if given.growth:
-        return growth.run(Path(given.growth), given.scale, given.repeats)
-    settings = checked(given)
-    letters = given.problems or [c for c in "abcde" if c != "c" or given.data_dir]
+    settings = checked(config)
+    if config.growth:
+        growth.run(Path(config.growth), config.scale, config.repeats)
+        return
+    letters = config.problems or [c for c in "abcde" if c != "c" or config.data_dir]
     # All of them first: what is missing should not show after an hour.
     problems = [
-        bench_problems.make(letter, given.scale, given.data_dir) for letter in letters
+        bench_problems.make(letter, config.scale, config.data_dir) for letter in letters
     ]
-    if given.json:
-        Path(given.json).touch()
+    if config.json:
+        Path(config.json).touch()
     for problem in problems:
-        found = run(problem, settings)
-        print(console.table(found, COLUMNS), end="\n\n", flush=True)
-        if given.json:
-            with Path(given.json).open("ab") as file:
-                file.write(formats.encode_rows(found))
-    return None
+        rows = run(problem, settings)
+        print(console.rows_table(rows, COLUMNS), end="\n\n", flush=True)
+        if config.json:
+            with Path(config.json).open("ab") as file:
+                file.write(formats.encode_rows(rows))
 
 
-def checked(given: Any) -> Settings:
+def checked(config: BenchmarkConfig) -> Settings:
     """Returns how to measure.
 
     Args:
-        given: Flags.
+        config: All flags.
 
     Raises:
         ValueError: A peer is unknown or a number out of range.
     """
-    unknown = [name for name in given.peers if name not in bench_peers.PEERS]
+    unknown = [name for name in config.peers if name not in bench_peers.PEERS]
     if unknown:
         known = ", ".join(bench_peers.PEERS)
         raise ValueError(f"--peers names {unknown[0]!r}; expected some of {known}")
-    if not 1 <= given.peer_folds <= bench_problems.FOLDS:
+    if not 1 <= config.peer_folds <= bench_problems.FOLDS:
         raise ValueError(
-            f"--peer_folds is {given.peer_folds}; expected 1 to {bench_problems.FOLDS}"
+            f"--peer_folds is {config.peer_folds}; expected 1 to {bench_problems.FOLDS}"
         )
-    return Settings(given.peers, given.repeats, given.peer_folds, given.peer_limit)
+    if config.repeats < 1:
+        raise ValueError(f"--repeats is {config.repeats}; expected at least 1")
+    if config.peer_limit is not None and config.peer_limit < 0:
+        raise ValueError(f"--peer_limit is {config.peer_limit}; expected at least 0")
+    return Settings(config.peers, config.repeats, config.peer_folds, config.peer_limit)
 
+
+SCRIPT = main.Script(run_benchmark, BenchmarkConfig())
 
 if __name__ == "__main__":
-    flags.DEFINE_list("problems", [], "Letters; all that need no files if unset.")
-    flags.DEFINE_list("peers", list(bench_peers.PEERS), "Solvers to compare with.")
-    flags.DEFINE_integer("scale", 1, "Divides rows and features, for trying.")
-    flags.DEFINE_integer("repeats", 3, "Turns of each solver.", lower_bound=1)
-    flags.DEFINE_integer(
-        "peer_folds", bench_problems.FOLDS, "That a peer solves; scaled up to all."
-    )
-    flags.DEFINE_float(
-        "peer_limit",
-        None,
-        f"Seconds after which a pass is stopped; {LIMIT:g} times the fastest peer's if "
-        "unset.",
-        lower_bound=0.0,
-    )
-    flags.DEFINE_string("data_dir", None, "Has Fashion-MNIST's IDX files, problem c.")
-    flags.DEFINE_string("json", None, "A file to which a line is added for each row.")
-    flags.DEFINE_string("growth", None, "A PNG to draw how the cost grows in, alone.")
-    launch.launch(main)
+    main.launch(SCRIPT)

@@ -12,6 +12,7 @@ With ``--results`` finished draws are kept in a file, a JSON row for each, and t
 command does the others alone. At the end a table is printed, in Markdown.
 """
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -25,12 +26,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 from experiments.benchmarks import selection_problems
 from experiments.benchmarks.selection_problems import Draw
 from linclf_jax import calibration, losses
-from linclf_jax.cli import main as launch
+from linclf_jax.cli import main
+from linclf_jax.config.fields import flag
 from linclf_jax.selection import cross_validation, ranking
 
 Row = dict[str, Any]
@@ -198,16 +199,27 @@ def _signed(pair: Pair) -> str:
     return f"{mean:+.4f}" + ("" if error is None else f" ± {error:.4f}")
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is measured, and where finished draws are kept."""
+
+    problems: tuple[str, ...] = flag(("gaussian", "digits", "wine"), "Which.")
+    seeds: int = flag(10, "Draws of each problem.")
+    results: str | None = flag(None, "A file of finished draws; none if unset.")
+    data_dir: str | None = flag(None, "Has the files of Fashion-MNIST.")
+
+
+def run_benchmark(config: BenchmarkConfig) -> None:
     """Measures what the flags name, and prints the table."""
-    told = flags.FLAGS
     known = selection_problems.names()
-    if not {*told.problems} <= {*known}:
+    if not {*config.problems} <= {*known}:
         raise ValueError(
-            f"--problems is {','.join(told.problems)}; expected some of "
+            f"--problems is {','.join(config.problems)}; expected some of "
             f"{', '.join(known)}"
         )
-    file = Path(told.results) if told.results else None
+    if config.seeds < 1:
+        raise ValueError(f"--seeds is {config.seeds}; expected at least 1")
+    file = Path(config.results) if config.results else None
     done = []
     if file is not None and file.exists():
         done = [json.loads(line) for line in file.read_text().splitlines()]
@@ -217,14 +229,12 @@ def main() -> None:
             with file.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
 
-    draw = functools.partial(selection_problems.draw, data_dir=told.data_dir)
-    rows = run(told.problems, range(told.seeds), draw, Settings(), done=done, keep=keep)
-    print(table(rows))
+    draw = functools.partial(selection_problems.draw, data_dir=config.data_dir)
+    seeds = range(config.seeds)
+    print(table(run(config.problems, seeds, draw, Settings(), done=done, keep=keep)))
 
+
+SCRIPT = main.Script(run_benchmark, BenchmarkConfig())
 
 if __name__ == "__main__":
-    flags.DEFINE_list("problems", ["gaussian", "digits", "wine"], "Which.")
-    flags.DEFINE_integer("seeds", 10, "Draws of each problem.", lower_bound=1)
-    flags.DEFINE_string("results", None, "A file of finished draws; none if unset.")
-    flags.DEFINE_string("data_dir", None, "Has the files of Fashion-MNIST.")
-    launch.launch(main)
+    main.launch(SCRIPT)

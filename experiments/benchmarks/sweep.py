@@ -1,6 +1,6 @@
 """How fast a sweep trains, beside what people do and beside the bare matrix products.
 
-    python -m experiments.benchmarks.sweep --shape=512,10,512,256 --optimizer=momentum
+    python -m experiments.benchmarks.sweep --shapes=512x10x512x256 --optimizer=momentum
 
 Contenders take turns in one process, after compilation, and the table shows medians:
 
@@ -29,10 +29,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
-from linclf_jax.cli import console
-from linclf_jax.cli import main as launch
+from linclf_jax.cli import console, main
+from linclf_jax.config.fields import flag
 from linclf_jax.scheduler import scheduler as engine_lib
 from linclf_jax.training import execution, optimizers, settings, trials
 from linclf_jax.training import program as training
@@ -249,36 +248,46 @@ def run(shape: Shape, optimizer: str, precision: str, repeats: int) -> list[dict
     return rows(problem, measure(contenders, repeats))
 
 
-def main() -> None:
-    """Measures the shapes and optimizers that the flags name."""
-    shapes = [parse_shape(text) for text in flags.FLAGS.shape] or map(
-        Shape._make, SHAPES
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is measured, and how often."""
+
+    shapes: tuple[str, ...] = flag(
+        (), "Each DxCxBATCHxLANES, such as 64x10x128x1024; five shapes if unset."
     )
+    optimizer: tuple[str, ...] = flag(("momentum", "adam"), "Which to measure.")
+    precision: str = flag("highest", "Of matrix products.")
+    repeats: int = flag(7, "Turns of each contender.")
+
+
+def run_benchmark(config: BenchmarkConfig) -> None:
+    """Measures the shapes and optimizers that the flags name."""
+    shapes = [*map(parse_shape, config.shapes)] or [*map(Shape._make, SHAPES)]
     columns = ("shape", "optimizer", "contender", "ms_per_step", "gflops")
     for shape in shapes:
-        for optimizer in flags.FLAGS.optimizer:
-            found = run(shape, optimizer, flags.FLAGS.precision, flags.FLAGS.repeats)
-            table = console.table(found, (*columns, "of_products", "times_loop"))
-            print(table, end="\n\n", file=sys.stderr)
-            for row in found:
+        for optimizer in config.optimizer:
+            rows = run(shape, optimizer, config.precision, config.repeats)
+            text = console.rows_table(rows, (*columns, "of_products", "times_loop"))
+            print(text, end="\n\n", file=sys.stderr)
+            for row in rows:
                 print(json.dumps(row), flush=True)
 
 
 def parse_shape(text: str) -> Shape:
-    """Returns the shape ``D,C,B,L``.
+    """Returns the shape ``DxCxBxL``.
 
     Raises:
         ValueError: The text is not four positive integers.
     """
-    numbers = text.split(",")
+    numbers = text.split("x")
     if len(numbers) != 4 or not all(n.strip().isdigit() and int(n) for n in numbers):
-        raise ValueError(f"--shape is {text!r}; expected D,C,BATCH,LANES, all positive")
+        raise ValueError(
+            f"--shapes holds {text!r}; expected DxCxBATCHxLANES, all positive"
+        )
     return Shape(*map(int, numbers))
 
 
+SCRIPT = main.Script(run_benchmark, BenchmarkConfig())
+
 if __name__ == "__main__":
-    flags.DEFINE_multi_string("shape", [], "D,C,BATCH,LANES; five shapes if unset.")
-    flags.DEFINE_list("optimizer", ["momentum", "adam"], "Which to measure.")
-    flags.DEFINE_string("precision", "highest", "Of matrix products.")
-    flags.DEFINE_integer("repeats", 7, "Turns of each contender.")
-    launch.launch(main)
+    main.launch(SCRIPT)

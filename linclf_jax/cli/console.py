@@ -93,6 +93,12 @@ def table(shown: Table) -> str:
     )
 
 
+def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Returns some columns of rows as such a table."""
+    cells = [[text.rounded(row[name]) for name in columns] for row in rows]
+    return table(Table(columns, cells))
+
+
 def _compared(record: Record, selected: Selected) -> Iterator[str]:
     """Yields what the selection took its choice from."""
     if len(selected["entries"]) > 1:

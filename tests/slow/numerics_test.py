@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import numerics
+from linclf_jax.audit import numerics
 
 PAGE = Path(__file__).parents[2] / "docs" / "numerics.md"
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from linclf_jax.cli.options import Config
+from linclf_jax.config import flat
+from linclf_jax.config.path import PathConfig
 from linclf_jax.data import datasets
-from linclf_jax.studies import path_problem, problem
+from linclf_jax.studies import path
+from tests import sweeps
 
 
 @pytest.fixture
@@ -31,23 +33,23 @@ def assert_same(first, second):
 
 
 def test_neither_validation_nor_test_rows_scale_a_sweep(spoil):
-    config = Config(
-        dataset="iris", preprocessing=("standardize", "mean_range", "pca:2")
-    )
-    before = problem.prepare(config)
+    names = ("standardize", "mean_range", "pca:2")
+    before = sweeps.prepare(preprocessing=names).inputs
     spoil("validation")
-    after = problem.prepare(config)
-    assert {*after.scalings} == {("raw", name) for name in config.preprocessing}
-    for inputs, scaling in after.scalings.items():
-        assert_same(scaling, before.scalings[inputs])
-        kept, given = before.data[inputs], after.data[inputs]
-        np.testing.assert_array_equal(given.x, kept.x)
+    after = sweeps.prepare(preprocessing=names).inputs
+    assert {*after} == {("raw", name) for name in names}
+    for key, inputs in after.items():
+        assert_same(inputs.scaling, before[key].scaling)
+        training = slice(inputs.num_train)
+        np.testing.assert_array_equal(inputs.x[training], before[key].x[training])
+        assert not np.array_equal(inputs.x, before[key].x)
 
 
 def test_test_rows_do_not_scale_a_path(spoil):
-    config = path_problem.Config(dataset="iris", preprocessing="whiten")
-    before = path_problem.prepare(config)
+    flags = {"dataset": "iris", "preprocessing": "whiten"}
+    config = flat.build(PathConfig(), flags)
+    (before,) = path.prepare(config).inputs.values()
     spoil()
-    after = path_problem.prepare(config)
+    (after,) = path.prepare(config).inputs.values()
     assert_same(after.scaling, before.scaling)
     np.testing.assert_array_equal(after.x, before.x)
