@@ -137,13 +137,14 @@ def each(
 
     Args:
         run: The run directory; another process may be writing it.
-        names: The arrays to read; the others, which may be large, are not touched.
+        names: The arrays to read, where a piece has them; the others, which may be
+            large, are not touched.
         report: Takes a sentence about each damaged file, which is left out.
     """
     names = tuple(names)
     for path in _finished(run / FOLDER):
         try:
-            yield _read(path, names)
+            yield _read(path, (), names)
         except FileNotFoundError:  # the run has just ended, and cleared its pieces
             continue
         except (ValueError, OSError) as error:
@@ -171,11 +172,12 @@ def _finished(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: path.stem)
 
 
-def _read(path: Path, names: Iterable[str]) -> Piece:
+def _read(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> Piece:
     """Reads some arrays of a piece; the others, which may be large, stay untouched."""
     try:
         with path.open("rb") as file:
-            return _piece(formats.decode_some_arrays(file, (*names, _ROWS)))
+            arrays = formats.decode_some_arrays(file, (*names, _ROWS), optional)
+            return _piece(arrays)
     except ValueError as error:
         raise ValueError(_sentence(path, error)) from error
 

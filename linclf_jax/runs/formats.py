@@ -146,15 +146,20 @@ def decode_arrays(data: bytes) -> dict[str, np.ndarray]:
         return arrays
 
 
-def decode_some_arrays(file: IO[bytes], names: Iterable[str]) -> dict[str, np.ndarray]:
+def decode_some_arrays(
+    file: IO[bytes], names: Iterable[str], optional: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
     """Returns arrays of an ``.npz`` without reading the others; ValueError if damaged.
 
     Args:
         file: The file, open for reading.
-        names: Of the arrays.
+        names: Of the arrays, which must be there.
+        optional: Names of further arrays, read where they are there.
     """
     with _damage_as_value_error(), zipfile.ZipFile(file) as archive:
-        return {name: _member(archive, f"{name}.npy") for name in names}
+        there = {name.removesuffix(".npy") for name in archive.namelist()}
+        wanted = (*names, *(name for name in optional if name in there))
+        return {name: _member(archive, f"{name}.npy") for name in wanted}
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:

@@ -1,75 +1,263 @@
-"""What an unfinished run says: rows and curves of its pieces, put together."""
+"""What a run directory says, and which directories say nothing that fits together."""
 
 import numpy as np
 import pytest
 
-from linclf_jax.runs import checkpoint, directory, record, store
+from linclf_jax.runs import checkpoint, directory, record, schema, store
+from tests.reports import records
+
+CONFIG = {"experiment": "sweep", "flags": {}, "data": {}, "environment": {}}
 
 
-def piece(lanes, epochs, value):
-    curves = np.full((len(lanes), epochs), float(value)) + np.array(lanes)[:, None]
-    arrays = {"trial": np.array(lanes), "W": np.zeros((len(lanes), 2, 2))}
-    arrays |= {name: curves * (i + 1) for i, name in enumerate(record.CURVES)}
-    rows = [{"trial": lane, "status": "ok", "steps": epochs} for lane in lanes]
+def piece(trials, epochs, value):
+    curves = np.full((len(trials), epochs), float(value)) + np.array(trials)[:, None]
+    arrays = {"trial": np.array(trials), "W": np.zeros((len(trials), 2, 2))}
+    arrays |= {name: curves * (i + 1) for i, name in enumerate(schema.CURVES)}
+    rows = [{"trial": trial, "status": "ok", "steps": epochs} for trial in trials]
     return store.Piece(rows, arrays)
 
 
 @pytest.fixture
-def folder(tmp_path):
-    config = {"experiment": "sweep", "flags": {}, "data": {}, "environment": {}}
-    directory.open_run(tmp_path, config)
-    directory.write_text(tmp_path / "flags.txt", "")
+def unfinished(tmp_path):
+    directory.open_run(tmp_path, CONFIG)
+    directory.write(tmp_path / "flags.txt", "")
     return tmp_path
 
 
-def test_later_pieces_count_and_short_curves_end_in_nan(folder):
-    checkpoint.DiskStore(folder).save_piece("r00-000000", piece([3, 0], 2, 10))
-    checkpoint.DiskStore(folder).save_piece("r00-000001", piece([1, 2], 1, 20))
-    checkpoint.DiskStore(folder).save_piece("r01-000000", piece([3], 3, 30))
-    checkpoint.DiskStore(folder).save_state("r01-000001", 5, {"W": np.zeros(3)})
-    run = record.read(folder)
-    assert run.training
-    assert run.notes == []
-    assert [(r["trial"], r["steps"]) for r in run.rows] == [
-        *((0, 2), (1, 1), (2, 1), (3, 3))
-    ]
-    nan = np.nan
-    expected = [[10, 10, nan], [21, nan, nan], [22, nan, nan], [33, 33, 33]]
-    np.testing.assert_array_equal(run.history["trial"], [0, 1, 2, 3])
-    for factor, name in enumerate(record.CURVES, start=1):
-        np.testing.assert_array_equal(run.history[name], np.multiply(expected, factor))
+@pytest.fixture
+def pieces(unfinished):
+    return checkpoint.DiskStore(unfinished)
 
 
-def test_results_take_the_place_of_pieces(folder):
-    checkpoint.DiskStore(folder).save_piece("a", piece([0, 1], 2, 0))
-    directory.write(folder / "results.jsonl", [{"trial": 0, "status": "ok"}])
-    run = record.read(folder)
-    assert not run.fitting
-    assert run.history is None
-    assert len(run.rows) == 1
+@pytest.fixture
+def finished(tmp_path):
+    return records.write(records.sweep(), tmp_path / "run")
 
 
-def test_a_piece_whose_curves_are_those_of_other_lanes_is_refused(folder):
-    wrong = piece([0, 1], 2, 0)
-    wrong.arrays["trial"] = np.array([0, 2])
-    checkpoint.DiskStore(folder).save_piece("a", wrong)
-    with pytest.raises(
-        ValueError, match=r"in the finished pieces, .* lacks lanes \[1, 2\]"
+def change(path, edit):
+    """Writes a file again with a change."""
+    value = directory.read(path)
+    edit(value)
+    directory.write(path, value)
+
+
+class TestUnfinished:
+    def test_later_pieces_count_and_short_curves_end_in_nan(self, unfinished, pieces):
+        pieces.save_piece("r00-000000", piece([3, 0], 2, 10))
+        pieces.save_piece("r00-000001", piece([1, 2], 1, 20))
+        pieces.save_piece("r01-000000", piece([3], 3, 30))
+        pieces.save_state("r01-000001", 5, {"W": np.zeros(3)})
+        run = record.read(unfinished)
+        assert (run.fitting, run.sealed, run.notes) == (True, False, [])
+        assert (run.selected, run.weights, run.chosen, run.tested) == (
+            None,
+            None,
+            None,
+            [],
+        )
+        steps = [(row["trial"], row["steps"]) for row in run.rows]
+        assert steps == [(0, 2), (1, 1), (2, 1), (3, 3)]
+        nan = np.nan
+        curves = [[10, 10, nan], [21, nan, nan], [22, nan, nan], [33, 33, 33]]
+        np.testing.assert_array_equal(run.history["trial"], [0, 1, 2, 3])
+        for factor, name in enumerate(schema.CURVES, start=1):
+            np.testing.assert_array_equal(
+                run.history[name], np.multiply(curves, factor)
+            )
+
+    def test_exact_fits_have_no_curves_yet(self, unfinished, pieces):
+        rows = [{"trial": 0, "status": "converged"}]
+        pieces.save_piece("a", store.Piece(rows, {"W": np.zeros((1, 2, 2))}))
+        run = record.read(unfinished)
+        assert (run.rows, run.history, run.notes) == (rows, None, [])
+
+    def test_results_take_the_place_of_pieces(self, unfinished, pieces):
+        pieces.save_piece("a", piece([0, 1], 2, 0))
+        rows = [{"trial": 0, "status": "ok"}]
+        directory.write(unfinished / "results.jsonl", rows)
+        run = record.read(unfinished)
+        assert (run.fitting, run.history, run.rows) == (False, None, rows)
+
+    def test_curves_of_other_trials_are_refused(self, unfinished, pieces):
+        wrong = piece([0, 1], 2, 0)
+        wrong.arrays["trial"] = np.array([0, 2])
+        pieces.save_piece("a", wrong)
+        message = r"in the finished pieces, .* lacks trials \[1, 2\]"
+        with pytest.raises(ValueError, match=message):
+            record.read(unfinished)
+
+    def test_a_damaged_piece_is_left_out_with_a_note(self, unfinished, pieces):
+        pieces.save_piece("a", piece([0], 2, 0))
+        (unfinished / "pieces" / "b.npz").write_bytes(b"")
+        run = record.read(unfinished)
+        (note,) = run.notes
+        assert "b.npz" in note
+        assert len(run.rows) == 1
+
+    def test_without_a_finished_piece_the_damage_is_said(self, unfinished, pieces):
+        with pytest.raises(ValueError, match=r"and no finished piece yet$"):
+            record.read(unfinished)
+        pieces.save_state("a", 5, {"W": np.zeros(3)})
+        (unfinished / "pieces" / "b.npz").write_bytes(b"")
+        with pytest.raises(ValueError, match=r"piece yet; .*b\.npz: .*left out here$"):
+            record.read(unfinished)
+
+    def test_a_sealed_directory_without_its_results_is_damaged(
+        self, unfinished, pieces
     ):
-        record.read(folder)
+        directory.seal(unfinished)
+        pieces.save_piece("a", piece([0, 1], 2, 0))
+        message = r"complete run directory: results.jsonl missing"
+        with pytest.raises(ValueError, match=message):
+            record.read(unfinished)
 
 
-def test_without_a_finished_piece_it_says_so_with_the_damage(folder):
-    with pytest.raises(ValueError, match=r"and no finished piece yet$"):
-        record.read(folder)
-    checkpoint.DiskStore(folder).save_state("a", 5, {"W": np.zeros(3)})
-    (folder / "pieces" / "b.npz").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"piece yet; .*b\.npz: .*left out here$"):
-        record.read(folder)
+class TestFinished:
+    @pytest.mark.parametrize("study", [records.sweep, records.path, records.shots])
+    def test_what_was_written_is_read(self, study, tmp_path):
+        written = study()
+        run = record.read(records.write(written, tmp_path / "run"))
+        assert (run.config, run.rows) == (written.config, written.rows)
+        np.testing.assert_equal(dict(run.history), written.history)
+        np.testing.assert_array_equal(run.weights, written.weights)
+        assert (run.fitting, run.sealed) == (False, False)
+        assert run.chosen == written.selected["entries"][0]
+        directory.seal(run.directory)
+        assert record.read(run.directory).sealed
+        assert record.study(run.directory) == written.config["experiment"]
+
+    def test_a_shard_selects_nothing(self, tmp_path):
+        settings = records.config("sweep", num_shards=3, shard_index=1)
+        shard = records.sweep(trial=None, settings=settings)
+        path = records.write(shard, tmp_path / "run")
+        assert record.read(path).shard is None  # it is not sealed yet
+        directory.seal(path)
+        run = record.read(path)
+        assert (run.shard, run.selected, run.weights) == ((1, 3), None, None)
+        # A run of all shards, and one whose trials all failed, are no shards.
+        assert records.sweep(settings=settings).shard is None
+        assert records.sweep(trial=None).shard is None
+
+    def test_the_metric_is_that_of_the_selection(self):
+        settings = records.config("sweep", metric="val_accuracy")
+        assert records.sweep(settings=settings).metric == "val_loss"
+        assert records.sweep(settings=settings, trial=None).metric == "val_accuracy"
+        settings["flags"]["metric"] = None
+        assert records.sweep(settings=settings, trial=None).metric == "val_loss"
+
+    def test_trials_are_ranked_and_what_they_differ_in_is_named(self):
+        run = records.sweep()
+        assert run.ranked[0]["trial"] == 17
+        assert len(run.ranked) == len(run.rows) - 2  # that diverged
+        names = ["optimizer", "learning_rate", "l2", "momentum", "seed"]
+        assert set(run.differing) <= set(names)
+
+    def test_a_failed_group_has_no_classifier(self):
+        entry = records.sweep().chosen
+        failure = {"group": {}, "failure": "all 3 trials diverged"}
+        run = records.changed(records.sweep(), entries=[failure, entry], chosen=1)
+        assert (run.tested, run.chosen) == ([entry], entry)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "config.json",
+            "flags.txt",
+            "results.jsonl",
+            "history.npz",
+            "selected.safetensors",
+        ],
+    )
+    def test_a_missing_file_is_named(self, name, finished):
+        (finished / name).unlink()
+        message = rf"not a complete run directory: {name} missing, found \["
+        with pytest.raises(ValueError, match=message):
+            record.read(finished)
+
+    @pytest.mark.parametrize("name", ["selected.json", "history.npz", "results.jsonl"])
+    def test_a_damaged_file_is_named(self, name, finished):
+        (finished / name).write_bytes(b"{")
+        with pytest.raises(ValueError, match=name):
+            record.read(finished)
+
+    def test_no_run_directory(self, tmp_path):
+        with pytest.raises(ValueError, match="missing, found nothing"):
+            record.read(tmp_path / "nowhere")
+        assert record.study(tmp_path) is None
+
+    def test_curves_of_other_trials_are_refused(self, finished):
+        def without_the_last(history):
+            history.update({name: array[:-1] for name, array in history.items()})
+
+        change(finished / "history.npz", without_the_last)
+        message = r"of 23 trials in history.npz, .* the 24 trials .*lacks trials \[23\]"
+        with pytest.raises(ValueError, match=message):
+            record.read(finished)
+
+    def test_a_classifier_without_weights_is_refused(self, finished):
+        path = finished / "selected.safetensors"
+        directory.write(path, ({"b": np.zeros(3)}, {}))
+        with pytest.raises(ValueError, match=r"expected a tensor W .*found \['b'\]"):
+            record.read(finished)
 
 
-def test_a_sealed_folder_without_its_results_is_damaged_not_unfinished(folder):
-    directory.seal(folder)
-    checkpoint.DiskStore(folder).save_piece("a", piece([0, 1], 2, 0))
-    with pytest.raises(ValueError, match=r"complete run folder: results.jsonl missing"):
-        record.read(folder)
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda s: s.update(chosen=1),
+            "the choice of entry 1 of 1, expected one that",
+        ),
+        (lambda s: s.update(chosen=-1), "the choice of entry -1 of 1"),
+        (lambda s: s.update(chosen_ties=[7]), "the choice of entry 7 of 1"),
+        (lambda s: s["entries"][0].update(failure="no"), "the choice of entry 0 of 1"),
+        (lambda s: s["entries"][0].pop("reason"), "entry 0 has no reason$"),
+        (
+            lambda s: s["entries"][0]["test"]["confusion"].pop(),
+            "entry 0 has a confusion matrix of 2 classes, expected the 3 of config",
+        ),
+        (
+            lambda s: s["entries"][0].update(trial=99),
+            "entry 0 names trial 99, which",
+        ),
+        (lambda s: s["entries"][0].update(trials=[17, 99]), "entry 0 names trial 99"),
+    ],
+)
+def test_a_selection_that_does_not_fit_is_refused(edit, message, finished):
+    change(finished / "selected.json", edit)
+    with pytest.raises(ValueError, match=message):
+        record.read(finished)
+
+
+def test_a_classifier_that_was_fitted_again_is_no_trial(finished):
+    change(finished / "selected.json", lambda s: s["entries"][0].update(trial=None))
+    assert record.read(finished).chosen["trial"] is None
+
+
+def test_comparisons_are_of_groups_that_are_there(tmp_path):
+    pairs = [records.pair("clip", "vit", 0.5)]
+    run = records.sets("clip", "dino", comparisons=pairs)
+    message = r"a comparison names vit, expected one of \['clip', 'dino'\]"
+    with pytest.raises(ValueError, match=message):
+        record.read(records.write(run, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "0.val_loss",
+            np.zeros(3),
+            r"0 has val_loss of shape \(3,\), expected \(4",
+        ),
+        ("0.l2s", np.zeros(()), r"entry 0 has l2s of shape \(\), expected \(K,\)"),
+        ("0.val_accuracy_se", None, r"val_accuracy_se of shape \(\), expected \(4,\)"),
+    ],
+)
+def test_curves_of_a_path_are_of_its_penalties(name, value, message, tmp_path):
+    run = records.path()
+    run.history.pop(name)
+    if value is not None:
+        run.history[name] = value
+    with pytest.raises(ValueError, match=message):
+        record.read(records.write(run, tmp_path / "run"))
