@@ -88,18 +88,12 @@ def test_a_size_is_readable(size, text):
     assert memory.format_size(size) == text
 
 
-def test_the_fullest_gpu_decides_what_is_available():
-    devices = [gpu(10 * GIB, 1 * GIB), gpu(10 * GIB, 4 * GIB), gpu(80 * GIB, 0)]
+def test_the_fullest_gpu_decides():
+    devices = [gpu(10 * GIB, 1 * GIB, 5), gpu(10 * GIB, 4 * GIB, 8), gpu(80 * GIB, 0)]
     assert memory.available(devices) == int(0.9 * 6 * GIB)
     assert memory.resident(devices) == 4 * GIB
-
-
-def test_a_gpu_in_excess_of_its_limit_has_nothing_available():
-    assert memory.available([gpu(GIB, 2 * GIB)]) == 0
-
-
-def test_the_peak_of_gpus_is_the_highest():
-    assert memory.peak([gpu(9, 1, 5), gpu(9, 1, 8), gpu(9, 1, 2)]) == 8
+    assert memory.peak(devices) == 8
+    assert memory.available([gpu(GIB, 2 * GIB)]) == 0  # in excess of its limit
 
 
 @pytest.mark.parametrize(
@@ -118,48 +112,40 @@ def test_where_devices_do_not_tell_the_host_counts(devices, monkeypatch):
     assert memory.peak(devices) >= memory.resident(devices) - MIB
 
 
-def test_the_host_tells_what_is_available(tmp_path):
-    write(tmp_path, host(3000))
-    assert memory.host_available(tmp_path) == 3000 * 1024
+VERSION_1 = {
+    "proc/self/cgroup": "9:name=systemd:/\n4:cpu,memory:/docker/1f\n0::/\n",
+    # Inside the container its own folder is at the top.
+    "sys/fs/cgroup/memory/memory.limit_in_bytes": "7000\n",
+    "sys/fs/cgroup/memory/memory.usage_in_bytes": "4000\n",
+    "sys/fs/cgroup/memory/memory.stat": "total_inactive_file 1000\n",
+}
+VERSION_2 = {
+    "proc/self/cgroup": "0::/batch/job\n",
+    "sys/fs/cgroup/batch/job/memory.max": "max\n",
+    "sys/fs/cgroup/batch/job/memory.current": "900\n",
+    "sys/fs/cgroup/batch/memory.max": "5000\n",
+    "sys/fs/cgroup/batch/memory.current": "2000\n",
+    "sys/fs/cgroup/batch/memory.stat": "anon 1500\ninactive_file 500\n",
+}
+EXCEEDED = {
+    "proc/self/cgroup": "0::/\n",
+    "sys/fs/cgroup/memory.max": "10",
+    "sys/fs/cgroup/memory.current": "20",
+}
 
 
-def test_a_control_group_of_version_2_limits(tmp_path):
-    write(tmp_path, host(10**6))
-    write(
-        tmp_path,
-        {
-            "proc/self/cgroup": "0::/batch/job\n",
-            "sys/fs/cgroup/batch/job/memory.max": "max\n",
-            "sys/fs/cgroup/batch/job/memory.current": "900\n",
-            "sys/fs/cgroup/batch/memory.max": "5000\n",
-            "sys/fs/cgroup/batch/memory.current": "2000\n",
-            "sys/fs/cgroup/batch/memory.stat": "anon 1500\ninactive_file 500\n",
-        },
-    )
-    assert memory.host_available(tmp_path) == 5000 - 2000 + 500
-
-
-def test_a_control_group_of_version_1_limits(tmp_path):
-    write(tmp_path, host(10**6))
-    write(
-        tmp_path,
-        {
-            "proc/self/cgroup": "9:name=systemd:/\n4:cpu,memory:/docker/1f\n0::/\n",
-            # Inside the container its own folder is at the top.
-            "sys/fs/cgroup/memory/memory.limit_in_bytes": "7000\n",
-            "sys/fs/cgroup/memory/memory.usage_in_bytes": "4000\n",
-            "sys/fs/cgroup/memory/memory.stat": "total_inactive_file 1000\n",
-        },
-    )
-    assert memory.host_available(tmp_path) == 7000 - 4000 + 1000
-
-
-def test_a_group_in_excess_of_its_limit_leaves_nothing(tmp_path):
-    write(tmp_path, host(10**6))
-    files = {"memory.max": "10", "memory.current": "20"}
-    write(tmp_path / "sys/fs/cgroup", files)
-    write(tmp_path, {"proc/self/cgroup": "0::/\n"})
-    assert memory.host_available(tmp_path) == 0
+@pytest.mark.parametrize(
+    ("files", "available"),
+    [
+        ({}, 10**6 * 1024),
+        (VERSION_2, 5000 - 2000 + 500),
+        (VERSION_1, 7000 - 4000 + 1000),
+        (EXCEEDED, 0),
+    ],
+)
+def test_the_host_and_its_control_groups_limit(files, available, tmp_path):
+    write(tmp_path, host(10**6) | files)
+    assert memory.host_available(tmp_path) == available
 
 
 def test_a_host_that_does_not_tell_is_still_used(tmp_path):

@@ -3,8 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import pytest
 
 from linclf_jax.scheduler import signals
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
 
@@ -99,34 +96,3 @@ def test_what_stopped_a_run_is_told_in_one_line():
         "stopped by SIGTERM: 384 of 1024 trials are done and saved; the same command "
         "with --out_dir='runs/the one' goes on"
     )
-
-
-SCRIPT = """
-import pathlib, sys, time
-from linclf_jax.scheduler import signals
-with signals.Stop() as stop:
-    print("ready", flush=True)
-    deadline = time.monotonic() + 60
-    while not stop.requested() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    print("saved", flush=True)
-    print(signals.Stopped(stop.requested(), 1, 2), file=sys.stderr)
-    sys.exit(signals.EXIT_STATUS)
-"""
-
-
-def test_a_process_that_is_told_to_stop_saves_first():
-    with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert out == "saved\n"
-    assert "stopped by SIGTERM: 1 of 2 trials" in err
-    assert "Traceback" not in err

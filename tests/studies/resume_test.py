@@ -11,7 +11,6 @@ import pytest
 
 from experiments import sweep as sweep_script
 from linclf_jax.cli import main
-from linclf_jax.data import datasets
 from linclf_jax.runs import directory, lock
 from linclf_jax.runs.checkpoint import DiskStore
 from linclf_jax.scheduler import signals, tensorboard
@@ -20,8 +19,6 @@ from linclf_jax.training import execution
 from tests import sweeps
 from tests.scheduler import tensorboard_test
 from tests.scheduler.interruption_test import HALVING, Died
-
-FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,13 +48,6 @@ def stopping(monkeypatch, name="SIGTERM"):
             os.kill(os.getpid(), getattr(signal, name))
 
     monkeypatch.setattr(DiskStore, "save_state", signalling)
-
-
-def stop_in(path, **flags):
-    with pytest.MonkeyPatch.context() as patch:
-        stopping(patch)
-        with pytest.raises(signals.Interrupted):
-            sweeps.run(path, checkpoint_every=0.0, concurrent_batches=1, **flags)
 
 
 def command(path, *more):
@@ -216,36 +206,6 @@ def test_a_piece_that_cannot_be_read_at_the_end_costs_no_other(tmp_path, monkeyp
     assert not (path / "manifest.json").exists()
     sweeps.run(path)
     directory.verify(path)
-
-
-def test_another_configuration_is_refused_with_all_differences(tmp_path):
-    stop_in(tmp_path / "run")
-    before = sweeps.untouched(tmp_path / "run")
-    with pytest.raises(ValueError, match="another configuration") as refused:
-        sweeps.run(tmp_path / "run", l2=(0.0, 0.02), trials_per_batch=4, **HALVING)
-    for difference in (
-        "differs in 3: ",
-        "flags.l2 is [0.0, 0.01] there and [0.0, 0.02] here",
-        "flags.trials_per_batch is 3 there and 4 here",
-        "flags.halving is null there and 3 here",
-    ):
-        assert difference in str(refused.value)
-    assert sweeps.untouched(tmp_path / "run") == before
-
-
-def test_other_data_is_refused(tmp_path, monkeypatch):
-    stop_in(tmp_path / "run")
-    load = datasets.load
-
-    def changed(*arguments, **options):
-        dataset = load(*arguments, **options)
-        x = np.array(dataset.train.x)
-        x[0, 0] += 0.1
-        return dataset._replace(train=dataset.train._replace(x=x))
-
-    monkeypatch.setattr(datasets, "load", changed)
-    with pytest.raises(ValueError, match=r"differs in 1: data\.fingerprint is "):
-        sweeps.run(tmp_path / "run")
 
 
 def test_a_second_process_in_the_directory_is_refused(tmp_path):

@@ -178,7 +178,7 @@ def test_trials_that_the_store_lacks_in_the_end_are_named(finished, monkeypatch)
         finished.study.fit(finished.store, Stop())
 
 
-def test_shards_train_together_what_one_study_trains(finished):
+def test_shards_train_together_what_one_study_trains(finished, monkeypatch):
     stores = [MemoryStore() for _ in range(4)]
     for index, store in enumerate(stores):
         part = sweeps.fit(store, num_shards=4, shard_index=index)
@@ -186,6 +186,7 @@ def test_shards_train_together_what_one_study_trains(finished):
         assert part.results.held_out == ()
     joined = dataclasses.replace(finished.study, origins=stores)
     store = MemoryStore()
+    monkeypatch.setattr(execution, "run", pytest.fail)
     results = joined.fit(store, Stop())
     sweeps.same(sweeps.Fitted(joined, results, store), finished)
 
