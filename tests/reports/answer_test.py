@@ -211,6 +211,13 @@ class TestWithoutSelection:
         assert headline.endswith("all 16 trials ended without an optimum")
         assert "Try larger penalties, or allow more steps." in why(record)
 
+    def test_unfinished_fits(self):
+        record = records.sets("clip")._replace(selected=None)
+        record = record._replace(fitting=True, sealed=False)
+        assert "So far 3 trials have finished and 0 have failed." in why(record)
+        ahead = "Ahead by validation loss: trial 1 (l2 0.1 (C 1.5)), validation acc"
+        assert ahead in why(record)
+
     def test_what_could_not_be_read_is_a_warning(self):
         notes = ("000001.npz is damaged",)
         record = records.sweep(trial=None, fitting=True, sealed=False, notes=notes)
