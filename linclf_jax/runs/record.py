@@ -206,7 +206,13 @@ def _weights(path: Path) -> np.ndarray:
 
 
 def _check(record: Record) -> None:
-    """Refuses files that speak of different runs."""
+    """Refuses files that speak of different runs, or as another version did."""
+    if any("trial" not in row for row in record.rows):
+        version = record.config.get("environment", {}).get("linclf_jax", "another")
+        raise ValueError(
+            f"{record.directory / schema.RESULTS} has rows without a column trial: it "
+            f"was written by version {version} of linclf_jax, which reads it"
+        )
     trials = sorted(row["trial"] for row in record.rows)
     if record.history is not None and "trial" in record.history:
         known = record.history["trial"].tolist()

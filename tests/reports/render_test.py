@@ -194,6 +194,13 @@ class TestWords:
         assert "class 19, …" in page.text
         assert "class 20" not in page.text
 
+    def test_facts_are_spread_out_to_the_last(self, tmp_path):
+        settings = records.config("sweep")
+        settings["data"]["sets"] = {NASTY: {"<b>": 4}, "clip": {"num_features": 8}}
+        page = self.page(records.sweep(settings=settings), tmp_path)
+        assert f"sets {NASTY} <b>4" in page.text
+        assert "sets clip num_features8" in page.text
+
     def test_flags_that_are_unset_are_no_values(self, tmp_path):
         settings = records.config("sweep", folds=None, preprocessing=["none"])
         text = self.page(records.sweep(settings=settings), tmp_path).text
@@ -352,6 +359,16 @@ class TestRefusals:
         with pytest.raises(ValueError, match=rf"{re.escape(name)} missing, found \["):
             render.write(folder)
         assert not (folder / "report.html").exists()
+
+    def test_a_run_of_another_version_is_named_so(self, tmp_path):
+        rows = [{"lane": 0, "status": "ok"}]
+        settings = records.config("sweep")
+        settings["environment"]["linclf_jax"] = "0.1.0"
+        made = records.made("sweep", rows, None, None, settings)
+        directory.seal(records.write(made, tmp_path))
+        message = "column trial: it was written by version 0.1.0 of linclf_jax"
+        with pytest.raises(ValueError, match=message):
+            render.redraw(tmp_path)
 
     def test_a_figure_that_cannot_be_drawn_is_named(self, tmp_path):
         settings = records.config("sweep", image_shape=[3, 3])
