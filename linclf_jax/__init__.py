@@ -25,41 +25,37 @@ from linclf_jax.params import Params
 
 __version__ = "0.2.0"
 
-_LATER = (
-    "calibration",
-    "comparison",
-    "config",
-    "data",
-    "exact",
-    "figures",
-    "reports",
-    "runs",
-    "scheduler",
-    "selection",
-    "studies",
-    "training",
-)
-
 __all__ = [
     "Params",
     "audit",
+    "calibration",
+    "comparison",
+    "config",
     "curvature",
+    "data",
+    "exact",
+    "figures",
     "gradients",
     "interop",
     "losses",
     "metrics",
     "params",
     "regularization",
+    "reports",
+    "runs",
+    "scheduler",
+    "selection",
+    "studies",
+    "training",
     "validation",
-    *_LATER,
 ]
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in _LATER:
+    if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATER])
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,7 @@
     python -m experiments.benchmarks.selection --problems=digits,wine --seeds=10
 
 A seed draws the training rows and deals the folds. One cross-validation over the
-penalties serves all criteria of ``ranking.CRITERIA``: the same fits, chosen among by
+penalties serves all ``ranking.METRICS``: the same fits, chosen among by
 each, and the fits to all training rows tested. The test loss is that of logits divided
 by the temperature of the rows that were held out; as they are where that is the bound
 of the fit, which is no calibration.
@@ -48,7 +48,7 @@ class Settings(NamedTuple):
 
 
 def measure(draw: Draw, seed: int, settings: Settings) -> Row:
-    """Returns what each criterion chooses, and what that does on the test rows.
+    """Returns what each metric chooses, and what that does on the test rows.
 
     Args:
         draw: Training and test rows.
@@ -56,10 +56,10 @@ def measure(draw: Draw, seed: int, settings: Settings) -> Row:
         settings: How penalties are compared.
 
     Returns:
-        By criterion: l2, accuracy, loss, and ties, how many other penalties have
+        By metric: l2, accuracy, loss, and ties, how many other penalties have
         exactly the score of the best.
     """
-    found = cross_validation.cross_validate(
+    results = cross_validation.cross_validate(
         draw.x,
         draw.labels,
         np.array(settings.l2s),
@@ -70,18 +70,18 @@ def measure(draw: Draw, seed: int, settings: Settings) -> Row:
         max_newton=200,
     )
     row: Row = {}
-    for by in ranking.CRITERIA:
-        choices = cross_validation.choose(found, by)
-        place = choices.min
-        W, b = (np.asarray(array[place], np.float64) for array in found.params)
+    for metric in ranking.METRICS:
+        choices = cross_validation.choose(results, metric)
+        index = choices.best
+        W, b = (np.asarray(array[index], np.float64) for array in results.params)
         logits = draw.test_x @ W + b
-        scale = float(found.rows.temperature[place])
+        scale = float(results.rows.temperature[index])
         if scale in (calibration.COLDEST, calibration.HOTTEST):
             scale = 1.0
         scaled = jnp.asarray(logits / scale, jnp.float32)
         loss = losses.softmax_cross_entropy(scaled, jnp.asarray(draw.test_labels))
-        row[by] = {
-            "l2": float(found.l2[place]),
+        row[metric] = {
+            "l2": float(results.l2[index]),
             "accuracy": float(np.mean(np.argmax(logits, axis=1) == draw.test_labels)),
             "loss": float(np.mean(np.asarray(loss, np.float64))),
             "ties": len(choices.ties),
@@ -130,35 +130,35 @@ def table(rows: Sequence[Row]) -> str:
     Args:
         rows: From ``run``.
     """
-    others = [by for by in ranking.CRITERIA if by != "val_loss"]
+    others = [metric for metric in ranking.METRICS if metric != "val_loss"]
     heads = ["problem", "seeds"]
     for score in SCORES:
-        heads += [f"{score}: val_loss", *(f"{by} less that" for by in others)]
+        heads += [f"{score}: val_loss", *(f"{metric} less that" for metric in others)]
     lines = [" | ".join(heads), " | ".join(["---"] * len(heads))]
     for name in dict.fromkeys(row["problem"] for row in rows):
         own = [row for row in rows if row["problem"] == name]
         cells = [name, str(len(own))]
         for score in SCORES:
             cells.append(f"{_mean([row['val_loss'][score] for row in own])[0]:.4f}")
-            cells += [_signed(difference(own, by, score)) for by in others]
+            cells += [_signed(difference(own, metric, score)) for metric in others]
         lines.append(" | ".join(cells))
     lines.append(" | ".join(["mean rank", "", *_rank_cells(rows, others)]))
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def difference(rows: Sequence[Row], by: str, score: str) -> Pair:
+def difference(rows: Sequence[Row], metric: str, score: str) -> Pair:
     """Returns by how much a criterion's test score is above that of ``val_loss``.
 
     Args:
         rows: Of one problem; paired, for the draws are the same.
-        by: The criterion.
+        metric: A name in ``ranking.METRICS``.
         score: ``accuracy`` or ``loss``.
     """
-    return _mean([row[by][score] - row["val_loss"][score] for row in rows])
+    return _mean([row[metric][score] - row["val_loss"][score] for row in rows])
 
 
 def ranks(rows: Sequence[Row], score: str) -> dict[str, float]:
-    """Returns the mean rank of each criterion over the problems, 1 being the best.
+    """Returns the mean rank of each metric over the problems, 1 being the best.
 
     Equal means share the mean of their ranks.
 
@@ -168,22 +168,24 @@ def ranks(rows: Sequence[Row], score: str) -> dict[str, float]:
     """
     sign = -1.0 if score == "accuracy" else 1.0
     names = dict.fromkeys(row["problem"] for row in rows)
-    each: dict[str, list[float]] = {by: [] for by in ranking.CRITERIA}
+    each: dict[str, list[float]] = {metric: [] for metric in ranking.METRICS}
     for name in names:
         own = [row for row in rows if row["problem"] == name]
-        costs = {by: sign * _mean([r[by][score] for r in own])[0] for by in each}
-        for by, cost in costs.items():
+        costs = {
+            metric: sign * _mean([r[metric][score] for r in own])[0] for metric in each
+        }
+        for metric, cost in costs.items():
             below = sum(other < cost for other in costs.values())
             equal = sum(other == cost for other in costs.values())
-            each[by].append(below + (equal + 1) / 2)
-    return {by: statistics.fmean(values) for by, values in each.items()}
+            each[metric].append(below + (equal + 1) / 2)
+    return {metric: statistics.fmean(values) for metric, values in each.items()}
 
 
 def _rank_cells(rows: Sequence[Row], others: Sequence[str]) -> list[str]:
     return [
-        f"{ranks(rows, score)[by]:.2f}"
+        f"{ranks(rows, score)[metric]:.2f}"
         for score in SCORES
-        for by in ("val_loss", *others)
+        for metric in ("val_loss", *others)
     ]
 
 
