@@ -16,7 +16,7 @@ def test_a_draw_is_measured_once_and_kept():
     rows = selection.run(*given, keep=kept.append)
     assert rows == kept
     (row,) = rows
-    for by in ranking.CRITERIA:
+    for by in ranking.METRICS:
         assert row[by]["l2"] in SETTINGS.l2s
         assert 0.9 < row[by]["accuracy"] <= 1
         assert 0 < row[by]["loss"] < 0.3
@@ -34,7 +34,7 @@ def test_differences_are_paired_and_equal_means_share_a_rank():
             "problem": name,
             **{
                 by: {"accuracy": value, "loss": -value}
-                for by, value in zip(ranking.CRITERIA, values, strict=True)
+                for by, value in zip(ranking.METRICS, values, strict=True)
             },
         }
         for name, draws in scores.items()
