@@ -13,7 +13,7 @@ import numpy as np
 from linclf_jax.figures import classifier, gallery, style
 from linclf_jax.figures.classifier import Diagram
 from linclf_jax.figures.gallery import Strip
-from linclf_jax.reports import sections
+from linclf_jax.reports import sections, text
 from linclf_jax.reports.sections import Section
 from linclf_jax.reports.tables import Table
 from linclf_jax.runs import examples as examples_lib
@@ -145,7 +145,7 @@ def _pair_strip(pair: Examples, names: Sequence[str]) -> Strip:
         style.short_name(names[int(classes[0])], 18)
         for classes in (pair.labels, pair.predictions)
     )
-    rows = f"{pair.alike[0]} row{'s' if pair.alike[0] > 1 else ''}"
+    rows = text.count(int(pair.alike[0]), "row")
     notes = [[_number(value)] for value in pair.certainty]
     wrong = [False] * len(notes)  # all of them are: no need to say so in colour
     return Strip(f"{true} taken for {predicted}: {rows}", pair.images, notes, wrong)
