@@ -4,15 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from linclf_jax.config import data as data_config
-from linclf_jax.config import search_space
+from linclf_jax.config import data, search_space
 from linclf_jax.config.sweep import SweepConfig
 from linclf_jax.data import images
 from linclf_jax.data.datasets import Dataset
 from linclf_jax.scheduler import memory, programs, tensorboard
 from linclf_jax.scheduler.scheduler import Limits
 from linclf_jax.selection import folds, resampling
-from linclf_jax.studies import inputs as inputs_lib
+from linclf_jax.studies import inputs
 from linclf_jax.studies.study import Inputs, Key
 from linclf_jax.studies.training import TrainingStudy
 from linclf_jax.training import trials
@@ -36,7 +35,7 @@ def prepare(config: SweepConfig, name: str = "sweep") -> TrainingStudy:
     programs.choose_devices(config.scheduler.devices)
     if config.scheduler.tensorboard:
         tensorboard.require()
-    dataset = data_config.load(config.data)
+    dataset = data.load(config.data)
     fold = _fold(config, dataset)
     candidates = search_space.candidates(
         config,
@@ -85,9 +84,9 @@ def _limits(config: SweepConfig) -> Limits:
 def _fold(config: SweepConfig, dataset: Dataset) -> np.ndarray:
     """Returns the fold of each row but the test's."""
     if not config.selection.folds:
-        return inputs_lib.of_split(dataset)
+        return inputs.of_split(dataset)
     return folds.assign(
-        inputs_lib.joined(dataset).labels,
+        inputs.joined(dataset).labels,
         config.selection.folds,
         seed=config.data.split_seed,
         name="--folds",
@@ -128,10 +127,10 @@ def _inputs(
             images.validate(features, dataset.image_shape)
     kind = resampling.FOLDS if config.selection.folds else resampling.SPLIT
     count = len(fold) if config.selection.folds else len(dataset.train.labels)
-    rows = inputs_lib.joined(dataset)
-    repeated = inputs_lib.count_repeated(rows, fold, kind)
+    rows = inputs.joined(dataset)
+    repeated = inputs.count_repeated(rows, fold, kind)
     return {
-        (features, scaling): inputs_lib.make(
+        (features, scaling): inputs.make(
             dataset.name,
             dataset,
             features=features,

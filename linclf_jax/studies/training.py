@@ -25,7 +25,7 @@ from linclf_jax.selection.ranking import Row
 from linclf_jax.selection.resampling import FOLDS
 from linclf_jax.studies import refit, training_data, validation
 from linclf_jax.studies.study import Classifier, FitResults, Inputs, Key
-from linclf_jax.training import trials as trials_lib
+from linclf_jax.training import trials
 from linclf_jax.training.states import Data
 from linclf_jax.training.trials import Trial, TrialBatch
 
@@ -58,7 +58,7 @@ class TrainingStudy:
 
     def __post_init__(self) -> None:
         for key, data in self.data.items():
-            trials_lib.validate_data(data, self.inputs[key].num_classes)
+            trials.validate_data(data, self.inputs[key].num_classes)
         programs.choose_devices(self.devices)
 
     @functools.cached_property
@@ -75,7 +75,7 @@ class TrainingStudy:
     @functools.cached_property
     def jobs(self) -> tuple[Job, ...]:
         """What is trained first: all batches, or this shard's share of them."""
-        batches = trials_lib.make_batches(self.trials, self.width)
+        batches = trials.make_batches(self.trials, self.width)
         every = jobs.first(batches, self.rungs)
         return every if self.shard is None else jobs.share(every, *self.shard)
 
@@ -135,7 +135,7 @@ class TrainingStudy:
         with self._scheduler(store.MemoryStore(), stop) as scheduler:
             steps = row["steps"] if ended_early else None
             output = scheduler.train_single(batch, steps)
-        (again,) = trials_lib.make_rows(batch, output, finished=not ended_early)
+        (again,) = trials.make_rows(batch, output, finished=not ended_early)
         return formats.plain(again)
 
     def _take_over(self, store: Store) -> None:
