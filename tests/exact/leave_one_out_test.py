@@ -139,8 +139,8 @@ def test_each_row_is_one_newton_step_away(name):
     s = cases()[name]
     theta = guess(s) / max(1.0, np.abs(s.x).max())
     theta[-1, s.weights @ s.targets == 0] = -np.inf
-    found = estimate(theta, s)
-    np.testing.assert_allclose(found.losses, stepped(theta, s)[None], **STEP)
+    estimated = estimate(theta, s)
+    np.testing.assert_allclose(estimated.losses, stepped(theta, s)[None], **STEP)
 
 
 def test_origin_and_unit_of_the_features_do_not_matter():
@@ -150,10 +150,10 @@ def test_origin_and_unit_of_the_features_do_not_matter():
     moved = s._replace(x=1.0 + 1e-6 * s.x, l2=1e-12 * s.l2)
     # The same scores: larger weights, and a bias that takes up the origin.
     bias = theta[-1:] - 1e6 * theta[:-1].sum(axis=0, keepdims=True)
-    found = estimate(np.concatenate([1e6 * theta[:-1], bias]), moved)
+    estimated = estimate(np.concatenate([1e6 * theta[:-1], bias]), moved)
     expected = estimate(theta, s)
     # Of x, 1e-16 of 1e-6 is lost.
-    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-8)
+    np.testing.assert_allclose(estimated.losses, expected.losses, rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["two classes", "three classes", "soft and weighted"])
@@ -197,16 +197,16 @@ def test_choice_of_l2_for_few_shots_is_that_of_refits(seed):
 def test_summary_weighs_rows_as_the_objective_does():
     s = small(12, 3, 3)._replace(weights=np.array([2.0] * 6 + [1.0] * 3 + [0.0] * 3))
     theta = optimum(s)
-    found = estimate(theta, s)
-    values = found.losses[0]
+    estimated = estimate(theta, s)
+    values = estimated.losses[0]
     mean = s.weights @ values / 15
-    np.testing.assert_allclose(found.loss, [mean], rtol=1e-14)
+    np.testing.assert_allclose(estimated.loss, [mean], rtol=1e-14)
     # A row of weight 0 is out of sample as it is.
     plain = [row_loss(theta, s, i) for i in range(9, 12)]
     np.testing.assert_allclose(values[9:], plain, rtol=1e-9)
     weights = s.weights / 15
     variance = weights**2 @ (values - mean) ** 2 / (1 - weights @ weights)
-    np.testing.assert_allclose(found.standard_error, [variance**0.5], rtol=1e-12)
+    np.testing.assert_allclose(estimated.standard_error, [variance**0.5], rtol=1e-12)
     equal = estimate(theta, s._replace(weights=np.ones(12)))
     error = np.std(equal.losses[0], ddof=1) / np.sqrt(12)
     np.testing.assert_allclose(equal.standard_error, [error], rtol=1e-12)
@@ -227,10 +227,10 @@ def test_the_only_row_of_a_class_has_an_infinite_loss_and_is_wrong():
     targets = np.eye(3)[[0, 1] * 4 + [2]]
     s = Small(targets, targets, np.ones(9), 0.1)
     theta = np.concatenate([20.0 * np.eye(3), np.zeros((1, 3))])
-    found = estimate(theta, s)
-    assert np.isfinite(found.losses[0, :8]).all()
-    assert found.losses[0, 8] == found.loss[0] == np.inf
-    np.testing.assert_allclose(found.accuracy, [8 / 9], rtol=1e-14)
+    estimated = estimate(theta, s)
+    assert np.isfinite(estimated.losses[0, :8]).all()
+    assert estimated.losses[0, 8] == estimated.loss[0] == np.inf
+    np.testing.assert_allclose(estimated.accuracy, [8 / 9], rtol=1e-14)
 
 
 def test_lanes_are_independent():
@@ -243,7 +243,7 @@ def test_lanes_are_independent():
     l2 = np.array([0.1, 0.01, 0.1, 1e-3, np.nan])
     theta = np.stack([guess(s, seed) for seed in range(5)])
     params = Params(jnp.asarray(theta[:, :-1]), jnp.asarray(theta[:, -1]))
-    found = leave_one_out.approximate(params, s.x, labels, l2, weights)
+    estimated = leave_one_out.approximate(params, s.x, labels, l2, weights)
     for lane in (0, 1, 3):
         alone = leave_one_out.approximate(
             jax.tree.map(lambda array, lane=lane: array[lane : lane + 1], params),
@@ -252,11 +252,11 @@ def test_lanes_are_independent():
             l2[lane : lane + 1],
             weights[lane],
         )
-        for ours, expected in zip(found, alone, strict=True):
+        for ours, expected in zip(estimated, alone, strict=True):
             # Alone, the rows that the lane does not count are no part of any product.
             np.testing.assert_allclose(ours[lane], expected[0], **CLOSED_FORM)
-    assert not found.right[[2, 4]].any()
-    for values in found._replace(right=found.losses):
+    assert not estimated.right[[2, 4]].any()
+    for values in estimated._replace(right=estimated.losses):
         assert np.isnan(values[[2, 4]]).all()
 
 
@@ -266,20 +266,20 @@ def test_float32_solutions_without_64_bit_types_are_as_good():
     near = (theta + 1e-3 * guess(s)).astype("float32")
     with jax.enable_x64(False):
         params = Params(jnp.asarray(near[None, :-1]), jnp.asarray(near[None, -1]))
-        found = leave_one_out.approximate(params, s.x, s.targets, [s.l2])
-    assert found.right.dtype == bool
-    numbers = found._replace(right=found.losses)
+        estimated = leave_one_out.approximate(params, s.x, s.targets, [s.l2])
+    assert estimated.right.dtype == bool
+    numbers = estimated._replace(right=estimated.losses)
     assert {array.dtype for array in numbers} == {np.dtype("float64")}
     # A relative gap of 1e-7 or so; it enters as its root.
-    np.testing.assert_allclose(found.loss, estimate(theta, s).loss, rtol=1e-4)
+    np.testing.assert_allclose(estimated.loss, estimate(theta, s).loss, rtol=1e-4)
 
 
 def test_a_single_class_is_always_right():
     params = Params(jnp.zeros((2, 3, 1)), jnp.zeros((2, 1)))
     x = np.random.default_rng(0).normal(size=(5, 3))
-    found = leave_one_out.approximate(params, x, np.zeros(5, int), [0.1, 1.0])
-    np.testing.assert_array_equal(found.loss, [0, 0])
-    np.testing.assert_array_equal(found.accuracy, [1, 1])
+    estimated = leave_one_out.approximate(params, x, np.zeros(5, int), [0.1, 1.0])
+    np.testing.assert_array_equal(estimated.loss, [0, 0])
+    np.testing.assert_array_equal(estimated.accuracy, [1, 1])
 
 
 def test_a_row_without_weight_is_not_there():
@@ -297,10 +297,10 @@ def test_a_row_without_weight_is_not_there():
     x, labels = s.x.copy(), labels.copy()
     # Features, label, or both: NaN is largest, and the first row is of the first class.
     x[[0, 8]], labels[[4, 8]] = np.nan, -1
-    found = leave_one_out.approximate(params, x, labels, [0.1], weights)
-    assert np.isnan(found.losses[0, out]).all()
-    assert not found.right[0, out].any()
-    for ours, expected in zip(found, right, strict=True):
+    estimated = leave_one_out.approximate(params, x, labels, [0.1], weights)
+    assert np.isnan(estimated.losses[0, out]).all()
+    assert not estimated.right[0, out].any()
+    for ours, expected in zip(estimated, right, strict=True):
         if ours.ndim > 1:
             ours, expected = ours[:, ~out], expected[:, ~out]
         np.testing.assert_array_equal(ours, expected)

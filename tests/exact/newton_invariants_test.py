@@ -26,11 +26,11 @@ def solve(x, labels, **options):
     return newton.solve(x, labels, L2, **({"tol": TO_THE_END} | options))[0]
 
 
-def assert_same(found, expected):
+def assert_same(solved, expected):
     """Compares parameters; a bias means something only up to a common shift."""
-    np.testing.assert_allclose(found.W, expected.W, **SAME)
+    np.testing.assert_allclose(solved.W, expected.W, **SAME)
     centred = [
-        np.asarray(p.b) - np.mean(p.b, axis=1)[:, None] for p in (found, expected)
+        np.asarray(p.b) - np.mean(p.b, axis=1)[:, None] for p in (solved, expected)
     ]
     np.testing.assert_allclose(*centred, **SAME)
 
@@ -77,7 +77,7 @@ def test_weights_are_repetitions(data, counts):
 def test_class_weights_are_sample_weights(data):
     x, labels = data
     factors = np.array([1.0, 10.0, 0.3])
-    found = solve(x, labels, weights=factors[labels])
+    solved = solve(x, labels, weights=factors[labels])
     for lane, l2 in enumerate(L2):
         model = linear_model.LogisticRegression(
             C=1 / (l2 * factors[labels].sum()),
@@ -85,16 +85,16 @@ def test_class_weights_are_sample_weights(data):
             solver="newton-cholesky",
             tol=1e-12,
         ).fit(x, labels)
-        np.testing.assert_allclose(found.W[lane], model.coef_.T, **SAME)
+        np.testing.assert_allclose(solved.W[lane], model.coef_.T, **SAME)
 
 
 def test_coefficients_sum_to_zero_over_the_classes(data, solution):
     np.testing.assert_allclose(np.sum(solution.W, axis=2), 0, atol=1e-12)
     # Also from a start where they do not.
     start = Params(np.ones((2, 8, 3)) + np.eye(8, 3)[None], np.ones((2, 3)))
-    found = solve(*data, init=start)
-    np.testing.assert_allclose(np.sum(found.W, axis=2), 0, atol=1e-12)
-    assert_same(found, solution)
+    solved = solve(*data, init=start)
+    np.testing.assert_allclose(np.sum(solved.W, axis=2), 0, atol=1e-12)
+    assert_same(solved, solution)
 
 
 SPLIT = np.eye(8)
@@ -146,8 +146,8 @@ def test_no_steps_return_the_start(data, dtype):
     rng = np.random.default_rng(3)
     W, b = rng.normal(size=(2, 8, 3)), rng.normal(size=(2, 3))
     start = Params(W.astype(dtype), b.astype(dtype))
-    found, info = newton.solve(x, labels, L2, init=start, max_newton=0)
-    jax.tree.map(np.testing.assert_array_equal, found, start)
+    solved, info = newton.solve(x, labels, L2, init=start, max_newton=0)
+    jax.tree.map(np.testing.assert_array_equal, solved, start)
     assert (info.status == status.MAX_STEPS).all()
     assert (info.newton_steps == 0).all()
     assert (info.products == 0).all()
@@ -156,17 +156,17 @@ def test_no_steps_return_the_start(data, dtype):
 def test_without_a_start_it_is_zero_and_the_best_bias(data):
     x, labels = data
     weights = 1.0 + labels
-    found, info = newton.solve(x, labels, L2, weights=weights, max_newton=0)
-    np.testing.assert_array_equal(found.W, 0)
-    probs = np.exp(reference_solver.log_softmax(np.asarray(found.b)))
+    solved, info = newton.solve(x, labels, L2, weights=weights, max_newton=0)
+    np.testing.assert_array_equal(solved.W, 0)
+    probs = np.exp(reference_solver.log_softmax(np.asarray(solved.b)))
     np.testing.assert_allclose(probs, [np.array([1, 2, 3]) / 6] * 2, rtol=1e-14)
     entropy = -np.sum(probs[0] * np.log(probs[0]))
     np.testing.assert_allclose(info.objective, entropy, rtol=1e-14)
 
 
 def test_an_optimum_is_left_alone(data, solution):
-    found, info = newton.solve(*data, L2, init=solution)
-    jax.tree.map(np.testing.assert_array_equal, found, solution)
+    solved, info = newton.solve(*data, L2, init=solution)
+    jax.tree.map(np.testing.assert_array_equal, solved, solution)
     assert (info.status == status.CONVERGED).all()
     assert (info.newton_steps == 0).all()
 

@@ -15,6 +15,13 @@ from linclf_jax.figures import style
 from linclf_jax.runs import formats
 from tests.fuzz import valid_files
 
+SHAPES = {
+    "a": (180, 7, 10),
+    "b": (2000, 25, 10),
+    "c": (100, 2, 10),
+    "d": (500, 76, 10),
+    "e": (200, 204, 10),
+}
 GRIDS = dict.fromkeys("ab", (45, 1e-6)) | dict.fromkeys("cde", (11, 1e-5))
 
 
@@ -35,19 +42,11 @@ def data_dir(tmp_path):
 
 
 class TestProblems:
-    @pytest.mark.parametrize(
-        ("letter", "shape"),
-        [
-            ("a", (180, 7, 10)),
-            ("b", (2000, 25, 10)),
-            ("c", (100, 2, 10)),
-            ("d", (500, 76, 10)),
-            ("e", (200, 204, 10)),
-        ],
-    )
+    @pytest.mark.parametrize("letter", "abcde")
     def test_every_problem_has_its_sizes_and_all_classes_everywhere(
-        self, letter, shape, data_dir
+        self, letter, data_dir
     ):
+        shape = SHAPES[letter]
         problem = problems.make(letter, 10, str(data_dir))
         assert (*problem.x.shape, problem.num_classes) == shape
         assert problem.shape == ",".join(map(str, shape))
@@ -70,15 +69,14 @@ class TestProblems:
             np.sqrt(400) * np.linalg.norm(whole), rel=0.1
         )
 
-    def test_few_shot_features_have_norm_1_and_fifty_rows_a_class(self):
-        problem = problems.make("d", 10)
-        np.testing.assert_allclose(np.linalg.norm(problem.x, axis=1), 1, rtol=1e-6)
-        assert set(np.bincount(problem.labels)) == {50}
-
-    def test_pixels_are_shares_of_white(self, data_dir):
-        problem = problems.make("c", 1, str(data_dir))
-        assert problem.x.shape == (1000, 20)
-        assert (problem.x.min(), problem.x.max()) == (0, 1)
+    def test_few_shot_features_have_norm_1_and_pixels_are_shares_of_white(
+        self, data_dir
+    ):
+        few = problems.make("d", 10)
+        np.testing.assert_allclose(np.linalg.norm(few.x, axis=1), 1, rtol=1e-6)
+        assert set(np.bincount(few.labels)) == {50}
+        pixels = problems.make("c", 1, str(data_dir)).x
+        assert (pixels.shape, pixels.min(), pixels.max()) == ((1000, 20), 0, 1)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -171,17 +169,14 @@ class TestPasses:
             "tolerance 1e-04: ok",
         ]
 
-    def test_a_pass_ends_at_the_first_miss(self, monkeypatch):
+    def test_a_pass_ends_at_the_first_miss_or_when_it_takes_too_long(self, monkeypatch):
         peer = scripted(monkeypatch, lambda _tol, l2: 0.0 if l2 == 1 else math.nan)
-        found = bench_passes.walk(peer, tiny(), 1e-3, 5, math.inf)
-        assert found.status == "misses at l2=1.0e-01, 2 of 15 fits"
-        assert math.isnan(found.worst)
-
-    def test_a_pass_that_takes_too_long_is_stopped(self, monkeypatch):
-        peer = scripted(monkeypatch, lambda _tol, _l2: 0.0)
-        found, _ = search(peer, limit=0.0)
-        assert found.tolerance == 0.1
-        assert found.status == "stopped after 0.0 s at l2=1.0e+00, 1 of 15 fits"
+        missed = bench_passes.walk(peer, tiny(), 1e-3, 5, math.inf)
+        assert missed.status == "misses at l2=1.0e-01, 2 of 15 fits"
+        assert math.isnan(missed.worst)
+        stopped, _ = search(peer, limit=0.0)
+        assert stopped.tolerance == 0.1
+        assert stopped.status == "stopped after 0.0 s at l2=1.0e+00, 1 of 15 fits"
 
     def test_a_peer_that_no_tolerance_helps_is_given_up(self, monkeypatch):
         # 15 unknowns: no gradient of this norm has all entries below 0.0051.
@@ -270,18 +265,15 @@ def test_a_peer_has_seconds_only_where_it_never_missed():
         assert row["status"] == "misses at l2=1.0e+00, 1 of 1 fits"
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_bad_flags_are_refused():
+    given = {"peers": [], "repeats": 1, "peer_folds": 5, "peer_limit": None}
+    for changes, message in (
         ({"peers": ["sag"]}, "--peers names 'sag'; expected some of newton-cg:float64"),
         ({"peer_folds": 0}, "--peer_folds is 0; expected 1 to 5"),
         ({"peer_folds": 6}, "--peer_folds is 6"),
-    ],
-)
-def test_bad_flags_are_refused(changes, message):
-    given = {"peers": [], "repeats": 1, "peer_folds": 5, "peer_limit": None}
-    with pytest.raises(ValueError, match=message):
-        path.checked(types.SimpleNamespace(**given | changes))
+    ):
+        with pytest.raises(ValueError, match=message):
+            path.checked(types.SimpleNamespace(**given | changes))
 
 
 def test_the_growth_is_drawn_as_measured_and_the_middle_is_measured_once(
@@ -300,9 +292,8 @@ def test_the_growth_is_drawn_as_measured_and_the_middle_is_measured_once(
     assert (tmp_path / "growth.png").read_bytes() == b"png"
     assert len(measured) == len(set(measured)) == 21
     axes = drawn[0].axes
-    assert [axis.get_xlabel() for axis in axes[5:]] == [
-        *("rows", "features", "classes", "lanes", "1 / l2")
-    ]
+    sizes = [axis.get_xlabel() for axis in axes[5:]]
+    assert sizes == ["rows", "features", "classes", "lanes", "1 / l2"]
     x, y = axes[0].lines[0].get_data()
     np.testing.assert_array_equal(x, [500, 1000, 2000, 4000, 8000])
     np.testing.assert_allclose(y, 1e-6 * x * 64 * 10)

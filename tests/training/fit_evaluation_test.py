@@ -69,9 +69,9 @@ def test_blocks_of_rows_give_what_one_block_gives(num_rows, per_lane, dtype):
 def test_the_loss_is_the_one_asked_for(loss):
     params, x, labels, weights = make_problem(20)
     scores = evaluate(params, x, labels, weights[:, :1], Static(NUM_CLASSES, loss=loss))
-    own = jax.tree.map(lambda leaf: leaf[1], params)
+    one = jax.tree.map(lambda leaf: leaf[1], params)
     expected = losses.objective(
-        own, x, labels, loss=loss, l2=0.0, weights=weights[:, 0]
+        one, x, labels, loss=loss, l2=0.0, weights=weights[:, 0]
     )
     np.testing.assert_allclose(scores.loss[1], expected, rtol=1e-12)
 
@@ -111,8 +111,8 @@ def test_each_row_has_the_score_that_it_has_alone(num_rows, loss):
     scores = evaluation.by_row(stack.lanes_last(params), x, labels, static)
     chex.assert_shape(scores, (num_rows, LANES))
     for lane in range(LANES):
-        own = jax.tree.map(lambda leaf, lane=lane: leaf[lane], params)
-        logits = params_lib.logits(own, x)
+        one = jax.tree.map(lambda leaf, lane=lane: leaf[lane], params)
+        logits = params_lib.logits(one, x)
         expected = losses.LOSSES[loss](logits, labels)
         np.testing.assert_allclose(scores.loss[:, lane], expected, **CLOSED_FORM)
         right = jnp.argmax(logits, axis=1) == labels

@@ -129,9 +129,9 @@ def test_no_digit_is_lost_at_any_margin_and_shift(margin, shift, dtype):
     ],
 )
 def test_huge_logits_and_masked_classes(logits, label, loss, residual):
-    value, found = one_row(*logits, label=label)
+    value, gradient = one_row(*logits, label=label)
     np.testing.assert_allclose(value, np.float32(loss), rtol=1e-6)
-    np.testing.assert_allclose(found, residual, rtol=1e-6)
+    np.testing.assert_allclose(gradient, residual, rtol=1e-6)
 
 
 def test_smoothing_averages_huge_logits_without_overflow():
@@ -153,10 +153,10 @@ def test_a_label_out_of_range_is_nan_in_its_row_alone(loss, bad, smoothed):
     smoothing = (jnp.full(2, 0.1, jnp.float32),) if smoothed else ()
     clean = fused.FUSED[loss](scores, labels, scale, *smoothing)
     spoilt = fused.FUSED[loss](scores, labels.at[2].set(bad), scale, *smoothing)
-    for found, expected in zip(spoilt, clean, strict=True):
-        assert np.all(np.isnan(found[2]))
+    for array, expected in zip(spoilt, clean, strict=True):
+        assert np.all(np.isnan(array[2]))
         others = np.array([0, 1, 3, 4])
-        np.testing.assert_array_equal(found[others], expected[others])
+        np.testing.assert_array_equal(array[others], expected[others])
 
 
 @pytest.mark.parametrize("loss", losses.LOSSES)
@@ -165,10 +165,10 @@ def test_a_logit_of_nan_is_seen_in_its_row_and_lane_alone(loss):
     clean = fused.FUSED[loss](scores, labels, scale)
     for column in range(3):
         spoilt = fused.FUSED[loss](scores.at[1, column, 0].set(jnp.nan), labels, scale)
-        for found, expected in zip(spoilt, clean, strict=True):
-            assert np.all(np.isnan(found[1, ..., 0]))
-            unknown = np.isnan(found)
-            assert unknown.sum() == np.size(found[1, ..., 0])
+        for array, expected in zip(spoilt, clean, strict=True):
+            assert np.all(np.isnan(array[1, ..., 0]))
+            unknown = np.isnan(array)
+            assert unknown.sum() == np.size(array[1, ..., 0])
             np.testing.assert_array_equal(
-                found[~unknown], np.asarray(expected)[~unknown]
+                array[~unknown], np.asarray(expected)[~unknown]
             )

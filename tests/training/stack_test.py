@@ -66,10 +66,10 @@ def test_the_stack_is_the_plain_functions_mapped(loss, shape, dtype):
         options |= {"loss": "softmax_cross_entropy", "smoothing": smoothing}
     close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
     for gradient_of in stack.GRADIENTS.values():
-        mean_loss, own = gradient_of(stack.lanes_last(params), batch, **options)
-        assert mean_loss.dtype == own.W.dtype == own.b.dtype == dtype
+        mean_loss, by_stack = gradient_of(stack.lanes_last(params), batch, **options)
+        assert mean_loss.dtype == by_stack.W.dtype == by_stack.b.dtype == dtype
         chex.assert_trees_all_close(mean_loss, value, **close)
-        chex.assert_trees_all_close(stack.lanes_first(own), gradient, **close)
+        chex.assert_trees_all_close(stack.lanes_first(by_stack), gradient, **close)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -136,7 +136,7 @@ def test_classes_on_any_axis_give_the_same_loss_and_gradient(loss):
         chex.assert_trees_all_close(
             losses.LOSSES[loss](moved, labels, axis=axis), value, rtol=1e-14
         )
-        own = gradients.logits_gradient(moved, labels, loss=loss, axis=axis)
+        moved = gradients.logits_gradient(moved, labels, loss=loss, axis=axis)
         chex.assert_trees_all_close(
-            own, jnp.moveaxis(gradient, -1, axis), rtol=1e-14, atol=1e-16
+            moved, jnp.moveaxis(gradient, -1, axis), rtol=1e-14, atol=1e-16
         )
