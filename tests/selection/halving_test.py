@@ -77,28 +77,6 @@ def test_the_diverged_count_as_having_been_in_the_rung():
     assert survivors([]) == set()
 
 
-@pytest.mark.parametrize("score", [math.nan, None, math.inf, -math.inf])
-def test_a_score_that_is_not_finite_is_the_worst(score):
-    rows = [row(0, score), row(1, 1e30), row(2, 1e31)]
-    assert survivors(rows) == {1, 2}
-    rows = [*repeats(0, (0.1, score), rate=0.1), rows[2]]
-    assert survivors(rows) == {2}
-    assert survivors(rows[:2]) == {0, 1}  # but it ended well, and there is no better
-
-
-def test_the_order_of_the_rows_changes_nothing():
-    # A plain sum of the thirds of 0.1, 0.2 and 0.3 is more than that of 0.3, 0.2 and
-    # 0.1; the means are equal, and the setting with trial 0 is the first.
-    rows = repeats(0, (0.1, 0.2, 0.3), 0.1) + repeats(3, (0.3, 0.2, 0.1), 0.2)
-    for order in itertools.permutations(rows):
-        assert survivors(order) == {0, 1, 2}
-
-
-def test_losses_near_the_largest_number_have_a_mean():
-    rows = repeats(0, (1.1e308, 1e308), 0.1) + repeats(2, (1e308, 1e308), 0.2)
-    assert survivors(rows) == {2, 3}
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
