@@ -134,21 +134,6 @@ def test_what_is_reported_is_of_the_best_by_the_metric(metric):
     }
 
 
-def test_of_equal_accuracies_the_lower_loss_is_the_best():
-    scores = held_out(2)
-    correct = np.repeat(scores.correct[:1], 3, axis=0)
-    correct[:, :2] = [[True, False], [True, False], [False, True]]
-    loss = scores.loss + np.array([[0.2], [0.0], [0.1]])
-    reported = bias.of_best(
-        scores._replace(loss=loss, correct=correct), metric="val_accuracy"
-    )
-    index = np.argsort(loss.mean(axis=1))
-    assert index[0] != 0
-    expected = bias.estimate(correct[index], loss[index], lowest=False)
-    assert reported["loss"] == expected.correction
-    assert reported["loss"] != bias.estimate(correct, loss, lowest=False).correction
-
-
 def test_a_class_without_rows_leaves_settings_that_can_be_compared():
     scores = held_out(0)
     scores.loss[1, 7] = np.inf

@@ -22,24 +22,11 @@ def repeats(first, losses, rate):
     ]
 
 
-@pytest.mark.parametrize(
-    ("epochs", "eta", "expected"),
-    [
-        (60, 2, (1, 2, 4, 8, 15, 30, 60)),
-        (60, 3, (1, 3, 7, 20, 60)),
-        (27, 3, (1, 3, 9, 27)),
-        (1, 2, (1,)),
-        (5, 100, (1, 5)),
-    ],
-)
-def test_rungs(epochs, eta, expected):
-    assert halving.rungs(epochs, eta) == expected
-
-
 def test_rungs_are_the_rounded_up_quotients():
     for epochs, eta in itertools.product(range(1, 130), range(2, 6)):
         quotients = {math.ceil(Fraction(epochs, eta**k)) for k in range(10)}
         assert halving.rungs(epochs, eta) == tuple(sorted(quotients))
+    assert halving.rungs(5, 100) == (1, 5)
 
 
 @pytest.mark.parametrize(
