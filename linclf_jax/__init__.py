@@ -9,6 +9,7 @@ The mathematics is imported at once, everything else when it is first asked for.
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from linclf_jax import (
     audit,
@@ -22,6 +23,22 @@ from linclf_jax import (
     validation,
 )
 from linclf_jax.params import Params
+
+if TYPE_CHECKING:
+    from linclf_jax import (
+        calibration,
+        comparison,
+        config,
+        data,
+        exact,
+        figures,
+        reports,
+        runs,
+        scheduler,
+        selection,
+        studies,
+        training,
+    )
 
 __version__ = "0.2.0"
 

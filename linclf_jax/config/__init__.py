@@ -1,1 +1,1 @@
-"""What a study is told, as frozen dataclasses, and the protocols of papers as data."""
+"""Configurations of studies, as frozen dataclasses, and protocols of papers as data."""

@@ -30,7 +30,7 @@ class DataConfig:
     )
     val_labels: str | None = flag(None, "Their labels.")
     test_features: str | None = flag(
-        None, "Test rows, read after the choice; dealt like the others if unset."
+        None, "Test rows, read after the selection; dealt like the others if unset."
     )
     test_labels: str | None = flag(None, "Their labels.")
     label_column: str | None = flag(

@@ -1,4 +1,4 @@
-"""What a regularisation path is told."""
+"""The configuration of a regularisation path."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from linclf_jax.training.search_space import Range
 
 @dataclasses.dataclass(frozen=True)
 class PathConfig:
-    """Everything that a path is told."""
+    """Data, penalties, and how one of them is selected."""
 
     data: DataConfig = part(DataConfig())
     preprocessing: str = flag(

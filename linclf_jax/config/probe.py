@@ -1,4 +1,4 @@
-"""What a probe is told, and what that makes of the protocol that it names."""
+"""The configuration of a probe, and what it makes of the protocol that it names."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ class ProbeSelection:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeConfig:
-    """Everything that a probe is told. What is unset is as the protocol has it."""
+    """Feature sets, and how they are probed; what is unset is the protocol's."""
 
     data: DataConfig = part(DataConfig(dataset="features"))
     features: tuple[str, ...] = flag(

@@ -26,7 +26,8 @@ class SchedulerConfig:
     """Of trials that are trained, in batches of one program each."""
 
     memory_budget: str | None = flag(
-        None, "Most memory that training may take, such as 8GiB; found out if unset."
+        None,
+        "Most memory that training may take, such as 8GiB; by what is free if unset.",
     )
     devices: str = flag("1", "How many devices train at once, or all.")
     concurrent_batches: int | None = flag(

@@ -1,4 +1,4 @@
-"""What a sweep is told: what is searched, how, and how a setting is selected."""
+"""The configuration of a sweep: what is searched, how, and how to select of it."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ class SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """Everything that a sweep is told."""
+    """Data, what is trained on it, and how one setting is selected."""
 
     data: DataConfig = part(DataConfig())
     training: TrainingConfig = part(TrainingConfig())

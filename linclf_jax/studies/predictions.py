@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Everything that a prediction is told."""
+    """A run, new rows, and where to write what it says of them."""
 
     run: str | None = flag(None, "The run directory.")
     features: str | None = flag(None, "The file of the rows: .npy, .parquet, ...")
@@ -98,14 +98,14 @@ def _validate(config: PredictConfig) -> tuple[Path, Path, Path]:
 
 def _require_columns(path: str, config: PredictConfig, options: ReadOptions) -> None:
     """Refuses columns to leave out that the file does not have: they are misspelt."""
-    known = files.droppable(path, options)
-    some = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
+    columns = files.droppable(path, options)
+    some = ", ".join(columns[:10]) + (", ..." if len(columns) > 10 else "")
     for name in config.drop_columns:
-        if name not in known:
+        if name not in columns:
             raise ValueError(
                 f"--drop_columns holds {name!r}; expected columns of {path}: {some}"
             )
-    if config.label_column is not None and config.label_column not in known:
+    if config.label_column is not None and config.label_column not in columns:
         raise ValueError(
             f"--label_column is {config.label_column!r}; expected a column of {path}: "
             f"{some}"

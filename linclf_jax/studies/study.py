@@ -147,7 +147,7 @@ class Study(Protocol):
         results: FitResults,
         store: Store,
         stop: Stop,
-    ) -> list[Classifier | Failure]:
+    ) -> Sequence[Classifier | Failure]:
         """Returns the classifier of each selection: loaded, fitted again, or solved.
 
         A failure is a setting that is not usable when it is fitted again.
