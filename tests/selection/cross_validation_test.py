@@ -289,8 +289,10 @@ def test_both_rules_are_those_of_a_study(validated, left_out):
     unknown = left_out.loss._replace(standard_error=np.full(2, np.nan))
     results = left_out._replace(loss=unknown)
     assert cross_validation.choose(results) == Choices(0, 0, ())
-    results = left_out._replace(loss=Curve(np.full(2, 0.3), np.full(2, 0.1)))
-    assert cross_validation.choose(results) == Choices(1, 1, (0,))
+    for other, choices in ((0.3, (1, 1, (0,))), (0.35, (0, 1, ())), (0.45, (0, 0, ()))):
+        curve = Curve(np.array([0.3, other]), np.array([0.1, 9.0]))
+        results = left_out._replace(loss=curve)
+        assert cross_validation.choose(results) == choices
     with pytest.raises(ValueError, match="metric is 'loss'; expected one of val_los"):
         cross_validation.choose(results, "loss")
 
