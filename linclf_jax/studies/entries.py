@@ -62,7 +62,7 @@ def make(study: Study, results: FitResults, tested: Tested) -> Entry:
             "rules": _rules(results, selection),
             "repeats": {k: s._asdict() for k, s in selection.repeats.items()},
             "validation": _validation(results, tested),
-            "selection_bias": _selection_bias(study, results, selection),
+            "selection_bias": selection_bias(study, results, selection.group),
             "refit": classifier.refit,
             "num_rows": classifier.num_rows,
             "num_features": np.shape(classifier.params.W)[0],
@@ -169,14 +169,20 @@ def _validation(results: FitResults, tested: Tested) -> Validation:
     }
 
 
-def _selection_bias(
-    study: Study, results: FitResults, selection: Selection
+def selection_bias(
+    study: Study, results: FitResults, group: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """Returns how much the best score of a group owes to having been chosen."""
+    """Returns how much the best score of a group owes to having been chosen.
+
+    Args:
+        study: Its metric is used.
+        results: What came of all trials.
+        group: Values by column; none are all trials.
+    """
     own = [
         row
         for row in results.rows
-        if all(row[name] == value for name, value in selection.group.items())
+        if all(row[name] == value for name, value in group.items())
     ]
     settings = ranking.rank_settings(own, metric=study.metric)
     first = {setting[0]["trial"] for setting in settings}

@@ -215,6 +215,9 @@ def _record(
         for selection in fitted.selections
     ]
     chosen, ties = testing.choose_entry(described, study.metric)
+    if study.group_by and study.protocol is None:  # groups of one search
+        bias = entries.selection_bias(study, fitted.results, {})
+        described[chosen]["selection_bias"] = bias
     models: dict[str, Model] = {}
     for one in tested:  # of several seeds the first classifier is kept
         models.setdefault(

@@ -242,6 +242,10 @@ def test_groups_are_selected_and_tested_each(files, finished):
         "selected.safetensors",
     }
     assert all(entry["test"]["size"] == 60 for entry in entries)
+    # The best of all groups was chosen among all settings.
+    counts = [entry["selection_bias"]["settings"] for entry in entries]
+    assert counts[result.selected["chosen"]] == 4
+    assert sorted(counts) == [2, 4]
 
 
 def test_a_group_without_a_usable_setting_says_why(files, monkeypatch):
