@@ -47,6 +47,10 @@ class Selection(NamedTuple):
     rules: Mapping[str, int]  # by rule, the first trial of what it would take
 
 
+class NothingUsableError(ValueError):
+    """No setting of a group can be chosen, whatever else is right."""
+
+
 class Failure(NamedTuple):
     """A group of trials in which no setting is usable, and why."""
 
@@ -94,7 +98,7 @@ def select_per_group(
             continue
         try:
             selections.append(select(members, group=group, **options))
-        except ValueError as error:
+        except NothingUsableError as error:
             selections.append(Failure(group, str(error)))
     return selections
 
@@ -124,19 +128,20 @@ def select(
         group: What the rows have in common, by column.
 
     Raises:
-        ValueError: An unknown metric or rule, or no setting is usable.
+        ValueError: An unknown metric or rule.
+        NothingUsableError: No setting is usable.
     """
     validate_rule(rule)
     ranked = ranking.rank_settings(rows, metric=metric)
     if not ranked or not _is_finite(ranked[0], metric):
-        raise ValueError(cautions.nothing_usable(rows, metric))
+        raise NothingUsableError(cautions.nothing_usable(rows, metric))
     best = ranked[0]
     error = standard_error(best, metric, errors or {})
     rules = {BEST: best}
     if error is not None:
         rules[ONE_STANDARD_ERROR] = _strongest(ranked, metric, error)
     if rule not in rules:
-        raise ValueError(
+        raise NothingUsableError(
             f"--rule is {rule}, but nothing says how sure the scores are; expected "
             f"{BEST}, or folds or held-out rows"
         )
