@@ -45,7 +45,7 @@ ALLOWED = {
     "config": {*_MATHEMATICS, *_FITTING, "selection", "runs"},
     "studies": {
         *(*_MATHEMATICS, *_FITTING, "selection", "runs", "scheduler", "figures"),
-        *("reports", "config", "cli"),
+        *("reports", "config"),
     },
     "cli": {
         *(*_MATHEMATICS, *_FITTING, "selection", "runs", "scheduler", "figures"),

@@ -11,7 +11,7 @@ from linclf_jax.reports.text import METRICS, plus_minus, rounded, score
 from linclf_jax.runs import schema
 from linclf_jax.runs.record import Record
 from linclf_jax.runs.schema import Average, Entry, Selected
-from linclf_jax.selection import ranking
+from linclf_jax.selection import choose, ranking
 
 SHOWN = 10  # of a ranking
 CONVERGED = "converged"  # how an exact fit ends well
@@ -218,7 +218,7 @@ def known_rules(entry: Entry) -> dict[str, Mapping[str, Any]]:
 
 def rule_name(rule: str, metric: str) -> str:
     """What a rule selects, in words."""
-    return RULES.get(rule) or text.words("best_by", metric)
+    return text.words("best_by", metric) if rule == choose.BEST else RULES[rule]
 
 
 def ends(rows: Sequence[ranking.Row]) -> Counter[str]:

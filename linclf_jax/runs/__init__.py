@@ -1,1 +1,1 @@
-"""The run folder: what is written, how it is checked, and how it is shown."""
+"""The run directory: what is written, how it is checked, and how it is shown."""

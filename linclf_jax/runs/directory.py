@@ -1,9 +1,9 @@
-"""The run folder: opened once, written file by file, sealed and verified.
+"""The run directory: opened once, written file by file, sealed and verified.
 
 Files are written by ``disk.write_bytes``: whoever looks sees the old one or the new
 one, and an ``OSError`` such as a full disk names the file and leaves the old one.
 
-``config.json`` makes a folder a run folder, ``manifest.json`` a finished one.
+``config.json`` makes a folder a run directory, ``manifest.json`` a finished one.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ TEMPORARY = ".*.tmp"  # the names of files that somebody is writing: never seale
 
 
 def open_run(path: str | Path, config: Mapping[str, Any]) -> Path:
-    """Makes a run folder, or takes up an unfinished one of the same configuration.
+    """Makes a run directory, or takes up an unfinished one of the same configuration.
 
     The same configuration means equal experiment, flags and data, and an environment
     that computes the same; a resumed folder keeps the ``config.json``, environment
@@ -41,7 +41,7 @@ def open_run(path: str | Path, config: Mapping[str, Any]) -> Path:
     """
     path, config = Path(path), configuration.checked(config)
     if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file, expected a run folder or nothing")
+        raise ValueError(f"{path} is a file, expected a run directory or nothing")
     path.mkdir(parents=True, exist_ok=True)
     # Of writers that were killed, here or in a folder below.
     leftovers = [*path.glob(TEMPORARY), *path.glob(f"*/{TEMPORARY}")]
@@ -63,8 +63,8 @@ def _check_resumable(
     """Returns the configuration that a folder was made with, if it can go on."""
     if CONFIG not in found:
         raise ValueError(
-            f"{path} is no run folder: found {', '.join(found[:5])} and no {CONFIG}, "
-            "expected a new or empty folder, or one made by the same command"
+            f"{path} is no run directory: found {', '.join(found[:5])} and no "
+            f"{CONFIG}, expected a new or empty folder, or one made by the same command"
         )
     there = read(path / CONFIG)
     differences = configuration.differences(there, config)
@@ -87,7 +87,7 @@ def seal(
     """Marks a run as finished: writes size and SHA-256 of every file in its folder.
 
     Args:
-        path: The run folder; files in folders below it are included.
+        path: The run directory; files in folders below it are included.
         names: Files of a sealed folder that were made again: their entries alone are
             renewed, so that damage to any other file still shows.
         without: A file or folder in it, or several, to leave out: they come and go.
@@ -113,7 +113,7 @@ def verify(path: str | Path, besides: Container[str] = ()) -> list[str]:
     """Compares the files of a finished run with its manifest.
 
     Args:
-        path: The run folder.
+        path: The run directory.
         besides: Files that need not be as they were sealed.
 
     Returns:

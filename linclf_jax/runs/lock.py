@@ -1,4 +1,4 @@
-"""One writer for each run folder: a lock that ends with the process that holds it.
+"""One writer for each run directory: a lock that ends with the process that holds it.
 
 The lock is advisory (``flock`` on the folder itself): it leaves no file behind, a
 killed process cannot keep it, and reading needs none. Windows, and network file systems
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def locked(path: str | Path) -> Iterator[Path]:
-    """Keeps a run folder for one writer until the block ends.
+    """Keeps a run directory for one writer until the block ends.
 
     Args:
         path: The folder; it and its parents are made where they are missing.
@@ -27,7 +27,7 @@ def locked(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file, expected a run folder or nothing")
+        raise ValueError(f"{path} is a file, expected a run directory or nothing")
     path.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":  # no folder can be opened there
         yield path

@@ -61,7 +61,7 @@ def load(path: str | Path) -> Model:
     """Reads what ``save`` wrote.
 
     Args:
-        path: ``selected.safetensors`` of a run folder.
+        path: ``selected.safetensors`` of a run directory.
 
     Raises:
         ValueError: The file is damaged, or holds no classifier, or one of features of

@@ -183,7 +183,7 @@ def _warnings(
         yield (
             f"{repeated.rows} of {repeated.size} held-out rows are byte-equal to a row "
             f"that is trained on meanwhile{another_label(repeated.another_label)}; "
-            "this flatters the scores on them"
+            "scores on them are too good"
         )
     yield from _lacking(dataset, ("validation", "test") if is_own_split else ("test",))
 

@@ -137,7 +137,9 @@ def test_commit_and_whether_the_code_was_changed(checkout):
     package = checkout / "package"
     commit = git(checkout, "rev-parse", "HEAD")
     assert configuration.git_state(package) == {"commit": commit, "dirty": False}
-    (checkout / "results.jsonl").write_text("{}")  # a run folder is no change of code
+    (checkout / "results.jsonl").write_text(
+        "{}"
+    )  # a run directory is no change of code
     assert configuration.git_state(package) == {"commit": commit, "dirty": False}
     (package / "code.py").write_text("x = 2\n")
     assert configuration.git_state(package) == {"commit": commit, "dirty": True}

@@ -1,4 +1,4 @@
-"""The run folder: whole files or none, the right folder or none, damage by name."""
+"""The run directory: whole files or none, the right folder or none, damage by name."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ def names(folder):
 
 
 def finished(folder):
-    """A sealed run folder with a file of every kind, one of them in a folder below."""
+    """A sealed run directory: a file of every kind, one of them in a folder below."""
     path = directory.open_run(folder, CONFIG)
     directory.write(path / "results.jsonl", [{"trial": 0, "val_loss": 0.5}])
     directory.write(path / "history.npz", {"val_loss": np.ones((2, 3))})
@@ -263,7 +263,7 @@ def test_what_is_no_run_folder_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years")
     leftover = tmp_path / ".thesis.swap.tmp"
     leftover.write_text("")
-    with pytest.raises(ValueError, match=r"no run folder: found thesis\.tex"):
+    with pytest.raises(ValueError, match=r"no run directory: found thesis\.tex"):
         directory.open_run(tmp_path, CONFIG)
     assert leftover.exists()
     assert names(tmp_path) == [".thesis.swap.tmp", "thesis.tex"]

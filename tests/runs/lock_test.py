@@ -1,4 +1,4 @@
-"""One writer for each run folder."""
+"""One writer for each run directory."""
 
 import errno
 import os
@@ -63,7 +63,7 @@ def test_a_killed_process_cannot_keep_it(tmp_path):
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(ValueError, match="is a file, expected a run folder"),
+        pytest.raises(ValueError, match="is a file, expected a run directory"),
         lock.locked(tmp_path / "file"),
     ):
         pass
