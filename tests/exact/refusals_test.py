@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from linclf_jax.exact import axes, certificate, continuation, leave_one_out, newton
+from linclf_jax.exact import (
+    axes,
+    certificate,
+    continuation,
+    leave_one_out,
+    newton,
+    path,
+)
 from linclf_jax.params import Params
 from linclf_jax.selection import cross_validation
 from tests.exact import problems
@@ -149,7 +156,7 @@ def test_labels_of_another_kind_are_refused_with_what_to_do(labels, message):
         lambda: newton.solve(DATA.x, labels, l2),
         lambda: certificate.certify(PARAMS, DATA.x, labels, l2),
         lambda: leave_one_out.approximate(PARAMS, DATA.x, labels, l2),
-        lambda: cross_validation.path(DATA.x, labels, l2),
+        lambda: path.path(DATA.x, labels, l2),
         lambda: cross_validation.cross_validate(DATA.x, labels, l2, 3),
         lambda: cross_validation.leave_one_out(DATA.x, labels, l2),
     ):

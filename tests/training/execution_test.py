@@ -181,7 +181,7 @@ def test_each_lane_of_a_tile_holds_out_its_own_fold(one_device):
 
 SCRIPT = """
 import jax
-from tests import execution_test as test
+from tests.training import execution_test as test
 from linclf_jax.training import execution
 from linclf_jax.training.execution import Start
 
