@@ -107,6 +107,8 @@ def _compared(record: Record, selected: Selected) -> Iterator[str]:
         yield table(tables.scores(selected, record.differing))
         yield from (f"  {remark}" for remark in answer.remarks(selected))
     elif trials.is_exact(record):
+        if not tables.known_rules(selected["entries"][0]):
+            return
         yield "What each rule selects, with loss and accuracy on rows held out"
         yield table(tables.rules(selected))
     elif len(record.rows) > 1:

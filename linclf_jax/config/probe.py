@@ -71,7 +71,10 @@ def resolve_protocol(config: ProbeConfig) -> tuple[Protocol, tuple[str, ...]]:
     preset = protocols.PROTOCOLS[config.protocol]
     changes = _given(
         preprocessing=config.preprocessing,
-        metric=config.selection.metric,
+        # What equals the protocol's own, as in the flags of its run, overrides nothing.
+        metric=None
+        if config.selection.metric == preset.metric
+        else config.selection.metric,
         shots=config.shots or None,
         penalty=config.penalty,
     )

@@ -60,6 +60,8 @@ def make(record: Record) -> Iterator[Section]:
     if len(tables.known_rules(entry)) > 1:
         words = {"metric": record.metric}
         yield sections.make("rules", words, table=tables.rules(selected))
+    if not entry["trials"]:  # nothing was compared
+        return
     l2 = compared_l2(record, entry)
     marks = marked(entry, selected, l2)
     if np.isfinite(path.loss.mean).any():

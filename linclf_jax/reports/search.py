@@ -99,7 +99,7 @@ def group_curves(record: Record, history: Mapping[str, np.ndarray]) -> list[Grou
     keeps = record.config["flags"].get("keep") == "best"
     curves = []
     for entry in record.tested:
-        first, *rest = (str(v) for v in entry["group"].values() if v is not None)
+        first, *rest = (str(value) for value in entry["group"].values())
         rows = [index[trial] for trial in entry["trials"]]
         accuracy = history["val_accuracy"][rows].mean(0)
         # Repeats keep an epoch each: the mean of their curves has none.

@@ -193,18 +193,32 @@ def file_name(group: Mapping[str, Any]) -> str:
     ('clip-5shots.safetensors', 'selected.safetensors')
     """
     known = _known(group).items()
-    stems = [f"{v}shots" if column == "shots" else str(v) for column, v in known]
+    stems = [
+        f"{v}shots"
+        if column == "shots"
+        else v
+        if isinstance(v, str)
+        else f"{column}-{v}"
+        for column, v in known
+    ]
     stem = re.sub(r"[^\w.-]", "_", "-".join(stems) or "selected")
     return f"{stem}.safetensors"
 
 
 def _known(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in group.items() if v is not None and k != "seed"}
+    """Returns the columns that name a group; None is a value, but for all rows."""
+    return {
+        k: v
+        for k, v in group.items()
+        if k != "seed" and not (k == "shots" and v is None)
+    }
 
 
 def _text(column: str, value: Any) -> str:
     if column == "shots":
         return f"{value} shot{'' if value == 1 else 's'}"
+    if value is None:
+        return f"{column} none"
     return f"{column} {value:g}" if isinstance(value, float) else str(value)
 
 

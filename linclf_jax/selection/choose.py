@@ -248,9 +248,12 @@ def _reason(
     compared = [row for row in rows if ranking.is_compared(row)]
     if len(compared) == 1:
         return "the only one"
-    count = cautions.count_settings(
-        [row for row in compared if row["status"] != ranking.DIVERGED]
-    )
+    eligible = [
+        row
+        for row in compared
+        if ranking.is_usable(row) or row["status"] == ranking.RETIRED
+    ]
+    count = cautions.count_settings(eligible)
     mean = f"mean {metric} over {cautions.repeats(best)}" if len(best) > 1 else metric
     what = "setting" if len(best) > 1 else "trial"
     score = ranking.spread(best, metric).mean

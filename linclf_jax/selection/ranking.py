@@ -234,9 +234,10 @@ def scores(rows: Sequence[Row], name: str) -> list[float]:
 
     Args:
         rows: One per trial.
-        name: A column.
+        name: A column, which rows that are not finished may lack.
     """
-    values = [row[name] for row in rows if is_usable(row) and is_compared(row)]
+    usable = [row for row in rows if is_usable(row) and is_compared(row)]
+    values = [row.get(name) for row in usable]
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
@@ -289,4 +290,4 @@ def _mean_cost(rows: Sequence[Row], name: str) -> float:
     # fsum rounds once, so that the order of the rows moves no bit and breaks no tie;
     # divided first, large losses have a finite sum.
     sign = METRICS[name]
-    return math.fsum(_cost(row[name], sign) / len(rows) for row in rows)
+    return math.fsum(_cost(row.get(name), sign) / len(rows) for row in rows)

@@ -26,7 +26,7 @@ from linclf_jax.runs.store import MemoryStore, Piece, Store
 from linclf_jax.scheduler import progress
 from linclf_jax.scheduler.signals import Stop, Stopped
 from linclf_jax.selection import held_out
-from linclf_jax.selection.choose import Selection
+from linclf_jax.selection.choose import Failure, Selection
 from linclf_jax.selection.ranking import Row
 from linclf_jax.studies import exact_results, final_fits
 from linclf_jax.studies.exact_problem import Problem
@@ -57,18 +57,17 @@ class ExactStudy:
 
     def fit(self, store: Store, stop: Stop) -> FitResults:
         """Solves all penalties of all feature sets; see ``Study.fit``."""
-        total = sum(problem.num_trials for problem in self.problems)
         done, pieces = 0, []
-        progress.begin(total, self.metric)
+        progress.begin(self._total, self.metric)
         try:
             for problem in self.problems:
                 own = []
-                for piece, restored in self._pieces(problem, store, stop):
+                for piece, restored, stopping in self._pieces(problem, store, stop):
                     own.append(piece)
                     done += len(piece.rows)
                     progress.update(piece.rows, restored=restored)
-                    if (signal := stop.requested()) and done < total:
-                        raise Stopped(signal, done, total)
+                    if stopping and done < self._total:
+                        raise Stopped(stopping, done, self._total)
                 pieces.append(own)
         finally:
             progress.end()
@@ -80,22 +79,20 @@ class ExactStudy:
         results: FitResults,
         store: Store,
         stop: Stop,
-    ) -> list[Classifier]:
+    ) -> list[Classifier | Failure]:
         """Returns the fits to all rows, solved again where the path kept none."""
-        del results, stop
-        by_problem = {
-            problem.key: [s for s in selections if problem.key == _key(s)]
-            for problem in self.problems
-        }
-        classifiers: dict[int, Classifier] = {}
+        del results
+        outcomes: dict[int, Classifier | Failure] = {}
         for problem in self.problems:
-            own = by_problem[problem.key]
-            if own and problem.keep_path:
+            self._check_stop(stop)
+            index = [i for i, s in enumerate(selections) if _key(s) == problem.key]
+            own = [selections[i] for i in index]
+            if problem.keep_path:
                 solved = [_kept(problem, selection, store) for selection in own]
             else:
                 solved = final_fits.solve(problem, own, self.limits, store)
-            classifiers |= dict(zip(map(id, own), solved, strict=True))
-        return [classifiers[id(selection)] for selection in selections]
+            outcomes |= dict(zip(index, solved, strict=True))
+        return [outcomes[i] for i in range(len(selections))]
 
     def replay(self, row: Row, stop: Stop) -> Row:
         """Fits one trial again, as far as its path leads to it; writes nothing.
@@ -105,29 +102,38 @@ class ExactStudy:
             stop: Says whether to stop.
         """
         (problem,) = (p for p in self.problems if p.key == _columns(row))
-        store = MemoryStore()
-        for piece, _ in self._pieces(problem, store, stop):
+        if row["trial"] >= problem.first_trial + problem.num_trials:
+            raise ValueError(
+                f"--trial is {row['trial']}, which was solved after the selection; "
+                f"expected one of the stage {schema.SELECTION!r}"
+            )
+        for piece, *_ in self._pieces(problem, MemoryStore(), stop):
             for again in piece.rows:
                 if again["trial"] == row["trial"]:
                     return again
-        raise ValueError(
-            f"--trial is {row['trial']}, which was solved after the selection; "
-            f"expected one of the stage {schema.SELECTION!r}"
-        )
+        raise ValueError(f"--trial is {row['trial']}; expected one of these fits")
+
+    @property
+    def _total(self) -> int:
+        return sum(problem.num_trials for problem in self.problems)
+
+    def _check_stop(self, stop: Stop) -> None:
+        if signal := stop.requested():
+            raise Stopped(signal, self._total, self._total)
 
     def _pieces(
         self, problem: Problem, store: Store, stop: Stop
-    ) -> Iterator[tuple[Piece, bool]]:
-        """Yields what each penalty came to, and whether an earlier run solved it.
+    ) -> Iterator[tuple[Piece, bool, str | None]]:
+        """Yields what each penalty came to, whether it was there, and who asks to stop.
 
         From time to time, and when the run is to stop, it saves what it goes on from.
         """
-        state = self._restored(problem, store)
-        count = 0 if state is None else problem.index_of(state.solutions[-1].l2) + 1
-        for index in range(count):
-            piece = store.load_piece(problem.piece_name(index))
-            assert piece is not None  # ``_restored`` has looked
-            yield piece, True
+        state, restored = self._restored(problem, store)
+        for piece in restored:
+            yield piece, True, None
+        if len(restored) == len(problem.l2s):
+            return
+        count = len(restored)
         saved = time.monotonic()
         for index, point in enumerate(self._follow(problem, state), count):
             measured = held_out.measure(
@@ -135,11 +141,12 @@ class ExactStudy:
             )
             piece = exact_results.piece(problem, index, point, measured)
             store.save_piece(problem.piece_name(index), piece)
+            stopping = stop.requested()
             is_due = time.monotonic() - saved >= self.checkpoint_every
-            if index + 1 < len(problem.l2s) and (is_due or stop.requested()):
+            if index + 1 < len(problem.l2s) and (is_due or stopping):
                 _save_state(problem, store, point)
                 saved = time.monotonic()
-            yield piece, False
+            yield piece, False, stopping
 
     def _follow(self, problem: Problem, state: PathState | None) -> Iterator[Point]:
         weights = np.stack([fit.train for fit in problem.fits]).astype(np.float64)
@@ -154,18 +161,27 @@ class ExactStudy:
             state=state,
         )
 
-    def _restored(self, problem: Problem, store: Store) -> PathState | None:
-        """Returns what the path goes on from, if all penalties before it are there."""
-        indices = range(len(problem.l2s))
-        there = [
-            store.load_piece(problem.piece_name(index)) is not None for index in indices
-        ]
+    def _restored(
+        self, problem: Problem, store: Store
+    ) -> tuple[PathState | None, list[Piece]]:
+        """Returns what a path goes on from, and the penalties that it has behind it.
+
+        Penalties that were solved after the state was saved are solved once more.
+        """
+        there: list[Piece] = []
+        for index in range(len(problem.l2s)):
+            piece = store.load_piece(problem.piece_name(index))
+            if piece is None:
+                break
+            there.append(piece)
+        if len(there) == len(problem.l2s):
+            return None, there
         stored = store.load_piece(problem.state_name, apart=True)
         if stored is None:
-            return None
+            return None, []
         state = continuation.state_from_arrays(stored.arrays)
-        last = problem.index_of(state.solutions[-1].l2)
-        return state if all(there[: last + 1]) else None
+        count = problem.index_of(state.solutions[-1].l2) + 1
+        return (state, there[:count]) if count <= len(there) else (None, [])
 
 
 def _save_state(problem: Problem, store: Store, point: Point) -> None:

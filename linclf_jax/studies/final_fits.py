@@ -18,7 +18,8 @@ from linclf_jax.params import Params
 from linclf_jax.runs.store import Piece, Store
 from linclf_jax.selection import held_out, ranking
 from linclf_jax.selection import resampling as resampling_lib
-from linclf_jax.selection.choose import Selection
+from linclf_jax.selection.choose import Failure, Selection
+from linclf_jax.selection.ranking import Row
 from linclf_jax.selection.resampling import WeightedFit
 from linclf_jax.studies import exact_problem, exact_results, testing
 from linclf_jax.studies.exact_problem import Problem
@@ -27,7 +28,7 @@ from linclf_jax.studies.study import Classifier
 
 def solve(
     problem: Problem, selections: Sequence[Selection], limits: ExactConfig, store: Store
-) -> list[Classifier]:
+) -> list[Classifier | Failure]:
     """Solves what was selected for one feature set, all draws of shots together.
 
     Args:
@@ -36,8 +37,8 @@ def solve(
         limits: When a fit ends.
         store: The fits are kept in it.
 
-    Raises:
-        ValueError: A fit is not usable.
+    Returns:
+        A failure where a fit of a resampling is not usable.
     """
     if not selections:
         return []
@@ -51,19 +52,46 @@ def solve(
         ]
     )
     piece = store.load_piece(problem.final_name, apart=True)
-    if piece is None:
+    # An earlier attempt may have selected otherwise, on another machine.
+    if piece is None or _kinds(piece.rows) != _wanted(problem, flat, l2s):
         piece = _solved(problem, flat, l2s, limits)
         store.save_piece(problem.final_name, piece, apart=True)
     params = Params(*(jnp.asarray(piece.arrays[name]) for name in Params._fields))
-    classifiers, end = [], 0
-    for group, own in zip(groups, fits, strict=True):
+    outcomes: list[Classifier | Failure] = []
+    end = 0
+    for selection, group, own in zip(selections, groups, fits, strict=True):
         end += len(own)
         index = slice(end - len(own), end)
+        rows = piece.rows[index]
+        failed = [row for row in rows if not ranking.is_usable(row)]
+        if failed:
+            outcomes.append(Failure(selection.group, _reason(failed[0])))
+            continue
         stack = Params(params.W[index], params.b[index])
-        classifiers.append(
-            _classifier(problem, group, own, stack, l2s[index], piece.rows[index])
-        )
-    return classifiers
+        outcomes.append(_classifier(problem, group, own, stack, l2s[index], rows))
+    return outcomes
+
+
+def _reason(row: Row) -> str:
+    return (
+        f"a fit of the chosen penalty, l2 {row['l2']:g}, ended as {row['status']}; "
+        "expected it to converge: allow more steps"
+    )
+
+
+def _kinds(rows: Sequence[Row]) -> list[tuple]:
+    return [(row["shots"], row["seed"], row["fold"], row["l2"]) for row in rows]
+
+
+def _wanted(
+    problem: Problem, fits: Sequence[WeightedFit], l2s: np.ndarray
+) -> list[tuple]:
+    """Returns ``_kinds`` of the rows that fits will have."""
+    draws = [problem.resamplings[fit.group] for fit in fits]
+    return [
+        (draw.shots, draw.seed, fit.fold, l2)
+        for draw, fit, l2 in zip(draws, fits, l2s.tolist(), strict=True)
+    ]
 
 
 def _group(problem: Problem, selection: Selection) -> int:
@@ -111,12 +139,6 @@ def _solved(
     )
     first = problem.first_trial + problem.num_trials
     rows = exact_results.make_rows(problem, fits, first, l2s, train, info)
-    for row in rows:
-        if not ranking.is_usable(row):
-            raise ValueError(
-                f"a fit of the chosen penalty, l2 {row['l2']:g}, ended as "
-                f"{row['status']}; expected it to converge: allow more steps"
-            )
     return Piece(rows, {"W": np.asarray(params.W), "b": np.asarray(params.b)})
 
 

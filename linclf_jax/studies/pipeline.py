@@ -64,12 +64,10 @@ def run(study: Study, out_dir: str | Path | None = None) -> StudyResult:
         ValueError: The directory is of another configuration, before anything is
             compiled; after all fits, where no setting is usable.
         signals.Interrupted: A signal stopped it; the same command goes on.
-        signals.Stopped: Likewise, without a directory.
         run_files.Unfinished: The disk or something after the fits failed; likewise.
     """
-    if out_dir is None:
-        with Stop() as stop:
-            return _run(study, None, MemoryStore(), stop)
+    if out_dir is None:  # nothing is kept, so a signal means what it always does
+        return _run(study, None, MemoryStore(), Stop())
     path = Path(out_dir)
     render.require()
     with Stop() as stop, lock.locked(path):
@@ -115,8 +113,11 @@ def _run(study: Study, path: Path | None, store: Store, stop: Stop) -> StudyResu
         if path is not None:
             run_files.seal_shard(path) if study.shard else run_files.finish(path)
     if study.shard is None and selected is None:
-        failure = fitted.selections[0]
-        raise ValueError(failure.reason)
+        reasons = [
+            ": ".join(filter(None, (schema.name(s.group), s.reason)))
+            for s in fitted.selections
+        ]
+        raise ValueError("; ".join(dict.fromkeys(reasons)))
     return StudyResult(
         study.name, path, rows, results.history, selected, models, seconds
     )
@@ -138,7 +139,7 @@ def _fit(study: Study, path: Path | None, store: Store, stop: Stop) -> _Fitted:
         fitted = study.classifiers(usable, results, store, stop) if usable else []
         selections = _with_failures(selections, fitted)
         classifiers = [each for each in fitted if isinstance(each, Classifier)]
-        if events is not None and classifiers and classifiers[0].curves is not None:
+        if events is not None and len(classifiers) == 1 and classifiers[0].curves:
             events.write_curves(classifiers[0].curves)
     return _Fitted(results, selections, classifiers, time.monotonic() - begun)
 

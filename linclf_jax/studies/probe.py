@@ -1,5 +1,6 @@
 """A probe of frozen features as a study: one setting for each set and draw of shots."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -41,6 +42,9 @@ def prepare(config: ProbeConfig) -> ExactStudy | TrainingStudy:
     """
     protocol, overridden = probe_config.resolve_protocol(config)
     sets = feature_sets.load(config, protocol)
+    # The run directory says what its selection ranks by.
+    selection = dataclasses.replace(config.selection, metric=protocol.metric)
+    config = dataclasses.replace(config, selection=selection)
     common = {
         "name": "probe",
         "config": config,

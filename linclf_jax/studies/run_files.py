@@ -175,7 +175,8 @@ def write_results(path: Path, study: Study, results: FitResults) -> None:
         study: Of any kind.
         results: What came of all trials.
     """
-    directory.write(path / schema.RESULTS, results.rows)
+    if not (path / schema.SELECTED).exists():  # which names rows that are there then
+        directory.write(path / schema.RESULTS, results.rows)
     directory.write(path / schema.HISTORY, results.history)
     if "trial" not in results.history:
         splits: dict[str, np.ndarray] = {}

@@ -190,7 +190,8 @@ def _usable(rows: Sequence[Row]) -> list[list[Row]]:
 
 def _standard_errors(scores: np.ndarray) -> Iterator[float]:
     for row in scores:
-        deviation = float(np.std(row, ddof=1, dtype=np.float64))
+        with np.errstate(invalid="ignore"):  # a loss may be infinite
+            deviation = float(np.std(row, ddof=1, dtype=np.float64))
         yield deviation / np.sqrt(len(row))
 
 

@@ -5,10 +5,14 @@ import pytest
 from scipy import optimize, special, stats
 from sklearn import linear_model, metrics
 
+from linclf_jax.cli import console
 from linclf_jax.config import protocols
 from linclf_jax.data import preprocessing
 from linclf_jax.exact import newton, status
-from linclf_jax.runs import schema
+from linclf_jax.reports import penalties
+from linclf_jax.runs import record, schema
+from linclf_jax.runs.store import MemoryStore
+from linclf_jax.scheduler import signals
 from linclf_jax.selection import bias, cross_validation, ranking
 from linclf_jax.selection import resampling as resampling_lib
 from linclf_jax.studies import pipeline
@@ -405,3 +409,59 @@ def test_rows_that_no_draw_uses_take_no_part(files):
     np.testing.assert_array_equal(problem.x, inputs.x[used])
     for resampling, rows in zip(problem.resamplings, inputs.draws, strict=True):
         np.testing.assert_array_equal(resampling.rows, rows[used])
+
+
+def test_a_last_fit_that_fails_costs_its_set_alone(files, monkeypatch):
+    sets = tuple(f"{name}={files[name]}" for name in ("good", "bad"))
+    study = small_studies.prepare("probe", features=sets, l2=GRID, folds=3)
+    usable = ranking.is_usable
+    monkeypatch.setattr(
+        ranking,
+        "is_usable",
+        lambda row: (
+            usable(row)
+            and not (row.get("stage") == schema.FINAL and row["features"] == "good")
+        ),
+    )
+    result = pipeline.run(study)
+    failed, tested = result.selected["entries"]
+    assert failed["failure"].startswith("a fit of the chosen penalty, l2 ")
+    assert (tested["failure"], result.selected["chosen"]) == (None, 1)
+    assert result.selected["comparisons"] == []
+
+
+def test_fits_for_another_selection_are_not_taken_for_those_of_this_one(files):
+    study = small_studies.prepare("probe", files["good"], l2=GRID, folds=3)
+    store, stop = MemoryStore(), signals.Stop()
+    results = study.fit(store, stop)
+    (selection,) = pipeline.select(study, results)
+    others = [row for row in results.rows if row["l2"] != selection.setting["l2"]]
+    other = selection._replace(setting=others[0])
+    (wrong,) = study.classifiers([other], results, store, stop)
+    (right,) = study.classifiers([selection], results, store, stop)
+    assert wrong.row["l2"] == others[0]["l2"]
+    assert right.row["l2"] == selection.setting["l2"]
+
+
+def test_one_draw_of_one_shot_is_a_whole_run(files, tmp_path):
+    study = small_studies.prepare("shots", files["good"], shots=(1,), draws=1)
+    result = pipeline.run(study, tmp_path / "run")
+    (entry,) = result.selected["entries"]
+    assert (entry["trials"], entry["rules"]) == ([], {})
+    read = record.read(result.directory)
+    assert [*penalties.make(read)] == []
+    assert "Chosen: " in console.summary(result)
+
+
+def test_fits_after_the_selection_are_not_replayed(both):
+    study, result = both
+    with pytest.raises(ValueError, match="was solved after the selection"):
+        study.replay(result.rows[15], signals.Stop())
+    assert study.replay(result.rows[11], signals.Stop()) == result.rows[11]
+
+
+def test_a_run_directory_says_what_its_selection_ranks_by(files):
+    study = small_studies.prepare("probe", files["good"])
+    assert study.config.selection.metric == study.metric == "val_loss_calibrated"
+    again = small_studies.probe.prepare(study.config)
+    assert again.protocol == study.protocol  # the flag overrides nothing

@@ -237,8 +237,8 @@ def test_groups_are_selected_and_tested_each(files, finished):
     losses = [entry["validation"]["val_loss"] for entry in entries]
     assert result.selected["chosen"] == int(np.argmin(losses))
     assert {*result.models} == {
-        "0.01.safetensors",
-        "0.1.safetensors",
+        "learning_rate-0.01.safetensors",
+        "learning_rate-0.1.safetensors",
         "selected.safetensors",
     }
     assert all(entry["test"]["size"] == 60 for entry in entries)
@@ -344,3 +344,65 @@ def test_a_directory_is_taken_up_after_a_kill_in_the_middle_of_a_path(
         pipeline.run(small_studies.prepare("path", files), tmp_path / name)
         assert len(solved) == count
         assert small_studies.contents(tmp_path / name) == ours
+
+
+def test_fits_that_are_all_there_are_not_made_again(files, finished, tmp_path):
+    """A page that fails comes after all fits, and no state is kept of the last."""
+    ours = finished("path").directory
+    study = small_studies.prepare("path", files)
+    store = checkpoint.DiskStore(tmp_path / "run")
+    run_files.open_run(tmp_path / "run", study)
+    study.fit(store, signals.Stop())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("linclf_jax.exact.continuation.follow", None)
+        pipeline.run(small_studies.prepare("path", files), tmp_path / "run")
+    assert small_studies.contents(tmp_path / "run") == small_studies.contents(ours)
+
+
+def test_rows_that_a_selection_names_stay_until_it_is_made_again(
+    files, tmp_path, monkeypatch
+):
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.render, "write", lambda _: 1 / 0)
+        with pytest.raises(run_files.Unfinished, match=r"report.html cannot"):
+            pipeline.run(small_studies.prepare("probe", files), path)
+    rows = (path / schema.RESULTS).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_files, "check_measured", lambda *_: 1 / 0)
+        with pytest.raises(run_files.Unfinished, match="ZeroDivisionError"):
+            pipeline.run(small_studies.prepare("probe", files), path)
+    assert (path / schema.RESULTS).read_bytes() == rows
+
+
+def test_a_stop_is_heeded_before_the_fits_that_are_tested(files, finished, tmp_path):
+    path = tmp_path / "run"
+    study = small_studies.prepare("probe", files)
+    fits = sum(problem.num_trials for problem in study.problems) // 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "Stop", lambda: StopAfter(fits))
+        with pytest.raises(signals.Interrupted):
+            pipeline.run(study, path)
+    pipeline.run(small_studies.prepare("probe", files), path)
+    ours = finished("probe").directory
+    assert small_studies.contents(path) == small_studies.contents(ours)
+
+
+def test_a_group_of_a_setting_that_is_not_used_has_a_name_of_its_own(files):
+    """Momentum is none of adam's: None is a group, too."""
+    result = pipeline.run(
+        small_studies.prepare(
+            "sweep",
+            files,
+            optimizer=("adam", "momentum"),
+            select_per=("momentum",),
+            folds=0,
+        )
+    )
+    groups = [entry["group"] for entry in result.selected["entries"]]
+    assert groups == [{"momentum": None}, {"momentum": 0.9}]
+    files_of = [entry["model"] for entry in result.selected["entries"]]
+    assert files_of == ["momentum-None.safetensors", "momentum-0.9.safetensors"]
+    assert [schema.name(group) for group in groups] == ["momentum none", "momentum 0.9"]
+    first, second = (np.asarray(result.models[name].params.W) for name in files_of)
+    assert not np.array_equal(first, second)
