@@ -15,7 +15,6 @@ from jax.typing import ArrayLike
 
 from linclf_jax import validation
 from linclf_jax.selection import folds as folds_lib
-from linclf_jax.selection.folds import NOT_HELD_OUT
 
 FOLDS, SPLIT, LEAVE_ONE_OUT = NAMES = ("folds", "split", "leave_one_out")
 # Of a Hessian of the leave-one-out estimate: a fifth of a second a fit on two cores.
@@ -146,19 +145,6 @@ def train_rows(resampling: Resampling) -> np.ndarray:
     if resampling.shots is None:
         return np.ones_like(resampling.rows)
     return resampling.rows
-
-
-def held_out_by(resampling: Resampling) -> np.ndarray:
-    """Returns which fold holds each row out, ``(N,)``, or ``NOT_HELD_OUT``.
-
-    Args:
-        resampling: By leave-one-out every row that can be spared is its own fold.
-    """
-    if resampling.kind == LEAVE_ONE_OUT:
-        every = np.arange(len(resampling.rows))
-        return np.where(resampling.rows, every, NOT_HELD_OUT)
-    held_out = resampling.held_out
-    return np.where(held_out.any(axis=0), held_out.argmax(axis=0), NOT_HELD_OUT)
 
 
 def fold_of_rows(
