@@ -1,17 +1,20 @@
 """Exact studies against scikit-learn and against fits by hand: paths, probes, shots."""
 
+import io
+
 import numpy as np
 import pytest
 from scipy import optimize, special, stats
 from sklearn import linear_model, metrics
 
-from linclf_jax.cli import console
+from linclf_jax.cli import console, progress
 from linclf_jax.config import protocols
 from linclf_jax.data import preprocessing
 from linclf_jax.exact import newton, status
 from linclf_jax.reports import penalties
 from linclf_jax.runs import record, schema
 from linclf_jax.runs.store import MemoryStore
+from linclf_jax.scheduler import progress as records
 from linclf_jax.scheduler import signals
 from linclf_jax.selection import bias, cross_validation, ranking
 from linclf_jax.selection import resampling as resampling_lib
@@ -465,3 +468,15 @@ def test_a_run_directory_says_what_its_selection_ranks_by(files):
     assert study.config.selection.metric == study.metric == "val_loss_calibrated"
     again = small_studies.probe.prepare(study.config)
     assert again.protocol == study.protocol  # the flag overrides nothing
+
+
+def test_the_progress_of_trials_goes_by_scores_that_they_have_by_then(files):
+    """The calibrated loss of trained rows is there once all are trained."""
+    study = small_studies.prepare(
+        "protocol", files["good"], metric="val_loss_calibrated"
+    )
+    stream = io.StringIO()
+    with records.attached(progress.Handler(stream=stream)):
+        result = pipeline.run(study)
+    assert stream.getvalue().startswith("13 of 13 trials")
+    assert result.selected["metric"] == "val_loss_calibrated"

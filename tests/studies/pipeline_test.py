@@ -9,7 +9,8 @@ import pytest
 
 from linclf_jax.config import flat
 from linclf_jax.data import datasets
-from linclf_jax.runs import checkpoint, directory, model, schema
+from linclf_jax.reports import search
+from linclf_jax.runs import checkpoint, directory, model, record, schema
 from linclf_jax.scheduler import signals
 from linclf_jax.selection import ranking
 from linclf_jax.studies import pipeline, run_files, testing
@@ -388,17 +389,13 @@ def test_a_stop_is_heeded_before_the_fits_that_are_tested(files, finished, tmp_p
     assert small_studies.contents(path) == small_studies.contents(ours)
 
 
-def test_a_group_of_a_setting_that_is_not_used_has_a_name_of_its_own(files):
+def test_a_group_of_a_setting_that_is_not_used_has_a_name_of_its_own(files, tmp_path):
     """Momentum is none of adam's: None is a group, too."""
-    result = pipeline.run(
-        small_studies.prepare(
-            "sweep",
-            files,
-            optimizer=("adam", "momentum"),
-            select_per=("momentum",),
-            folds=0,
-        )
-    )
+    flags = {"optimizer": ("adam", "momentum"), "select_per": ("momentum",), "folds": 0}
+    study = small_studies.prepare("sweep", files, **flags)
+    result = pipeline.run(study, tmp_path / "run")
+    curves = search.group_curves(record.read(tmp_path / "run"), result.history)
+    assert [curve.panel for curve in curves] == ["None", "0.9"]
     groups = [entry["group"] for entry in result.selected["entries"]]
     assert groups == [{"momentum": None}, {"momentum": 0.9}]
     files_of = [entry["model"] for entry in result.selected["entries"]]
