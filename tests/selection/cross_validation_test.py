@@ -18,11 +18,7 @@ from linclf_jax.selection.row_scores import Curve
 
 L2S = (1e-3, 1.0, 1e-2)  # in no order
 FOLDS = 3
-NAMES = (
-    "iris",
-    pytest.param("breast_cancer", marks=pytest.mark.slow),
-    pytest.param("digits", marks=pytest.mark.slow),
-)
+NAMES = ("iris", "breast_cancer", "digits")
 # Both are solved far beyond what their objectives are compared to.
 TOL = 1e-10
 SAME_OBJECTIVE = 1e-8

@@ -10,7 +10,6 @@ from linclf_jax.config import flat
 from linclf_jax.scheduler import signals
 from tests import kill_sweep, sweeps
 
-pytestmark = pytest.mark.slow
 SCRIPT = (sys.executable, "-m", "experiments.sweep")
 
 
