@@ -75,8 +75,8 @@ def imported(tree: ast.AST, module: str) -> set[str]:
 
 def part(dotted: str) -> str:
     """Returns the part of the package that a dotted name lies in: fit, losses, ..."""
-    pieces = dotted.split(".")
-    return pieces[1] if len(pieces) > 1 else "__init__"
+    parts = dotted.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
 
 
 def turned_back(tree: ast.AST, module: str) -> set[str]:

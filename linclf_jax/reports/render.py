@@ -86,7 +86,7 @@ def write_progress(directory: str | Path) -> Path:
         The path of ``progress.html``; its figures are inside it.
 
     Raises:
-        ValueError: as ``write`` does; or no piece of the run is finished yet.
+        ValueError: as ``write`` does; or no batch of the run is finished yet.
     """
     require()
     path = Path(directory)

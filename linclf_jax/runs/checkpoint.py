@@ -1,6 +1,6 @@
 """A store in a run directory, from which the same command goes on after any end.
 
-A finished piece lies in ``pieces/NAME.npz``, rows and arrays in one file, whole or
+A finished batch lies in ``pieces/NAME.npz``, rows and arrays in one file, whole or
 absent. While it is in the making, ``pieces/NAME.state-STEP.npz`` holds what it goes on
 from; two of them are kept, for the case that one is damaged.
 
@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 
 from linclf_jax.runs import directory, disk, formats, store
-from linclf_jax.runs.store import Piece, Store
+from linclf_jax.runs.store import Batch, Store
 
 FOLDER = "pieces"
 _ROWS = "rows"  # the array that holds the rows, as the bytes of JSON lines
-_KEPT = 2  # states of a piece
+_KEPT = 2  # states of a batch
 _APART = ".apart"
 _logger = logging.getLogger(__name__)
 
 
 class DiskStore(Store):
-    """Keeps pieces and states as files of a run directory."""
+    """Keeps batches and states as files of a run directory."""
 
     def __init__(self, run: Path) -> None:
         """Reads and writes nothing yet.
@@ -42,38 +42,38 @@ class DiskStore(Store):
     def __str__(self) -> str:
         return str(self._folder)
 
-    def save_piece(self, name: str, piece: Piece, *, apart: bool = False) -> None:
-        """Writes the file of a piece; durable from the moment this returns."""
-        if _ROWS in piece.arrays:
+    def save_batch(self, name: str, batch: Batch, *, apart: bool = False) -> None:
+        """Writes the file of a batch; durable from the moment this returns."""
+        if _ROWS in batch.arrays:
             raise ValueError(
-                f"piece {name} has an array {_ROWS!r}, a name that is taken"
+                f"batch {name} has an array {_ROWS!r}, a name that is taken"
             )
-        rows = np.frombuffer(formats.encode_rows(piece.rows), np.uint8)
-        self._write(self._path(name, _APART * apart), {**piece.arrays, _ROWS: rows})
+        rows = np.frombuffer(formats.encode_rows(batch.rows), np.uint8)
+        self._write(self._path(name, _APART * apart), {**batch.arrays, _ROWS: rows})
 
-    def load_piece(self, name: str, *, apart: bool = False) -> Piece | None:
-        """Reads a piece; a damaged file is set aside, with a warning."""
+    def load_batch(self, name: str, *, apart: bool = False) -> Batch | None:
+        """Reads a batch; a damaged file is set aside, with a warning."""
         path = self._path(name, _APART * apart)
         try:
-            return _piece(formats.decode_arrays(path.read_bytes()))
+            return _batch(formats.decode_arrays(path.read_bytes()))
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:
             _set_aside(path, error, "it is trained again")
             return None
 
-    def pieces(self, names: Iterable[str]) -> Iterator[Piece]:
-        """Reads the pieces that are not apart; warns of damaged ones, moves none."""
+    def batches(self, names: Iterable[str]) -> Iterator[Batch]:
+        """Reads the batches that are not apart; warns of damaged ones, moves none."""
         yield from each(self._run, names, _logger.warning)
 
     def load_trial(self, trial: int, names: Iterable[str]) -> dict[str, np.ndarray]:
-        """Reads what the latest piece that holds a trial has of it."""
+        """Reads what the latest batch that holds a trial has of it."""
         for path in reversed(_finished(self._folder)):
             index = store.index_of(trial, _read(path, ()))
             if index is not None:
                 arrays = _read(path, names).arrays
                 return {name: array[index] for name, array in arrays.items()}
-        raise ValueError(f"{self._folder}: found no piece that holds trial {trial}")
+        raise ValueError(f"{self._folder}: found no batch that holds trial {trial}")
 
     def save_state(self, name: str, step: int, tree: Any) -> None:
         """Writes a state, then drops all but the newest two."""
@@ -99,12 +99,12 @@ class DiskStore(Store):
         return state
 
     def drop_states(self, name: str) -> None:
-        """Removes the files of the states of a piece."""
+        """Removes the files of the states of a batch."""
         for _, path in self._states(name):
             path.unlink()
 
     def clear(self) -> None:
-        """Removes the folder of pieces with all that is in it."""
+        """Removes the folder of batches with all that is in it."""
         if self._folder.exists():
             for path in self._folder.iterdir():
                 path.unlink()
@@ -113,7 +113,7 @@ class DiskStore(Store):
     def _path(self, name: str, suffix: str) -> Path:
         if not re.fullmatch(r"[\w-]+", name):
             raise ValueError(
-                f"found piece name {name!r}, expected letters, digits, - or _"
+                f"found batch name {name!r}, expected letters, digits, - or _"
             )
         return self._folder / f"{name}{suffix}.npz"
 
@@ -124,7 +124,7 @@ class DiskStore(Store):
         disk.write_bytes(path, formats.encode_arrays(arrays))
 
     def _states(self, name: str) -> list[tuple[int, Path]]:
-        """Returns the states of a piece by their steps, the newest last."""
+        """Returns the states of a batch by their steps, the newest last."""
         pattern = re.compile(r".*\.state-(\d+)\.npz")
         paths = self._folder.glob(f"{name}.state-*.npz")
         return sorted((int(m[1]), p) for p in paths if (m := pattern.fullmatch(p.name)))
@@ -132,12 +132,12 @@ class DiskStore(Store):
 
 def each(
     run: Path, names: Iterable[str], report: Callable[[str], object]
-) -> Iterator[Piece]:
-    """Yields the finished pieces in the order of their names; changes nothing on disk.
+) -> Iterator[Batch]:
+    """Yields the finished batches in the order of their names; changes nothing on disk.
 
     Args:
         run: The run directory; another process may be writing it.
-        names: The arrays to read, where a piece has them; the others, which may be
+        names: The arrays to read, where a batch has them; the others, which may be
             large, are not touched.
         report: Takes a sentence about each damaged file, which is left out.
     """
@@ -145,7 +145,7 @@ def each(
     for path in _finished(run / FOLDER):
         try:
             yield _read(path, (), names)
-        except FileNotFoundError:  # the run has just ended, and cleared its pieces
+        except FileNotFoundError:  # the run has just ended, and cleared its batches
             continue
         except (ValueError, OSError) as error:
             _check_damage(error)
@@ -156,7 +156,7 @@ def tidy(run: Path) -> None:
     """Removes what a sealed run was killed before it had removed.
 
     Args:
-        run: The run directory, sealed or not; pieces that were sealed with it are kept.
+        run: The run directory, sealed or not; batches sealed with it are kept.
     """
     if not (run / directory.MANIFEST).is_file() or not (run / FOLDER).is_dir():
         return
@@ -167,25 +167,25 @@ def tidy(run: Path) -> None:
 
 
 def _finished(folder: Path) -> list[Path]:
-    """Returns the files of the finished pieces in the order of their names."""
+    """Returns the files of the finished batches in the order of their names."""
     paths = (path for path in folder.glob("*.npz") if "." not in path.stem)
     return sorted(paths, key=lambda path: path.stem)
 
 
-def _read(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> Piece:
-    """Reads some arrays of a piece; the others, which may be large, stay untouched."""
+def _read(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> Batch:
+    """Reads some arrays of a batch; the others, which may be large, stay untouched."""
     try:
         with path.open("rb") as file:
             arrays = formats.decode_some_arrays(file, (*names, _ROWS), optional)
-            return _piece(arrays)
+            return _batch(arrays)
     except ValueError as error:
         raise ValueError(_sentence(path, error)) from error
 
 
-def _piece(arrays: dict[str, np.ndarray]) -> Piece:
+def _batch(arrays: dict[str, np.ndarray]) -> Batch:
     if _ROWS not in arrays:
         raise ValueError(f"found arrays {sorted(arrays)}, expected {_ROWS} too")
-    return Piece(formats.decode_rows(arrays.pop(_ROWS).tobytes()), arrays)
+    return Batch(formats.decode_rows(arrays.pop(_ROWS).tobytes()), arrays)
 
 
 def _set_aside(path: Path, error: Exception, consequence: str) -> None:

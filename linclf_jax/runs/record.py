@@ -29,7 +29,7 @@ class Record(NamedTuple):
     history: Mapping[str, np.ndarray] | None  # None while there are no curves
     selected: Selected | None  # None where no setting has been chosen
     weights: np.ndarray | None  # (D, C), W of the chosen classifier
-    fitting: bool  # rows are of finished pieces, more trials may come
+    fitting: bool  # rows are of finished batches, more trials may come
     notes: Sequence[str]  # what could not be read of an unfinished run
     sealed: bool  # the run is finished, whether or not a setting has been chosen
 
@@ -91,7 +91,7 @@ def read(path: Path) -> Record:
     """Reads a run directory, finished or not.
 
     Where there is no ``results.jsonl`` yet, rows and curves are those of the finished
-    pieces, and the curves of trials with fewer epochs than others end in NaN.
+    batches, and the curves of trials with fewer epochs than others end in NaN.
 
     Args:
         path: A run directory with at least ``config.json`` and ``flags.txt``;
@@ -100,7 +100,7 @@ def read(path: Path) -> Record:
 
     Raises:
         ValueError: A file is missing or damaged, or files do not fit each other, or an
-            unfinished run has not finished a piece yet.
+            unfinished run has not finished a batch yet.
     """
     has_selected = (path / schema.SELECTED).exists()
     sealed = (path / directory.MANIFEST).exists()
@@ -112,7 +112,7 @@ def read(path: Path) -> Record:
         + (REQUIRED_ONCE_SELECTED if has_selected else ()),
     )
     notes: list[str] = []
-    rows, history = _whole(path) if fitted else _pieces(path, notes)
+    rows, history = _whole(path) if fitted else _batches(path, notes)
     record = Record(
         directory=path,
         config=directory.read(path / "config.json"),
@@ -148,12 +148,12 @@ def require(path: Path, names: Sequence[str]) -> None:
 
 
 def merged_curves(
-    pieces: Iterable[Mapping[str, np.ndarray]],
+    batches: Iterable[Mapping[str, np.ndarray]],
 ) -> dict[str, np.ndarray]:
-    """Returns the curves of several pieces as one history, in the order of the trials.
+    """Returns the curves of several batches as one history, in the order of the trials.
 
     Args:
-        pieces: ``trial (L,)`` and the ``CURVES (L, E)`` of each, from the earliest to
+        batches: ``trial (L,)`` and the ``CURVES (L, E)`` of each, from the earliest to
             the latest, which has the last word on a trial. E may differ.
 
     Returns:
@@ -161,7 +161,7 @@ def merged_curves(
     """
     latest = {
         int(trial): (arrays, index)
-        for arrays in pieces
+        for arrays in batches
         for index, trial in enumerate(arrays["trial"])
     }
     history = {"trial": np.array(sorted(latest))}
@@ -180,18 +180,18 @@ def _whole(path: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray] | No
     return directory.read(path / schema.RESULTS), arrays
 
 
-def _pieces(
+def _batches(
     path: Path, notes: list[str]
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray] | None]:
-    """Returns rows and curves of the finished pieces, and notes the damaged ones."""
-    pieces = list(checkpoint.each(path, ("trial", *schema.CURVES), notes.append))
-    if not pieces:
+    """Returns rows and curves of the finished batches, and notes the damaged ones."""
+    batches = list(checkpoint.each(path, ("trial", *schema.CURVES), notes.append))
+    if not batches:
         raise ValueError(
-            f"{path} is unfinished: it has no {schema.RESULTS} and no finished piece "
+            f"{path} is unfinished: it has no {schema.RESULTS} and no finished batch "
             "yet" + "".join(f"; {note}" for note in notes)
         )
-    curves = [piece.arrays for piece in pieces if "trial" in piece.arrays]
-    rows = store.merged_rows(pieces)
+    curves = [batch.arrays for batch in batches if "trial" in batch.arrays]
+    rows = store.merged_rows(batches)
     return rows, merged_curves(curves) if curves else None
 
 
@@ -217,7 +217,7 @@ def _check(record: Record) -> None:
     if record.history is not None and "trial" in record.history:
         known = record.history["trial"].tolist()
         if sorted(known) != trials:
-            where = "the finished pieces" if record.fitting else schema.HISTORY
+            where = "the finished batches" if record.fitting else schema.HISTORY
             odd = sorted(set(trials) ^ set(known))[:5]
             raise ValueError(
                 f"{record.directory}: found curves of {len(known)} trials in {where}, "

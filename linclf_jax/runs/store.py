@@ -1,8 +1,8 @@
 """Where a study keeps what it has done so far; here in memory, writing nothing.
 
-A *piece* is what came of trials that were fitted together: rows and arrays. It is
+A *batch* is what came of trials that were fitted together: rows and arrays. It is
 either numbered, and its rows are a part of the results, or it is kept apart, and only
-who knows its name sees it. While a piece is in the making, its *state* is what it goes
+who knows its name sees it. While a batch is in the making, its *state* is what it goes
 on from.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from linclf_jax.runs import formats
 
 
-class Piece(NamedTuple):
+class Batch(NamedTuple):
     """Finished trials: their rows of results, and arrays with trials in front."""
 
     rows: list[dict[str, Any]]
@@ -25,28 +25,28 @@ class Piece(NamedTuple):
 class Store(Protocol):
     """What studies, the scheduler and its workers ask of a store."""
 
-    def save_piece(self, name: str, piece: Piece, *, apart: bool = False) -> None:
-        """Keeps a finished piece; from the moment this returns it is durable.
+    def save_batch(self, name: str, batch: Batch, *, apart: bool = False) -> None:
+        """Keeps a finished batch; from the moment this returns it is durable.
 
         Args:
-            name: Letters, digits, ``-`` and ``_``. Of two pieces that hold a trial, the
-                one whose name sorts later is the later one.
-            piece: None of its arrays is called ``rows``.
-            apart: Of no numbered trials: only ``load_piece`` sees it.
+            name: Letters, digits, ``-`` and ``_``. Of two batches that hold
+                a trial, the one whose name sorts later is the later one.
+            batch: None of its arrays is called ``rows``.
+            apart: Of no numbered trials: only ``load_batch`` sees it.
         """
         ...
 
-    def load_piece(self, name: str, *, apart: bool = False) -> Piece | None:
-        """Returns a finished piece, or None if it is not there or was damaged.
+    def load_batch(self, name: str, *, apart: bool = False) -> Batch | None:
+        """Returns a finished batch, or None if it is not there or was damaged.
 
         Args:
-            name: Of the piece.
-            apart: As in ``save_piece``.
+            name: Of the batch.
+            apart: As in ``save_batch``.
         """
         ...
 
-    def pieces(self, names: Iterable[str]) -> Iterator[Piece]:
-        """Yields the finished pieces that are not apart, in the order of their names.
+    def batches(self, names: Iterable[str]) -> Iterator[Batch]:
+        """Yields the finished batches that are not apart, in the order of their names.
 
         Args:
             names: Of the arrays to read; the others, which may be large, are left out.
@@ -54,22 +54,22 @@ class Store(Protocol):
         ...
 
     def load_trial(self, trial: int, names: Iterable[str]) -> dict[str, np.ndarray]:
-        """Returns what the latest finished piece that holds a trial has of it.
+        """Returns what the latest finished batch that holds a trial has of it.
 
         Args:
             trial: Its number.
             names: Of the arrays; each result has no axis of trials.
 
         Raises:
-            ValueError: No piece holds the trial, or the one that does is damaged.
+            ValueError: No batch holds the trial, or the one that does is damaged.
         """
         ...
 
     def save_state(self, name: str, step: int, tree: Any) -> None:
-        """Keeps what an unfinished piece goes on from.
+        """Keeps what an unfinished batch goes on from.
 
         Args:
-            name: Of the piece.
+            name: Of the batch.
             step: The updates made so far, more than at the last save.
             tree: A pytree of arrays, without typed keys.
         """
@@ -79,61 +79,61 @@ class Store(Protocol):
         """Returns the step and the tree of the newest state that is whole, or None.
 
         Args:
-            name: Of the piece.
+            name: Of the batch.
             like: A pytree of the same structure; its leaves have shapes and dtypes. A
                 state that holds other arrays is as good as a damaged one.
         """
         ...
 
     def drop_states(self, name: str) -> None:
-        """Removes the states of a piece, once it is finished.
+        """Removes the states of a batch, once it is finished.
 
         Args:
-            name: Of the piece.
+            name: Of the batch.
         """
         ...
 
     def clear(self) -> None:
-        """Removes all pieces and states, once what they held is written elsewhere."""
+        """Removes all batches and states, once what they held is written elsewhere."""
         ...
 
 
 class MemoryStore(Store):
-    """Keeps pieces and states for as long as the process lives."""
+    """Keeps batches and states for as long as the process lives."""
 
     def __init__(self) -> None:
         """Begins empty."""
-        self._pieces: dict[tuple[str, bool], Piece] = {}
+        self._batches: dict[tuple[str, bool], Batch] = {}
         self._states: dict[str, tuple[int, Any]] = {}
 
     def __str__(self) -> str:
         return "the store in memory"
 
-    def save_piece(self, name: str, piece: Piece, *, apart: bool = False) -> None:
+    def save_batch(self, name: str, batch: Batch, *, apart: bool = False) -> None:
         """Keeps copies of the arrays, and the rows as JSON would return them."""
-        rows = formats.decode_rows(formats.encode_rows(piece.rows))  # as a file would
-        arrays = {key: np.array(array) for key, array in piece.arrays.items()}
-        self._pieces[name, apart] = Piece(rows, arrays)
+        rows = formats.decode_rows(formats.encode_rows(batch.rows))  # as a file would
+        arrays = {key: np.array(array) for key, array in batch.arrays.items()}
+        self._batches[name, apart] = Batch(rows, arrays)
 
-    def load_piece(self, name: str, *, apart: bool = False) -> Piece | None:
-        """Returns a piece; none is ever damaged."""
-        return self._pieces.get((name, apart))
+    def load_batch(self, name: str, *, apart: bool = False) -> Batch | None:
+        """Returns a batch; none is ever damaged."""
+        return self._batches.get((name, apart))
 
-    def pieces(self, names: Iterable[str]) -> Iterator[Piece]:
-        """Yields the pieces that are not apart."""
+    def batches(self, names: Iterable[str]) -> Iterator[Batch]:
+        """Yields the batches that are not apart."""
         names = tuple(names)
-        for name, apart in sorted(self._pieces):
+        for name, apart in sorted(self._batches):
             if not apart:
-                rows, arrays = self._pieces[name, apart]
-                yield Piece(rows, {key: arrays[key] for key in names})
+                rows, arrays = self._batches[name, apart]
+                yield Batch(rows, {key: arrays[key] for key in names})
 
     def load_trial(self, trial: int, names: Iterable[str]) -> dict[str, np.ndarray]:
-        """Returns what the latest piece that holds a trial has of it."""
-        for piece in reversed([*self.pieces(names)]):
-            index = index_of(trial, piece)
+        """Returns what the latest batch that holds a trial has of it."""
+        for batch in reversed([*self.batches(names)]):
+            index = index_of(trial, batch)
             if index is not None:
-                return {key: array[index] for key, array in piece.arrays.items()}
-        raise ValueError(f"found no piece that holds trial {trial}")
+                return {key: array[index] for key, array in batch.arrays.items()}
+        raise ValueError(f"found no batch that holds trial {trial}")
 
     def save_state(self, name: str, step: int, tree: Any) -> None:
         """Keeps a state in place of the one before."""
@@ -145,33 +145,33 @@ class MemoryStore(Store):
         return self._states.get(name)
 
     def drop_states(self, name: str) -> None:
-        """Forgets the state of a piece."""
+        """Forgets the state of a batch."""
         self._states.pop(name, None)
 
     def clear(self) -> None:
         """Forgets everything."""
-        self._pieces.clear()
+        self._batches.clear()
         self._states.clear()
 
 
-def index_of(trial: int, piece: Piece) -> int | None:
-    """Returns the row of a piece that is a trial's, or None.
+def index_of(trial: int, batch: Batch) -> int | None:
+    """Returns the row of a batch that is a trial's, or None.
 
     Args:
         trial: Its number.
-        piece: Not apart.
+        batch: Not apart.
     """
-    numbers = [row["trial"] for row in piece.rows]
+    numbers = [row["trial"] for row in batch.rows]
     return numbers.index(trial) if trial in numbers else None
 
 
-def merged_rows(pieces: Iterable[Piece]) -> list[dict[str, Any]]:
-    """Returns the rows of pieces in the order of their trials.
+def merged_rows(batches: Iterable[Batch]) -> list[dict[str, Any]]:
+    """Returns the rows of batches in the order of their trials.
 
     Args:
-        pieces: From the earliest to the latest, which has the last word on a trial.
+        batches: From the earliest to the latest, which has the last word on a trial.
     """
-    latest = {row["trial"]: row for piece in pieces for row in piece.rows}
+    latest = {row["trial"]: row for batch in batches for row in batch.rows}
     return [latest[trial] for trial in sorted(latest)]
 
 

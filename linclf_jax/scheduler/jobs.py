@@ -13,7 +13,7 @@ Rows = list[dict[str, Any]]
 class Job(NamedTuple):
     """One batch to train from where it stands to a number of epochs."""
 
-    name: str  # of its piece
+    name: str  # in the store
     batch: TrialBatch
     epochs: int
     # Jobs of fewer epochs that the trials come from, in the order of the trials.
@@ -101,5 +101,5 @@ def _number(trial: Trial) -> int:
 
 
 def _name(rung: int, index: int) -> str:
-    """Names sort in the order of time, as the pieces of a store must."""
+    """Names sort in the order of time, as the batches of a store must."""
     return f"r{rung:02d}-{index:06d}"

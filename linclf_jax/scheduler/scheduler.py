@@ -1,6 +1,6 @@
 """Jobs trained side by side: programs compiled once, as many calls as memory allows.
 
-A job whose piece is in the store is not trained again, one with a saved state goes on
+A job whose batch is in the store is not trained again, one with a saved state goes on
 from it. Whatever happens in between, a trial gets the same bits: a program has one
 width, and a state is all that a batch's future depends on.
 """
@@ -44,7 +44,7 @@ class Done(NamedTuple):
     """A finished job."""
 
     rows: Rows
-    restored: bool  # its piece was in the store
+    restored: bool  # it was in the store
 
 
 class Scheduler:
@@ -57,7 +57,7 @@ class Scheduler:
 
         Args:
             programs: And the data on the devices.
-            store: Of pieces and states.
+            store: Of batches and states.
             limits: Of memory and time.
             stop: Says whether to stop.
         """
@@ -92,7 +92,7 @@ class Scheduler:
         yield from self._run(queue)
 
     def train_single(self, batch: TrialBatch, steps: int | None = None) -> Output:
-        """Trains one batch from the beginning, without a piece, to a step or the end.
+        """Trains one batch from the beginning, without the store, to a step or the end.
 
         Args:
             batch: The trials.
@@ -122,12 +122,12 @@ class Scheduler:
         """Yields each job as it finishes, those of the store first."""
         missing = []
         for job in queue:
-            piece = self._store.load_piece(job.name)
-            if piece is None:
+            batch = self._store.load_batch(job.name)
+            if batch is None:
                 missing.append(job)
                 continue
-            self._check_trials(job, [row["trial"] for row in piece.rows])
-            yield Done(piece.rows, True)
+            self._check_trials(job, [row["trial"] for row in batch.rows])
+            yield Done(batch.rows, True)
         groups: dict[Key, list[Job]] = {}
         for job in missing:
             groups.setdefault(self._programs.key(job.batch.static), []).append(job)
@@ -207,7 +207,7 @@ class Scheduler:
     def _plan(self, program: Program, data: Data, calls: int) -> int:
         size = planning.program_bytes(program.memory)
         size -= sum(leaf.nbytes for leaf in jax.tree.leaves(data))  # there already
-        # A piece is put together, and then written, from copies of what came out.
+        # Results are put together, and then written, from copies of what came out.
         size += 2 * getattr(program.memory, "output_size_in_bytes", 0)
         if self._programs.devices[0].platform == "cpu":
             size *= self._programs.mesh.size  # the devices share the host's memory
@@ -225,7 +225,7 @@ class Scheduler:
         expected = jobs.numbers([job])
         if trials != expected:
             raise ValueError(
-                f"{self._store}: piece {job.name} holds trials {trials}, expected "
+                f"{self._store}: batch {job.name} holds trials {trials}, expected "
                 f"{expected}; delete it to train them again"
             )
 

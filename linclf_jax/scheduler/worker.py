@@ -1,6 +1,6 @@
 """One call of a program: batches from where they stand to their last step, made safe.
 
-Rows and arrays of a finished batch become a piece of the store; while it is trained,
+Rows and arrays of a finished batch go to the store; while it is trained,
 its state is saved from time to time, and when the run is asked to stop. Several calls
 run side by side, each in a thread of its own.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from linclf_jax.runs.store import Piece, Store
+from linclf_jax.runs.store import Batch, Store
 from linclf_jax.scheduler import signals
 from linclf_jax.scheduler.jobs import Job, Rows
 from linclf_jax.scheduler.programs import Programs
@@ -39,7 +39,7 @@ class Worker:
 
         Args:
             programs: And the data on the devices.
-            store: Of pieces and states.
+            store: Of batches and states.
             checkpoint_every: Seconds between two saves of a state.
             stop: Says whether the run is asked to stop.
         """
@@ -54,7 +54,7 @@ class Worker:
     def train_single(
         self, program: Program, batch: TrialBatch, steps: int | None = None
     ) -> Output:
-        """Trains one batch from the beginning, without a piece, to a step or the end.
+        """Trains one batch from the beginning, without the store, to a step or the end.
 
         Args:
             program: Of its static choice.
@@ -106,8 +106,8 @@ class Worker:
 
     def _finish(self, job: Job, output: Output, *, finished: bool) -> Rows:
         rows = trials.make_rows(job.batch, output, finished=finished)
-        piece = Piece(rows, trials.make_arrays(job.batch, output))
-        self._store.save_piece(job.name, piece)
+        arrays = trials.make_arrays(job.batch, output)
+        self._store.save_batch(job.name, Batch(rows, arrays))
         if finished:
             self._store.drop_states(job.name)
         return rows

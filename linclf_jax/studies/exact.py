@@ -22,7 +22,7 @@ from linclf_jax.exact import continuation
 from linclf_jax.exact.continuation import PathState, Point
 from linclf_jax.params import Params
 from linclf_jax.runs import schema
-from linclf_jax.runs.store import MemoryStore, Piece, Store
+from linclf_jax.runs.store import Batch, MemoryStore, Store
 from linclf_jax.scheduler import progress
 from linclf_jax.scheduler.signals import Stop, Stopped
 from linclf_jax.selection import held_out
@@ -57,21 +57,21 @@ class ExactStudy:
 
     def fit(self, store: Store, stop: Stop) -> FitResults:
         """Solves all penalties of all feature sets; see ``Study.fit``."""
-        done, pieces = 0, []
+        done, batches = 0, []
         progress.begin(self._total, self.metric)
         try:
             for problem in self.problems:
                 own = []
-                for piece, restored, stopping in self._pieces(problem, store, stop):
-                    own.append(piece)
-                    done += len(piece.rows)
-                    progress.update(piece.rows, restored=restored)
+                for batch, restored, stopping in self._batches(problem, store, stop):
+                    own.append(batch)
+                    done += len(batch.rows)
+                    progress.update(batch.rows, restored=restored)
                     if stopping and done < self._total:
                         raise Stopped(stopping, done, self._total)
-                pieces.append(own)
+                batches.append(own)
         finally:
             progress.end()
-        return exact_results.collect(self.problems, pieces)
+        return exact_results.collect(self.problems, batches)
 
     def classifiers(
         self,
@@ -107,8 +107,8 @@ class ExactStudy:
                 f"--trial is {row['trial']}, which was solved after the selection; "
                 f"expected one of the stage {schema.SELECTION!r}"
             )
-        for piece, *_ in self._pieces(problem, MemoryStore(), stop):
-            for again in piece.rows:
+        for batch, *_ in self._batches(problem, MemoryStore(), stop):
+            for again in batch.rows:
                 if again["trial"] == row["trial"]:
                     return again
         raise ValueError(f"--trial is {row['trial']}; expected one of these fits")
@@ -121,16 +121,16 @@ class ExactStudy:
         if signal := stop.requested():
             raise Stopped(signal, self._total, self._total)
 
-    def _pieces(
+    def _batches(
         self, problem: Problem, store: Store, stop: Stop
-    ) -> Iterator[tuple[Piece, bool, str | None]]:
+    ) -> Iterator[tuple[Batch, bool, str | None]]:
         """Yields what each penalty came to, whether it was there, and who asks to stop.
 
         From time to time, and when the run is to stop, it saves what it goes on from.
         """
         state, restored = self._restored(problem, store)
-        for piece in restored:
-            yield piece, True, None
+        for batch in restored:
+            yield batch, True, None
         if len(restored) == len(problem.l2s):
             return
         count = len(restored)
@@ -139,14 +139,14 @@ class ExactStudy:
             measured = held_out.measure(
                 point, problem.x, problem.labels, problem.resamplings, problem.fits
             )
-            piece = exact_results.piece(problem, index, point, measured)
-            store.save_piece(problem.piece_name(index), piece)
+            batch = exact_results.batch(problem, index, point, measured)
+            store.save_batch(problem.batch_name(index), batch)
             stopping = stop.requested()
             is_due = time.monotonic() - saved >= self.checkpoint_every
             if index + 1 < len(problem.l2s) and (is_due or stopping):
                 _save_state(problem, store, point)
                 saved = time.monotonic()
-            yield piece, False, stopping
+            yield batch, False, stopping
 
     def _follow(self, problem: Problem, state: PathState | None) -> Iterator[Point]:
         weights = np.stack([fit.train for fit in problem.fits]).astype(np.float64)
@@ -163,20 +163,20 @@ class ExactStudy:
 
     def _restored(
         self, problem: Problem, store: Store
-    ) -> tuple[PathState | None, list[Piece]]:
+    ) -> tuple[PathState | None, list[Batch]]:
         """Returns what a path goes on from, and the penalties that it has behind it.
 
         Penalties that were solved after the state was saved are solved once more.
         """
-        there: list[Piece] = []
+        there: list[Batch] = []
         for index in range(len(problem.l2s)):
-            piece = store.load_piece(problem.piece_name(index))
-            if piece is None:
+            batch = store.load_batch(problem.batch_name(index))
+            if batch is None:
                 break
-            there.append(piece)
+            there.append(batch)
         if len(there) == len(problem.l2s):
             return None, there
-        stored = store.load_piece(problem.state_name, apart=True)
+        stored = store.load_batch(problem.state_name, apart=True)
         if stored is None:
             return None, []
         state = continuation.state_from_arrays(stored.arrays)
@@ -187,22 +187,22 @@ class ExactStudy:
 def _save_state(problem: Problem, store: Store, point: Point) -> None:
     assert point.state is not None
     arrays = continuation.state_arrays(point.state)
-    store.save_piece(problem.state_name, Piece([], arrays), apart=True)
+    store.save_batch(problem.state_name, Batch([], arrays), apart=True)
 
 
 def _kept(problem: Problem, selection: Selection, store: Store) -> Classifier:
     """Returns the classifier of all rows that the path has at a penalty."""
     index = problem.index_of(selection.setting["l2"])
-    piece = store.load_piece(problem.piece_name(index))
-    if piece is None:
+    batch = store.load_batch(problem.batch_name(index))
+    if batch is None:
         raise ValueError(
             f"the fits of l2 {selection.rows[0]['l2']:g} can no longer be read; the "
             "same command solves them again"
         )
-    resampling, row = problem.resamplings[0], piece.rows[-1]
-    temperature = float(piece.arrays["temperature"][0])
+    resampling, row = problem.resamplings[0], batch.rows[-1]
+    temperature = float(batch.arrays["temperature"][0])
     return Classifier(
-        params=Params(*(jnp.asarray(piece.arrays[name]) for name in Params._fields)),
+        params=Params(*(jnp.asarray(batch.arrays[name]) for name in Params._fields)),
         row=row,
         trial=row["trial"],
         refit=False,

@@ -39,7 +39,7 @@ class Problem(NamedTuple):
         """What the fits after the selection are kept as."""
         return f"path-{self.first_trial:08d}-final"
 
-    def piece_name(self, index: int) -> str:
+    def batch_name(self, index: int) -> str:
         """Returns what the fits of a penalty are kept as.
 
         Args:

@@ -9,7 +9,7 @@ from linclf_jax import regularization
 from linclf_jax.exact.continuation import Point
 from linclf_jax.exact.status import Info
 from linclf_jax.runs import formats, schema
-from linclf_jax.runs.store import Piece
+from linclf_jax.runs.store import Batch
 from linclf_jax.selection import choose
 from linclf_jax.selection import resampling as resampling_lib
 from linclf_jax.selection.choose import Selection
@@ -21,7 +21,7 @@ from linclf_jax.studies.study import FitResults
 SCORES = ("loss", "accuracy", "loss_calibrated")
 
 
-def piece(problem: Problem, index: int, point: Point, measured: Measured) -> Piece:
+def batch(problem: Problem, index: int, point: Point, measured: Measured) -> Batch:
     """Returns what one penalty came to, as a store keeps it.
 
     Args:
@@ -56,7 +56,7 @@ def piece(problem: Problem, index: int, point: Point, measured: Measured) -> Pie
     if problem.keep_path:
         W, b = point.params
         arrays |= {"W": np.asarray(W[-1]), "b": np.asarray(b[-1])}
-    return Piece(rows, arrays)
+    return Batch(rows, arrays)
 
 
 def make_rows(
@@ -110,18 +110,18 @@ def make_rows(
     ]
 
 
-def collect(problems: Sequence[Problem], pieces: Sequence[list[Piece]]) -> FitResults:
+def collect(problems: Sequence[Problem], batches: Sequence[list[Batch]]) -> FitResults:
     """Returns what all fits came to.
 
     Args:
         problems: Of the feature sets.
-        pieces: Of each, one for each penalty, the largest first.
+        batches: Of each, one for each penalty, the largest first.
     """
     history: dict[str, np.ndarray] = {}
     held_out: list[HeldOut] = []
     errors: dict[str, dict[int, float]] = {f"val_{name}": {} for name in SCORES}
     entry = 0
-    for problem, own in zip(problems, pieces, strict=True):
+    for problem, own in zip(problems, batches, strict=True):
         for group in range(len(problem.resamplings)):
             history |= _curves(problem, own, group, entry)
             _add_errors(problem, own, group, errors)
@@ -131,7 +131,7 @@ def collect(problems: Sequence[Problem], pieces: Sequence[list[Piece]]) -> FitRe
         if problem.resamplings[0].shots is None:
             held_out.append(_held_out(own))
     return FitResults(
-        rows=[row for own in pieces for piece in own for row in piece.rows],
+        rows=[row for own in batches for batch in own for row in batch.rows],
         history=history,
         held_out=tuple(held_out),
         standard_errors=errors,
@@ -179,10 +179,10 @@ def _held_out_scores(
 
 
 def _curves(
-    problem: Problem, pieces: Sequence[Piece], group: int, entry: int
+    problem: Problem, batches: Sequence[Batch], group: int, entry: int
 ) -> dict[str, np.ndarray]:
     """Returns the scores of one group over the path, by their names in history.npz."""
-    curves = np.stack([piece.arrays["curves"][group] for piece in pieces])  # (K, 3, 2)
+    curves = np.stack([batch.arrays["curves"][group] for batch in batches])  # (K, 3, 2)
     arrays = {f"{entry}.l2s": problem.l2s}
     for number, name in enumerate(SCORES):
         arrays[f"{entry}.val_{name}"] = curves[:, number, 0]
@@ -192,19 +192,19 @@ def _curves(
         own = range(first, first + len(problem.resamplings[group].held_out))
         for name in SCORES:
             arrays[f"{entry}.folds.val_{name}"] = np.array(
-                [[_number(p.rows[i][f"val_{name}"]) for i in own] for p in pieces]
+                [[_number(p.rows[i][f"val_{name}"]) for i in own] for p in batches]
             )
     return arrays
 
 
-def _path_arrays(pieces: Sequence[Piece]) -> dict[str, np.ndarray]:
+def _path_arrays(batches: Sequence[Batch]) -> dict[str, np.ndarray]:
     columns = {"newton_steps": "steps", "products": "products"}
     work = {
-        name: np.array([[row[column] for row in piece.rows] for piece in pieces])
+        name: np.array([[row[column] for row in batch.rows] for batch in batches])
         for name, column in columns.items()
     }
-    gaps = [[_number(row["relative_gap"]) for row in piece.rows] for piece in pieces]
-    weights = [np.asarray(piece.arrays["W"], np.float32) for piece in pieces]
+    gaps = [[_number(row["relative_gap"]) for row in batch.rows] for batch in batches]
+    weights = [np.asarray(batch.arrays["W"], np.float32) for batch in batches]
     return {"coefficients": np.stack(weights), **work, "relative_gap": np.array(gaps)}
 
 
@@ -214,7 +214,7 @@ def _number(value: float | None) -> float:
 
 def _add_errors(
     problem: Problem,
-    pieces: Sequence[Piece],
+    batches: Sequence[Batch],
     group: int,
     errors: dict[str, dict[int, float]],
 ) -> None:
@@ -222,16 +222,16 @@ def _add_errors(
     if problem.resamplings[group].kind == resampling_lib.FOLDS:
         return
     first = problem.first_fit(group)
-    for piece in pieces:
-        trial = piece.rows[first]["trial"]
+    for batch in batches:
+        trial = batch.rows[first]["trial"]
         for number, name in enumerate(SCORES):
-            error = piece.arrays["curves"][group, number, 1]
+            error = batch.arrays["curves"][group, number, 1]
             errors[f"val_{name}"][trial] = float(error)
 
 
-def _held_out(pieces: Sequence[Piece]) -> HeldOut:
-    trials = tuple(piece.rows[0]["trial"] for piece in pieces)
+def _held_out(batches: Sequence[Batch]) -> HeldOut:
+    trials = tuple(batch.rows[0]["trial"] for batch in batches)
     loss, correct, calibrated = np.stack(
-        [piece.arrays["row_scores"] for piece in pieces], axis=1
+        [batch.arrays["row_scores"] for batch in batches], axis=1
     )
     return HeldOut(trials, loss, correct, calibrated)

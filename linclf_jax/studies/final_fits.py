@@ -15,7 +15,7 @@ from linclf_jax import params as params_lib
 from linclf_jax.config.exact import ExactConfig
 from linclf_jax.exact import leave_one_out, newton
 from linclf_jax.params import Params
-from linclf_jax.runs.store import Piece, Store
+from linclf_jax.runs.store import Batch, Store
 from linclf_jax.selection import held_out, ranking
 from linclf_jax.selection import resampling as resampling_lib
 from linclf_jax.selection.choose import Failure, Selection
@@ -51,18 +51,18 @@ def solve(
             for selection, own in zip(selections, fits, strict=True)
         ]
     )
-    piece = store.load_piece(problem.final_name, apart=True)
+    batch = store.load_batch(problem.final_name, apart=True)
     # An earlier attempt may have selected otherwise, on another machine.
-    if piece is None or _kinds(piece.rows) != _wanted(problem, flat, l2s):
-        piece = _solved(problem, flat, l2s, limits)
-        store.save_piece(problem.final_name, piece, apart=True)
-    params = Params(*(jnp.asarray(piece.arrays[name]) for name in Params._fields))
+    if batch is None or _kinds(batch.rows) != _wanted(problem, flat, l2s):
+        batch = _solved(problem, flat, l2s, limits)
+        store.save_batch(problem.final_name, batch, apart=True)
+    params = Params(*(jnp.asarray(batch.arrays[name]) for name in Params._fields))
     outcomes: list[Classifier | Failure] = []
     end = 0
     for selection, group, own in zip(selections, groups, fits, strict=True):
         end += len(own)
         index = slice(end - len(own), end)
-        rows = piece.rows[index]
+        rows = batch.rows[index]
         failed = [row for row in rows if not ranking.is_usable(row)]
         if failed:
             outcomes.append(Failure(selection.group, _reason(failed[0])))
@@ -123,7 +123,7 @@ def _penalties(
 
 def _solved(
     problem: Problem, fits: Sequence[WeightedFit], l2s: np.ndarray, limits: ExactConfig
-) -> Piece:
+) -> Batch:
     train_rows = np.stack([fit.train for fit in fits])
     params, info = newton.solve(
         problem.x,
@@ -139,7 +139,7 @@ def _solved(
     )
     first = problem.first_trial + problem.num_trials
     rows = exact_results.make_rows(problem, fits, first, l2s, train, info)
-    return Piece(rows, {"W": np.asarray(params.W), "b": np.asarray(params.b)})
+    return Batch(rows, {"W": np.asarray(params.W), "b": np.asarray(params.b)})
 
 
 def _classifier(

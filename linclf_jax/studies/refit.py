@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from linclf_jax.params import Params
 from linclf_jax.runs import formats
-from linclf_jax.runs.store import Piece, Store
+from linclf_jax.runs.store import Batch, Store
 from linclf_jax.selection.choose import Selection
 from linclf_jax.selection.ranking import Row
 from linclf_jax.training import program, trials
@@ -23,7 +23,7 @@ def refit(
     selection: Selection,
     num_rows: int,
     train_single: Callable[[TrialBatch, int | None], Output],
-) -> Piece:
+) -> Batch:
     """Returns row and arrays of the chosen setting, trained on all rows.
 
     It has seen its held-out rows, so that its scores there say nothing. It may have
@@ -37,11 +37,11 @@ def refit(
         train_single: Trains a batch to a step or the end.
     """
     name = f"refit-{first.trial:06d}"
-    piece = store.load_piece(name, apart=True)
-    if piece is None:
-        piece = _train(first, selection, num_rows, train_single)
-        store.save_piece(name, piece, apart=True)
-    return piece
+    batch = store.load_batch(name, apart=True)
+    if batch is None:
+        batch = _train(first, selection, num_rows, train_single)
+        store.save_batch(name, batch, apart=True)
+    return batch
 
 
 def diverged(row: Row) -> str:
@@ -61,7 +61,7 @@ def _train(
     selection: Selection,
     num_rows: int,
     train_single: Callable[[TrialBatch, int | None], Output],
-) -> Piece:
+) -> Batch:
     static, steps = first.static, None
     if static.keep == "best":
         # No rows are left to find its best epoch on: it ends where its folds did.
@@ -75,4 +75,4 @@ def _train(
     row |= {"trial": None, "val_loss": None, "val_accuracy": None}
     arrays = trials.make_arrays(batch, output)
     names = (*Params._fields, "train_loss")
-    return Piece([formats.plain(row)], {name: arrays[name] for name in names})
+    return Batch([formats.plain(row)], {name: arrays[name] for name in names})

@@ -48,7 +48,7 @@ class Unfinished(Exception):  # noqa: N818, of a run whose results are safe
         """
         target, flagfile = (shlex.quote(str(p)) for p in (path, path / FLAGS))
         kept = f"what was finished is safe in {path}"
-        if _is_piece(error, path):
+        if _is_in_store(error, path):
             kept = (
                 "what was to be kept in it is lost and computed again; what was saved "
                 f"before is safe in {path}"
@@ -253,7 +253,7 @@ def finish(path: Path) -> None:
 
 
 def seal_shard(path: Path) -> None:
-    """Seals a shard with its pieces, which the merged run needs.
+    """Seals a shard with its batches, which the merged run needs.
 
     Args:
         path: The run directory.
@@ -285,7 +285,7 @@ def check_measured(path: Path, name: str, test: Mapping[str, Any]) -> None:
         )
 
 
-def _is_piece(error: Exception, path: Path) -> bool:
+def _is_in_store(error: Exception, path: Path) -> bool:
     """Returns whether the file that cannot be written was to keep fits or states."""
     if not isinstance(error, OSError) or not isinstance(error.filename, str | Path):
         return False

@@ -54,7 +54,7 @@ class TrainingStudy:
     # Whether rows have val_loss_calibrated, and held-out rows are scored in float64.
     is_calibrated: bool = False
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of all rows
-    origins: Sequence[Store] = ()  # of shards, whose pieces are taken over
+    origins: Sequence[Store] = ()  # of shards, whose batches are taken over
 
     def __post_init__(self) -> None:
         for key, data in self.data.items():
@@ -139,26 +139,26 @@ class TrainingStudy:
         return formats.plain(again)
 
     def _take_over(self, store: Store) -> None:
-        """Copies the pieces of shards that the store lacks."""
+        """Copies the batches of shards that the store lacks."""
         for origin in self.origins:
             for job in self.jobs:
-                piece = origin.load_piece(job.name)
-                if piece is not None and store.load_piece(job.name) is None:
-                    store.save_piece(job.name, piece)
+                batch = origin.load_batch(job.name)
+                if batch is not None and store.load_batch(job.name) is None:
+                    store.save_batch(job.name, batch)
 
     def _scheduler(self, store: Store, stop: Stop) -> Scheduler:
         return Scheduler(self.programs, store, self.limits, stop)
 
     def _results(self, run_store: Store) -> FitResults:
-        pieces = [*run_store.pieces(("trial", *schema.CURVES))]
-        rows: list[Row] = [*store.merged_rows(pieces)]
+        batches = [*run_store.batches(("trial", *schema.CURVES))]
+        rows: list[Row] = [*store.merged_rows(batches)]
         missing = sorted({*jobs.numbers(self.jobs)} - {row["trial"] for row in rows})
         if missing:
             raise ValueError(
                 f"{run_store} lacks {len(missing)} trials, the first is {missing[0]}; "
                 "the same command trains them again"
             )
-        history = record.merged_curves(piece.arrays for piece in pieces)
+        history = record.merged_curves(batch.arrays for batch in batches)
         if self.shard is not None:
             return FitResults(rows, history, (), {})
         rows, held_out = self._scored(rows, run_store)

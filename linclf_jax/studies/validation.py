@@ -38,7 +38,7 @@ def score_settings(
     *,
     width: int,
 ) -> HeldOut:
-    """Returns how all usable settings do on each held-out row, from their pieces.
+    """Returns how all usable settings do on each held-out row, from their batches.
 
     Args:
         store: All trials are finished.
@@ -46,24 +46,24 @@ def score_settings(
         inputs: Of any of the trials: they are validated on the same rows.
         data: By ``inputs`` of a static choice.
         rows: Of results, one per trial.
-        width: Trials that are scored by one program, at least those of a piece.
+        width: Trials that are scored by one program, at least those of a batch.
     """
     settings = _usable(rows)
     index = {row["trial"]: at for at, group in enumerate(settings) for row in group}
     size = len(training_data.is_held_out(inputs))
     loss, correct = np.zeros((2, len(settings), size), np.float32)
-    for piece in store.pieces(Params._fields):
-        # A trial that halving let train on is in earlier pieces too, as retired; one of
-        # which a repeat is not usable cannot be chosen.
+    for batch in store.batches(Params._fields):
+        # A trial that halving let train on is in earlier batches too, as retired; one
+        # of which a repeat is not usable cannot be chosen.
         kept = [
             i
-            for i, row in enumerate(piece.rows)
+            for i, row in enumerate(batch.rows)
             if row["status"] == "ok" and row["trial"] in index
         ]
         if not kept:
             continue
-        members = [trials[piece.rows[i]["trial"]] for i in kept]
-        stacks = [piece.arrays[name][kept] for name in Params._fields]
+        members = [trials[batch.rows[i]["trial"]] for i in kept]
+        stacks = [batch.arrays[name][kept] for name in Params._fields]
         scores = _score(members[0].static, data, stacks, width)
         for column, trial in enumerate(members):
             at = index[trial.trial]

@@ -132,7 +132,7 @@ def test_a_retired_trial_is_done_and_has_not_diverged(log):
 
 def test_restored_trials_are_done_but_not_fast(clock, log):
     records.begin(100, "val_loss")
-    clock.wait(progress.INTERVAL)  # reading the pieces
+    clock.wait(progress.INTERVAL)  # reading the batches
     records.update([row(0.2)] * 50, restored=True)
     assert log.getvalue() == "50 of 100 trials, best val_loss 0.2000\n"
     clock.wait(5)

@@ -140,7 +140,7 @@ class TestRetired:
 
     @pytest.mark.parametrize("diverged", [(), (4, 5)])
     def test_while_a_run_trains_those_of_a_rung_may_train_on(self, diverged):
-        """Every trial of a rung that is not the last is called retired in its piece."""
+        """Every trial of a rung that is not the last is called retired in its batch."""
         rest = sorted({*range(24)} - {*diverged})
         rows = records.training_rows(diverged=diverged, retired=rest)
         record = records.sweep(rows, trial=None, fitting=True, sealed=False)

@@ -394,13 +394,13 @@ def write(record, folder):
     return folder
 
 
-def to_pieces(folder, *, cut):
-    """Turns the results of a run directory into two finished pieces of it."""
+def to_batches(folder, *, cut):
+    """Turns the results of a run directory into two finished batches of it."""
     rows = directory.read(folder / "results.jsonl")
     history = directory.read(folder / "history.npz")
     store = checkpoint.DiskStore(folder)
     for number, part in enumerate((slice(0, cut), slice(cut, None))):
         arrays = {name: array[part] for name, array in history.items()}
-        store.save_piece(f"{number:06d}", checkpoint.Piece(rows[part], arrays))
+        store.save_batch(f"{number:06d}", checkpoint.Batch(rows[part], arrays))
     (folder / "results.jsonl").unlink()
     (folder / "history.npz").unlink()

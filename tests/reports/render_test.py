@@ -231,10 +231,10 @@ class TestUnfinished:
     @pytest.fixture
     def unfinished(self, tmp_path):
         folder = records.write(records.sweep(trial=None), tmp_path / "run")
-        records.to_pieces(folder, cut=10)
+        records.to_batches(folder, cut=10)
         return folder
 
-    def test_the_page_is_that_of_the_finished_pieces(self, unfinished):
+    def test_the_page_is_that_of_the_finished_batches(self, unfinished):
         before = {path.name for path in unfinished.iterdir()}
         path = render.write_progress(unfinished)
         assert path == unfinished / "progress.html"
@@ -246,7 +246,7 @@ class TestUnfinished:
         assert "the run is unfinished" in page.text
         assert "So far 22 trials have finished and 2 have diverged" in page.text
 
-    def test_a_damaged_piece_is_left_out_and_named(self, unfinished):
+    def test_a_damaged_batch_is_left_out_and_named(self, unfinished):
         (path,) = unfinished.glob("*/000001.npz")
         path.write_bytes(path.read_bytes()[:500])
         page = Page(render.write_progress(unfinished))
@@ -254,9 +254,9 @@ class TestUnfinished:
         assert "000001.npz: no .npz or a damaged one" in page.text
         assert path.exists()
 
-    def test_no_piece_yet(self, unfinished):
+    def test_no_batch_yet(self, unfinished):
         checkpoint.DiskStore(unfinished).clear()
-        with pytest.raises(ValueError, match=r"no results.jsonl and no finished piece"):
+        with pytest.raises(ValueError, match=r"no results.jsonl and no finished batch"):
             render.write_progress(unfinished)
 
     def test_the_final_page_takes_the_place_of_it(self, tmp_path):

@@ -12,7 +12,7 @@ from tests.reports import records
 @pytest.fixture
 def folder(tmp_path):
     made = records.write(records.sweep(trial=None), tmp_path / "run")
-    records.to_pieces(made, cut=10)
+    records.to_batches(made, cut=10)
     return made
 
 

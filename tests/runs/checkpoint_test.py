@@ -1,4 +1,4 @@
-"""Pieces and states of a run: whole or absent, damage named, the older one used."""
+"""Batches and states of a run: whole or absent, damage named, the older one used."""
 
 import contextlib
 import errno
@@ -13,10 +13,10 @@ import pytest
 
 from linclf_jax.runs import checkpoint, store
 from linclf_jax.runs.checkpoint import DiskStore
-from linclf_jax.runs.store import MemoryStore, Piece
+from linclf_jax.runs.store import Batch, MemoryStore
 
 ROWS = [{"trial": 4, "val_loss": 0.1 + 0.2}, {"trial": 2, "val_loss": None}]
-PIECE = Piece(ROWS, {"W": np.arange(6.0).reshape(2, 3), "trial": np.array([4, 2])})
+BATCH = Batch(ROWS, {"W": np.arange(6.0).reshape(2, 3), "trial": np.array([4, 2])})
 
 
 class State(NamedTuple):
@@ -49,52 +49,52 @@ def any_store(request, tmp_path):
 
 
 class TestAnyStore:
-    def test_a_piece_comes_back_bit_for_bit(self, any_store):
-        assert any_store.load_piece("000003") is None
-        any_store.save_piece("000003", PIECE)
-        chex.assert_trees_all_equal(any_store.load_piece("000003"), PIECE)
-        assert any_store.load_piece("000004") is None
-        any_store.save_piece("a", Piece([], {}))
-        assert any_store.load_piece("a") == ([], {})
+    def test_a_batch_comes_back_bit_for_bit(self, any_store):
+        assert any_store.load_batch("000003") is None
+        any_store.save_batch("000003", BATCH)
+        chex.assert_trees_all_equal(any_store.load_batch("000003"), BATCH)
+        assert any_store.load_batch("000004") is None
+        any_store.save_batch("a", Batch([], {}))
+        assert any_store.load_batch("a") == ([], {})
 
     def test_what_is_changed_afterwards_is_not_in_it(self, any_store):
         rows, arrays = [{"trial": 0, "val_loss": np.nan}], {"W": np.zeros(1)}
-        any_store.save_piece("a", Piece(rows, arrays))
+        any_store.save_batch("a", Batch(rows, arrays))
         rows[0]["trial"], arrays["W"][0] = 1, 1.0
-        loaded = any_store.load_piece("a")
+        loaded = any_store.load_batch("a")
         assert loaded.rows == [{"trial": 0, "val_loss": None}]  # as JSON has it
         assert loaded.arrays["W"] == 0.0
 
-    def test_trials_are_in_order_and_the_later_piece_counts(self, any_store):
-        def piece(*pairs):
+    def test_trials_are_in_order_and_the_later_batch_counts(self, any_store):
+        def batch(*pairs):
             steps = np.array([steps for _, steps in pairs])
-            return Piece([{"trial": t, "steps": s} for t, s in pairs], {"W": steps})
+            return Batch([{"trial": t, "steps": s} for t, s in pairs], {"W": steps})
 
-        any_store.save_piece("r00-000001-b", piece((3, 20), (1, 20)))
-        any_store.save_piece("r00-000000", piece((0, 10), (3, 10)))
-        any_store.save_piece("r00-000001", piece((2, 10), (1, 10)))
-        rows = store.merged_rows(any_store.pieces(()))
+        any_store.save_batch("r00-000001-b", batch((3, 20), (1, 20)))
+        any_store.save_batch("r00-000000", batch((0, 10), (3, 10)))
+        any_store.save_batch("r00-000001", batch((2, 10), (1, 10)))
+        rows = store.merged_rows(any_store.batches(()))
         pairs = [(row["trial"], row["steps"]) for row in rows]
         assert pairs == [(0, 10), (1, 20), (2, 10), (3, 20)]
         for trial, steps in pairs:
             assert any_store.load_trial(trial, ("W",)) == {"W": steps}
-        with pytest.raises(ValueError, match="no piece that holds trial 4"):
+        with pytest.raises(ValueError, match="no batch that holds trial 4"):
             any_store.load_trial(4, ())
 
-    def test_without_pieces_there_are_no_rows(self, any_store):
+    def test_without_batches_there_are_no_rows(self, any_store):
         any_store.save_state("a", 7, state(7))
-        assert any_store.load_piece("a") is None
-        assert list(any_store.pieces(())) == []
+        assert any_store.load_batch("a") is None
+        assert list(any_store.batches(())) == []
 
-    def test_a_piece_apart_is_read_by_its_name_alone(self, any_store):
+    def test_a_batch_apart_is_read_by_its_name_alone(self, any_store):
         """It has no numbered trials, and is no part of the results."""
-        piece = Piece([{"trial": None, "x": 0.1}], {"W": np.arange(3.0)})
-        any_store.save_piece("refit", piece, apart=True)
-        assert any_store.load_piece("refit") is None
-        chex.assert_trees_all_equal(any_store.load_piece("refit", apart=True), piece)
-        assert list(any_store.pieces(())) == []
+        batch = Batch([{"trial": None, "x": 0.1}], {"W": np.arange(3.0)})
+        any_store.save_batch("refit", batch, apart=True)
+        assert any_store.load_batch("refit") is None
+        chex.assert_trees_all_equal(any_store.load_batch("refit", apart=True), batch)
+        assert list(any_store.batches(())) == []
         any_store.clear()
-        assert any_store.load_piece("refit", apart=True) is None
+        assert any_store.load_batch("refit", apart=True) is None
 
     def test_the_newest_state_comes_back_until_it_is_dropped(self, any_store):
         assert any_store.load_state("a", state(0)) is None
@@ -119,15 +119,15 @@ class TestAnyStore:
 
 class TestDamage:
     def test_every_flipped_bit_is_harmless_or_seen(self, disk, tmp_path, caplog):
-        small = Piece(ROWS[:1], {"W": np.arange(2.0)})
-        disk.save_piece("a", small)
+        small = Batch(ROWS[:1], {"W": np.arange(2.0)})
+        disk.save_batch("a", small)
         path = tmp_path / "pieces" / "a.npz"
         data, seen = path.read_bytes(), 0
         for bit in range(0, 8 * len(data), 7):
             path.write_bytes(data)
             flip(path, bit)
             caplog.clear()
-            loaded = disk.load_piece("a")
+            loaded = disk.load_batch("a")
             assert len(caplog.messages) == (loaded is None)
             if loaded is None:
                 seen += 1
@@ -138,42 +138,42 @@ class TestDamage:
         assert seen > 0.5 * 8 * len(data) / 7
 
     @pytest.mark.parametrize("cut", [0, 1, 100, -1])
-    def test_a_damaged_piece_is_named_and_set_aside(self, cut, disk, tmp_path, caplog):
-        disk.save_piece("r00-000003", PIECE)
+    def test_a_damaged_batch_is_named_and_set_aside(self, cut, disk, tmp_path, caplog):
+        disk.save_batch("r00-000003", BATCH)
         path = tmp_path / "pieces" / "r00-000003.npz"
         path.write_bytes(path.read_bytes()[:cut])
-        assert disk.load_piece("r00-000003") is None
+        assert disk.load_batch("r00-000003") is None
         (sentence,) = caplog.messages
         aside = "r00-000003.npz.damaged"
         assert sentence.startswith(f"{path}: ")
         assert sentence.endswith(f"; set aside as {aside}, it is trained again")
         assert names(tmp_path) == [aside]
-        disk.save_piece("r00-000003", PIECE)
-        assert disk.load_piece("r00-000003") is not None
+        disk.save_batch("r00-000003", BATCH)
+        assert disk.load_batch("r00-000003") is not None
         assert len(caplog.messages) == 1
 
     @pytest.mark.parametrize(("code", "raised"), [(errno.EACCES, 1), (errno.EIO, 0)])
     def test_a_lack_of_rights_is_no_damage(
         self, code, raised, disk, monkeypatch, caplog
     ):
-        disk.save_piece("a", PIECE)
+        disk.save_batch("a", BATCH)
 
         def broken(path):
             raise OSError(code, os.strerror(code))
 
         monkeypatch.setattr(pathlib.Path, "read_bytes", broken)
         with pytest.raises(OSError, match="denied") if raised else caplog.at_level(0):
-            assert disk.load_piece("a") is None
+            assert disk.load_batch("a") is None
         assert len(caplog.messages) == 1 - raised
 
     def test_other_arrays_are_not_read(self, disk, tmp_path, caplog):
-        """Damage to them goes unseen here, and is seen by whoever loads the piece."""
-        disk.save_piece("a", PIECE)
+        """Damage to them goes unseen here, and is seen by whoever loads the batch."""
+        disk.save_batch("a", BATCH)
         path = tmp_path / "pieces" / "a.npz"
         flip(path, 8 * path.read_bytes().index(np.arange(6.0).tobytes()) + 60)
-        (piece,) = disk.pieces(["trial"])
-        assert (len(piece.rows), piece.arrays.keys()) == (2, {"trial"})
-        assert list(disk.pieces(["W"])) == []
+        (batch,) = disk.batches(["trial"])
+        assert (len(batch.rows), batch.arrays.keys()) == (2, {"trial"})
+        assert list(disk.batches(["W"])) == []
         (sentence,) = caplog.messages
         assert sentence.startswith(f"{path}: no .npz or a damaged one")
         assert sentence.endswith("; it is left out here")
@@ -213,17 +213,17 @@ class TestDamage:
 @pytest.mark.parametrize("name", ["", "a.b", "../a", "a/b", "a.state-1"])
 def test_a_name_that_is_no_name_is_refused(name, disk, tmp_path):
     with pytest.raises(ValueError, match="expected letters, digits"):
-        disk.save_piece(name, PIECE)
+        disk.save_batch(name, BATCH)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_array_called_rows_is_refused(disk):
     with pytest.raises(ValueError, match="'rows', a name that is taken"):
-        disk.save_piece("a", Piece([], {"rows": np.ones(1)}))
+        disk.save_batch("a", Batch([], {"rows": np.ones(1)}))
 
 
 def test_clear_leaves_nothing_and_may_be_repeated(disk, tmp_path):
-    disk.save_piece("a", PIECE)
+    disk.save_batch("a", BATCH)
     disk.save_state("b", 1, state(1))
     (tmp_path / "pieces" / "c.npz.damaged").write_bytes(b"")
     disk.clear()
@@ -234,13 +234,13 @@ def test_clear_leaves_nothing_and_may_be_repeated(disk, tmp_path):
 @pytest.mark.parametrize("old_steps", [(), (1,), (1, 2)])
 def test_a_full_disk_harms_nothing_older(old_steps, tmp_path, monkeypatch, caplog):
     """Whichever flush fails; all that is written is flushed."""
-    older, fsync = Piece([{"trial": 0}], {"W": np.zeros(3)}), os.fsync
+    older, fsync = Batch([{"trial": 0}], {"W": np.zeros(3)}), os.fsync
     for passing in range(5 if old_steps else 6):  # the new folder is flushed, too
         run, left = tmp_path / str(passing), [passing]
         run.mkdir()
         disk = DiskStore(run)
         for step in old_steps:
-            disk.save_piece("new", older)
+            disk.save_batch("new", older)
             disk.save_state("new", step, state(step))
 
         def full(handle, left=left):
@@ -251,15 +251,15 @@ def test_a_full_disk_harms_nothing_older(old_steps, tmp_path, monkeypatch, caplo
 
         with monkeypatch.context() as patch, contextlib.suppress(OSError):
             patch.setattr(os, "fsync", full)
-            disk.save_piece("new", PIECE)
+            disk.save_batch("new", BATCH)
             disk.save_state("new", 3, state(3))
         assert left[0] == (0 if passing == 4 + (not old_steps) else -1)
-        piece, last = disk.load_piece("new"), disk.load_state("new", state(0))
-        if piece is None or last is None:
+        batch, last = disk.load_batch("new"), disk.load_state("new", state(0))
+        if batch is None or last is None:
             assert not old_steps
-        if piece is not None:
-            expected = PIECE if piece.rows == ROWS else older
-            chex.assert_trees_all_equal(piece, expected)
+        if batch is not None:
+            expected = BATCH if batch.rows == ROWS else older
+            chex.assert_trees_all_equal(batch, expected)
         if last is not None:
             chex.assert_trees_all_equal(last[1], state(last[0]))
             assert last[0] >= max(old_steps, default=0)

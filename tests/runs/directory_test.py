@@ -241,7 +241,7 @@ def test_another_configuration_is_refused_with_all_differences(tmp_path):
     assert directory.read(tmp_path / "config.json")["flags"]["optimizer"] == "sgd"
 
 
-def test_pieces_of_two_environments_are_not_mixed(tmp_path):
+def test_batches_of_two_environments_are_not_mixed(tmp_path):
     directory.open_run(tmp_path, CONFIG)
     other = {**CONFIG, "environment": {**CONFIG["environment"], "jax": "0.11"}}
     with pytest.raises(

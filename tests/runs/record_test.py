@@ -9,12 +9,12 @@ from tests.reports import records
 CONFIG = {"experiment": "sweep", "flags": {}, "data": {}, "environment": {}}
 
 
-def piece(trials, epochs, value):
+def batch(trials, epochs, value):
     curves = np.full((len(trials), epochs), float(value)) + np.array(trials)[:, None]
     arrays = {"trial": np.array(trials), "W": np.zeros((len(trials), 2, 2))}
     arrays |= {name: curves * (i + 1) for i, name in enumerate(schema.CURVES)}
     rows = [{"trial": trial, "status": "ok", "steps": epochs} for trial in trials]
-    return store.Piece(rows, arrays)
+    return store.Batch(rows, arrays)
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def unfinished(tmp_path):
 
 
 @pytest.fixture
-def pieces(unfinished):
+def batches(unfinished):
     return checkpoint.DiskStore(unfinished)
 
 
@@ -42,11 +42,11 @@ def change(path, edit):
 
 
 class TestUnfinished:
-    def test_later_pieces_count_and_short_curves_end_in_nan(self, unfinished, pieces):
-        pieces.save_piece("r00-000000", piece([3, 0], 2, 10))
-        pieces.save_piece("r00-000001", piece([1, 2], 1, 20))
-        pieces.save_piece("r01-000000", piece([3], 3, 30))
-        pieces.save_state("r01-000001", 5, {"W": np.zeros(3)})
+    def test_later_batches_count_and_short_curves_end_in_nan(self, unfinished, batches):
+        batches.save_batch("r00-000000", batch([3, 0], 2, 10))
+        batches.save_batch("r00-000001", batch([1, 2], 1, 20))
+        batches.save_batch("r01-000000", batch([3], 3, 30))
+        batches.save_state("r01-000001", 5, {"W": np.zeros(3)})
         run = record.read(unfinished)
         assert (run.fitting, run.sealed, run.notes) == (True, False, [])
         assert (run.selected, run.weights, run.chosen, run.tested) == (
@@ -65,48 +65,48 @@ class TestUnfinished:
                 run.history[name], np.multiply(curves, factor)
             )
 
-    def test_exact_fits_have_no_curves_yet(self, unfinished, pieces):
+    def test_exact_fits_have_no_curves_yet(self, unfinished, batches):
         rows = [{"trial": 0, "status": "converged"}]
-        pieces.save_piece("a", store.Piece(rows, {"W": np.zeros((1, 2, 2))}))
+        batches.save_batch("a", store.Batch(rows, {"W": np.zeros((1, 2, 2))}))
         run = record.read(unfinished)
         assert (run.rows, run.history, run.notes) == (rows, None, [])
 
-    def test_results_take_the_place_of_pieces(self, unfinished, pieces):
-        pieces.save_piece("a", piece([0, 1], 2, 0))
+    def test_results_take_the_place_of_batches(self, unfinished, batches):
+        batches.save_batch("a", batch([0, 1], 2, 0))
         rows = [{"trial": 0, "status": "ok"}]
         directory.write(unfinished / "results.jsonl", rows)
         run = record.read(unfinished)
         assert (run.fitting, run.history, run.rows) == (False, None, rows)
 
-    def test_curves_of_other_trials_are_refused(self, unfinished, pieces):
-        wrong = piece([0, 1], 2, 0)
+    def test_curves_of_other_trials_are_refused(self, unfinished, batches):
+        wrong = batch([0, 1], 2, 0)
         wrong.arrays["trial"] = np.array([0, 2])
-        pieces.save_piece("a", wrong)
-        message = r"in the finished pieces, .* lacks trials \[1, 2\]"
+        batches.save_batch("a", wrong)
+        message = r"in the finished batches, .* lacks trials \[1, 2\]"
         with pytest.raises(ValueError, match=message):
             record.read(unfinished)
 
-    def test_a_damaged_piece_is_left_out_with_a_note(self, unfinished, pieces):
-        pieces.save_piece("a", piece([0], 2, 0))
+    def test_a_damaged_batch_is_left_out_with_a_note(self, unfinished, batches):
+        batches.save_batch("a", batch([0], 2, 0))
         (unfinished / "pieces" / "b.npz").write_bytes(b"")
         run = record.read(unfinished)
         (note,) = run.notes
         assert "b.npz" in note
         assert len(run.rows) == 1
 
-    def test_without_a_finished_piece_the_damage_is_said(self, unfinished, pieces):
-        with pytest.raises(ValueError, match=r"and no finished piece yet$"):
+    def test_without_a_finished_batch_the_damage_is_said(self, unfinished, batches):
+        with pytest.raises(ValueError, match=r"and no finished batch yet$"):
             record.read(unfinished)
-        pieces.save_state("a", 5, {"W": np.zeros(3)})
+        batches.save_state("a", 5, {"W": np.zeros(3)})
         (unfinished / "pieces" / "b.npz").write_bytes(b"")
-        with pytest.raises(ValueError, match=r"piece yet; .*b\.npz: .*left out here$"):
+        with pytest.raises(ValueError, match=r"batch yet; .*b\.npz: .*left out here$"):
             record.read(unfinished)
 
     def test_a_sealed_directory_without_its_results_is_damaged(
-        self, unfinished, pieces
+        self, unfinished, batches
     ):
         directory.seal(unfinished)
-        pieces.save_piece("a", piece([0, 1], 2, 0))
+        batches.save_batch("a", batch([0, 1], 2, 0))
         message = r"complete run directory: results.jsonl missing"
         with pytest.raises(ValueError, match=message):
             record.read(unfinished)

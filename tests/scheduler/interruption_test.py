@@ -119,18 +119,18 @@ def test_halving_goes_on_in_the_middle_of_a_rung(
     stop_at, left, halved, tmp_path, trained
 ):
     store = DiskStore(tmp_path)
-    die_at(stop_at, "save_piece", store=store, **HALVING)
+    die_at(stop_at, "save_batch", store=store, **HALVING)
     trained.clear()
     sweeps.same(sweeps.fit(store, concurrent_batches=1, **HALVING), halved)
-    # What ends a rung without a piece starts from its last step, which is saved.
+    # What ends a rung without a batch starts from its last step, which is saved.
     assert len([1 for first, last in trained if first < last]) == left
 
 
-def test_a_flipped_bit_in_a_piece_is_seen_and_it_is_trained_again(
+def test_a_flipped_bit_in_a_batch_is_seen_and_it_is_trained_again(
     finished, tmp_path, caplog, trained
 ):
     store = DiskStore(tmp_path)
-    die_at(4, "save_piece", store=store)
+    die_at(4, "save_batch", store=store)
     damaged = tmp_path / "pieces" / "r00-000001.npz"
     damage(damaged)
     trained.clear()
@@ -155,7 +155,7 @@ def test_a_flipped_bit_in_a_state_is_seen_and_the_one_before_is_used(
 
 
 @pytest.mark.parametrize(
-    ("pieces", "state", "start"),
+    ("batches", "state", "start"),
     [
         (6, "r00-*.state-1.npz", "the start"),
         (8, "r01-*.state-2.npz", "the start"),
@@ -163,12 +163,12 @@ def test_a_flipped_bit_in_a_state_is_seen_and_the_one_before_is_used(
     ],
 )
 def test_a_flipped_bit_in_the_state_of_a_rung_is_seen(
-    pieces, state, start, halved, tmp_path, caplog, monkeypatch
+    batches, state, start, halved, tmp_path, caplog, monkeypatch
 ):
     """The next rung starts from it; so the rung's batch is trained again."""
     monkeypatch.setattr(execution, "FIRST_STRIDE", 1)
     store, folder = DiskStore(tmp_path), tmp_path / "pieces"
-    die_at(pieces + 1, "save_piece", store=store, checkpoint_every=0.0, **HALVING)
+    die_at(batches + 1, "save_batch", store=store, checkpoint_every=0.0, **HALVING)
     assert len(list(folder.glob(state))) >= 2
     for path in folder.glob(state):
         damage(path)

@@ -233,12 +233,12 @@ def test_an_error_in_one_batch_stops_the_others_with_their_states_saved(
     assert saved.name == "r00-000000.state-2.npz"
 
 
-def test_a_piece_of_other_trials_is_refused(tmp_path):
+def test_a_batch_of_other_trials_is_refused(tmp_path):
     store = DiskStore(tmp_path)
     sweeps.fit(store)
-    store.save_piece("r00-000001", store.load_piece("r00-000000"))
+    store.save_batch("r00-000001", store.load_batch("r00-000000"))
     with pytest.raises(
-        ValueError, match=rf"{tmp_path}/pieces: piece r00-000001 holds trials \[0, 2, 4"
+        ValueError, match=rf"{tmp_path}/pieces: batch r00-000001 holds trials \[0, 2, 4"
     ):
         sweeps.fit(store)
 

@@ -85,7 +85,7 @@ def test_more_shards_than_batches_are_refused_by_every_shard():
             sweeps.prepare(num_shards=7, shard_index=index)
 
 
-def test_a_finished_shard_keeps_its_pieces_when_its_command_is_given_again(shards):
+def test_a_finished_shard_keeps_its_batches_when_its_command_is_given_again(shards):
     with pytest.raises(ValueError, match="is complete"):
         sweeps.run(shards[1], num_shards=3, shard_index=1)
     assert list((shards[1] / "pieces").glob("r00-*.npz"))
@@ -145,11 +145,11 @@ def test_shards_of_data_that_has_changed_since_are_refused(shards, monkeypatch):
 
 def test_a_shard_that_is_not_finished_or_damaged_is_named(shards, tmp_path):
     copies = [shutil.copytree(path, tmp_path / path.name) for path in shards]
-    piece = next((copies[1] / "pieces").iterdir())
-    data = bytearray(piece.read_bytes())
+    batch = next((copies[1] / "pieces").iterdir())
+    data = bytearray(batch.read_bytes())
     data[len(data) // 2] ^= 1
-    piece.write_bytes(data)
-    with pytest.raises(ValueError, match=f"part-1 .*pieces/{piece.name} has changed"):
+    batch.write_bytes(data)
+    with pytest.raises(ValueError, match=f"part-1 .*pieces/{batch.name} has changed"):
         merge.prepare(copies)
     (copies[1] / "manifest.json").unlink()
     with pytest.raises(ValueError, match=r"part-1 has no manifest\.json"):

@@ -325,9 +325,9 @@ def test_a_directory_is_taken_up_after_a_kill_in_the_middle_of_a_path(
     study = dataclasses.replace(study, checkpoint_every=0.0)
     store = checkpoint.DiskStore(tmp_path / "killed")
     run_files.open_run(tmp_path / "killed", study)
-    pieces = study._pieces(study.problems[0], store, signals.Stop())
+    batches = study._batches(study.problems[0], store, signals.Stop())
     for _ in range(2):
-        next(pieces)
+        next(batches)
     ours = small_studies.contents(finished("path").directory)
     shutil.copytree(tmp_path / "killed", tmp_path / "stateless")
     (state,) = (tmp_path / "stateless" / checkpoint.FOLDER).glob("*state*")

@@ -68,7 +68,7 @@ def test_a_trial_that_holds_a_fold_out(tmp_path):
 
 
 def test_a_trial_of_an_unfinished_run_and_of_a_shard(tmp_path, monkeypatch):
-    save, calls = DiskStore.save_piece, []
+    save, calls = DiskStore.save_batch, []
 
     def failing(*arguments):
         calls.append(arguments)
@@ -77,11 +77,11 @@ def test_a_trial_of_an_unfinished_run_and_of_a_shard(tmp_path, monkeypatch):
         save(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DiskStore, "save_piece", failing)
+        patch.setattr(DiskStore, "save_batch", failing)
         with pytest.raises(KeyboardInterrupt):
             sweeps.run(tmp_path / "run", concurrent_batches=1)
     rows = [
-        row for piece in DiskStore(tmp_path / "run").pieces(()) for row in piece.rows
+        row for batch in DiskStore(tmp_path / "run").batches(()) for row in batch.rows
     ]
     for row in rows[::3]:
         same(tmp_path / "run", row)

@@ -170,7 +170,7 @@ def dying(function, *, after, name):
         (directory, "seal", True),
         (DiskStore, "clear", False),
     ],
-    ids=["rows are written", "before the seal", "sealed", "before pieces go"],
+    ids=["rows are written", "before the seal", "sealed", "before batches go"],
 )
 def test_a_run_that_is_killed_while_it_is_wound_up_trains_nothing_again(
     owner, name, after, finished, tmp_path, monkeypatch
@@ -193,7 +193,7 @@ def test_a_run_that_is_killed_while_it_is_wound_up_trains_nothing_again(
     directory.verify(path)
 
 
-def test_a_piece_that_cannot_be_read_at_the_end_costs_no_other(tmp_path, monkeypatch):
+def test_a_batch_that_cannot_be_read_at_the_end_costs_no_other(tmp_path, monkeypatch):
     def damaged(*_):
         raise ValueError("pieces/r00-000000.npz: a damaged one")
 

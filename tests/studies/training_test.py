@@ -123,10 +123,10 @@ def test_a_refit_that_diverges_fails_its_group_alone(monkeypatch):
     train = refit._train
 
     def diverging(first, *arguments):
-        piece = train(first, *arguments)
+        batch = train(first, *arguments)
         if first.hparams.learning_rate == 0.1:
-            piece.rows[0] |= {"status": "diverged", "reason": "exploded"}
-        return piece
+            batch.rows[0] |= {"status": "diverged", "reason": "exploded"}
+        return batch
 
     monkeypatch.setattr(refit, "_train", diverging)
     good, bad = classifiers(fitted, selections)
@@ -170,9 +170,9 @@ def test_the_classifier_is_that_of_the_best_epoch():
 
 
 def test_trials_that_the_store_lacks_in_the_end_are_named(finished, monkeypatch):
-    pieces = MemoryStore.pieces
+    batches = MemoryStore.batches
     monkeypatch.setattr(
-        MemoryStore, "pieces", lambda self, names: [*pieces(self, names)][1:]
+        MemoryStore, "batches", lambda self, names: [*batches(self, names)][1:]
     )
     with pytest.raises(ValueError, match="the store in memory lacks 3 trials, the fir"):
         finished.study.fit(finished.store, Stop())

@@ -72,7 +72,7 @@ def test_rows_add_up_to_the_means_that_settings_are_selected_by(fitted):
 
 
 def test_a_setting_of_which_a_repeat_diverged_is_left_out(fitted):
-    """Its other repeats are usable, and are in the pieces."""
+    """Its other repeats are usable, and are in the batches."""
     first, *others = held_out_scores(fitted).trials
     rows = [dict(row) for row in fitted.results.rows]
     rows[first]["status"] = "diverged"
@@ -130,9 +130,9 @@ def test_the_temperature_is_that_of_rows_that_trained_nothing(fitted):
 
 def test_no_temperature_helps_a_label_without_a_finite_logit(fitted):
     row, store = dict(fitted.results.rows[0], fold=None), MemoryStore()
-    piece = fitted.store.load_piece("r00-000000")
-    piece.arrays["W"][0] = np.nan
-    store.save_piece("r00-000000", piece)
+    batch = fitted.store.load_batch("r00-000000")
+    batch.arrays["W"][0] = np.nan
+    store.save_batch("r00-000000", batch)
     study = fitted.study
     inputs, data = study.inputs[KEY], study.data[KEY]
     assert validation.temperature(store, study.trials, inputs, data, [row]) is None
