@@ -50,8 +50,8 @@ def fit_temperature(
         ValueError: The shapes are others, a logit is NaN or infinity, a label is no
             class, or its own logit is minus infinity.
 
-    >>> found = fit_temperature(np.array([[9.0, 0.0]] * 4), np.array([0, 0, 0, 1]))
-    >>> print(f"{found:.4f}")  # three of four are right: the odds must be exp(9 / T)
+    >>> best = fit_temperature(np.array([[9.0, 0.0]] * 4), np.array([0, 0, 0, 1]))
+    >>> print(f"{best:.4f}")  # three of four are right: the odds must be exp(9 / T)
     8.1922
     """
     margins = _margins(np.asarray(logits, np.float64), np.asarray(labels))
@@ -64,24 +64,21 @@ def fit_temperature(
         return HOTTEST
     if slope(margins, np.exp(high)).first <= 0.0:
         return COLDEST
-    place = 0.0
+    log_beta = 0.0
     for _ in range(MAX_STEPS):
-        before = place
-        place, low, high = _step(margins, place, low, high)
-        if abs(place - before) <= CLOSE:
+        before = log_beta
+        log_beta, low, high = _step(margins, log_beta, low, high)
+        if abs(log_beta - before) <= CLOSE:
             break
-    return float(np.exp(-place))
+    return float(np.exp(-log_beta))
 
 
 def slope(margins: np.ndarray, beta: float) -> Slope:
     """Returns how the mean loss changes with the inverse temperature.
 
     The derivative of ``log sum_j exp(beta m_j)`` is the mean of ``m`` under the
-    probabilities, the second one its variance.
-
-    Args:
-        margins: ``(N, C)`` float64, logits less that of the label.
-        beta: 1 / T.
+    probabilities, the second one its variance. ``margins (N, C)``, float64, are the
+    logits less that of the label.
     """
     scaled = beta * margins
     weights = np.exp(scaled - np.max(scaled, axis=1, keepdims=True))
@@ -92,17 +89,17 @@ def slope(margins: np.ndarray, beta: float) -> Slope:
 
 
 def _step(
-    margins: np.ndarray, place: float, low: float, high: float
+    margins: np.ndarray, log_beta: float, low: float, high: float
 ) -> tuple[float, float, float]:
     """Returns the next ``log beta``, inside the bracket that this one leaves."""
-    beta = np.exp(place)
+    beta = np.exp(log_beta)
     first, second = slope(margins, beta)
-    low, high = (place, high) if first < 0.0 else (low, place)
+    low, high = (log_beta, high) if first < 0.0 else (low, log_beta)
     # In log beta the loss need not be convex: where it is not, its curvature is no use.
     curvature = first + beta * second
-    following = place - first / curvature if curvature > 0.0 else high
+    following = log_beta - first / curvature if curvature > 0.0 else high
     # At the root rounding may take a last step onto an end of the bracket.
-    if not (low < following < high or abs(following - place) <= CLOSE):
+    if not (low < following < high or abs(following - log_beta) <= CLOSE):
         following = 0.5 * (low + high)
     return following, low, high
 

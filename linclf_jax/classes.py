@@ -1,7 +1,9 @@
 """Labels and weights against the arrays they belong to: masks, picks, shapes, limits.
 
-Shapes are static, so a label or weight array of another shape is refused here, while a
-function is traced, before it could spread over a matrix by broadcasting.
+Shapes are static, so a label or weight array of another shape is refused here by a
+``ValueError``, while a function is traced, before it could spread over a matrix by
+broadcasting. ``like`` is an array ``(..., C)`` whose classes lie along ``axis``;
+``labels (...)`` have its shape without that axis, and are integers.
 """
 
 import jax
@@ -9,15 +11,7 @@ import jax.numpy as jnp
 
 
 def as_weights(weights: jax.Array, like: jax.Array) -> jax.Array:
-    """Returns example weights in the dtype of what they weigh.
-
-    Args:
-        weights: ``(N,)``; integers and booleans too.
-        like: ``(N, ...)``, floating.
-
-    Raises:
-        ValueError: The weights have another shape; ``(N, 1)`` would broadcast.
-    """
+    """Returns weights ``(N,)`` in the dtype of what they weigh, ``like (N, ...)``."""
     _require_shape("weights", weights, like.shape[:1])
     return weights.astype(like.dtype)
 
@@ -25,23 +19,14 @@ def as_weights(weights: jax.Array, like: jax.Array) -> jax.Array:
 def mask(labels: jax.Array, like: jax.Array, *, axis: int = -1) -> jax.Array:
     """Returns where the class of an entry of ``like`` is the label, boolean.
 
-    Args:
-        labels: ``(...)``, integers; a row whose label is out of range is all False.
-        like: ``(..., C)``.
-        axis: Of the classes.
+    A row whose label is out of range is all False.
     """
     classes = jax.lax.broadcasted_iota(jnp.int32, like.shape, axis % like.ndim)
     return jnp.expand_dims(index(labels, like, axis=axis), axis) == classes
 
 
 def at_label(values: jax.Array, labels: jax.Array, *, axis: int) -> jax.Array:
-    """Returns the values at the labels, NaN where a label is out of range.
-
-    Args:
-        values: ``(..., C)``, floating.
-        labels: ``(...)``, integers.
-        axis: Of the classes in ``values``; the result does not have it.
-    """
+    """Returns the values at the labels, ``(...)``; NaN if a label is out of range."""
     chosen = mask(labels, values, axis=axis)
     valid = jnp.any(chosen, axis=axis, keepdims=True)
     # A factor on the whole row, so that the derivative is NaN too, and not plausible.
@@ -54,11 +39,6 @@ def pick(values: jax.Array, mask: jax.Array, *, axis: int) -> jax.Array:
     """Returns the one value of each row that ``mask`` names, keeping its axis.
 
     A masked sum and no gather: it fuses with what stands around it.
-
-    Args:
-        values: ``(..., C)``, floating.
-        mask: Of the shape of ``values``.
-        axis: Of the classes.
     """
     return jnp.sum(jnp.where(mask, values, 0.0), axis=axis, keepdims=True)
 
@@ -68,11 +48,7 @@ def with_limits(logits: jax.Array, *, axis: int = -1) -> jax.Array:
 
     As that logit grows, its class takes all of the probability: it becomes 0 and the
     others minus infinity. Of several infinities the limit depends on how they grow;
-    such a row keeps them, and its softmax is NaN.
-
-    Args:
-        logits: ``(..., C)``, floating; a row with a NaN keeps it.
-        axis: Of the classes.
+    such a row keeps them, and its softmax is NaN. A row with a NaN keeps it.
     """
     infinite = jnp.isposinf(logits)
     one = jnp.sum(infinite, axis=axis, keepdims=True) == 1
@@ -81,11 +57,6 @@ def with_limits(logits: jax.Array, *, axis: int = -1) -> jax.Array:
 
 def index(labels: jax.Array, like: jax.Array, *, axis: int = -1) -> jax.Array:
     """Returns labels in int32 or wider: uint8 can not count to class 256.
-
-    Args:
-        labels: ``(...)``, integers.
-        like: ``(..., C)``.
-        axis: Of the classes.
 
     Raises:
         TypeError: The labels are no integers.
@@ -102,17 +73,7 @@ def index(labels: jax.Array, like: jax.Array, *, axis: int = -1) -> jax.Array:
 def require_same_shape(
     name: str, array: jax.Array, other: str, like: jax.Array
 ) -> None:
-    """Checks that an array has the shape of another: one row would meet all rows.
-
-    Args:
-        name: Of the array.
-        array: Of any shape.
-        other: The name of ``like``.
-        like: Of the shape that is expected.
-
-    Raises:
-        ValueError: The shapes differ.
-    """
+    """Checks that an array has the shape of another: one row would meet all rows."""
     if array.shape != like.shape:
         raise ValueError(
             f"{name} have shape {array.shape}; expected {like.shape}, that of {other}"
@@ -120,15 +81,7 @@ def require_same_shape(
 
 
 def require_scalar(name: str, value: float | jax.Array) -> None:
-    """Checks that a hyper-parameter is one number: several would make a stack.
-
-    Args:
-        name: Of the hyper-parameter.
-        value: A number or an array.
-
-    Raises:
-        ValueError: It is an array with a shape.
-    """
+    """Checks that a hyper-parameter is one number: several would make a stack."""
     if jnp.shape(value) != ():
         raise ValueError(
             f"{name} has shape {jnp.shape(value)}; expected one number: map several "

@@ -44,8 +44,8 @@ def mcnemar(right_a: jax.Array | np.ndarray, right_b: jax.Array | np.ndarray) ->
     Raises:
         ValueError: The shapes differ, there is no row, or an entry is neither 0 nor 1.
 
-    >>> found = mcnemar(np.array([1, 1, 1, 1, 0, 0]), np.array([1, 0, 0, 0, 0, 0]))
-    >>> found.difference, found.p_value
+    >>> paired = mcnemar(np.array([1, 1, 1, 1, 0, 0]), np.array([1, 0, 0, 0, 0, 0]))
+    >>> paired.difference, paired.p_value
     (0.5, 0.25)
     """
     a, b = _correctness(right_a, "right_a"), _correctness(right_b, "right_b")
@@ -71,16 +71,8 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
     The smallest of m is multiplied by m, the next by m - 1, and so on, none below the
     one before. Those at most 0.05 are the differences that may be called significant
-    together: the chance that any of them is false is at most 5 %.
-
-    Args:
-        p_values: ``(M,)``, 0 to 1.
-
-    Returns:
-        ``(M,)`` float64, in the same order.
-
-    Raises:
-        ValueError: They are no list, or one is out of range or NaN.
+    together: the chance that any of them is false is at most 5 %. ``(M,)``, in the same
+    order.
 
     >>> holm([0.04, 0.01, 0.03, 0.5]).tolist()
     [0.09, 0.04, 0.09, 0.5]

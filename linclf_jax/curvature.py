@@ -2,7 +2,7 @@
 
 The targets cancel in the second derivative, equation (21): the curvature depends on
 the probabilities alone. ``labels`` is an argument all the same, so that every function
-of the objective is called alike.
+of the objective is called alike; arguments are those of ``losses.objective``.
 """
 
 import jax
@@ -19,9 +19,6 @@ def softmax_jacobian(logits: jax.Array) -> jax.Array:
     It is also the Hessian of the cross-entropy with respect to the logits, (21). The
     diagonal is ``p_j`` times the sum of the other probabilities: ``1 - p_j`` would be 0
     once ``p_j`` rounds to 1.
-
-    Args:
-        logits: ``(N, C)``, floating.
 
     Returns:
         ``(N, C, C)``, symmetric, of the dtype of ``logits``; rows sum to 0.
@@ -41,15 +38,8 @@ def logits_hessian_vector_product(logits: jax.Array, tangent: jax.Array) -> jax.
     A constant added to u changes nothing, so u is measured from its entry at the most
     likely class: there ``u - p.u`` no longer subtracts two nearly equal numbers.
 
-    Args:
-        logits: ``(N, C)``, floating.
-        tangent: u, ``(N, C)``.
-
     Returns:
         ``(N, C)``, in at least float32; each row sums to 0.
-
-    Raises:
-        ValueError: The shapes differ.
     """
     classes.require_same_shape("tangent", tangent, "logits", logits)
     probs = _softmax(logits)
@@ -72,19 +62,8 @@ def hessian_vector_product(
     """Returns the Hessian of the objective times ``tangent``, equation (23).
 
     The objective is ``losses.objective`` with softmax cross-entropy. Two products with
-    ``x`` and one with its transpose; the Hessian is never formed.
-
-    Args:
-        params: ``W (D, C)`` and ``b (C,)``.
-        tangent: The direction, shaped as ``params``.
-        x: Features ``(N, D)``.
-        labels: ``(N,)``; the result does not depend on them.
-        l2: Strength of the penalty on W.
-        weights: Example weights ``(N,)``, not all zero; None weighs all alike.
-        precision: Of the products.
-
-    Returns:
-        ``Params`` with the shapes and dtypes of ``params``.
+    ``x`` and one with its transpose; the Hessian is never formed. Tangent and result
+    are shaped as ``params``.
     """
     del labels
     classes.require_scalar("l2", l2)
@@ -108,14 +87,6 @@ def hessian(
     precision: jax.lax.PrecisionLike = None,
 ) -> jax.Array:
     """Returns the full Hessian of the objective, equation (22), for small problems.
-
-    Args:
-        params: ``W (D, C)`` and ``b (C,)``.
-        x: Features ``(N, D)``.
-        labels: ``(N,)``; the result does not depend on them.
-        l2: Strength of the penalty on W.
-        weights: Example weights ``(N,)``, not all zero; None weighs all alike.
-        precision: Of the products.
 
     Returns:
         ``(D C + C, D C + C)``, symmetric, of the dtype of W, in the order of

@@ -3,6 +3,9 @@
 The gradient of any loss with respect to the logits, ``residual (N, C)``, determines all
 others: a product with ``x`` gives the gradient of W, a sum that of b, a product with W
 that of x. ``docs/derivation.md`` derives each; the numbers are its equations.
+
+Arguments are those of ``losses``. A gradient with respect to the logits is ``(N, C)``,
+of their dtype; without soft targets each row sums to 0.
 """
 
 import functools
@@ -23,14 +26,6 @@ def softmax_cross_entropy(
 
     ``p_y - 1`` is 0 in floating point as soon as ``p_y`` rounds to 1; minus the sum of
     the other probabilities is the same number with all its digits.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        axis: Of the classes.
-
-    Returns:
-        ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
     exps = _shifted_exp(logits, axis=axis)
     true_class = classes.mask(labels, exps, axis=axis)
@@ -48,13 +43,6 @@ def softmax_cross_entropy_with_targets(
 
     Computed as ``p_j sum_{k != j} t_k - t_j sum_{k != j} p_k``, in which a target of 1
     meets no ``p - 1``. The sums without one class take C^2 additions a row.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        targets: ``(N, C)``, not negative; another shape is refused.
-
-    Returns:
-        ``(N, C)``, of the dtype of ``logits``.
     """
     classes.require_same_shape("targets", targets, "logits", logits)
     exps = _shifted_exp(logits, axis=-1)
@@ -73,14 +61,6 @@ def weston_watkins_hinge(
     """Returns the subgradient of equation (25): one for each class within the margin.
 
     At the kink, where ``s_j - s_y + 1 = 0``, class j adds 0.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        axis: Of the classes.
-
-    Returns:
-        ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
     margins = losses.hinge_margins(logits, labels, axis=axis)
     violated = jnp.heaviside(margins, 0.0)
@@ -93,14 +73,6 @@ def crammer_singer_hinge(
     """Returns the subgradient of equation (27): the worst class against the true one.
 
     Of several worst classes the first counts; at the kink the subgradient is 0.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        axis: Of the classes.
-
-    Returns:
-        ``(N, C)``, of the dtype of ``logits``; each row sums to 0.
     """
     margins = losses.hinge_margins(logits, labels, axis=axis)
     worst = classes.mask(jnp.argmax(margins, axis=axis), margins, axis=axis)
@@ -121,14 +93,7 @@ LOGITS_GRADIENTS: MappingProxyType[str, losses.Loss] = MappingProxyType(
 def logits_gradient(
     logits: jax.Array, labels: jax.Array, *, loss: str, axis: int = -1
 ) -> jax.Array:
-    """Returns ``d loss_i / d logits_i`` for each example, ``(N, C)``.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        loss: A name in ``losses.LOSSES``.
-        axis: Of the classes.
-    """
+    """Returns ``d loss_i / d logits_i`` of the named loss for each example."""
     return LOGITS_GRADIENTS[losses.known(loss)](logits, labels, axis=axis)
 
 
@@ -144,17 +109,7 @@ def objective_gradient(
 ) -> Params:
     """Returns the gradient of ``losses.objective``, equations (18) and (19).
 
-    Args:
-        params: ``W (D, C)`` and ``b (C,)``.
-        x: Features ``(N, D)``.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        loss: A name in ``losses.LOSSES``.
-        l2: Strength of the penalty on W.
-        weights: Example weights ``(N,)``, not all zero; None weighs all alike.
-        precision: Of the products.
-
-    Returns:
-        ``Params`` with the shapes and dtypes of ``params``.
+    It has the shapes and dtypes of ``params``.
     """
     classes.require_scalar("l2", l2)
     rows = weighting.rows(params, x, weights, precision=precision)
@@ -176,16 +131,7 @@ def inputs_gradient(
 ) -> jax.Array:
     """Returns the gradient of ``losses.objective`` with respect to ``x``, (20).
 
-    Args:
-        params: ``W (D, C)`` and ``b (C,)``.
-        x: Features ``(N, D)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        loss: A name in ``losses.LOSSES``.
-        weights: Example weights ``(N,)``, not all zero; None weighs all alike.
-        precision: Of the products.
-
-    Returns:
-        ``(N, D)``, of the dtype of ``x``; row i holds the factor ``w_i / sum w``.
+    ``(N, D)``, of the dtype of ``x``, floating; row i holds the factor ``w_i / sum w``.
     """
     rows = weighting.rows(params, x, weights, precision=precision)
     residual = _weighted_residual(rows.logits, labels, loss=loss, weights=weights)
@@ -205,14 +151,8 @@ def per_example_gradient_norms(
 
     The gradient of one example is the outer product of its features and its residual,
     so its norm is the product of theirs and no ``(N, D, C)`` array is formed. The norm
-    of the whole gradient of an example is ``jnp.hypot(norms.W, norms.b)``.
-
-    Args:
-        params: ``W (D, C)`` and ``b (C,)``.
-        x: Features ``(N, D)``.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        loss: A name in ``losses.LOSSES``; the penalty takes no part.
-        precision: Of the product.
+    of the whole gradient of an example is ``jnp.hypot(norms.W, norms.b)``. The penalty
+    takes no part.
 
     Returns:
         ``Params`` with Frobenius norms as ``W (N,)`` and Euclidean ones as ``b (N,)``.
@@ -232,9 +172,6 @@ def with_manual_gradient(loss: str) -> losses.Loss:
     the derivative of the hand-written first one. Lost is what a rule must fix in
     advance: the labels take no tangent (they are integers), and derivatives with
     respect to anything that the loss closes over cannot be asked for.
-
-    Args:
-        loss: A name in ``losses.LOSSES``.
 
     >>> loss = with_manual_gradient("softmax_cross_entropy")
     >>> total = lambda logits: loss(logits, jnp.array([0])).sum()

@@ -35,9 +35,9 @@ def to_sklearn(params: Params, classes: Sequence[Any], *, C: float = 1.0) -> Any
     classes the difference of the columns. Softmax probabilities stay what they are.
 
     Args:
-        params: ``W (D, C)`` and ``b (C,)``; a bias of minus infinity, of a class that
-            the fit did not see, gives it no probability.
-        classes: C of them, distinct numbers or strings, in the order of the columns.
+        params: A bias of minus infinity, of a class that the fit did not see, gives it
+            no probability.
+        classes: One for each column, distinct numbers or strings.
         C: What ``get_params`` says, for a fit that goes on from here; no prediction
             depends on it. See ``regularization.inverse_strength``.
 
@@ -81,8 +81,7 @@ def from_sklearn(estimator: Any) -> tuple[Params, np.ndarray]:
             ``decision_function``.
 
     Returns:
-        ``W (D, C)`` and ``b (C,)``, float64 where the process allows it, and the
-        classes ``(C,)``.
+        Parameters, float64 where the process allows it, and the classes ``(C,)``.
 
     Raises:
         ValueError: It is not fitted; its arrays are no linear classifier's; it votes
@@ -121,12 +120,8 @@ def from_sklearn(estimator: Any) -> tuple[Params, np.ndarray]:
 def to_torch_state(params: Params) -> dict[str, Any]:
     """Returns what ``load_state_dict`` of ``nn.Linear(D, C)`` takes.
 
-    Args:
-        params: ``W (D, C)`` and ``b (C,)``.
-
-    Returns:
-        ``weight (C, D)`` and ``bias (C,)``, tensors of the dtype of the parameters, at
-        least float32.
+    ``weight (C, D)`` and ``bias (C,)`` are tensors of the dtype of the parameters, at
+    least float32.
 
     Raises:
         ValueError: Shapes that are no classifier's, entries that are not finite, or
@@ -140,13 +135,9 @@ def to_torch_state(params: Params) -> dict[str, Any]:
 def from_torch_state(state: Mapping[str, Any]) -> Params:
     """Returns the parameters of an ``nn.Linear``.
 
-    Args:
-        state: Its ``state_dict()``, of tensors on any device or of NumPy arrays:
-            ``weight (C, D)`` and ``bias (C,)``, which is 0 if it is not there.
-
-    Returns:
-        ``W (D, C)`` and ``b (C,)``, at least float32; float64 where the process allows
-        it.
+    Its ``state_dict()`` holds tensors on any device or NumPy arrays, ``weight (C, D)``
+    and ``bias (C,)``, which is 0 if it is not there. The parameters are at least
+    float32; float64 where the process allows it.
 
     Raises:
         ValueError: There is no weight, there are other entries, shapes do not fit, or
@@ -160,10 +151,9 @@ def from_torch_state(state: Mapping[str, Any]) -> Params:
     weight = _from_tensor(state["weight"])
     bias = _from_tensor(state["bias"]) if "bias" in state else None
     if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
-        found = None if bias is None else bias.shape
         raise ValueError(
-            f"weight has shape {weight.shape} and bias {found}; expected (C, D) and "
-            "(C,)"
+            f"weight has shape {weight.shape} and bias "
+            f"{None if bias is None else bias.shape}; expected (C, D) and (C,)"
         )
     bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
     params = Params(jnp.asarray(weight.T), jnp.asarray(bias))

@@ -1,10 +1,10 @@
 """Losses, one value per example, and the objective that averages and penalises them.
 
-Every loss works on logits ``(N, C)`` and int32 labels ``(N,)``, computes in at least
-float32 and returns the dtype of the logits. ``axis`` says where the classes are, should
-they not be last; the labels have the shape of the logits without it. Written plainly,
-so that ``jax.grad`` differentiates them to any order; ``gradients`` holds the
-derivatives by hand.
+Every loss takes floating ``logits (N, C)`` and integer ``labels (N,)``, and returns one
+value per example, ``(N,)``, computed in at least float32, in the dtype of the logits.
+``axis`` says where the classes are, should they not be last; the labels have the shape
+of the logits without it. Written plainly, so that ``jax.grad`` differentiates them to
+any order; ``gradients`` holds the derivatives by hand.
 
 A label outside ``0..C-1`` gives NaN, never a plausible number; ``validation`` refuses
 such labels with a message before anything is traced. A logit of plus infinity is the
@@ -46,13 +46,9 @@ def log_softmax(logits: jax.Array, *, axis: int = -1) -> jax.Array:
     ``log1p`` keeps them, so that a confident, right prediction has a loss of 1e-30 and
     not of 0. Common shifts cancel in the subtraction, exactly.
 
-    Args:
-        logits: ``(..., C)``, floating; minus infinity masks a class, and one of plus
-            infinity takes all of the probability. A row with several is NaN.
-        axis: Of the classes.
-
-    Returns:
-        Log-probabilities ``(..., C)``, of the dtype of ``logits``.
+    Of the shape and dtype of ``logits``, ``(..., C)``. There minus infinity masks a
+    class, and one of plus infinity takes all of the probability; a row with several is
+    NaN.
 
     >>> print(f"{log_softmax(jnp.array([50.0, 0.0]))[0]:.4e}")
     -1.9287e-22
@@ -72,15 +68,7 @@ def log_softmax(logits: jax.Array, *, axis: int = -1) -> jax.Array:
 def softmax_cross_entropy(
     logits: jax.Array, labels: jax.Array, *, axis: int = -1
 ) -> jax.Array:
-    """Returns ``-log p[label]``, equation (4), for each example.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        axis: Of the classes.
-
-    Returns:
-        ``(N,)``, at least 0, of the dtype of ``logits``.
+    """Returns ``-log p[label]``, equation (4), at least 0.
 
     >>> logits = jnp.log(jnp.array([[1.0, 2.0, 5.0]]))
     >>> print(f"{softmax_cross_entropy(logits, jnp.array([1]))[0]:.6f}")  # log 4
@@ -97,17 +85,8 @@ def softmax_cross_entropy_with_targets(
 ) -> jax.Array:
     """Returns ``-sum_j t_j log p_j``, equation (4), for soft targets.
 
-    A target of 0 on a class of logit minus infinity adds 0.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        targets: ``(N, C)``, not negative; rows normally sum to one.
-
-    Returns:
-        ``(N,)``, of the dtype of ``logits``.
-
-    Raises:
-        ValueError: The shapes differ.
+    The targets are ``(N, C)`` and not negative; rows normally sum to one. A target of 0
+    on a class of logit minus infinity adds 0.
     """
     classes.require_same_shape("targets", targets, "logits", logits)
     scores = params_lib.at_least_float32(logits)
@@ -123,16 +102,8 @@ def smooth_labels(
 ) -> jax.Array:
     """Returns targets ``(1 - a) one_hot + a / C`` for the smoothing ``a``.
 
-    Args:
-        labels: ``(N,)``, integers in ``0..C-1``.
-        num_classes: C.
-        smoothing: a, from 0 (one-hot) to 1 (uniform); may be traced.
-
-    Returns:
-        Targets ``(N, C)``, in the default float dtype; NaN for a label out of range.
-
-    Raises:
-        ValueError: The smoothing is an array of several.
+    ``(N, C)``, in the default float dtype; NaN for a label out of range. The smoothing
+    goes from 0 (one-hot) to 1 (uniform), and may be traced.
     """
     classes.require_scalar("smoothing", smoothing)
     zeros = jnp.zeros((*jnp.shape(labels), num_classes))
@@ -147,14 +118,6 @@ def weston_watkins_hinge(
     """Returns ``sum_{j != y} max(0, s_j - s_y + 1)``, equation (24).
 
     The multi-class SVM loss of Weston and Watkins (1999), summed over the classes.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        axis: Of the classes.
-
-    Returns:
-        ``(N,)``, of the dtype of ``logits``.
     """
     margins = hinge_margins(logits, labels, axis=axis)
     return jnp.sum(jax.nn.relu(margins), axis=axis).astype(logits.dtype)
@@ -166,14 +129,6 @@ def crammer_singer_hinge(
     """Returns ``max(0, max_{j != y} s_j - s_y + 1)``, equation (26).
 
     The multi-class SVM loss of Crammer and Singer (2001): the worst class alone.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        axis: Of the classes.
-
-    Returns:
-        ``(N,)``, of the dtype of ``logits``.
     """
     margins = hinge_margins(logits, labels, axis=axis)
     worst = classes.at_label(margins, jnp.argmax(margins, axis=axis), axis=axis)
@@ -190,14 +145,7 @@ LOSSES: MappingProxyType[str, Loss] = MappingProxyType(
 
 
 def known(loss: str) -> str:
-    """Returns the name of a loss, once it is known to be one.
-
-    Args:
-        loss: A name in ``LOSSES``.
-
-    Raises:
-        ValueError: There is no such loss; with all names that there are.
-    """
+    """Returns the name of a loss; raises ``ValueError`` if there is no such loss."""
     if loss not in LOSSES:
         raise ValueError(f"no loss is named {loss!r}; expected one of {list(LOSSES)}")
     return loss
@@ -223,7 +171,7 @@ def objective(
         l2: Strength of the penalty, at least 0.
         weights: Example weights ``(N,)``, not all zero; None weighs all alike. A row of
             weight 0 takes no part, whatever is in it.
-        precision: Of the product.
+        precision: Of the product, as in ``jax.lax.dot``.
 
     Returns:
         A scalar of the dtype of ``W``.
@@ -240,15 +188,10 @@ def objective(
 
 
 def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """Returns ``sum_i w_i v_i / sum_i w_i``, a scalar.
+    """Returns ``sum_i w_i v_i / sum_i w_i``, a scalar, of values ``(N,)``.
 
-    Args:
-        values: ``(N,)``, floating.
-        weights: ``(N,)``, not all zero; None weighs all alike. A value of weight 0
-            takes no part, be it infinite or NaN.
-
-    Raises:
-        ValueError: The shapes are others.
+    Weights ``(N,)`` are not all zero; None weighs all alike. A value of weight 0 takes
+    no part, be it infinite or NaN.
     """
     if values.ndim != 1:
         raise ValueError(f"values have shape {values.shape}; expected (N,)")
@@ -260,18 +203,11 @@ def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
 
 
 def hinge_margins(logits: jax.Array, labels: jax.Array, *, axis: int = -1) -> jax.Array:
-    """Returns ``s_j - s_y + 1``, and 0 for the true class.
+    """Returns ``s_j - s_y + 1``, and 0 for the true class, ``(N, C)``.
 
-    In at least float32: a margin is a difference, and what is lost in it stays lost.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        axis: Of the classes.
-
-    Returns:
-        ``(N, C)``; a row is NaN as a whole where a logit is, or the label out of range,
-        or two infinities are compared.
+    In at least float32: a margin is a difference, and what is lost in it stays lost. A
+    row is NaN as a whole where a logit is, or the label out of range, or two infinities
+    are compared.
     """
     scores = params_lib.at_least_float32(logits)
     true_score = jnp.expand_dims(classes.at_label(scores, labels, axis=axis), axis)

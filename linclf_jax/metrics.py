@@ -1,12 +1,14 @@
 """What a person wants to know of a classifier: pure functions of logits and labels.
 
-Everything works under ``jit`` and ``vmap`` and computes in at least float32. Ties go to
-the first class, as in ``params.predict``. A row with a NaN among its logits counts as
-wrong, so that a diverged run can not look good by the accident of ``argmax``.
+``logits (N, C)`` and probabilities ``probs (N, C)``, whose rows sum to one, are
+floating, ``labels (N,)`` integers; ``weights (N,)`` are not negative and not all zero,
+and None weighs all alike. Everything works under ``jit`` and ``vmap`` and computes in
+at least float32. Ties go to the first class, as in ``params.predict``.
 
-Labels are in ``0..C-1``; validate them before. A row whose label is out of range counts
-as wrong too, and makes the negative log-likelihood NaN. Shapes that would broadcast,
-such as labels ``(N, 1)``, are refused.
+A row with a NaN among its logits counts as wrong, so that a diverged run can not look
+good by the accident of ``argmax``. A row whose label is out of range counts as wrong
+too, and makes the negative log-likelihood NaN; validate labels before. Shapes that
+would broadcast, such as labels ``(N, 1)``, are refused with a ``ValueError``.
 """
 
 from typing import Any, NamedTuple
@@ -30,18 +32,7 @@ class Reliability(NamedTuple):
 def accuracy(
     logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None
 ) -> jax.Array:
-    """Returns the share of examples whose largest logit is the label's.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        weights: ``(N,)``, not negative, not all zero; None weighs all alike.
-
-    Returns:
-        A scalar, ``sum_i w_i right_i / sum_i w_i``; a label out of range is wrong.
-
-    Raises:
-        ValueError: The shapes are others.
+    """Returns the weighted share of examples whose largest logit is the label's.
 
     >>> print(accuracy(jnp.array([[2.0, 1.0], [0.0, 3.0]]), jnp.array([0, 0])))
     0.5
@@ -55,18 +46,7 @@ def top_k_accuracy(logits: jax.Array, labels: jax.Array, *, k: int) -> jax.Array
     """Returns the share of examples whose label is among the k largest logits.
 
     Of equal logits the class that comes first ranks higher, as in ``argmax`` and
-    ``jax.lax.top_k``; k = 1 is ``accuracy``.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        k: How many classes count, from 1 to C.
-
-    Returns:
-        A scalar; a label out of range is wrong, whatever k.
-
-    Raises:
-        ValueError: k is out of range, or the shapes are others.
+    ``jax.lax.top_k``; k = 1 is ``accuracy``, and k is at most C.
     """
     _require_rows(logits, labels)
     num_classes = logits.shape[-1]
@@ -86,19 +66,7 @@ def top_k_accuracy(logits: jax.Array, labels: jax.Array, *, k: int) -> jax.Array
 def negative_log_likelihood(
     logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None
 ) -> jax.Array:
-    """Returns the mean softmax cross-entropy, without any penalty.
-
-    Args:
-        logits: ``(N, C)``, floating.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        weights: ``(N,)``, not negative, not all zero; None weighs all alike.
-
-    Returns:
-        A scalar, in nats; NaN if a label is out of range.
-
-    Raises:
-        ValueError: The shapes are others.
-    """
+    """Returns the mean softmax cross-entropy in nats, without any penalty."""
     _require_rows(logits, labels)
     scores = weighting.mask(params.at_least_float32(logits), weights)
     labels = weighting.mask_labels(labels, weights, scores)
@@ -111,17 +79,9 @@ def confusion_matrix(
 ) -> jax.Array:
     """Counts the examples of each true class by the class that was predicted.
 
-    Args:
-        labels: ``(N,)``, integers in ``0..C-1``.
-        predictions: ``(N,)``, integers in ``0..C-1``.
-        num_classes: C, static.
-
-    Returns:
-        ``(C, C)`` int32: rows are true classes, columns predicted ones. An example
-        with a class out of range is not counted.
-
-    Raises:
-        ValueError: The shapes are others.
+    ``(C, C)`` int32: rows are true classes, columns predicted ones, of ``predictions
+    (N,)``. An example with a class out of range is not counted. ``num_classes`` is
+    static.
 
     >>> print(confusion_matrix(jnp.array([0, 0, 1]), jnp.array([0, 1, 1]), 2))
     [[1 1]
@@ -133,21 +93,14 @@ def confusion_matrix(
             "expected (N,) and the same"
         )
     empty = jnp.zeros((num_classes, num_classes), jnp.int32)
-    cells = empty.at[labels, predictions]
-    return cells.add(1, mode="drop", wrap_negative_indices=False)
+    counted = empty.at[labels, predictions]
+    return counted.add(1, mode="drop", wrap_negative_indices=False)
 
 
 def per_class_recall(confusion: jax.Array) -> jax.Array:
-    """Returns the share of each true class that was predicted right.
+    """Returns the share of each true class that was predicted right, ``(C,)``.
 
-    Args:
-        confusion: ``(C, C)`` counts, as from ``confusion_matrix``.
-
-    Returns:
-        ``(C,)``, NaN for a class without examples.
-
-    Raises:
-        ValueError: The counts are no square matrix.
+    Of counts as from ``confusion_matrix``; NaN for a class without examples.
     """
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
         raise ValueError(f"confusion has shape {confusion.shape}; expected (C, C)")
@@ -159,16 +112,8 @@ def per_class_recall(confusion: jax.Array) -> jax.Array:
 def mean_per_class_recall(confusion: jax.Array) -> jax.Array:
     """Returns the mean of ``per_class_recall`` over the classes that have examples.
 
-    Also called balanced accuracy: every class counts alike, however rare it is.
-
-    Args:
-        confusion: ``(C, C)`` counts, as from ``confusion_matrix``.
-
-    Returns:
-        A scalar; NaN where no class has examples.
-
-    Raises:
-        ValueError: The counts are no square matrix.
+    Also called balanced accuracy: every class counts alike, however rare it is. NaN
+    where no class has examples.
 
     >>> print(mean_per_class_recall(jnp.array([[9, 0], [1, 0]])))
     0.5
@@ -180,19 +125,8 @@ def reliability(probs: jax.Array, labels: jax.Array, *, bins: int = 15) -> Relia
     """Returns how often predictions of each confidence are right.
 
     Bin m of M holds the confidences in ``((m - 1) / M, m / M]``, as in Guo et al.,
-    "On Calibration of Modern Neural Networks" (2017).
-
-    Args:
-        probs: ``(N, C)`` probabilities, rows summing to one.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        bins: M, at least 1.
-
-    Returns:
-        Count, mean confidence and accuracy of each bin. NaN probabilities land in the
-        first bin and make its confidence NaN. A label out of range is wrong.
-
-    Raises:
-        ValueError: bins is below 1, or the shapes are others.
+    "On Calibration of Modern Neural Networks" (2017). NaN probabilities land in the
+    first bin and make its confidence NaN.
     """
     _require_rows(probs, labels, name="probs")
     if bins < 1:
@@ -200,9 +134,9 @@ def reliability(probs: jax.Array, labels: jax.Array, *, bins: int = 15) -> Relia
     probs = params.at_least_float32(probs)
     confidence = jnp.max(probs, axis=-1)
     edges = (jnp.arange(1, bins) / bins).astype(probs.dtype)
-    place = jnp.sum(confidence[:, None] > edges[None, :], axis=-1)
+    index = jnp.sum(confidence[:, None] > edges[None, :], axis=-1)
     # Masked sums and not a scatter: the same bits on every run, on a GPU too.
-    inside = place[:, None] == jnp.arange(bins)[None, :]
+    inside = index[:, None] == jnp.arange(bins)[None, :]
     count = jnp.sum(inside, axis=0, dtype=jnp.int32)
     right = jnp.argmax(probs, axis=-1) == labels
 
@@ -219,18 +153,8 @@ def expected_calibration_error(
     """Returns ``sum_m (n_m / N) |accuracy_m - confidence_m|`` over the bins m.
 
     Guo et al. (2017), equation (3). A sum over bins: its value depends on their number,
-    and it is biased upwards where a bin holds few examples.
-
-    Args:
-        probs: ``(N, C)`` probabilities, rows summing to one.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        bins: M, at least 1.
-
-    Returns:
-        A scalar from 0 to 1; NaN if any row of the probabilities holds a NaN.
-
-    Raises:
-        ValueError: bins is below 1, or the shapes are others.
+    and it is biased upwards where a bin holds few examples. From 0 to 1; NaN if any row
+    of the probabilities holds a NaN.
     """
     table = reliability(probs, labels, bins=bins)
     gaps = table.count * jnp.abs(table.accuracy - table.confidence)
@@ -241,14 +165,8 @@ def wilson_interval(share: ArrayLike, count: ArrayLike) -> tuple[Any, Any]:
     """Returns Wilson's 95 % interval for a share out of a count (Wilson, 1927).
 
     Unlike the normal approximation it stays within [0, 1], and is wider than 0 where
-    all or none are right.
-
-    Args:
-        share: Observed share or shares, 0 to 1, concrete.
-        count: Number of trials for each, at least 1.
-
-    Returns:
-        Lower and upper ends, NumPy numbers or arrays, at most and at least ``share``.
+    all or none are right. Concrete numbers or arrays; the ends are at most and at least
+    ``share``.
 
     >>> low, high = wilson_interval(1.0, 30)
     >>> print(f"{low:.3f} {high:.3f}")
@@ -276,7 +194,6 @@ def _require_rows(scores: jax.Array, labels: jax.Array, name: str = "logits") ->
 def _share(
     right: jax.Array, logits: jax.Array, weights: jax.Array | None = None
 ) -> jax.Array:
-    """Returns the share of right rows, none of them with a NaN among its logits."""
     right = right & ~jnp.any(jnp.isnan(logits), axis=-1)
     dtype = jnp.promote_types(logits.dtype, jnp.float32)
     return losses.weighted_mean(right.astype(dtype), weights)

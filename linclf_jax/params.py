@@ -1,4 +1,9 @@
-"""The linear classifier itself: one matrix, one bias, and what they predict."""
+"""The linear classifier itself: one matrix, one bias, and what they predict.
+
+Everywhere ``x`` is ``(N, D)``, floating or integer, and ``precision`` that of the
+products, as in ``jax.lax.dot``; on recent NVIDIA chips the default multiplies float32
+in TF32. A function that takes one classifier refuses a stack: map it with ``jax.vmap``.
+"""
 
 from typing import NamedTuple
 
@@ -35,9 +40,6 @@ def init(
         num_classes: C.
         scale: W is uniform in ``[-scale, scale)``; 0 gives W = 0. May be traced.
         dtype: Of both arrays.
-
-    Returns:
-        ``Params`` with ``W (D, C)`` and ``b (C,)``.
     """
     unit = jax.random.uniform(
         key, (num_features, num_classes), dtype, minval=-1.0, maxval=1.0
@@ -50,9 +52,6 @@ def at_least_float32(array: jax.Array) -> jax.Array:
 
     Called before every product and every exponential: uint8 features overflow in a
     product, and half-precision logits lose digits that a loss cannot recover.
-
-    Args:
-        array: Of any shape, floating or integer.
     """
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
@@ -60,16 +59,9 @@ def at_least_float32(array: jax.Array) -> jax.Array:
 def logits(
     params: Params, x: jax.Array, *, precision: jax.lax.PrecisionLike = None
 ) -> jax.Array:
-    """Returns the class scores, equation (1): ``x @ W + b``.
+    """Returns the class scores, equation (1): ``x @ W + b``, ``(N, C)``.
 
-    Args:
-        params: ``W (D, C)`` and ``b (C,)``, floating.
-        x: Features ``(N, D)``, floating or integer.
-        precision: Of the product, as in ``jax.lax.dot``; on recent NVIDIA chips the
-            default multiplies float32 in TF32.
-
-    Returns:
-        Logits ``(N, C)``, in float32 or wider whatever the inputs.
+    In float32 or wider, whatever the inputs.
 
     Raises:
         ValueError: The shapes are others: a stack is mapped, ``jax.vmap(logits,
@@ -83,16 +75,7 @@ def logits(
 def predict(
     params: Params, x: jax.Array, *, precision: jax.lax.PrecisionLike = None
 ) -> jax.Array:
-    """Returns the most likely class of each row, int32 ``(N,)``; ties go to the first.
-
-    Args:
-        params: ``W (D, C)`` and ``b (C,)``.
-        x: Features ``(N, D)``.
-        precision: Of the product.
-
-    Raises:
-        ValueError: As ``logits``.
-    """
+    """Returns each row's most likely class, int32 ``(N,)``; ties go to the first."""
     scores = logits(params, x, precision=precision)
     return jnp.argmax(scores, axis=-1).astype(jnp.int32)
 
@@ -100,16 +83,7 @@ def predict(
 def predict_proba(
     params: Params, x: jax.Array, *, precision: jax.lax.PrecisionLike = None
 ) -> jax.Array:
-    """Returns the softmax probabilities of each row, equation (3), ``(N, C)``.
-
-    Args:
-        params: ``W (D, C)`` and ``b (C,)``.
-        x: Features ``(N, D)``.
-        precision: Of the product.
-
-    Raises:
-        ValueError: As ``logits``.
-    """
+    """Returns the softmax probabilities of each row, equation (3), ``(N, C)``."""
     scores = logits(params, x, precision=precision)
     return jax.nn.softmax(classes.with_limits(scores), axis=-1)
 

@@ -3,6 +3,8 @@
 Ours is l2 of ``sum_i w_i loss_i / sum_i w_i + (l2 / 2) ||W||^2``, the bias free. Each
 function says what a number in another unit is for the same classifier, each ``from_``
 the way back; ``docs/conventions.md`` has them in one table, with what each assumes.
+``num_rows`` is n, the rows of the fit without padding, or the sum of their weights.
+A number that is out of range is refused with a ``ValueError``.
 
 Two classes: others fit the difference w of our two columns. At the optimum these are
 ``-w / 2`` and ``w / 2``, so that ``||W||^2`` is ``||w||^2 / 2``.
@@ -17,14 +19,6 @@ def inverse_strength(l2: float, num_rows: float, num_classes: int) -> float:
     ``LogisticRegression`` weighs the sum of the losses against ``||coef||^2 / 2``, so
     that ``C = 1 / (l2 n)``, and ``2 / (l2 n)`` for two classes.
 
-    Args:
-        l2: At least 0.
-        num_rows: n, the rows of the fit; with sample weights their sum.
-        num_classes: C, at least 2.
-
-    Raises:
-        ValueError: An argument is out of range.
-
     >>> inverse_strength(0.01, 100, 3), inverse_strength(0.01, 100, 2)
     (1.0, 2.0)
     """
@@ -34,14 +28,6 @@ def inverse_strength(l2: float, num_rows: float, num_classes: int) -> float:
 
 def from_inverse_strength(C: float, num_rows: float, num_classes: int) -> float:
     """Returns l2 of scikit-learn's and cuML's ``C``.
-
-    Args:
-        C: Above 0; infinity is no penalty.
-        num_rows: n, the rows of the fit; with sample weights their sum.
-        num_classes: C, at least 2.
-
-    Raises:
-        ValueError: An argument is out of range.
 
     >>> from_inverse_strength(1.0, 100, 3), from_inverse_strength(math.inf, 100, 2)
     (0.01, 0.0)
@@ -55,31 +41,15 @@ def alpha(l2: float, num_classes: int, *, mean_weight: float = 1.0) -> float:
 
     It has one vector for two classes, hence ``l2 / 2``. Of more it fits each class
     against all others, which is no softmax: alpha is then l2 in every such fit. It
-    divides by the rows and not by their weights.
-
-    Args:
-        l2: At least 0.
-        num_classes: C, at least 2.
-        mean_weight: Of the sample weights times the class weights.
-
-    Raises:
-        ValueError: An argument is out of range.
+    divides by the rows and not by their weights; ``mean_weight`` is that of the sample
+    weights times the class weights.
     """
     rate = _positive("mean_weight", mean_weight) / _columns(num_classes)
     return _number("l2", l2) * rate
 
 
 def from_alpha(alpha: float, num_classes: int, *, mean_weight: float = 1.0) -> float:
-    """Returns l2 of the ``alpha`` of scikit-learn's ``SGDClassifier``.
-
-    Args:
-        alpha: At least 0.
-        num_classes: C, at least 2.
-        mean_weight: Of the sample weights times the class weights.
-
-    Raises:
-        ValueError: An argument is out of range.
-    """
+    """Returns l2 of the ``alpha`` of scikit-learn's ``SGDClassifier``."""
     rate = _positive("mean_weight", mean_weight) / _columns(num_classes)
     return _number("alpha", alpha) / rate
 
@@ -89,57 +59,28 @@ def decoupled_decay(l2: float, *, momentum: float = 0.0) -> float:
 
     A step takes ``lr * decay * W`` from W beside the gradient's part, as optax's and
     PyTorch's AdamW do. Without momentum each step is that of the penalty, at any
-    schedule; with it the gradient's steps are ``1 / (1 - momentum)`` times as long,
-    and only the points of rest are the same. Adam scales each entry's gradient and
-    rests elsewhere: no l2 is the same.
-
-    Args:
-        l2: At least 0.
-        momentum: Of heavy-ball or Nesterov steps without dampening, below 1.
-
-    Raises:
-        ValueError: An argument is out of range.
+    schedule; with it, heavy-ball or Nesterov without dampening, the gradient's steps
+    are ``1 / (1 - momentum)`` times as long, and only the points of rest are the same.
+    Adam scales each entry's gradient and rests elsewhere: no l2 is the same.
 
     >>> decoupled_decay(0.01), decoupled_decay(0.01, momentum=0.5)
     (0.01, 0.02)
     """
-    return _number("l2", l2) / _kept(momentum)
+    return _number("l2", l2) / _without(momentum)
 
 
 def from_decoupled_decay(decay: float, *, momentum: float = 0.0) -> float:
-    """Returns l2 of a decoupled weight decay of SGD; see ``decoupled_decay``.
-
-    Args:
-        decay: At least 0.
-        momentum: Of heavy-ball or Nesterov steps without dampening, below 1.
-
-    Raises:
-        ValueError: An argument is out of range.
-    """
-    return _number("decay", decay) * _kept(momentum)
+    """Returns l2 of a decoupled weight decay of SGD."""
+    return _number("decay", decay) * _without(momentum)
 
 
 def course_lambda(l2: float) -> float:
-    """Returns lambda of ``mean loss + lambda ||W||^2``, without the half.
-
-    Args:
-        l2: At least 0.
-
-    Raises:
-        ValueError: It is out of range.
-    """
+    """Returns lambda of ``mean loss + lambda ||W||^2``, without the half."""
     return _number("l2", l2) / 2.0
 
 
 def from_course_lambda(strength: float) -> float:
-    """Returns l2 of lambda in ``mean loss + lambda ||W||^2``.
-
-    Args:
-        strength: Lambda, at least 0.
-
-    Raises:
-        ValueError: It is out of range.
-    """
+    """Returns l2 of lambda in ``mean loss + lambda ||W||^2``."""
     return 2.0 * _number("strength", strength)
 
 
@@ -148,13 +89,6 @@ def linear_eval(l2: float, num_rows: float) -> float:
 
     Its objective is ``sum_i loss_i + strength ||W||^2``: a sum, and no half.
 
-    Args:
-        l2: At least 0.
-        num_rows: n, the rows of the fit, padding left out.
-
-    Raises:
-        ValueError: An argument is out of range.
-
     >>> linear_eval(0.01, 1000)
     5.0
     """
@@ -162,42 +96,21 @@ def linear_eval(l2: float, num_rows: float) -> float:
 
 
 def from_linear_eval(strength: float, num_rows: float) -> float:
-    """Returns l2 of ``l2_regularization`` of google-research's ``linear_eval``.
-
-    Args:
-        strength: At least 0.
-        num_rows: n, the rows of the fit, padding left out.
-
-    Raises:
-        ValueError: An argument is out of range.
-    """
+    """Returns l2 of ``l2_regularization`` of google-research's ``linear_eval``."""
     return 2.0 * _number("strength", strength) / _positive("num_rows", num_rows)
 
 
 def glmnet_lambda(l2: float, *, binomial: bool = False) -> float:
     """Returns lambda of glmnet's ridge, ``alpha = 0``, for l2 on standardised columns.
 
-    Args:
-        l2: At least 0.
-        binomial: Whether its family is binomial, which has one vector for two classes;
-            multinomial has a column for each, of two classes too.
-
-    Raises:
-        ValueError: It is out of range.
+    Its family ``binomial`` has one vector for two classes; ``multinomial`` has a column
+    for each, of two classes too.
     """
     return _number("l2", l2) / (2.0 if binomial else 1.0)
 
 
 def from_glmnet_lambda(strength: float, *, binomial: bool = False) -> float:
-    """Returns l2 on standardised columns of lambda of glmnet's ridge.
-
-    Args:
-        strength: Lambda, at least 0.
-        binomial: Whether its family is binomial.
-
-    Raises:
-        ValueError: It is out of range.
-    """
+    """Returns l2 on standardised columns of lambda of glmnet's ridge."""
     return _number("strength", strength) * (2.0 if binomial else 1.0)
 
 
@@ -208,7 +121,7 @@ def _columns(num_classes: int) -> float:
     return 2.0 if num_classes == 2 else 1.0
 
 
-def _kept(momentum: float) -> float:
+def _without(momentum: float) -> float:
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum is {momentum}; expected at least 0 and below 1")
     return 1.0 - momentum

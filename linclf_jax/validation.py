@@ -1,7 +1,7 @@
 """Checks at the edge: what enters is looked at once, on the host, before any compile.
 
 Every failure is a ``ValueError`` that says what was found, where, and what was
-expected. Nothing here is meant for traced values.
+expected, and calls the array by its ``name``. Nothing here is meant for traced values.
 """
 
 import numpy as np
@@ -11,15 +11,7 @@ from linclf_jax.params import Params
 
 
 def validate_features(x: ArrayLike, *, name: str = "x") -> None:
-    """Checks that ``x`` is a non-empty ``(N, D)`` array of finite numbers.
-
-    Args:
-        x: Features, floating or integer.
-        name: What the message calls the array.
-
-    Raises:
-        ValueError: It has another rank, no entries, no numbers, or NaN or infinity.
-    """
+    """Checks that ``x`` is a non-empty ``(N, D)`` array of finite numbers."""
     array = np.asarray(x)
     _require_matrix(array, name)
     if array.size == 0:
@@ -35,17 +27,7 @@ def validate_features(x: ArrayLike, *, name: str = "x") -> None:
 def validate_labels(
     labels: ArrayLike, num_classes: int, *, name: str = "labels"
 ) -> None:
-    """Checks that ``labels`` is an ``(N,)`` array of integers in ``0..C-1``.
-
-    Args:
-        labels: Class indices.
-        num_classes: C.
-        name: What the message calls the array.
-
-    Raises:
-        ValueError: Another rank, no entries, not integers, labels out of range, or
-            no class for them to be in.
-    """
+    """Checks that ``labels`` are ``(N,)`` integers in ``0..C-1``, at least one."""
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; expected at least 1")
     array = np.asarray(labels)
@@ -66,13 +48,7 @@ def validate_weights(
 ) -> None:
     """Checks that example weights are ``(N,)``, finite, not negative, not all zero.
 
-    Args:
-        weights: One weight per example: floating, counts, or a boolean mask.
-        num_rows: N.
-        name: What the message calls the array.
-
-    Raises:
-        ValueError: Any of these does not hold.
+    They may be floating, counts, or a boolean mask.
     """
     array = np.asarray(weights)
     if array.shape != (num_rows,):
@@ -94,18 +70,7 @@ def validate_batch(
     *,
     weights: ArrayLike | None = None,
 ) -> None:
-    """Checks features, labels and weights, and that their lengths agree.
-
-    Args:
-        x: Features ``(N, D)``.
-        labels: ``(N,)``, integers in ``0..C-1``.
-        num_classes: C.
-        weights: Example weights ``(N,)`` or None.
-
-    Raises:
-        ValueError: With the count of bad entries, the first of them, what was found
-            and what was expected.
-    """
+    """Checks features, labels and weights, and that their lengths agree."""
     validate_features(x)
     validate_labels(labels, num_classes)
     rows, count = np.shape(x)[0], np.shape(labels)[0]
@@ -116,15 +81,7 @@ def validate_batch(
 
 
 def validate_params(params: Params, x: ArrayLike) -> None:
-    """Checks that ``W (D, C)`` and ``b (C,)`` fit each other and the features.
-
-    Args:
-        params: The classifier.
-        x: Features ``(N, D)``.
-
-    Raises:
-        ValueError: The shapes do not match, or W or b is not floating.
-    """
+    """Checks that W and b are floating and fit each other and the features."""
     _require_matrix(np.asarray(x), "x")
     W, b = np.asarray(params.W), np.asarray(params.b)
     num_features = np.shape(x)[-1]
@@ -145,19 +102,11 @@ def validate_params(params: Params, x: ArrayLike) -> None:
 
 
 def validate_seed(seed: int, *, name: str = "seed") -> None:
-    """Checks that a seed fits in uint32; beyond, ``jax.random.key`` wraps silently.
-
-    Args:
-        seed: The seed.
-        name: What the message calls it.
-
-    Raises:
-        ValueError: It is not an integer in ``0..2**32 - 1``.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise ValueError(f"{name} is {seed!r}; expected an integer in 0..4294967295")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"{name} is {seed}; expected an integer in 0..4294967295")
+    """Checks that a seed fits in uint32; beyond, ``jax.random.key`` wraps silently."""
+    is_integer = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not (is_integer and 0 <= seed < 2**32):
+        shown = seed if is_integer else repr(seed)
+        raise ValueError(f"{name} is {shown}; expected an integer in 0..4294967295")
 
 
 def _is_float(array: np.ndarray) -> bool:

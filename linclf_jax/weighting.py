@@ -6,6 +6,9 @@ before the product with W, its logits and its label before the loss.
 
 Only what is no number or no class is replaced. A row that might count keeps what it
 holds, so that the derivative with respect to its weight is right at a weight of 0 too.
+
+``weights`` are ``(N,)``, or None, where every row counts alike; another shape is a
+``ValueError``.
 """
 
 from typing import NamedTuple
@@ -32,32 +35,14 @@ def rows(
     *,
     precision: jax.lax.PrecisionLike = None,
 ) -> Rows:
-    """Returns features and logits, equation (1), masked on both sides of the product.
-
-    Args:
-        params: ``W (D, C)`` and ``b (C,)``.
-        x: Features ``(N, D)``.
-        weights: ``(N,)``, or None, where every row counts.
-        precision: Of the product.
-
-    Raises:
-        ValueError: The shapes are others.
-    """
+    """Returns features and logits, equation (1), both masked."""
     features = mask(params_lib.at_least_float32(x), weights)
     scores = params_lib.logits(params, features, precision=precision)
     return Rows(features, mask(scores, weights))
 
 
 def mask(values: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """Returns values with a 0 for what is not finite in rows of weight 0.
-
-    Args:
-        values: ``(N, ...)``, floating.
-        weights: ``(N,)``, or None, where every row counts.
-
-    Raises:
-        ValueError: The weights have another shape.
-    """
+    """Returns values ``(N, ...)``, 0 for what is not finite in rows of weight 0."""
     if weights is None:
         return values
     ignored = classes.as_weights(weights, values) == 0
@@ -68,16 +53,9 @@ def mask(values: jax.Array, weights: jax.Array | None) -> jax.Array:
 def mask_labels(
     labels: jax.Array, weights: jax.Array | None, like: jax.Array
 ) -> jax.Array:
-    """Returns labels with class 0 for what is no class in rows of weight 0.
+    """Returns labels, with class 0 for what is no class in rows of weight 0.
 
-    Args:
-        labels: ``(N,)``, integers.
-        weights: ``(N,)``, or None, where every row counts.
-        like: ``(N, C)``.
-
-    Raises:
-        TypeError: The labels are no integers.
-        ValueError: Labels or weights have another shape.
+    ``like (N, C)`` says how many classes there are.
     """
     if weights is None:
         return labels
@@ -88,15 +66,7 @@ def mask_labels(
 
 
 def shares(weights: jax.Array | None, like: jax.Array) -> jax.Array:
-    """Returns ``w_i / sum w``, ``(N,)``; equal shares where ``weights`` is None.
-
-    Args:
-        weights: ``(N,)``, not all zero.
-        like: ``(N, ...)``, of the dtype of the shares.
-
-    Raises:
-        ValueError: The weights have another shape.
-    """
+    """Returns ``w_i / sum w``, ``(N,)``, in the dtype of ``like (N, ...)``."""
     if weights is None:
         return jnp.full(like.shape[0], 1.0 / like.shape[0], like.dtype)
     weights = classes.as_weights(weights, like)
