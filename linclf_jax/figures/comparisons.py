@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax.figures import axes as canvas
-from linclf_jax.figures import style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from linclf_jax.figures import canvas, style
 
 LENGTH = 46  # of a name beside the axis, at most
 ROW = 0.32  # inches
@@ -55,7 +50,7 @@ def forest(
     label: str,
     other: str = "",
     reference: float | None = None,
-) -> Figure:
+) -> canvas.Figure:
     """Numbers with their intervals, one below the other, in the order given.
 
     Args:
@@ -64,49 +59,41 @@ def forest(
         other: what the hollow marks are.
         reference: where a vertical line says that nothing is different.
     """
-    from matplotlib.figure import Figure
-
     count = len(estimates)
-    figure = Figure(figsize=(9.2, ROW * count + 0.85), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = canvas.subplots(9.2, ROW * count + 0.85)
     if reference is not None:
         axis.axvline(reference, color="#999999", linewidth=0.8, linestyle="--")
     for height, each in enumerate(estimates):
-        _draw_estimate(axis, height, each)
+        _draw_estimate(axis, height, each, other)
     names = [style.short_name(each.name, LENGTH) for each in estimates]
     axis.set_yticks(range(count), names)
     axis.set_ylim(count - 0.4, -0.6)
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel(label)
     canvas.rule(axis, "x")
-    if any(each.other is not None for each in estimates):
-        axis.plot([], [], label=other, **HOLLOW)
-        figure.legend(loc="outside lower right")
+    canvas.legend(figure, where="outside lower right")
     return figure
 
 
-def _draw_estimate(axis: Axes, height: int, each: Estimate) -> None:
+def _draw_estimate(axis: canvas.Axes, height: int, each: Estimate, other: str) -> None:
     colour = style.CHOSEN if each.marked else style.TYPICAL
     axis.hlines(height, each.low, each.high, color=colour, linewidth=1.6)
     axis.plot(each.value, height, "o", color=colour, markersize=6, zorder=4)
     if each.other is not None:
-        axis.plot(each.other, height, **HOLLOW)
+        axis.plot(each.other, height, label=other, **HOLLOW)
     beside = {"xycoords": axis.get_yaxis_transform(), "va": "center", "fontsize": 8}
     axis.annotate(each.note, (1.02, height), annotation_clip=False, **beside)
 
 
 @style.style()
-def shots(curves: Sequence[ShotCurve], *, label: str) -> Figure:
+def shots(curves: Sequence[ShotCurve], *, label: str) -> canvas.Figure:
     """A score over the number of shots: every seed a dot, their mean a line.
 
     Args:
         curves: of the feature sets, at least one.
         label: what the vertical axis has.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.6, 4.3), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = canvas.subplots(7.6, 4.3)
     for number, curve in enumerate(curves):
         _draw_shots(axis, curve, style.series(number))
     counts = sorted({count for curve in curves for count in curve.shots})
@@ -118,17 +105,16 @@ def shots(curves: Sequence[ShotCurve], *, label: str) -> Figure:
     axis.set_title(label)
     canvas.rule(axis)
     if len(curves) > 1:
-        figure.legend(loc="outside right upper")
+        canvas.legend(figure, where="outside right upper")
     return figure
 
 
-def _draw_shots(axis: Axes, curve: ShotCurve, look: dict[str, Any]) -> None:
-    mean, sd = np.asarray(curve.mean), np.asarray(curve.sd)
-    shots, colour = np.asarray(curve.shots), look["color"]
+def _draw_shots(axis: canvas.Axes, curve: ShotCurve, look: dict[str, Any]) -> None:
+    mean, sd, colour = np.asarray(curve.mean), np.asarray(curve.sd), look["color"]
     band = {"color": colour, "alpha": 0.15, "linewidth": 0}
-    axis.fill_between(shots, mean - sd, mean + sd, **band)
+    axis.fill_between(curve.shots, mean - sd, mean + sd, **band)
     for count, scores in zip(curve.shots, curve.scores, strict=True):
         at = np.full(len(scores), count)
         axis.plot(at, scores, ".", color=colour, markersize=4, alpha=0.7)
-    name = style.short_name(curve.name, 28)
-    axis.plot(shots, mean, marker="o", markersize=5, linewidth=1.6, label=name, **look)
+    look = {"marker": "o", "markersize": 5, "linewidth": 1.6, **look}
+    axis.plot(curve.shots, mean, label=style.short_name(curve.name, 28), **look)

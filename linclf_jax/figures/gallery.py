@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from linclf_jax.figures import style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from linclf_jax.figures import canvas, style
 
 ACROSS = 8  # images in a line
 COLUMN = 1.1  # inches from one image to the next; all other lengths are in columns
-GAP = 0.1  # between two images
+GAP = 0.1  # between two images, and left of the first
 LINE = 0.15  # height of a line of text below an image
 HEADING = 0.26
 SPACE = 0.2  # below the last line of a strip
@@ -31,7 +27,7 @@ class Strip(NamedTuple):
 
 
 @style.style()
-def draw(strips: Sequence[Strip]) -> Figure:
+def draw(strips: Sequence[Strip]) -> canvas.Figure:
     """The strips one below the other; two that fit side by side share a line.
 
     Args:
@@ -42,12 +38,12 @@ def draw(strips: Sequence[Strip]) -> Figure:
     height, width = strips[0].images.shape[1:3]
     tall = (1 - GAP) * height / width
     corners, bottom = _corners(strips, tall)
-    figure = Figure(figsize=(ACROSS * COLUMN, bottom * COLUMN))
+    figure = Figure(figsize=((ACROSS + GAP) * COLUMN, bottom * COLUMN))
     axis = figure.add_axes((0, 0, 1, 1))
     for strip, (left, top) in zip(strips, corners, strict=True):
         axis.text(left, top, strip.heading, ha="left", va="top", fontsize=9.5)
         _draw_images(axis, strip, left, top + HEADING, tall)
-    axis.set(xlim=(0, ACROSS), ylim=(bottom, 0))
+    axis.set(xlim=(-GAP, ACROSS), ylim=(bottom, 0))
     axis.set_axis_off()
     return figure
 
@@ -57,13 +53,13 @@ def _corners(
 ) -> tuple[list[tuple[float, float]], float]:
     """Left and upper end of each strip, and the lower end of them all."""
     corners, top, bottom, half = [], 0.05, 0.05, ACROSS / 2
-    beside = False  # the right half of the line is free
+    is_free = False  # the right half of the line
     for strip in strips:
-        small = len(strip.images) <= half
-        if not (beside and small):
+        is_beside = is_free and len(strip.images) <= half
+        if not is_beside:
             top = bottom
-        corners.append((half if beside and small else 0.0, top))
-        beside = small and not beside
+        corners.append((half if is_beside else 0.0, top))
+        is_free = len(strip.images) <= half and not is_free
         lines = -(-len(strip.images) // ACROSS)
         bottom = max(bottom, top + HEADING + lines * _step(strip, tall) + SPACE)
     return corners, bottom - SPACE
@@ -75,7 +71,7 @@ def _step(strip: Strip, tall: float) -> float:
 
 
 def _draw_images(
-    axis: Axes, strip: Strip, start: float, top: float, tall: float
+    axis: canvas.Axes, strip: Strip, start: float, top: float, tall: float
 ) -> None:
     for i, image in enumerate(strip.images):
         down, right = divmod(i, ACROSS)

@@ -1,22 +1,18 @@
 """Figures over the penalty: held-out scores, coefficients, the solver's work.
 
-Penalties are on a logarithmic axis, the strongest at the right.
+Penalties ``l2s`` (K,) are on a logarithmic axis, the strongest at the right; ``marks``
+are those to mark, by what they are, the selected one first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax.figures import axes as canvas
-from linclf_jax.figures import style
-from linclf_jax.figures.axes import Marks
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from linclf_jax.figures import canvas, style
+from linclf_jax.figures.canvas import Marks
 
 MOST_NAMED = style.MOST_SERIES
 THIN: dict[str, Any] = {"color": "#a9a9a9", "linewidth": 0.7, "zorder": 2}
@@ -50,7 +46,7 @@ def held_out(
     marks: Marks,
     *,
     calibrated: bool = False,
-) -> Figure:
+) -> canvas.Figure:
     """Loss and accuracy on rows that were held out, with what the rules select.
 
     Args:
@@ -60,24 +56,18 @@ def held_out(
         marks: the penalties to mark.
         calibrated: whether the loss is that at the best temperature of each penalty.
     """
-    from matplotlib.figure import Figure
-
-    known = bool(np.isfinite(accuracy.mean).any())
-    figure = Figure(figsize=(9.6 if known else 5.6, 4.1), layout="constrained")
-    left, *right = figure.subplots(1, 1 + known, squeeze=False)[0]
-    _draw_curve(left, l2s, loss)
-    canvas.loss_axis(left, *_range(loss))
     scaled = ", calibrated" if calibrated else ""
-    left.set_title(f"log-loss on held-out rows{scaled}")
-    canvas.l2_axis(left, l2s, marks)
-    for axis in right:
+    shown = [(f"log-loss on held-out rows{scaled}", loss, canvas.log_axis)]
+    if np.isfinite(accuracy.mean).any():
         errors = _error_rates(accuracy)
-        _draw_curve(axis, l2s, errors)
-        canvas.accuracy_axis(axis, *_range(errors))
-        axis.set_title("accuracy on held-out rows")
+        shown.append(("accuracy on held-out rows", errors, canvas.accuracy_axis))
+    figure, axes = canvas.subplots(1.6 + 4 * len(shown), 4.1, 1, len(shown))
+    for axis, (title, curve, scale) in zip(axes, shown, strict=True):
+        _draw_curve(axis, l2s, curve)
+        scale(axis, *_range(curve))
         canvas.l2_axis(axis, l2s, marks)
-    handles, _ = left.get_legend_handles_labels()
-    canvas.legend(figure, handles, columns=3 if known else 2)
+        axis.set_title(title)
+    canvas.legend(figure, columns=1 + len(shown))
     return figure
 
 
@@ -100,60 +90,51 @@ def _range(curve: Curve) -> tuple[float, float]:
     return canvas.worth_seeing(_of_folds(curve), named)
 
 
-def _draw_curve(axis: Axes, l2s: np.ndarray, curve: Curve) -> None:
+def _draw_curve(axis: canvas.Axes, l2s: np.ndarray, curve: Curve) -> None:
     """The folds, thin, and their mean with a band of one standard error each way."""
-    at = canvas.positions(l2s)
-    _lines(axis, at, curve.folds, f"{curve.folds.shape[1]} folds", **THIN)
-    _band(axis, at, curve.mean, curve.standard_error)
+    canvas.lines(axis, l2s, curve.folds, label=f"{curve.folds.shape[1]} folds", **THIN)
+    _band(axis, l2s, curve.mean, curve.standard_error)
     what = "folds" if curve.folds.size else "rows"
-    _lines(axis, at, curve.mean[:, None], f"mean over {what}", **BOLD)
+    canvas.lines(axis, l2s, curve.mean, label=f"mean over {what}", **BOLD)
 
 
-def _band(axis: Axes, at: np.ndarray, mean: np.ndarray, error: np.ndarray) -> None:
+def _band(
+    axis: canvas.Axes, l2s: np.ndarray, mean: np.ndarray, error: np.ndarray
+) -> None:
     if np.isfinite(error).any():
         low, high = np.maximum(mean - error, ZERO), mean + error
         look = {"color": style.BAND, "linewidth": 0, "label": "± one standard error"}
-        axis.fill_between(at, low, high, **look)
+        axis.fill_between(l2s, low, high, **look)
 
 
 @style.style()
-def penalties(panels: Sequence[Panel]) -> Figure:
-    """The held-out loss of several selections, with a dot where each is lowest.
-
-    Args:
-        panels: at least one.
-    """
+def penalties(panels: Sequence[Panel]) -> canvas.Figure:
+    """The held-out loss of several selections, with a dot where each is lowest."""
     figure, axes = canvas.panels(len(panels))
     labels = dict.fromkeys(label for panel in panels for label in panel.labels)
     looks = {label: style.series(number) for number, label in enumerate(labels)}
     for axis, panel in zip(axes, panels, strict=True):
         _draw_panel(axis, panel, looks)
     if len(looks) > 1:
-        handles = {
-            name: handle
-            for axis in axes
-            for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
-        }
-        canvas.legend(figure, list(handles.values()))
+        canvas.legend(figure, columns=4)
     return figure
 
 
 def _draw_panel(
-    axis: Axes, panel: Panel, looks: Mapping[str, Mapping[str, Any]]
+    axis: canvas.Axes, panel: Panel, looks: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    at, bands = canvas.positions(panel.l2s), panel.loss
+    bands = panel.loss
     if len(panel.loss) == 1:  # the bands of several would hide each other
-        _band(axis, at, panel.loss[0], panel.error[0])
+        _band(axis, panel.l2s, panel.loss[0], panel.error[0])
         bands = panel.loss - np.nan_to_num(panel.error)
-    for i, (label, loss) in enumerate(zip(panel.labels, panel.loss, strict=True)):
-        first = label not in panel.labels[:i]
+    for label, loss in zip(panel.labels, panel.loss, strict=True):
         look = {**looks[label], "linewidth": 1.2, "zorder": 3}
-        axis.plot(at, loss, label=label if first else None, **look)
+        axis.plot(panel.l2s, loss, label=label, **look)
         best = int(np.argmin(loss))
         dot = {"color": style.CHOSEN, "markersize": 5, "zorder": 4}
-        axis.plot(at[best], loss[best], "o", **dot)
+        axis.plot(panel.l2s[best], loss[best], "o", **dot)
     lowest = bands.min(axis=1, keepdims=True)  # what a selection is judged by
-    canvas.loss_axis(axis, *canvas.worth_seeing(panel.loss, lowest))
+    canvas.log_axis(axis, *canvas.worth_seeing(panel.loss, lowest))
     canvas.l2_axis(axis, panel.l2s, {})
     axis.set_title(style.short_name(panel.title, 40))
 
@@ -161,45 +142,33 @@ def _draw_panel(
 @style.style()
 def norms(
     l2s: np.ndarray, coefficients: np.ndarray, names: Sequence[str], marks: Marks
-) -> Figure:
-    """The norm of each class's weights.
+) -> canvas.Figure:
+    """The norm of each class's weights, ``coefficients`` (K, D, C).
 
-    Args:
-        l2s: (K,) penalties.
-        coefficients: (K, D, C) weights.
-        names: (C,) of the classes; of many, the largest at the selection are named.
-        marks: the penalties to mark.
+    Of many classes those with the largest norm at the selection are named.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.6, 4.1), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = canvas.subplots(7.6, 4.1)
     sizes = np.linalg.norm(coefficients, axis=1)  # (K, C)
     selected = np.flatnonzero(l2s == next(iter(marks.values())))[0]
     named = np.sort(np.argsort(-sizes[selected], kind="stable")[:MOST_NAMED])
     others = np.delete(sizes, named, axis=1)
-    at = canvas.positions(l2s)
-    _lines(axis, at, others, f"{others.shape[1]} other classes", **THIN)
-    _named_lines(axis, at, sizes[:, named], [names[int(i)] for i in named])
+    canvas.lines(axis, l2s, others, label=f"{others.shape[1]} other classes", **THIN)
+    _named_lines(axis, l2s, sizes[:, named], [names[int(i)] for i in named])
     canvas.l2_axis(axis, l2s, marks)
     axis.set_title("norm of the weights of a class")
     axis.set_ylim(bottom=0)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
+    canvas.legend(figure, where="outside right upper")
     return figure
 
 
 @style.style()
 def coefficients(
     l2s: np.ndarray, values: np.ndarray, names: Sequence[str], marks: Marks
-) -> Figure:
-    """The weight of each feature, one panel for each class.
+) -> canvas.Figure:
+    """The weight ``values`` (K, D, C) of each feature, one panel for each class.
 
-    Args:
-        l2s: (K,) penalties.
-        values: (K, D, C) weights, D at most ``MOST_NAMED``.
-        names: (C,) of the classes; of two only the second is drawn, for the weights of
-            the first are its weights with the other sign.
-        marks: the penalties to mark.
+    D is at most ``MOST_NAMED``. Of two classes only the second is drawn: the weights of
+    the first are its weights with the other sign.
     """
     shown = range(len(names)) if len(names) != 2 else (1,)
     figure, axes = canvas.panels(len(shown))
@@ -207,13 +176,20 @@ def coefficients(
     features = [f"feature {i}" for i in range(values.shape[1])]
     for axis, i in zip(axes, shown, strict=True):
         axis.axhline(0, color="#999999", linewidth=0.7)
-        _named_lines(axis, canvas.positions(l2s), values[:, :, i], features)
+        _named_lines(axis, l2s, values[:, :, i], features)
         canvas.l2_axis(axis, l2s, marks)
         axis.set_title(f"weights of {style.short_name(names[i])}")
         axis.set_ylim(-limit, limit)
-    handles, _ = axes[0].get_legend_handles_labels()
-    canvas.legend(figure, handles, columns=4 if len(shown) > 1 else 2)
+    canvas.legend(figure, columns=4 if len(shown) > 1 else 2)
     return figure
+
+
+def _named_lines(
+    axis: canvas.Axes, l2s: np.ndarray, values: np.ndarray, names: Sequence[str]
+) -> None:
+    for i, name in enumerate(names):
+        look = {**style.series(i), "linewidth": 1.5, "label": style.short_name(name)}
+        canvas.lines(axis, l2s, values[:, i], **look)
 
 
 @style.style()
@@ -223,7 +199,7 @@ def work(
     converged: np.ndarray,
     tol: float,
     marks: Marks,
-) -> Figure:
+) -> canvas.Figure:
     """Newton steps, products and relative gap of each fit.
 
     Args:
@@ -234,66 +210,35 @@ def work(
         tol: the relative gap that was asked for.
         marks: the penalties to mark.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
-    axes, at = figure.subplots(1, 3), canvas.positions(l2s)
+    figure, axes = canvas.subplots(9.6, 3.6, 1, 3)
     gaps = _drawable(history["relative_gap"], tol)
     values = history["newton_steps"], history["products"], gaps
     titles = "Newton steps", "products with the Hessian", "relative gap"
     for axis, each, title in zip(axes, values, titles, strict=True):
-        _lines(axis, at, each[:, :-1], f"{each.shape[1] - 1} folds", **THIN)
-        _lines(axis, at, each[:, -1:], "the fit to all rows", **BOLD)
+        folds, all_rows = each[:, :-1], each[:, -1]
+        canvas.lines(axis, l2s, folds, label=f"{folds.shape[1]} folds", **THIN)
+        canvas.lines(axis, l2s, all_rows, label="the fit to all rows", **BOLD)
         canvas.l2_axis(axis, l2s, marks, most=5)
         axis.set_title(title)
-        axis.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axis.set_ylim(bottom=0)
-    _gap_axis(axes[2], at, gaps, converged, tol)
-    canvas.legend(figure, axes[2].get_legend_handles_labels()[0], columns=3)
+    early, _ = np.nonzero(~converged)
+    if early.size:
+        look = {"marker": "x", "markersize": 5, "linestyle": "none", "zorder": 5}
+        look |= {"color": style.INK, "label": "ended before the tolerance"}
+        axes[2].plot(l2s[early], gaps[~converged], **look)
+    look = {"color": style.INK, "linewidth": 1.0, "linestyle": ":"}
+    axes[2].axhline(tol, label=f"tolerance {style.short_number(tol)}", **look)
+    canvas.log_axis(axes[2], gaps.min(), max(gaps.max(), tol))
+    canvas.legend(figure, columns=3)
     return figure
 
 
 def _drawable(gaps: np.ndarray, tol: float) -> np.ndarray:
     """Gaps fit for a logarithmic axis: zeros and the unbounded at its ends."""
-    usable = gaps[np.isfinite(gaps) & (gaps > 0)]
-    low, high = min([tol, *usable.tolist()]), max([tol, *usable.tolist()])
+    usable = np.append(tol, gaps[np.isfinite(gaps) & (gaps > 0)])
     bounded = np.where(np.isnan(gaps), np.inf, gaps)
-    return np.clip(bounded, low, high if np.isfinite(bounded).all() else 10 * high)
-
-
-def _gap_axis(
-    axis: Axes, at: np.ndarray, gaps: np.ndarray, converged: np.ndarray, tol: float
-) -> None:
-    from matplotlib.ticker import LogLocator, NullLocator
-
-    early = np.broadcast_to(at[:, None], gaps.shape)[~converged]
-    if early.size:
-        cross = {"color": style.INK, "zorder": 5, "linestyle": "none", "marker": "x"}
-        label = "ended before the tolerance"
-        axis.plot(early, gaps[~converged], markersize=5, label=label, **cross)
-    look = {"color": style.INK, "linewidth": 1.0, "linestyle": ":"}
-    axis.axhline(tol, label=f"tolerance {style.short_number(tol)}", **look)
-    axis.set_ylim(gaps.min() / 2, max(gaps.max(), tol) * 2)
-    axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator())
-    axis.yaxis.set_major_formatter(lambda y, _: style.short_number(y))
-    axis.yaxis.set_minor_locator(NullLocator())
-
-
-def _lines(
-    axis: Axes, at: np.ndarray, values: np.ndarray, label: str, **look: Any
-) -> None:
-    """A line for each column of ``values``; one entry in the legend for all."""
-    marker = canvas.dot_of_one(at)
-    for i, column in enumerate(values.T):
-        name = label if i == 0 else None
-        axis.plot(at, column, marker=marker, markersize=4, label=name, **look)
-
-
-def _named_lines(
-    axis: Axes, at: np.ndarray, values: np.ndarray, names: Sequence[str]
-) -> None:
-    for i, name in enumerate(names):
-        look = {**style.series(i), "linewidth": 1.5}
-        _lines(axis, at, values[:, i : i + 1], style.short_name(name), **look)
+    room = 1 if np.isfinite(bounded).all() else 10
+    return np.clip(bounded, usable.min(), room * usable.max())

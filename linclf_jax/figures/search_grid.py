@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST_VALUES = 40  # of an axis whose cells can be told apart
+MOST_VALUES = 12  # of an axis that stays a grid though hardly any is met twice
 FINISHED, RETIRED, DIVERGED = "ok", "retired", "diverged"
 
 
@@ -36,8 +36,8 @@ class Panel(NamedTuple):
 def is_scattered(settings: Sequence[Setting]) -> bool:
     """Whether settings are points rather than cells of a grid.
 
-    They are where an axis has many values and hardly any of them is met twice: as cells
-    they would be stripes, nearly all of them empty.
+    They are where an axis has many values and hardly any of them is met twice: nearly
+    all cells would be empty.
     """
     for _, members in _by_optimizer(settings):
         pairs = {(each.learning_rate, each.l2) for each in members}
@@ -85,7 +85,7 @@ def cells(settings: Sequence[Setting]) -> list[Panel]:
         finished, early = np.full(shape, np.nan), np.full(shape, np.nan)
         lost, trials = np.zeros(shape), np.zeros(shape)
         for each in members:
-            cell = position(rates, l2s, each.learning_rate, each.l2)
+            cell = l2s.searchsorted(each.l2), rates.searchsorted(each.learning_rate)
             finished[cell] = np.fmax(finished[cell], _mean(each, FINISHED))
             early[cell] = np.fmax(early[cell], _mean(each, RETIRED))
             lost[cell] += (each.status == DIVERGED).sum()
@@ -101,17 +101,3 @@ def _mean(setting: Setting, status: str) -> float:
     """The mean accuracy of the repeats that ended so; NaN without any."""
     known = setting.accuracy[(setting.status == status) & np.isfinite(setting.accuracy)]
     return float(known.mean()) if known.size else float("nan")
-
-
-def position(
-    rates: np.ndarray, l2s: np.ndarray, rate: float, l2: float
-) -> tuple[int, int]:
-    """Row and column of a setting in arrays over ``l2s`` (R,) and ``rates`` (K,).
-
-    Args:
-        rates: (K,) ascending.
-        l2s: (R,) ascending.
-        rate: one of the rates.
-        l2: one of the penalties.
-    """
-    return int(l2s.searchsorted(l2)), int(rates.searchsorted(rate))

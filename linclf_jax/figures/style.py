@@ -29,7 +29,6 @@ COLOURS = (TYPICAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 DASHES = ("-", "--")
 MOST_SERIES = len(COLOURS) * len(DASHES)
 
-CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 DOTS_PER_INCH = 150
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same bytes everywhere
@@ -45,6 +44,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": MUTED,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
+    "figure.constrained_layout.w_pad": 0.06,
     "hatch.linewidth": 0.6,
     "text.color": INK,
     "text.parse_math": False,  # a class may be called "$5"
@@ -80,11 +80,7 @@ def png(figure: Figure) -> bytes:
 
 
 def pngs(makers: Mapping[str, Callable[[], Figure]]) -> dict[str, bytes]:
-    """Figures as PNG bytes by name, see ``png``.
-
-    Raises:
-        FigureError: one of them failed.
-    """
+    """Figures as PNG bytes by name; raises FigureError with the one that failed."""
     images = {}
     for name, make in makers.items():
         try:
@@ -96,13 +92,7 @@ def pngs(makers: Mapping[str, Callable[[], Figure]]) -> dict[str, bytes]:
 
 
 def short_number(value: float) -> str:
-    """A number in as few characters as a tick label can spare.
-
-    Args:
-        value: any finite number.
-
-    Returns:
-        Plain from 0.01 to 999, with a bare exponent elsewhere.
+    """A finite number in as few characters as a tick label can spare.
 
     >>> [short_number(v) for v in (0, 0.1, 10.0, 0.001, 0.000316227766)]
     ['0', '0.1', '10', '1e-3', '3.2e-4']

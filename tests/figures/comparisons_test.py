@@ -11,7 +11,7 @@ def test_a_forest_has_every_number_in_its_place():
     ]
     figure = comparisons.forest(rows, label="accuracy", other="held out", reference=0.0)
     (axis,) = figure.axes
-    zero, first, hollow, second, _ = (line.get_xydata() for line in axis.lines)
+    zero, first, hollow, second = (line.get_xydata() for line in axis.lines)
     assert zero[:, 0].tolist() == [0, 0]
     assert first.tolist() == [[0.5, 0]]
     assert hollow.tolist() == [[0.625, 0]]
