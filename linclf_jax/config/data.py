@@ -4,7 +4,7 @@ import dataclasses
 import logging
 
 from linclf_jax.config.fields import flag, one_of
-from linclf_jax.data import class_names, columns, datasets, files
+from linclf_jax.data import columns, datasets, files, labels
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Dataset, Files
 
@@ -65,7 +65,7 @@ class DataConfig:
 def read_options(config: DataConfig) -> ReadOptions:
     """Returns what the flags say of files that these cannot say of themselves."""
     path = config.class_names
-    names = None if path is None else class_names.read(path)
+    names = None if path is None else labels.read_class_names(path)
     return ReadOptions(
         label_column=config.label_column,
         drop_columns=config.drop_columns,
@@ -130,14 +130,14 @@ def _warn_of_files_without_names(paths: Files, options: ReadOptions) -> None:
 
 def _warn_of_columns_left_out(config: DataConfig, options: ReadOptions) -> None:
     """Says which columns are no features though no flag names them."""
-    path, labels = config.train_features, config.train_labels
+    path = config.train_features
     features = None if path is None else files.feature_names(path, options)
     if path is None or features is None:
         return
     named = {*options.drop_columns, options.label_column}
     # A column without a name is what pandas makes of every index: no news.
-    left_out = {*files.columns(path)} - {*features, ""} - named
-    if path == labels:
+    left_out = {*files.column_names(path)} - {*features, ""} - named
+    if path == config.train_labels:
         left_out -= {*columns.LABELS}
     for name in sorted(left_out):
         logger.warning(

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 
-from linclf_jax.data import formats
+from linclf_jax.data import checks, formats
 from linclf_jax.data.checks import BadFileError
-from linclf_jax.data.formats import Array
+from linclf_jax.data.formats import Array, Format
 
 _DTYPES = {
     "BOOL": "?",
@@ -33,58 +33,63 @@ _DTYPES = {
 _TENSORS = "a tensor, or a dictionary of them, that PyTorch saved"
 
 
-def _safetensor(path: str | Path, default: str) -> Array:
+def _safetensor(path: Path, name: str | None, default: str) -> Array:
     """Returns a tensor of a ``.safetensors``, memory-mapped."""
-    file, name = formats.split(path)
-    entries, start = _safetensors_header(file)
-    name = formats.pick(entries, name, default, file)
+    entries, start = _safetensors_header(path)
+    name = formats.pick(entries, name, default, path)
     entry = entries[name]
     if entry["dtype"] not in _DTYPES:
         raise BadFileError(
-            f"{file}: {name} is of {entry['dtype']}; expected one of "
+            f"{path}: {name} is of {entry['dtype']}; expected one of "
             f"{', '.join(_DTYPES)}"
         )
     dtype, shape = jnp.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"])
     offset = start + entry["data_offsets"][0]
 
     def read() -> np.ndarray:
-        return np.asarray(np.memmap(file, dtype, "r", offset, shape))
+        return np.asarray(np.memmap(path, dtype, "r", offset, shape))
 
     return Array(shape, dtype, read)
 
 
-def _safetensors_names(file: Path) -> tuple[str, ...]:
-    return tuple(_safetensors_header(file)[0])
+def _safetensors_names(path: Path) -> tuple[str, ...]:
+    return tuple(_safetensors_header(path)[0])
 
 
-def _safetensors_header(file: Path) -> tuple[dict[str, Any], int]:
+def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
     """Returns what the header declares of each tensor, and its length in bytes."""
-    with file.open("rb") as stream:  # its error for a missing file is the shorter one
+    with path.open("rb") as stream:  # its error for a missing file is the shorter one
         # Compares offsets with shapes, with each other and with the end of the file.
-        with safetensors.safe_open(file, framework="np") as opened:
+        with safetensors.safe_open(path, framework="np") as opened:
             names = {*opened.keys()}
         size = int.from_bytes(stream.read(8), "little")
         entries = json.loads(stream.read(size))
     entries.pop("__metadata__", None)
     if {*entries} != names:
         raise BadFileError(
-            f"{file} names a tensor twice; expected {SAFETENSORS.expected}"
+            f"{path} names a tensor twice; expected {SAFETENSORS.expected}"
         )
     return entries, 8 + size
 
 
-def _hdf5_dataset(path: str | Path, default: str) -> Array:
+def _hdf5_dataset(path: Path, name: str | None, default: str) -> Array:
     """Returns a dataset of an HDF5 file; ``GROUP/NAME`` names one in a group."""
-    file, name = formats.split(path)
-    with _open_hdf5(file) as opened:
-        name, dataset = _pick_dataset(opened, name, default, file)
+    with _open_hdf5(path) as file:
+        dataset = None if name is None else _dataset(file, name)
+        if dataset is None:
+            name = _pick_dataset(file, name, default, path)
+            dataset = file[name]
         shape, dtype = dataset.shape, dataset.dtype.newbyteorder("=")
+        if dataset.external or dataset.is_virtual:
+            raise BadFileError(
+                f"{path}: {name} lies in other files; expected it in this"
+            )
 
     def read() -> np.ndarray:
         import h5py
 
-        with _open_hdf5(file) as opened:
-            dataset = opened[name]
+        with _open_hdf5(path) as file:
+            dataset = file[name]
             if h5py.check_string_dtype(dataset.dtype) is not None:
                 return np.asarray(dataset.asstr()[()], dtype=str)
             return np.asarray(dataset[()])
@@ -92,60 +97,37 @@ def _hdf5_dataset(path: str | Path, default: str) -> Array:
     return Array(shape, dtype, read)
 
 
-def _hdf5_names(file: Path) -> tuple[str, ...]:
-    with _open_hdf5(file) as opened:
-        return tuple(_ungrouped(opened))
+def _hdf5_names(path: Path) -> tuple[str, ...]:
+    with _open_hdf5(path) as file:
+        return tuple(_ungrouped(file))
 
 
 def _open_hdf5(path: Path) -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise BadFileError(
-            f"{path} takes h5py, which is not installed: pip install 'linclf_jax[hdf5]'"
-        ) from error
-    path.stat()  # its error for a missing file is the shorter one
+    h5py = checks.library("h5py", "h5py", "'linclf_jax[hdf5]'", path)
     return h5py.File(path, "r")
 
 
-def _pick_dataset(
-    file: Any, name: str | None, default: str, path: Path
-) -> tuple[str, Any]:
-    import h5py
-
-    if name is None or not isinstance(_item(file, name), h5py.Dataset):
-        names = _ungrouped(file)
-        grouped = [] if names else _grouped(file)
+def _pick_dataset(file: Any, name: str | None, default: str, path: Path) -> str:
+    names = _ungrouped(file)
+    if not names:
+        every: list[str] = []
+        file.visit(every.append)
+        grouped = [item for item in every if _dataset(file, item) is not None]
         if grouped:
             raise BadFileError(
                 f"{path} holds {', '.join(grouped)}, all in groups; expected a name "
                 f"after it, {path}:{grouped[0]}"
             )
-        name = formats.pick(names, name, default, path)
-    dataset = _item(file, name)
-    if dataset.external or dataset.is_virtual:
-        raise BadFileError(f"{path}: {name} lies in other files; expected it in this")
-    return name, dataset
+    return formats.pick(names, name, default, path)
 
 
 def _ungrouped(file: Any) -> list[str]:
     """Returns the names of the datasets that are in no group."""
-    import h5py
-
-    return [name for name in file if isinstance(_item(file, name), h5py.Dataset)]
+    return [name for name in file if _dataset(file, name) is not None]
 
 
-def _grouped(file: Any) -> list[str]:
-    """Returns the names of the datasets in groups, ``GROUP/NAME``."""
-    import h5py
-
-    names: list[str] = []
-    file.visit(names.append)
-    return [name for name in names if isinstance(file[name], h5py.Dataset)]
-
-
-def _item(file: Any, name: str) -> Any:
-    """Returns what a name refers to; None if that lies in another file, or nowhere."""
+def _dataset(file: Any, name: str) -> Any:
+    """Returns a dataset by its name; None if it is none, or lies in another file."""
     import h5py
 
     item = file
@@ -155,45 +137,38 @@ def _item(file: Any, name: str) -> Any:
         if isinstance(item.get(part, getlink=True), h5py.ExternalLink):
             return None
         item = item[part]
-    return item
+    return item if isinstance(item, h5py.Dataset) else None
 
 
-def _torch_tensor(path: str | Path, default: str) -> Array:
+def _torch_tensor(path: Path, name: str | None, default: str) -> Array:
     """Returns a tensor that PyTorch saved; texts or numbers in a list are one too.
 
     That of a file of PyTorch 1.6 or newer is memory-mapped.
     """
-    file, name = formats.split(path)
-    content = _torch_load(file)
+    content = _torch_load(path)
     if isinstance(content, Mapping):
-        content = content[formats.pick(content, name, default, file)]
+        content = content[formats.pick(content, name, default, path)]
     elif name is not None:
-        raise BadFileError(f"{file} holds a single tensor; expected one {name}")
+        raise BadFileError(f"{path} holds a single tensor; expected one {name}")
     array = _torch_numbers(content)
     return Array(array.shape, array.dtype, lambda: array)
 
 
-def _torch_names(file: Path) -> tuple[str, ...]:
-    content = _torch_load(file)
+def _torch_names(path: Path) -> tuple[str, ...]:
+    content = _torch_load(path)
     return tuple(content) if isinstance(content, Mapping) else ()
 
 
-def _torch_load(file: Path) -> Any:
+def _torch_load(path: Path) -> Any:
     """Returns what a file holds, by PyTorch's reader that runs no code of it."""
+    remedy = "torch, or save the tensors as .safetensors"
+    torch = checks.library("torch", "PyTorch", remedy, path)
+    mapped = zipfile.is_zipfile(path)
     try:
-        import torch  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise BadFileError(
-            f"{file} takes PyTorch, which is not installed: pip install torch, or save "
-            "the tensors as .safetensors"
-        ) from error
-    with file.open("rb") as stream:  # its error for a missing file is the shorter one
-        mapped = zipfile.is_zipfile(stream)
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:  # whose advice is to run the file's code
         raise BadFileError(
-            f"{file} is damaged, or holds more than weights_only=True reads: tensors, "
+            f"{path} is damaged, or holds more than weights_only=True reads: tensors, "
             f"texts and numbers; expected {_TENSORS}"
         ) from error
 
@@ -209,6 +184,6 @@ def _torch_numbers(content: Any) -> np.ndarray:
     return tensor.numpy()
 
 
-SAFETENSORS = formats.of_archive("a .safetensors file", _safetensor, _safetensors_names)
-HDF5 = formats.of_archive("an HDF5 file", _hdf5_dataset, _hdf5_names)
-TORCH = formats.of_archive(_TENSORS, _torch_tensor, _torch_names)
+SAFETENSORS = Format("a .safetensors file", _safetensor, _safetensors_names)
+HDF5 = Format("an HDF5 file", _hdf5_dataset, _hdf5_names)
+TORCH = Format(_TENSORS, _torch_tensor, _torch_names)

@@ -14,7 +14,6 @@ import numpy as np
 
 from linclf_jax.data import checks, unpickling
 from linclf_jax.data.checks import BadFileError
-from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.formats import Array, Format
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -67,41 +66,41 @@ def read(
             raise BadFileError(
                 f"{where} has the MD5 {digest}; expected {md5.get(name)}"
             )
-        if name.endswith(".bin"):
-            images.append(_from_binary(content, where, classes))
-        else:
-            images.append(_from_pickle(content, where, classes))
+        decode = _from_binary if name.endswith(".bin") else _from_pickle
+        images.append(decode(content, where, classes))
     return Images(*map(np.concatenate, zip(*images, strict=True)))
 
 
-def _binary_features(path: str | Path, _: ReadOptions) -> Array:
-    """Returns the images of one binary file, whose number its length tells."""
-    num_rows = _rows(Path(path).stat().st_size, path)[0]
+def _binary(path: Path, _: str | None, what: str) -> Array:
+    """Returns features or labels of one binary file, whose number its length tells."""
+    num_rows = _size(path.stat().st_size, path)[0]
+    is_features = what == "features"
     return Array(
-        (num_rows, *IMAGE_SHAPE),
+        (num_rows, *(IMAGE_SHAPE if is_features else ())),
         np.dtype(np.uint8),
-        lambda: _from_binary(Path(path).read_bytes(), path).x,
+        lambda: _from_binary(path.read_bytes(), path)[0 if is_features else 1],
     )
-
-
-def _binary_labels(path: str | Path, options: ReadOptions) -> Array:
-    """Returns the labels of one binary file, of CIFAR-100 the fine ones."""
-    images = _binary_features(path, options)
-    return Array(
-        images.shape[:1],
-        images.dtype,
-        lambda: _from_binary(Path(path).read_bytes(), path).labels,
-    )
-
-
-BINARY = Format("a binary file of CIFAR", _binary_features, _binary_labels)
 
 
 def _contents(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """Returns the bytes of the files of a part, all binary or all Python batches."""
+    binary = tuple(f"{name}.bin" for name in names)
     if path.is_dir():
-        files = {n: path / n for n in _both(names) if (path / n).is_file()}
-        return {n: files[n].read_bytes() for n in _all_of_one_kind(files, names, path)}
+        files = [path / name for name in (*names, *binary)]
+        contents = {file.name: file.read_bytes() for file in files if file.is_file()}
+    else:
+        contents = _unpacked(path, {*names, *binary})
+    for kind in (binary, names):
+        if all(name in contents for name in kind):
+            return {name: contents[name] for name in kind}
+    raise BadFileError(
+        f"{path} holds {', '.join(contents) or 'none of them'}; expected "
+        f"{', '.join(names)}, all with or all without .bin"
+    )
+
+
+def _unpacked(path: Path, names: set[str]) -> dict[str, bytes]:
+    """Returns the bytes of those of the named files that are in an archive."""
     contents = {}
     with (
         checks.open_stream(path) as stream,
@@ -109,38 +108,22 @@ def _contents(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     ):
         for member in tar:
             name = Path(member.name).name
-            if member.size > _MAX_FILE or (member.issparse() and name in _both(names)):
+            if member.size > _MAX_FILE or (member.issparse() and name in names):
                 raise BadFileError(
                     f"{path}: {member.name} takes {member.size} bytes; expected at "
                     f"most {_MAX_FILE}"
                 )
-            if member.isreg() and name in _both(names):
+            if member.isreg() and name in names:
                 content = tar.extractfile(member)
                 assert content is not None  # it is a file
                 contents[name] = bytes(checks.read_exactly(content, member.size, path))
         # To the end, where the checksum of gzip is; a damaged header ends it early.
         if stream.read(_MAX_PADDING + 1).strip(b"\0") or stream.read(1):
             raise BadFileError(f"{path} goes on after its last file; expected zeros")
-    return {name: contents[name] for name in _all_of_one_kind(contents, names, path)}
+    return contents
 
 
-def _both(names: tuple[str, ...]) -> tuple[str, ...]:
-    return (*names, *(f"{name}.bin" for name in names))
-
-
-def _all_of_one_kind(
-    files: Mapping[str, object], names: tuple[str, ...], path: Path
-) -> tuple[str, ...]:
-    for kind in (tuple(f"{name}.bin" for name in names), names):
-        if all(name in files for name in kind):
-            return kind
-    raise BadFileError(
-        f"{path} holds {', '.join(files) or 'none of them'}; expected "
-        f"{', '.join(names)}, all with or all without .bin"
-    )
-
-
-def _rows(size: int, path: str | Path, classes: int | None = None) -> tuple[int, int]:
+def _size(size: int, path: str | Path, classes: int | None = None) -> tuple[int, int]:
     """Returns how many rows there are and how many labels each has."""
     for labels in {10: (1,), 100: (2,), None: (1, 2)}[classes]:
         rows, rest = divmod(size, labels + _PIXELS)
@@ -155,7 +138,7 @@ def _rows(size: int, path: str | Path, classes: int | None = None) -> tuple[int,
 def _from_binary(
     content: bytes, path: str | Path, classes: int | None = None
 ) -> Images:
-    rows, count = _rows(len(content), path, classes)
+    rows, count = _size(len(content), path, classes)
     table = np.frombuffer(content, np.uint8).reshape(rows, count + _PIXELS)
     for column, limit in enumerate((10,) if count == 1 else (20, 100)):
         _check_labels(table[:, column], limit, path)
@@ -193,3 +176,6 @@ def _check_labels(labels: np.ndarray, limit: int, path: str | Path) -> None:
 
 def _images(planes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+
+
+BINARY = Format("a binary file of CIFAR", _binary)

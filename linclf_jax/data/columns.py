@@ -1,12 +1,8 @@
-"""Which columns of a table are features, which holds the labels, which leak them.
+"""Which columns of a table are features, which holds the labels, and their order.
 
 The rules are the same for every format of tables. Flags and messages refer to a column
-without a name by its number from 0, as text.
-
-A classifier that sees the labels, or the numbers of the rows, is right for a reason
-that no new row has. A feature is refused if each class has one value in it, and for
-each another; or if it numbers the rows: whole numbers, one apart, each once, in any
-order. In fewer rows than ``FEWEST`` either may be chance.
+without a name by its number from 0, as text. Columns of two tables are matched by the
+names of the features, in any order.
 """
 
 import re
@@ -17,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from linclf_jax.data import checks
 from linclf_jax.data.checks import BadFileError
 
 LABELS = ("label", "labels", "target", "y")
 LISTS = ("features", "embedding")
 VALUES = ("consecutive", "as_is")
-FEWEST = 20  # rows of which columns are checked for leakage
-_SAMPLE = 512  # rows that rule out most columns
+_MOST = 5  # names in a message
 # How pandas and R name an index that the user has not named.
 _INDEX = re.compile(r"|Unnamed: 0|__index_level_\d+__")
 _TO_ESCAPE = re.compile(r"([\\,])")
@@ -45,36 +41,33 @@ class ReadOptions(NamedTuple):
     label_texts: bool = False
 
 
-class FeatureColumns(NamedTuple):
-    """The columns that are features, in the order of the file."""
+class Columns(NamedTuple):
+    """All columns of a table, in the order of the file."""
 
     names: tuple[str, ...]
-    named: bool  # else these are numbers, of a file without names
+    named: bool = True  # else the names are numbers
+    index: Collection[str] = ()  # those that the metadata of the file calls an index
+    lists: Collection[str] = ()  # those that hold all features of a row
+
+    def is_index(self, name: str) -> bool:
+        """Returns whether a column is an index, by the metadata or by its name."""
+        return name in self.index or _INDEX.fullmatch(name) is not None
 
 
 def features(
-    names: Sequence[str],
-    options: ReadOptions,
-    path: str | Path,
-    index: Collection[str] = (),
+    columns: Columns, options: ReadOptions, path: str | Path
 ) -> tuple[str, ...]:
-    """Returns the columns that are features, in the order of the file.
+    """Returns the columns that are features, or the one of lists that has all of them.
 
-    All are, but for those of ``drop_columns``, the labels, and an index; those of
-    ``keep_columns`` are in any case.
-
-    Args:
-        names: Of all columns.
-        options: Which columns are meant.
-        path: The file, for messages.
-        index: Columns that the metadata of the file calls an index.
+    All columns are features, but for those of ``drop_columns``, the labels, and an
+    index; those of ``keep_columns`` are in any case.
 
     Raises:
-        BadFileError: Two columns have the same name, several could be the labels, or a
-            column is both dropped and kept.
+        BadFileError: Two columns have the same name, several could be the labels, a
+            column is both dropped and kept, or none is left.
     """
-    if len({*names}) < len(names):
-        repeated = next(name for name in names if list(names).count(name) > 1)
+    repeated = checks.first_repeated(columns.names)
+    if repeated is not None:
         raise BadFileError(
             f"{path} has two columns {repeated!r}; expected names of their own"
         )
@@ -84,69 +77,52 @@ def features(
             f"{path}: {min(map(str, both))!r} is in keep_columns, and dropped or the "
             "label column; expected one of them"
         )
-    label = _label(names, options, path)
-    return tuple(
+    excluded = {*options.drop_columns, _label(columns, options, path)}
+    names = tuple(
         name
-        for name in names
+        for name in columns.names
         if name in options.keep_columns
-        or not (name in options.drop_columns or name == label or _is_index(name, index))
+        or not (name in excluded or columns.is_index(name))
     )
+    if not names:
+        raise BadFileError(
+            f"{path} has the columns {[*columns.names]}, none of which is a feature; "
+            "expected at least one"
+        )
+    lists = [name for name in names if name in columns.lists]
+    usual = [name for name in LISTS if name in lists]
+    return (usual or lists)[0:1] if usual or lists == [*names] else names
 
 
-def label(
-    names: Sequence[str],
-    options: ReadOptions,
-    path: str | Path,
-    index: Collection[str] = (),
-) -> str:
+def label(columns: Columns, options: ReadOptions, path: str | Path) -> str:
     """Returns the column of the labels: the named one, a usual name, or the only one.
-
-    Args:
-        names: As in ``features``.
-        options: As in ``features``.
-        path: As in ``features``.
-        index: As in ``features``.
 
     Raises:
         BadFileError: There is no such column, or there are several.
     """
-    name = _label(names, options, path)
-    if name in names:
-        return str(name)
-    others = [name for name in names if not _is_index(name, index)]
+    name = _label(columns, options, path)
+    others = [other for other in columns.names if not columns.is_index(other)]
     if name is None and len(others) == 1:
         return others[0]
-    if name is None:
-        expected = (
-            f"one of {', '.join(LABELS)}, or label_column (--label_column) to name the "
-            "column of the labels"
-        )
-    else:
-        expected = f"the column {name} of label_column (--label_column)"
-    raise BadFileError(f"{path} has the columns {list(names)}; expected {expected}")
+    if name in columns.names:
+        return str(name)
+    expected = (
+        f"one of {', '.join(LABELS)}, or label_column (--label_column) to name the "
+        "column of the labels"
+        if name is None
+        else f"the column {name} of label_column (--label_column)"
+    )
+    raise BadFileError(
+        f"{path} has the columns {[*columns.names]}; expected {expected}"
+    )
 
 
-def flag(field: str, *names: str) -> str:
-    r"""Returns the flag that names columns, as it is typed in a shell.
-
-    Args:
-        field: Of ``ReadOptions``; ``label_column`` takes one name, others a list.
-        names: Of the columns.
-
-    >>> print(flag("drop_columns", "id", "a,b"), flag("label_column", "a,b"))
-    --drop_columns='id,a\,b' --label_column=a,b
-    """
-    if field != "label_column":
-        names = tuple(_TO_ESCAPE.sub(r"\\\1", name) for name in names)
-    return f"--{field}={shlex.quote(','.join(names))}"
-
-
-def _label(names: Sequence[str], options: ReadOptions, path: str | Path) -> str | None:
+def _label(columns: Columns, options: ReadOptions, path: str | Path) -> str | None:
     """Returns what is named as the labels, else the one column of a usual name."""
     if options.label_column is not None:
         return options.label_column
     no_labels = {*options.drop_columns, *options.keep_columns}
-    usual = [name for name in LABELS if name in {*names} - no_labels]
+    usual = [name for name in LABELS if name in {*columns.names} - no_labels]
     if len(usual) > 1:
         raise BadFileError(
             f"{path} has the columns {', '.join(usual)}, any of which could be the "
@@ -156,97 +132,88 @@ def _label(names: Sequence[str], options: ReadOptions, path: str | Path) -> str 
     return usual[0] if usual else None
 
 
-def _is_index(name: str, index: Collection[str]) -> bool:
-    return name in index or _INDEX.fullmatch(name) is not None
+def flag(field: str, *names: str) -> str:
+    r"""Returns the flag that names columns, as it is typed in a shell.
 
-
-def check_leakage(
-    x: np.ndarray,
-    labels: np.ndarray,
-    rows: np.ndarray | None,
-    names: Sequence[str] | None,
-    path: str | Path,
-    options: ReadOptions,
-) -> None:
-    """Refuses features that map one to one onto the labels, or number the rows.
-
-    Args:
-        x: ``(M, D)`` of any dtype, all rows of the file; images are not checked.
-        labels: ``(N,)`` classes.
-        rows: ``(N,)``, the rows of ``x`` that have a label; None for all.
-        names: Of the columns, or their numbers; None of images.
-        path: The file of the features, for messages.
-        options: Columns of ``keep_columns`` are features whatever they hold.
-
-    Raises:
-        BadFileError: There are such columns; with their names and the flags that drop
-            and keep them.
+    >>> print(flag("drop_columns", "id", "a,b"), flag("label_column", "a,b"))
+    --drop_columns='id,a\,b' --label_column=a,b
     """
-    if names is None or len(x) < FEWEST:
-        return
-    reasons = dict.fromkeys(row_numbers(x), "numbers the rows, one by one")
-    reasons |= dict.fromkeys(
-        label_columns(x, labels, rows), "has one value for each class, as the labels do"
-    )
-    refused = {
-        names[column]: reason
-        for column, reason in sorted(reasons.items())
-        if names[column] not in options.keep_columns
-    }
-    if refused:
-        (first, reason), *others = refused.items()
-        more = f", and {len(others)} more such columns" if others else ""
-        drop, keep = flag("drop_columns", *refused), flag("keep_columns", *refused)
-        raise BadFileError(
-            f"{path}: column {first} {reason}{more}; expected features. drop_columns "
-            f"({drop}) leaves out what is none, keep_columns ({keep}) keeps what is one"
+    if field != "label_column":  # which takes one name, the others a list
+        names = tuple(_TO_ESCAPE.sub(r"\\\1", name) for name in names)
+    return f"--{field}={shlex.quote(','.join(names))}"
+
+
+def check_feature_names(names: Sequence[str]) -> None:
+    """Refuses two features of the same name."""
+    repeated = checks.first_repeated(names)
+    if repeated is not None:
+        raise ValueError(
+            f"found two features {repeated!r}; expected names of their own"
         )
 
 
-def label_columns(
-    x: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None
-) -> list[int]:
-    """Returns the columns that map one to one onto the labels.
+def are_header(names: Sequence[str], trained: Sequence[str]) -> bool:
+    """Whether a line is a header rather than a row, by the names of training.
+
+    With more than half of them it is one: ``order`` says which are missing.
+
+    >>> trained = ("2019", "2020")
+    >>> are_header(("2020", "2019", "y"), trained), are_header(("2019", "7"), trained)
+    (True, False)
+    """
+    common = {*names} & {*trained}
+    return 2 * len(common) > len(trained) and len({*names}) == len(names)
+
+
+def order(
+    names: Sequence[str] | None, trained: Sequence[str] | None
+) -> list[int] | None:
+    """Returns the columns of a table in the order of the features of training.
 
     Args:
-        x: ``(M, D)``.
-        labels: ``(N,)`` classes.
-        rows: ``(N,)``, the rows of ``x`` that have a label; None for all.
+        names: Of the columns of the table, None where they have none.
+        trained: Of the features of training, likewise.
+
+    Returns:
+        D numbers of columns; None where columns are matched by position: the order is
+        the same, or one side has no names.
+
+    Raises:
+        ValueError: A feature is missing, a column is none, or a name is repeated.
+
+    >>> order(("b", "a"), ("a", "b")), order(None, ("a", "b"))
+    ([1, 0], None)
     """
-    rows = np.arange(len(x)) if rows is None else rows
-    classes, first = np.unique(labels, return_index=True)
-    number = np.searchsorted(classes, labels)
-    values = x[rows[first]]  # (C, D), of the first row of each class
-    sample = _sample(len(rows))
-    same = (x[rows[sample]] == values[number[sample]]).all(axis=0)
-    return [
-        int(k)
-        for k in np.flatnonzero(same)
-        if _distinct(values[:, k]) == len(classes)
-        and (x[:, k][rows] == values[number, k]).all()
-    ]
+    if names is None or trained is None:
+        return None
+    check_feature_names(names)
+    index = {name: number for number, name in enumerate(names)}
+    missing = [name for name in trained if name not in index]
+    features_of_training = {*trained}
+    unknown = [name for name in names if name not in features_of_training]
+    if missing or unknown:
+        differences = [f"no column {_some(missing)}"] if missing else []
+        differences += [f"the unknown column {_some(unknown)}"] if unknown else []
+        raise ValueError(
+            f"found {' and '.join(differences)}; expected the {len(trained)} features "
+            "of training by their names, in any order; drop_columns (--drop_columns) "
+            "leaves columns out"
+        )
+    return None if tuple(names) == tuple(trained) else [index[n] for n in trained]
 
 
-def row_numbers(x: np.ndarray) -> list[int]:
-    """Returns the columns that hold N whole numbers, one apart, in any order.
+def ordered(
+    x: np.ndarray, names: Sequence[str] | None, trained: Sequence[str] | None
+) -> np.ndarray:
+    """Returns a table ``(N, D)`` with its columns in the order of training's features.
 
-    Args:
-        x: ``(N, D)``.
+    It is the same array where the order is right; names, and errors, as in ``order``.
     """
-    sample = x[_sample(len(x))]
-    extent = sample.max(axis=0).astype(float) - sample.min(axis=0).astype(float)
-    whole = (sample == np.floor(sample)).all(axis=0)
-    return [
-        int(k)
-        for k in np.flatnonzero((extent < len(x)) & whole)
-        if _distinct(sample[:, k]) == len(sample)
-        and (np.diff(np.sort(x[:, k].astype(np.float64))) == 1).all()
-    ]
+    columns = order(names, trained)
+    return x if columns is None else x[:, columns]
 
 
-def _distinct(column: np.ndarray) -> int:
-    return len(np.unique(column.astype(np.float64)))
-
-
-def _sample(count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(int))
+def _some(names: Sequence[str]) -> str:
+    """Returns the first names, and how many more there are."""
+    rest = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(map(repr, names[:_MOST])) + rest

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax import validation
-from linclf_jax.data import duplicates, feature_names, sources, splits, stored
+from linclf_jax.data import columns, duplicates, sources, splits, stored
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.images import ImageShape
 from linclf_jax.data.sources import FileRows, Mixture, Source, UnreadSource
-from linclf_jax.data.splits import Lacking
+from linclf_jax.data.splits import Fractions, Lacking
 from linclf_jax.data.stored import Files
 
 _BLOCK = 2**24  # bytes that are hashed at once
@@ -63,7 +63,7 @@ def load(
     name: str,
     *,
     split_seed: int,
-    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    fractions: Fractions = (0.6, 0.2, 0.2),
     mixture: Mixture | None = None,
     files: Files | None = None,
     options: ReadOptions | None = None,
@@ -80,9 +80,6 @@ def load(
         files: Paths of the files of a dataset.
         options: What the files of ``features`` do not tell themselves.
 
-    Returns:
-        The dataset, raw values.
-
     Raises:
         ValueError: The name is unknown, a package is needed and not installed, a
             mixture or files are given for data that has none, a file is missing or
@@ -98,18 +95,18 @@ def load(
         raise ValueError(f"found dataset {name!r}, expected one of {', '.join(NAMES)}")
     if mixture is not None and name != "synthetic":
         raise ValueError(f"dataset {name!r} is real data: it takes no mixture")
-    paths, options = files or Files(), options or ReadOptions()
-    split_options = {"name": name, "split_seed": split_seed, "fractions": fractions}
+    files, options = files or Files(), options or ReadOptions()
     stored.check_options(name, options)
     if name in stored.NAMES:
-        return split(*stored.open_parts(name, paths, options), **split_options)
-    if flags := [f"--{field}" for field, path in paths._asdict().items() if path]:
-        raise ValueError(f"dataset {name!r} has no files; found {', '.join(flags)}")
-    if name == "synthetic":
-        return split(sources.draw(mixture or Mixture()), **split_options)
-    if name == "mnist5k":
-        return split(sources.mnist5k(), **split_options)
-    return split(sources.bundled(name), **split_options)
+        parts = stored.open_parts(name, files, options)
+    elif files.given():
+        flags = ", ".join(f"--{field}" for field in files.given())
+        raise ValueError(f"dataset {name!r} has no files; found {flags}")
+    elif name == "synthetic":
+        parts = (sources.draw(mixture or Mixture()),)
+    else:
+        parts = (sources.mnist5k() if name == "mnist5k" else sources.bundled(name),)
+    return split(*parts, name=name, split_seed=split_seed, fractions=fractions)
 
 
 def split(
@@ -119,16 +116,9 @@ def split(
     *,
     name: str,
     split_seed: int,
-    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    fractions: Fractions = (0.6, 0.2, 0.2),
 ) -> Dataset:
     """Assigns the rows of a source to three splits, class by class.
-
-    The rows of each class are ordered by random 64-bit keys and cut at the rounded
-    cumulative fractions. The keys are the raw stream of NumPy's PCG64, which NumPy
-    guarantees for all its versions and platforms (unlike methods of ``Generator`` such
-    as ``permutation``), so that a seed names the same split everywhere. A split that is
-    left without a row of a class gets one of the largest; of a class with fewer rows
-    than splits, training has the first, validation the second.
 
     Args:
         source: The rows; validated here.
@@ -137,65 +127,83 @@ def split(
             source by their names, if both have names.
         test_source: The test split, likewise.
         name: Of the dataset, in messages and files.
-        split_seed: Seed of the keys, in ``0..2^32-1``.
+        split_seed: Of the order of the rows, in ``0..2^32-1``; see ``splits``.
         fractions: Of training, validation and test; positive, summing to 1.
 
-    Returns:
-        The splits. Training has at least one row of every class, the others where
-        there are enough; ``lacking`` has the classes where there are not.
-
     Raises:
-        ValueError: Shapes do not match; features are not finite, or have other names
-            than those of the source; labels are not integers in ``0..C-1``; a class has
-            no row, or the test split would have none; fractions or seed are out of
-            range.
+        ValueError: Shapes, names, labels or numbers are not as ``Source`` says or as in
+            the first source; a class has no row, or the test split would have none;
+            fractions or seed are out of range.
     """
-    x, labels = _checked(source)
+    whole, total = _whole(source), _file_rows(source).total
     validation.validate_seed(split_seed, name="split_seed")
     drawn = splits.drawn(
         fractions, validation=validation_source is None, test=test_source is None
     )
-    rows = splits.assign(labels, source.class_names, drawn, name, split_seed)
-    numbers, total = _file_rows(source)
-    if validation_source is not None:
+    rows = splits.assign(whole.labels, source.class_names, drawn, name, split_seed)
+    if validation_source is None:
+        validation_split = _take(whole, rows.validation)
+    else:
         validation_split = _whole(validation_source, total, source)
         total += _file_rows(validation_source).total
+    if test_source is None:
+        labels = whole.labels[rows.test]
+        test = Held(len(labels), lambda: _take(whole, rows.test), labels)
     else:
-        validation_split = _take(x, labels, numbers, rows.validation)
-    if test_source is not None:
         test = Held(
             test_source.size,
             lambda: _whole(test_source.read(), total, source),
             test_source.labels,
         )
-    else:
-        test = Held(
-            len(rows.test),
-            lambda: _take(x, labels, numbers, rows.test),
-            labels[rows.test].astype(np.int32),
-        )
     return Dataset(
-        _take(x, labels, numbers, rows.train),
+        _take(whole, rows.train),
         validation_split,
         test,
         name=name,
         class_names=source.class_names,
         feature_names=source.feature_names,
         image_shape=source.image_shape,
-        lacking=splits.lacking(labels, rows, drawn),
+        lacking=splits.lacking(whole.labels, rows, drawn),
     )
+
+
+def _whole(source: Source, start: int = 0, like: Source | None = None) -> Split:
+    """Returns all rows of a source, or refuses them.
+
+    Args:
+        source: The rows.
+        start: Number of the first row.
+        like: A source by whose names of features the columns are ordered.
+    """
+    names, image = source.feature_names, source.image_shape
+    validation.validate_batch(source.x, source.labels, len(source.class_names))
+    x, labels = np.asarray(source.x), np.asarray(source.labels)
+    if names is not None and len(names) != x.shape[1]:
+        raise ValueError(f"found {len(names)} feature names for {x.shape[1]} columns")
+    columns.check_feature_names(names or ())
+    if image is not None and math.prod(image) != x.shape[1]:
+        raise ValueError(f"found image shape {image} for {x.shape[1]} columns")
+    if like is not None:
+        x = columns.ordered(x, names, like.feature_names)
+    return Split(x, labels.astype(np.int32), start + _file_rows(source).index)
+
+
+def _take(split: Split, index: np.ndarray) -> Split:
+    # Not copied where it is all rows, which may be memory-mapped.
+    x = split.x if len(index) == len(split.x) else split.x[index]
+    return Split(x, split.labels[index], split.index[index])
+
+
+def _file_rows(source: Source) -> FileRows:
+    every = np.arange(len(source.labels), dtype=np.int64)
+    return source.file_rows or FileRows(every, len(every))
 
 
 def joined(first: Split, second: Split) -> Split:
     """Returns the rows of two splits, the second's after the first's.
 
-    Args:
-        first: Some rows.
-        second: Other rows, perhaps of a file of another dtype.
-
-    Returns:
-        The rows in a dtype that holds both; float64 where NumPy knows none, as of
-        bfloat16 beside float16.
+    Their features come in a dtype that holds both; float64 where NumPy knows none, as
+    of bfloat16 beside float16.
     """
     kind = duplicates.common_dtype(first.x, second.x)
     pairs = zip(first[1:], second[1:], strict=True)
@@ -204,11 +212,7 @@ def joined(first: Split, second: Split) -> Split:
 
 
 def constant_columns(dataset: Dataset) -> np.ndarray:
-    """Returns the columns, ``(K,)`` int64, that are the same in all training rows.
-
-    Args:
-        dataset: The dataset; its test split stays unread.
-    """
+    """Returns the columns, ``(K,)`` int64, that are the same in all training rows."""
     x = dataset.train.x
     return np.flatnonzero(np.min(x, axis=0) == np.max(x, axis=0))
 
@@ -216,22 +220,14 @@ def constant_columns(dataset: Dataset) -> np.ndarray:
 def fingerprint(dataset: Dataset) -> str:
     """Returns a SHA-256 of training and validation rows, which choose a classifier.
 
-    Args:
-        dataset: The dataset; its test split stays unread.
-
-    Returns:
-        64 hexadecimal digits, the same on every machine: of names, dtypes, shapes and
-        bytes of all arrays, the bytes row-major and little-endian.
+    It is of names, dtypes, shapes and bytes of all arrays, the bytes row-major and
+    little-endian: 64 hexadecimal digits, the same on every machine.
     """
     return _sha256(dataset.train, dataset.validation)
 
 
 def split_fingerprint(split: Split) -> str:
-    """Returns a SHA-256 of one split, as ``fingerprint`` does of two.
-
-    Args:
-        split: The rows.
-    """
+    """Returns a SHA-256 of one split, as ``fingerprint`` does of two."""
     return _sha256(split)
 
 
@@ -247,35 +243,3 @@ def _sha256(*parts: Split) -> str:
             block = array[start : start + rows]
             digest.update(block.astype(dtype, order="C", copy=False).tobytes())
     return digest.hexdigest()
-
-
-def _checked(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Returns features and labels as they are, or refuses them."""
-    validation.validate_batch(source.x, source.labels, len(source.class_names))
-    x, labels = np.asarray(source.x), np.asarray(source.labels)
-    names, image = source.feature_names, source.image_shape
-    if names is not None and len(names) != x.shape[1]:
-        raise ValueError(f"found {len(names)} feature names for {x.shape[1]} columns")
-    feature_names.check(names or ())
-    if image is not None and math.prod(image) != x.shape[1]:
-        raise ValueError(f"found image shape {image} for {x.shape[1]} columns")
-    return x, labels
-
-
-def _take(
-    x: np.ndarray, labels: np.ndarray, numbers: np.ndarray, index: np.ndarray
-) -> Split:
-    # Not copied where it is all rows, which may be memory-mapped.
-    rows = x if len(index) == len(x) else x[index]
-    return Split(rows, labels[index].astype(np.int32), numbers[index])
-
-
-def _whole(source: Source, start: int, like: Source) -> Split:
-    x, labels = _checked(source)
-    x = feature_names.taken(x, source.feature_names, like.feature_names)
-    return Split(x, labels.astype(np.int32), start + _file_rows(source).index)
-
-
-def _file_rows(source: Source) -> FileRows:
-    every = np.arange(len(source.labels), dtype=np.int64)
-    return source.file_rows or FileRows(every, len(every))

@@ -8,20 +8,19 @@ dtype. Fields may be quoted; the text is UTF-8, with or without a byte order mar
 """
 
 import csv
+import dataclasses
 import itertools
-import operator
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO
 
 import numpy as np
 
 from linclf_jax.data import columns as columns_lib
-from linclf_jax.data import feature_names
 from linclf_jax.data.checks import BadFileError
-from linclf_jax.data.columns import FeatureColumns, ReadOptions
-from linclf_jax.data.formats import Array, Format
+from linclf_jax.data.columns import Columns, ReadOptions
+from linclf_jax.data.formats import Array, Format, Table
 
 _EXPECTED = "a table of text, comma-separated (.csv) or tab-separated (.tsv)"
 _MISSING = {"", "nan", "NaN"}
@@ -33,97 +32,152 @@ _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _BOOLEANS = (("False", "True"), ("false", "true"), ("FALSE", "TRUE"))
 
 
-class _Table(NamedTuple):
-    """What the first two lines tell of a file."""
-
-    names: tuple[str, ...]  # of the columns, or their numbers
-    named: bool
-    header: bool  # whether the first line is no row
-
-
-def _columns(path: str | Path, options: ReadOptions) -> tuple[str, ...]:
-    return _table(path, options).names
-
-
-def _feature_columns(path: str | Path, options: ReadOptions) -> FeatureColumns:
-    table = _table(path, options)
-    return FeatureColumns(_feature_names(table, options, path), table.named)
-
-
-def _features(path: str | Path, options: ReadOptions) -> Array:
-    """Returns the features, float64; the lines are counted."""
-    table = _table(path, options)
-    names = _feature_names(table, options, path)
-    shape, dtype = (_count(path, table), len(names)), np.dtype(np.float64)
-    indices = [table.names.index(name) for name in names]
-
-    def read() -> np.ndarray:
-        x = np.empty(shape, dtype)
-        fields = operator.itemgetter(*indices)
-        for row, line, record in _rows(path, table, len(x)):
-            texts = fields(record) if len(names) > 1 else (fields(record),)
-            try:
-                if "_" in "".join(texts):  # which Python would read in 1_000
-                    raise ValueError
-                x[row] = np.fromiter(map(float, texts), dtype, len(texts))
-            except ValueError:
-                where = f"{path}: row {row}, line {line}"
-                raise _not_a_number(names, texts, where) from None
-        return x
-
-    return Array(shape, dtype, read)
-
-
-def _labels(path: str | Path, options: ReadOptions) -> Array:
-    """Returns the labels as ``_typed`` has them, or texts as they are."""
-    table = _table(path, options)
-    name = columns_lib.label(table.names, options, path)
-    index, count = table.names.index(name), _count(path, table)
-
-    def read() -> np.ndarray:
-        labels = []
-        for row, line, record in _rows(path, table, count):
-            label = record[index].strip()
-            if label in _MISSING:
-                raise BadFileError(
-                    f"{path}: row {row}, line {line}: column {name} is {label!r}; "
-                    "expected a label in every row"
-                )
-            labels.append(label)
-        return np.array(labels) if options.label_texts else _typed(labels)
-
-    # Counted as eight bytes each: nothing tells how long the texts are.
-    return Array((count,), np.dtype(np.int64), read)
-
-
-def _table(path: str | Path, options: ReadOptions) -> _Table:
+def _table(path: Path, options: ReadOptions) -> Table:
     first, second = _first_two(path)
-    numbers = tuple(map(str, range(len(first))))
+    has_header, named = _header(path, first, second, options.feature_names)
+    names = tuple(name.strip() for name in first) if named else _numbers(first)
+    table = _Text(path, names, has_header, options.label_texts)
+    return Table(Columns(names, named), table.features, table.labels)
+
+
+def _header(
+    path: Path, first: list[str], second: list[str], trained: Sequence[str]
+) -> tuple[bool, bool]:
+    """Returns whether the first line is no row, and whether it has names."""
     names = tuple(name.strip() for name in first)
     numeric, below = ([*map(_is_number, row)] for row in (first, second))
-    if feature_names.are_header(names, options.feature_names):
-        return _Table(names, named=True, header=True)
+    if columns_lib.are_header(names, trained):
+        return True, True
     if all(numeric):
-        counted = len(first) > 1 and names == numbers
+        counted = len(first) > 1 and names == _numbers(first)
         if counted and len(first) == 2:
             raise BadFileError(
                 f"{path} begins with '0,1', which may be a row or the numbers of the "
                 "columns; expected a first line of names that are no numbers"
             )
-        return _Table(numbers, named=False, header=counted)
-    if len(first) == 1 and _repeats(path, first):
-        return _Table(numbers, named=False, header=False)
-    numbered = tuple(itertools.compress(names, numeric))
-    if numbered and numeric == below and numbered != numbers[: len(numbered)]:
+        return counted, False
+    if len(first) == 1 and any(row == first for _, row in _records(path, skip=1)):
+        return False, False
+    numbers = tuple(itertools.compress(names, numeric))
+    if numbers and numeric == below and numbers != _numbers(numbers):
         raise BadFileError(
             f"{path} begins with {','.join(first[:5])!r}, which has numbers and texts "
             "where the second line has them; expected a first line of names, none of "
             "which is a number: rename such columns"
         )
-    return _Table(names, named=True, header=True)
+    return True, True
 
 
-def _first_two(path: str | Path) -> tuple[list[str], list[str]]:
+@dataclasses.dataclass(frozen=True)
+class _Text:
+    """A file, by what its first two lines tell."""
+
+    path: Path
+    names: tuple[str, ...]  # of the columns, or their numbers
+    has_header: bool
+    label_texts: bool  # labels are texts, whatever they look like
+
+    def features(self, names: tuple[str, ...]) -> Array:
+        """Returns the features, float64; the lines are counted."""
+        if len(self.names) == 1:
+            self._check_separator()
+        shape, dtype = (self._count(), len(names)), np.dtype(np.float64)
+        indices = [self.names.index(name) for name in names]
+
+        def read() -> np.ndarray:
+            x = np.empty(shape, dtype)
+            for row, line, record in self._rows(len(x)):
+                texts = [record[index] for index in indices]
+                try:
+                    if "_" in "".join(texts):  # which Python would read in 1_000
+                        raise ValueError
+                    x[row] = np.fromiter(map(float, texts), dtype, len(texts))
+                except ValueError:
+                    where = f"{self.path}: row {row}, line {line}"
+                    raise _not_a_number(names, texts, where) from None
+            return x
+
+        return Array(shape, dtype, read)
+
+    def labels(self, name: str) -> Array:
+        """Returns the labels as ``_typed`` has them, or texts as they are."""
+        index, count = self.names.index(name), self._count()
+
+        def read() -> np.ndarray:
+            labels = []
+            for row, line, record in self._rows(count):
+                label = record[index].strip()
+                if label in _MISSING:
+                    raise BadFileError(
+                        f"{self.path}: row {row}, line {line}: column {name} is "
+                        f"{label!r}; expected a label in every row"
+                    )
+                labels.append(label)
+            return np.array(labels) if self.label_texts else _typed(labels)
+
+        # Counted as eight bytes each: nothing tells how long the texts are.
+        return Array((count,), np.dtype(np.int64), read)
+
+    def _check_separator(self) -> None:
+        """Refuses a single column whose fields look like many, with another mark."""
+        name, second = self.names[0], "".join(_first_two(self.path)[1])
+        marks = [mark for mark in _SEPARATORS if mark in name and mark in second]
+        if marks:
+            raise BadFileError(
+                f"{self.path} has one column, {name!r}, whose separator may be "
+                f"{marks[0]!r}; expected {_EXPECTED}, numbers with a decimal point"
+            )
+
+    def _count(self) -> int:
+        """Returns how many rows there are; parses fields where some are quoted."""
+        with _open(self.path) as stream:
+            count = 0
+            for line in stream:
+                if '"' in line:  # a field may go on in the next line
+                    break
+                count += line not in ("\n", "\r\n", "\r")
+            else:
+                return count - self.has_header
+        return sum(1 for _, record in _records(self.path) if record) - self.has_header
+
+    def _rows(self, count: int) -> Iterator[tuple[int, int, list[str]]]:
+        """Yields index, line and fields of each row; there must be ``count``."""
+        row, width, empty = 0, len(self.names), None
+        for line, record in _records(self.path, skip=self.has_header):
+            if not record:
+                empty = empty or line
+                continue
+            if empty is not None:
+                raise BadFileError(
+                    f"{self.path}: line {empty} is empty; expected a row"
+                )
+            if len(record) != width or row >= count:
+                raise BadFileError(
+                    f"{self.path}: row {row}, line {line}, has {len(record)} fields; "
+                    f"expected {width}, as in the first line, and {count} rows"
+                )
+            yield row, line, record
+            row += 1
+        if row < count:
+            raise BadFileError(f"{self.path} ends after {row} rows; expected {count}")
+
+
+def _open(path: Path) -> IO[str]:
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _records(path: Path, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """Yields the fields of each line, or lines, with the number of the last one."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with _open(path) as stream:
+        reader = csv.reader(
+            stream, delimiter=delimiter, strict=True, skipinitialspace=True
+        )
+        for record in itertools.islice(reader, skip, None):
+            yield reader.line_num, record
+
+
+def _first_two(path: Path) -> tuple[list[str], list[str]]:
     records = [record for _, record in itertools.islice(_records(path), 2)]
     if not records or not records[0]:
         what = "begins with an empty line" if records else "is empty"
@@ -131,84 +185,8 @@ def _first_two(path: str | Path) -> tuple[list[str], list[str]]:
     return records[0], records[1] if len(records) > 1 else []
 
 
-def _repeats(path: str | Path, first: list[str]) -> bool:
-    records = _records(path)
-    next(records)
-    return any(record == first for _, record in records)
-
-
-def _feature_names(
-    table: _Table, options: ReadOptions, path: str | Path
-) -> tuple[str, ...]:
-    names = columns_lib.features(table.names, options, path)
-    if not names:
-        raise BadFileError(
-            f"{path} has the columns {[*table.names]}, none of which is a feature; "
-            "expected at least one"
-        )
-    if len(table.names) == 1:
-        _check_separator(names[0], path)
-    return names
-
-
-def _check_separator(name: str, path: str | Path) -> None:
-    """Refuses a single column whose fields look like many, with another separator."""
-    second = "".join(_first_two(path)[1])
-    separators = [mark for mark in _SEPARATORS if mark in name and mark in second]
-    if separators:
-        raise BadFileError(
-            f"{path} has one column, {name!r}, whose separator may be "
-            f"{separators[0]!r}; expected {_EXPECTED}, numbers with a decimal point"
-        )
-
-
-def _count(path: str | Path, table: _Table) -> int:
-    """Returns how many rows there are; parses fields only where some are quoted."""
-    with Path(path).open(encoding="utf-8-sig", newline="") as stream:
-        count = 0
-        for line in stream:
-            if '"' in line:  # a field may go on in the next line
-                break
-            count += line not in ("\n", "\r\n", "\r")
-        else:
-            return count - table.header
-    return sum(1 for _, record in _records(path) if record) - table.header
-
-
-def _records(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields the fields of each line, or lines, with the number of the last one."""
-    delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
-    with Path(path).open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(
-            stream, delimiter=delimiter, strict=True, skipinitialspace=True
-        )
-        for record in reader:
-            yield reader.line_num, record
-
-
-def _rows(
-    path: str | Path, table: _Table, count: int
-) -> Iterator[tuple[int, int, list[str]]]:
-    """Yields index, line and fields of each row, of which there must be ``count``."""
-    row, width, empty = 0, len(table.names), None
-    records = _records(path)
-    if table.header:
-        next(records)
-    for line, record in records:
-        if not record:
-            empty = empty or line
-            continue
-        if empty is not None:
-            raise BadFileError(f"{path}: line {empty} is empty; expected a row")
-        if len(record) != width or row >= count:
-            raise BadFileError(
-                f"{path}: row {row}, line {line}, has {len(record)} fields; expected "
-                f"{width}, as in the first line, and {count} rows"
-            )
-        yield row, line, record
-        row += 1
-    if row < count:
-        raise BadFileError(f"{path} ends after {row} rows; expected {count}")
+def _numbers(fields: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(str, range(len(fields))))
 
 
 def _not_a_number(
@@ -247,6 +225,4 @@ def _typed(labels: Sequence[str]) -> np.ndarray:
     return np.array(labels, float if plain else str)
 
 
-FORMAT = Format(
-    _EXPECTED, _features, _labels, columns=_columns, feature_columns=_feature_columns
-)
+FORMAT = Format(_EXPECTED, table=_table)

@@ -18,12 +18,14 @@ none, ``.gz``     IDX, as it is or compressed by gzip, which may be called anyth
 Features are integers, float16, bfloat16, float32 or float64, and keep their dtype.
 Nothing is unpickled, but for Python batches of CIFAR by a reader of arrays alone, and
 by PyTorch with weights_only. Every function refuses, by ``BadFileError``, a file that
-is missing, damaged or of another format.
+is missing, damaged or of another format. ``ReadOptions`` say which columns are features
+and which holds the labels.
 """
 
-from collections.abc import Callable
+import contextlib
+import dataclasses
+import functools
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -31,6 +33,7 @@ from linclf_jax.data import (
     archives,
     checks,
     cifar,
+    columns,
     delimited,
     formats,
     idx,
@@ -39,11 +42,10 @@ from linclf_jax.data import (
     parquet,
 )
 from linclf_jax.data.checks import BadFileError
-from linclf_jax.data.columns import FeatureColumns, ReadOptions
-from linclf_jax.data.formats import Array, Format
+from linclf_jax.data.columns import ReadOptions
+from linclf_jax.data.formats import Array, Format, Table
 from linclf_jax.data.labels import Labels
 
-_T = TypeVar("_T")
 _FORMATS = {
     ".npy": numpy_files.NPY,
     ".npz": numpy_files.NPZ,
@@ -83,10 +85,10 @@ def read_features(
         ValueError: The file is bad or too large; or holds NaN or infinity, with the
             count and the first row and column.
     """
-    array, kept = _features(path, options)
-    x = formats.load(array, path, _format(path).expected, max_bytes)
-    checks.check_finite(x, path, feature_names(path, options))
-    return x if kept is None else x[:, kept]
+    file = _File(path, options)
+    x = formats.load(file.features, path, file.format.expected, max_bytes)
+    checks.check_finite(x, path, file.feature_names)
+    return x if file.kept is None else x[:, file.kept]
 
 
 def read_labels(
@@ -95,7 +97,7 @@ def read_labels(
     *,
     options: ReadOptions = _DEFAULT,
 ) -> Labels:
-    """Returns the labels of a file as classes.
+    """Returns the labels of a file as classes ``(N,)``, and the names of all classes.
 
     Args:
         path: The file, of any of the formats.
@@ -103,48 +105,29 @@ def read_labels(
             classes from the file.
         options: Which column holds them, and what its values mean.
 
-    Returns:
-        Classes ``(N,)`` int32 and the names of all classes, as ``labels.from_array``
-        makes them.
-
     Raises:
         ValueError: The file is bad, or as ``labels.from_array``.
     """
     if class_names is not None and options.class_names is None:
         options = options._replace(label_texts=not labels.are_integers(class_names))
-    array = _call(path, _format(path).labels, options)
-    values = formats.load(array, path, _format(path).expected)
+    file = _File(path, options)
+    values = formats.load(file.labels, path, file.format.expected)
     return labels.from_array(values, class_names, path, options)
 
 
 def peek(
     path: str | Path, options: ReadOptions = _DEFAULT
 ) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns shape and dtype of the features, from the header.
-
-    Args:
-        path: The file, of any of the formats.
-        options: As in ``read_features``.
-
-    Raises:
-        ValueError: The file is bad, or its header describes no features.
-    """
-    array, kept = _features(path, options)
-    shape = array.shape if kept is None else (array.shape[0], len(kept))
-    return shape, array.dtype
+    """Returns shape and dtype of the features, from the header."""
+    file = _File(path, options)
+    shape = file.features.shape
+    kept = shape if file.kept is None else (shape[0], len(file.kept))
+    return kept, file.features.dtype
 
 
 def peek_labels(path: str | Path, options: ReadOptions = _DEFAULT) -> int:
-    """Returns how many labels there are, from the header.
-
-    Args:
-        path: The file, of any of the formats.
-        options: As in ``read_labels``.
-    """
-    shape = _call(path, _format(path).labels, options).shape
-    if not shape:
-        raise BadFileError(f"{path} holds a single number; expected one a row")
-    return shape[0]
+    """Returns the number of labels, from the header."""
+    return _File(path, options).labels.shape[0]
 
 
 def feature_names(
@@ -152,60 +135,38 @@ def feature_names(
 ) -> tuple[str, ...] | None:
     """Returns the names of the features, from the header, in the order of the columns.
 
-    Args:
-        path: The file, of any of the formats.
-        options: As in ``read_features``.
-
-    Returns:
-        One for each column that ``read_features`` returns; None where a file has no
-        names: of arrays, lists, and a CSV without a header.
+    One is for each column that ``read_features`` returns; None where a file has no
+    names: of arrays, lists, and a CSV without a header.
     """
-    columns = _feature_columns(path, options)
-    return columns.names if columns is not None and columns.named else None
+    return _File(path, options).feature_names
 
 
 def names_or_numbers(
     path: str | Path, options: ReadOptions = _DEFAULT
 ) -> tuple[str, ...] | None:
-    """Returns how flags and messages refer to the features: names, or numbers from 0.
+    """Returns how flags and messages refer to the features; None of images.
 
-    Args:
-        path: The file, of any of the formats.
-        options: As in ``read_features``.
-
-    Returns:
-        As ``feature_names``, with the number of the column in the file where it has no
-        name; None of images.
+    As ``feature_names``, with the number of the column in the file, from 0, where it
+    has no name.
     """
-    columns = _feature_columns(path, options)
-    if columns is not None:
-        return columns.names
-    shape = _call(path, _format(path).features, options).shape
+    file = _File(path, options)
+    if file.feature_columns is not None:
+        return file.feature_columns
+    shape = file.features.shape
     if len(shape) != 2:
         return None
-    kept = _kept(path, shape, options)
-    return tuple(map(str, range(shape[1]) if kept is None else kept))
+    return tuple(map(str, range(shape[1]) if file.kept is None else file.kept))
 
 
-def columns(path: str | Path, options: ReadOptions = _DEFAULT) -> tuple[str, ...]:
-    """Returns the names of all columns of a table, from the header; none of arrays.
-
-    Args:
-        path: The file, of any of the formats.
-        options: Which names training had.
-    """
-    names = _format(path).columns
-    return () if names is None else _call(path, names, options)
+def column_names(path: str | Path, options: ReadOptions = _DEFAULT) -> tuple[str, ...]:
+    """Returns the names of all columns of a table, from the header; none of arrays."""
+    table = _File(path, options).table
+    return () if table is None else table.columns.names
 
 
 def droppable(path: str | Path, options: ReadOptions = _DEFAULT) -> tuple[str, ...]:
-    """Returns what ``drop_columns`` may hold: all columns, by name or number.
-
-    Args:
-        path: The file, of any of the formats.
-        options: As in ``read_features``.
-    """
-    names = columns(path, options)
+    """Returns what ``drop_columns`` may hold: all columns, by name or number."""
+    names = column_names(path, options)
     dropped = tuple(name for name in options.drop_columns if name in names)
     others = options._replace(drop_columns=dropped)
     if feature_names(path, others) is not None:
@@ -214,54 +175,97 @@ def droppable(path: str | Path, options: ReadOptions = _DEFAULT) -> tuple[str, .
 
 
 def members(path: str | Path) -> tuple[str, ...]:
-    """Returns the names of the arrays in a file that has several; none of others.
-
-    Args:
-        path: The file, of any of the formats.
-    """
-    names = _format(path).members
-    return () if names is None else _call(path, lambda file, _: names(Path(file)))
-
-
-def _call(
-    path: str | Path,
-    reader: Callable[[str | Path, ReadOptions], _T],
-    options: ReadOptions = _DEFAULT,
-) -> _T:
-    with checks.reading(formats.split(path)[0], _format(path).expected):
-        return reader(path, options)
+    """Returns the names of the arrays in a file that has several; none of others."""
+    file = _File(path)
+    if file.format.names is None:
+        return ()
+    with file.reading():
+        return file.format.names(formats.split(path)[0])
 
 
-def _features(path: str | Path, options: ReadOptions) -> tuple[Array, list[int] | None]:
-    """Returns the features of a file, and the columns that are kept; None for all."""
-    array = _call(path, _format(path).features, options)
-    checks.check_features(array.shape, array.dtype, path)
-    return array, _kept(path, array.shape, options)
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """A file, of which headers are read as far as they are asked for."""
+
+    path: str | Path
+    options: ReadOptions = _DEFAULT
+
+    @functools.cached_property
+    def format(self) -> Format:
+        return _format(formats.split(self.path)[0])
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        return checks.reading(formats.split(self.path)[0], self.format.expected)
+
+    @functools.cached_property
+    def table(self) -> Table | None:
+        if self.format.table is None:
+            return None
+        with self.reading():
+            return self.format.table(Path(self.path), self.options)
+
+    @functools.cached_property
+    def chosen(self) -> tuple[str, ...]:
+        """The columns of a table that are features, or the one of lists."""
+        assert self.table is not None
+        return columns.features(self.table.columns, self.options, self.path)
+
+    @property
+    def feature_columns(self) -> tuple[str, ...] | None:
+        """The columns that are features; None of an array, and of lists."""
+        if self.table is None:
+            return None
+        is_list = len(self.chosen) == 1 and self.chosen[0] in self.table.columns.lists
+        return None if is_list else self.chosen
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        named = self.table is not None and self.table.columns.named
+        return self.feature_columns if named else None
+
+    @functools.cached_property
+    def features(self) -> Array:
+        with self.reading():
+            if self.table is None:
+                array = self._array("features")
+            else:
+                array = self.table.features(self.chosen)
+        formats.check_features(array, self.path)
+        return array
+
+    @functools.cached_property
+    def labels(self) -> Array:
+        with self.reading():
+            if self.table is None:
+                array = self._array("labels")
+            else:
+                name = columns.label(self.table.columns, self.options, self.path)
+                array = self.table.labels(name)
+        if not array.shape:
+            raise BadFileError(f"{self.path} holds a single number; expected one a row")
+        return array
+
+    def _array(self, default: str) -> Array:
+        assert self.format.array is not None  # or it has a table
+        return self.format.array(*formats.split(self.path), default)
+
+    @functools.cached_property
+    def kept(self) -> list[int] | None:
+        """The columns of an array that are not dropped; None where none is."""
+        if not self.options.drop_columns or self.feature_columns is not None:
+            return None
+        shape, dropped = self.features.shape, self.options.drop_columns
+        kept = [k for k in range(shape[1]) if str(k) not in dropped]
+        if len(shape) != 2 or not kept:
+            raise BadFileError(
+                f"{self.path} has shape {shape}, drop_columns is {', '.join(dropped)}; "
+                "expected columns that are left"
+            )
+        return kept if len(kept) < shape[1] else None
 
 
-def _feature_columns(path: str | Path, options: ReadOptions) -> FeatureColumns | None:
-    reader = _format(path).feature_columns
-    return None if reader is None else _call(path, reader, options)
-
-
-def _kept(
-    path: str | Path, shape: tuple[int, ...], options: ReadOptions
-) -> list[int] | None:
-    """Returns the columns of a matrix that are not dropped; None where none is."""
-    if not options.drop_columns or _feature_columns(path, options) is not None:
-        return None
-    kept = [k for k in range(shape[1]) if str(k) not in options.drop_columns]
-    if len(shape) != 2 or not kept:
-        raise BadFileError(
-            f"{path} has shape {shape}, drop_columns is "
-            f"{', '.join(options.drop_columns)}; expected columns that are left"
-        )
-    return kept if len(kept) < shape[1] else None
-
-
-def _format(path: str | Path) -> Format:
+def _format(file: Path) -> Format:
     """Returns the format of a file, by its name, or IDX by its first bytes."""
-    file, _ = formats.split(path)
     if file.is_dir():
         raise BadFileError(f"{file} is a folder; expected a file")
     ending = file.suffix.lower()

@@ -1,10 +1,12 @@
-"""What a reader of one file format provides: ``Format``, and the arrays in a file.
+"""What a reader of one file format provides: ``Format``, with ``Array`` or ``Table``.
 
-``FILE.npz:NAME`` names one array of a file that has several, and likewise for the other
-endings of ``ARCHIVES``.
+A reader reads headers. What it returns says what the file holds, and has functions that
+read the numbers. It may raise anything at a damaged file: ``checks.reading`` turns it
+into a message.
 """
 
 import math
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +15,12 @@ import numpy as np
 
 from linclf_jax.data import checks
 from linclf_jax.data.checks import BadFileError
-from linclf_jax.data.columns import FeatureColumns, ReadOptions
+from linclf_jax.data.columns import Columns, ReadOptions
 
+# Of files with several arrays; ``FILE.npz:NAME`` names one of them.
 ARCHIVES = (".npz", ".safetensors", ".h5", ".hdf5", ".pt", ".pth")
+# DEFLATE expands a byte to at most so many: a file that declares more is wrong.
+_EXPANSION = 1032
 
 
 class Array(NamedTuple):
@@ -31,55 +36,23 @@ class Array(NamedTuple):
     compressed: int | None = None  # its bytes in the file, if it is compressed
 
 
-class Format(NamedTuple):
-    """How the files of a format are read.
+class Table(NamedTuple):
+    """A table in a file, of which the names of the columns have been read."""
 
-    The functions take a path, perhaps with the name of an array after it. They may
-    raise anything at a damaged file: ``call`` and ``load`` turn it into a message.
-    """
+    columns: Columns
+    features: Callable[[tuple[str, ...]], Array]  # of columns, or of one of lists
+    labels: Callable[[str], Array]  # of a column
+
+
+class Format(NamedTuple):
+    """How the files of a format are read: as arrays or as a table."""
 
     expected: str  # what a file of the format is, for messages
-    features: Callable[[str | Path, ReadOptions], Array]
-    labels: Callable[[str | Path, ReadOptions], Array]
-    # The names of all arrays, of an archive.
-    members: Callable[[Path], tuple[str, ...]] | None = None
-    # The names of all columns, and those of the features, of a table. None of a table
-    # whose features are one column of lists.
-    columns: Callable[[str | Path, ReadOptions], tuple[str, ...]] | None = None
-    feature_columns: (
-        Callable[[str | Path, ReadOptions], FeatureColumns | None] | None
-    ) = None
-
-
-def of_array(expected: str, array: Callable[[str | Path], Array]) -> Format:
-    """Returns a format of files that hold one array, be it features or labels.
-
-    Args:
-        expected: What a file is, for messages.
-        array: Reads the header.
-    """
-    return Format(expected, lambda path, _: array(path), lambda path, _: array(path))
-
-
-def of_archive(
-    expected: str,
-    array: Callable[[str | Path, str], Array],
-    members: Callable[[Path], tuple[str, ...]],
-) -> Format:
-    """Returns a format of files that hold several arrays, each with a name.
-
-    Args:
-        expected: What a file is, for messages.
-        array: Reads the header of the array that ``pick`` picks; the name is of the one
-            that is taken by default.
-        members: Reads the names of all arrays.
-    """
-    return Format(
-        expected,
-        lambda path, _: array(path, "features"),
-        lambda path, _: array(path, "labels"),
-        members,
-    )
+    # Of the path, the name of an array that follows it, if one does, and the name of
+    # the one that is taken by default, "features" or "labels".
+    array: Callable[[Path, str | None, str], Array] | None = None
+    names: Callable[[Path], tuple[str, ...]] | None = None  # of an archive's arrays
+    table: Callable[[Path, ReadOptions], Table] | None = None
 
 
 def load(
@@ -94,32 +67,58 @@ def load(
         max_bytes: Limit of the memory; None for all that the machine has.
 
     Raises:
-        BadFileError: The array takes more, or the file is damaged.
+        BadFileError: The array is empty, takes more memory or more bytes than its
+            compressed ones can expand to, or the file is damaged.
     """
-    checks.check_size(
-        array.shape,
-        array.dtype,
-        path,
-        max_bytes=max_bytes,
-        compressed=array.compressed,
+    size = math.prod(array.shape) * array.dtype.itemsize
+    declared = (
+        f"{path} declares {array.dtype.name} of shape {array.shape}, {size} bytes"
     )
+    if size <= 0:
+        raise BadFileError(
+            f"{path} declares shape {array.shape}; expected at least one number"
+        )
+    limit = memory() if max_bytes is None else max_bytes
+    if size > limit:
+        raise BadFileError(f"{declared}; expected at most {limit}, the memory budget")
+    if array.compressed is not None and size > _EXPANSION * (array.compressed + 1):
+        raise BadFileError(
+            f"{declared}; it has {array.compressed}, which cannot hold so many"
+        )
     with checks.reading(split(path)[0], expected):
         numbers = array.read()
         return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
 
 
+def memory() -> int:
+    """Returns the machine's bytes of memory, 2^40 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 2**40
+
+
+def check_features(array: Array, path: str | Path) -> None:
+    """Refuses an array that cannot be features, by its header."""
+    shape, dtype = array.shape, array.dtype
+    if len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[3] != 3):
+        raise BadFileError(
+            f"{path} has shape {shape}; expected (N, D), (N, H, W) or (N, H, W, 3)"
+        )
+    if 0 in shape:
+        raise BadFileError(
+            f"{path} declares shape {shape}; expected at least one number"
+        )
+    is_number = dtype.kind in "iuf" and dtype.itemsize <= 8
+    if not is_number and dtype.name != "bfloat16":
+        raise BadFileError(
+            f"{path} has dtype {dtype}; expected integers, float16, bfloat16, float32 "
+            "or float64"
+        )
+
+
 def check_end(array: Array, start: int, size: int, path: str | Path) -> None:
-    """Refuses a file that does not end where its only array does.
-
-    Args:
-        array: As the header declares.
-        start: Bytes of the header.
-        size: Bytes of the file.
-        path: The file, for messages.
-
-    Raises:
-        BadFileError: There are more or fewer bytes than declared.
-    """
+    """Refuses a file of ``size`` bytes whose array, after ``start``, ends elsewhere."""
     end = start + math.prod(array.shape) * array.dtype.itemsize
     if size != end or min(array.shape, default=1) < 0:
         raise BadFileError(
@@ -131,9 +130,6 @@ def check_end(array: Array, start: int, size: int, path: str | Path) -> None:
 def split(path: str | Path) -> tuple[Path, str | None]:
     """Returns the path of a file, and the name of an array that follows it.
 
-    Args:
-        path: The file, perhaps with a name.
-
     >>> split("x.npz:a")[1], split("x.npz")[1], split("a:b.npy")[1]
     ('a', None, None)
     """
@@ -142,20 +138,8 @@ def split(path: str | Path) -> tuple[Path, str | None]:
     return (Path(before), name) if named else (Path(path), None)
 
 
-def pick(
-    names: Collection[str], name: str | None, default: str, path: str | Path
-) -> str:
-    """Returns the array to read: the named one, the only one, or the default.
-
-    Args:
-        names: Of all arrays of the file.
-        name: What follows the path, if anything does.
-        default: Which is taken of several.
-        path: The file, for messages.
-
-    Raises:
-        BadFileError: There is no such array.
-    """
+def pick(names: Collection[str], name: str | None, default: str, path: Path) -> str:
+    """Returns the array of an archive to read: the named, only or default one."""
     if name is None:
         name = next(iter(names)) if len(names) == 1 else default
     if name not in names:

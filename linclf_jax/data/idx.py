@@ -11,7 +11,7 @@ import numpy as np
 
 from linclf_jax.data import checks, formats
 from linclf_jax.data.checks import BadFileError
-from linclf_jax.data.formats import Array
+from linclf_jax.data.formats import Array, Format
 
 # The third byte of an IDX file: the type of its numbers, most significant byte first.
 _TYPES = {
@@ -25,26 +25,17 @@ _TYPES = {
 _EXPECTED = "an IDX file"
 
 
-def read(path: str | Path, max_bytes: int | None = None) -> np.ndarray:
-    """Returns the array of an IDX file, in the machine's byte order.
-
-    Args:
-        path: The file, as it is or compressed by gzip, whatever it is called.
-        max_bytes: Limit of the memory; None for all that the machine has.
-
-    Raises:
-        BadFileError: It is missing, damaged, cut short or too long, or no IDX file.
-    """
+def read(path: str | Path) -> np.ndarray:
+    """Returns the array of an IDX file, whatever it is called."""
     with checks.reading(path, _EXPECTED):
-        array = _array(path)
-    return formats.load(array, path, _EXPECTED, max_bytes)
+        array = _array(Path(path))
+    return formats.load(array, path, _EXPECTED)
 
 
-def is_idx(path: str | Path) -> bool:
+def is_idx(path: Path) -> bool:
     """Returns whether a file can be read and begins as an IDX file, perhaps compressed.
 
-    Args:
-        path: The file.
+    A file that is damaged within gzip is none.
     """
     with (
         contextlib.suppress(BadFileError),
@@ -56,18 +47,14 @@ def is_idx(path: str | Path) -> bool:
 
 
 def sha256(array: np.ndarray) -> str:
-    """Returns the SHA-256 of the IDX file, not compressed, that holds an array.
-
-    Args:
-        array: uint8 of any shape.
-    """
+    """Returns the SHA-256 of the IDX file, not compressed, that holds a uint8 array."""
     digest = hashlib.sha256(bytes([0, 0, 0x08, array.ndim]))
     digest.update(struct.pack(f">{array.ndim}I", *array.shape))
     digest.update(np.ascontiguousarray(array, np.uint8).data)
     return digest.hexdigest()
 
 
-def _array(path: str | Path) -> Array:
+def _array(path: Path, *_: object) -> Array:
     with checks.open_stream(path) as stream:
         magic = stream.read(4)
         if not _is_magic(magic):
@@ -92,7 +79,7 @@ def _array(path: str | Path) -> Array:
             content = checks.read_exactly(stream, size, path)
         return np.frombuffer(content, dtype).reshape(shape)
 
-    size = Path(path).stat().st_size
+    size = path.stat().st_size
     native = dtype.newbyteorder("=")
     array = Array(shape, native, read, size if is_compressed else None)
     if not is_compressed:
@@ -104,4 +91,4 @@ def _is_magic(magic: bytes) -> bool:
     return len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in _TYPES
 
 
-FORMAT = formats.of_array(_EXPECTED, _array)
+FORMAT = Format(_EXPECTED, _array)

@@ -3,12 +3,13 @@
 Whole numbers and booleans count as integers. ``consecutive`` integers are the classes
 themselves, so that a class without rows is noticed; ``as_is`` takes any integers: each
 value is a class, in sorted order, and its name. Texts are classes in sorted order, too.
-``class_names`` maps the classes to their names.
+``class_names``, which may come from a file of their own, map integers to names.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import ReadOptions
 
 _LAST = 0x10FFFF  # of Unicode
+_MAX_SIZE = 2**26  # bytes of a file of names
+_NAMES = "a name a line, or .json with a list of names or an object {integer: name}"
 _AS_IS = "label_values=as_is (--label_values=as_is)"
 
 
@@ -35,6 +38,19 @@ class _Column(NamedTuple):
     values: np.ndarray  # (N,)
     rows: np.ndarray  # (N,) row numbers in the file
     path: str | Path
+
+    @property
+    def is_text(self) -> bool:
+        return self.values.dtype.kind == "U"
+
+    def require(self, valid: np.ndarray, expected: str) -> None:
+        if not valid.all():
+            first = int(np.argmin(valid))
+            raise BadFileError(
+                f"{self.path}: {np.count_nonzero(~valid)} of {len(valid)} labels are "
+                f"invalid, the first, in row {self.rows[first]}, is "
+                f"{self.values[first]}; expected {expected}"
+            )
 
 
 def from_array(
@@ -75,16 +91,28 @@ def from_array(
             f"{path} has labels of shape {values.shape}; expected (N,) or (N, 1)"
         )
     column = _without_ignored(_plain(values, path), options.ignore_label)
-    convert = _from_texts if column.values.dtype.kind == "U" else _from_integers
-    labels = convert(column, class_names, options)
-    return labels if options.ignore_label is None else labels._replace(rows=column.rows)
+    values, inverse = np.unique(column.values, return_inverse=True)
+    if class_names is None:
+        _check_training(column, options)
+        names = _names(values, column, options)
+        if len(names) < 2:
+            raise BadFileError(
+                f"{path} has rows of one class, {names[0]}; expected two"
+            )
+        class_names, classes = names, inverse.astype(np.int32)
+    else:
+        number = {name: k for k, name in enumerate(class_names)}
+        names = _names(values, column, options)
+        of_values = [number.get(name, -1) for name in names]
+        classes = np.array(of_values, np.int32)[inverse]
+        column.require(classes >= 0, _expected(class_names, column, options))
+    return Labels(
+        classes, class_names, None if options.ignore_label is None else column.rows
+    )
 
 
 def are_integers(class_names: Sequence[str]) -> bool:
     """Whether all classes are integers, by their names.
-
-    Args:
-        class_names: Of all classes.
 
     >>> are_integers(("-1", "1")), are_integers(("1", "01"))
     (True, False)
@@ -92,9 +120,13 @@ def are_integers(class_names: Sequence[str]) -> bool:
     return all(_is_integer(name) and str(int(name)) == name for name in class_names)
 
 
+def _is_integer(name: str) -> bool:
+    return name.removeprefix("-").isdecimal()
+
+
 def _plain(values: np.ndarray, path: str | Path) -> _Column:
     """Returns labels as integers or as texts."""
-    rows = np.arange(len(values))
+    column = _Column(values, np.arange(len(values)), path)
     kind = values.dtype.kind
     if kind == "S":
         with checks.reading(path, "texts in UTF-8"):
@@ -108,71 +140,52 @@ def _plain(values: np.ndarray, path: str | Path) -> _Column:
         # Beyond 2^53 not every integer is a float64.
         with np.errstate(invalid="ignore"):
             whole = (wide == np.floor(wide)) & (np.abs(wide) <= 2**53)
-        column = _Column(values, rows, path)
-        _require(whole, column, "whole numbers, integers or texts")
+        column.require(whole, "whole numbers, integers or texts")
         values = wide.astype(np.int64)
     elif kind not in "iu":
         raise BadFileError(
             f"{path} has labels of dtype {values.dtype}; expected integers, booleans, "
             "whole numbers or texts"
         )
-    return _Column(values, rows, path)
+    return column._replace(values=values)
+
+
+def _check_characters(texts: np.ndarray, path: str | Path) -> None:
+    """Refuses code points that are no characters, on which Python itself fails."""
+    codes = np.ascontiguousarray(texts).view(np.uint32).reshape(len(texts), -1)
+    wrong = ((codes > _LAST) | ((codes >= 0xD800) & (codes < 0xE000))).any(axis=1)
+    if wrong.any():
+        raise BadFileError(
+            f"{path}: {np.count_nonzero(wrong)} of {len(texts)} labels are invalid, "
+            f"the first, in row {np.argmax(wrong)}, is no text; expected characters"
+        )
 
 
 def _without_ignored(column: _Column, ignored: str | None) -> _Column:
     if ignored is None:
         return column
-    values: np.ndarray = column.values
-    if values.dtype.kind == "U":
-        kept = values != ignored
-    else:
-        try:
-            kept = values != int(ignored)
-        except ValueError:  # a text, which no integer is
-            kept = np.ones(len(values), bool)
+    try:
+        label = ignored if column.is_text else int(ignored)
+        kept = column.values != label
+    except ValueError:  # a text, which no integer is
+        kept = np.ones(len(column.values), bool)
     if not kept.any():
         raise BadFileError(
             f"{column.path} has no label but {ignored}, which is left out; expected "
             "rows of classes"
         )
-    return _Column(values[kept], column.rows[kept], column.path)
+    return _Column(column.values[kept], column.rows[kept], column.path)
 
 
-def _from_integers(
-    column: _Column, class_names: tuple[str, ...] | None, options: ReadOptions
-) -> Labels:
-    names = options.class_names
-    if class_names is None and options.label_values == "consecutive":
-        _check_consecutive(column, names)
-    integers, inverse = np.unique(column.values, return_inverse=True)
-    if names is None:
-        texts = tuple(str(int(value)) for value in integers)
-    else:
-        _require(
-            np.isin(column.values, [*names]),
-            column,
-            f"one of the {len(names)} integers that class_names (--class_names) names",
-        )
-        texts = tuple(names[int(value)] for value in integers)
-    if class_names is None:
-        return Labels(inverse.astype(np.int32), _several(texts, column.path))
-    if names is None and not any(map(_is_integer, class_names)):
+def _check_training(column: _Column, options: ReadOptions) -> None:
+    """Refuses labels that classes cannot be made of, as ``options`` have it."""
+    if not column.is_text and options.label_values == "consecutive":
+        _check_consecutive(column, options.class_names)
+    if column.is_text and options.class_names is not None:
         raise BadFileError(
-            f"{column.path} has integers; expected names of classes, as in training: "
-            f"{', '.join(class_names[:3])}, ..., or class_names (--class_names) that "
-            "gives integers theirs"
+            f"{column.path} has labels that are texts; expected integers, as "
+            "class_names (--class_names) is given, which names those"
         )
-    number = {name: k for k, name in enumerate(class_names)}
-    classes = np.array([number.get(text, -1) for text in texts], np.int32)[inverse]
-    consecutive = class_names == tuple(map(str, range(len(class_names))))
-    _require(
-        classes >= 0,
-        column,
-        f"integers in 0..{len(class_names) - 1}, as in training"
-        if consecutive and names is None
-        else f"classes as in training: {', '.join(class_names[:3])}, ...",
-    )
-    return Labels(classes, class_names)
 
 
 def _check_consecutive(column: _Column, names: Mapping[int, str] | None) -> None:
@@ -190,7 +203,7 @@ def _check_consecutive(column: _Column, names: Mapping[int, str] | None) -> None
         )
         if values.min() == -1:
             expected += ", ignore_label (--ignore_label=-1) leaves rows out"
-    _require((values >= 0) & (values < limit), column, expected)
+    column.require((values >= 0) & (values < limit), expected)
     empty = np.flatnonzero(np.bincount(values.astype(np.int64), minlength=limit) == 0)
     if len(empty):
         raise BadFileError(
@@ -200,57 +213,82 @@ def _check_consecutive(column: _Column, names: Mapping[int, str] | None) -> None
         )
 
 
-def _from_texts(
-    column: _Column, class_names: tuple[str, ...] | None, options: ReadOptions
-) -> Labels:
-    if class_names is None:
-        if options.class_names is not None:
-            raise BadFileError(
-                f"{column.path} has labels that are texts; expected integers, as "
-                "class_names (--class_names) is given, which names those"
-            )
-        texts, inverse = np.unique(column.values, return_inverse=True)
-        class_names = _several(tuple(map(str, texts)), column.path)
-        return Labels(inverse.astype(np.int32), class_names)
-    names = np.array(class_names)
-    _require(
-        np.isin(column.values, names),
-        column,
-        f"names of classes as in training: {', '.join(class_names[:3])}, ...",
+def _names(
+    values: np.ndarray, column: _Column, options: ReadOptions
+) -> tuple[str, ...]:
+    """Returns the names of the distinct values of a column."""
+    names = options.class_names
+    if names is None or column.is_text:
+        return tuple(map(str, values.tolist()))
+    column.require(
+        np.isin(column.values, [*names]),
+        f"one of the {len(names)} integers that class_names (--class_names) names",
     )
-    order = np.argsort(names)
-    classes = order[np.searchsorted(names[order], column.values)]
-    return Labels(classes.astype(np.int32), class_names)
+    return tuple(names[value] for value in values.tolist())
 
 
-def _check_characters(texts: np.ndarray, path: str | Path) -> None:
-    """Refuses code points that are no characters, on which Python itself fails."""
-    codes = np.ascontiguousarray(texts).view(np.uint32).reshape(len(texts), -1)
-    wrong = ((codes > _LAST) | ((codes >= 0xD800) & (codes < 0xE000))).any(axis=1)
-    if wrong.any():
+def _expected(
+    class_names: tuple[str, ...], column: _Column, options: ReadOptions
+) -> str:
+    """Returns which labels fit those of training; refuses integers where none can."""
+    some = f"{', '.join(class_names[:3])}, ..."
+    if column.is_text:
+        return f"names of classes as in training: {some}"
+    if options.class_names is None:
+        if not any(map(_is_integer, class_names)):
+            raise BadFileError(
+                f"{column.path} has integers; expected names of classes, as in "
+                f"training: {some}, or class_names (--class_names) that gives integers "
+                "theirs"
+            )
+        if class_names == tuple(map(str, range(len(class_names)))):
+            return f"integers in 0..{len(class_names) - 1}, as in training"
+    return f"classes as in training: {some}"
+
+
+def read_class_names(path: str | Path) -> Mapping[int, str]:
+    """Returns the name of each integer.
+
+    Args:
+        path: A text in UTF-8 with a name a line, the first of which is the name of 0;
+            or ``.json``, a list of names or an object from integers to names.
+
+    Raises:
+        BadFileError: The file is bad, a name is missing, or two are equal.
+    """
+    with checks.reading(path, _NAMES):
+        if Path(path).stat().st_size > _MAX_SIZE:
+            raise BadFileError(f"{path} is too large; expected {_NAMES}")
+        text = Path(path).read_text(encoding="utf-8-sig")
+        if Path(path).suffix.lower() == ".json":
+            content = json.loads(text, object_pairs_hook=_unrepeated)
+        else:
+            content = [line.strip() for line in text.rstrip().splitlines()]
+        pairs = content.items() if isinstance(content, dict) else enumerate(content)
+        names = {int(key): name for key, name in pairs}
+    for key in content if isinstance(content, dict) else ():
+        if str(int(key)) != key:
+            raise BadFileError(
+                f"{path} names {key!r}; expected integers, this one as {int(key)}"
+            )
+    for key, name in names.items():
+        if not isinstance(name, str) or not name:
+            raise BadFileError(f"{path} names {key} {name!r}; expected {_NAMES}")
+    if not names:
+        raise BadFileError(f"{path} has no names; expected {_NAMES}")
+    repeated = checks.first_repeated([*names.values()])
+    if repeated is not None:
+        count = len(names) - len({*names.values()})
         raise BadFileError(
-            f"{path}: {np.count_nonzero(wrong)} of {len(texts)} labels are invalid, "
-            f"the first, in row {np.argmax(wrong)}, is no text; expected characters"
+            f"{path} has {len(names)} names, {count} of them more than once, such as "
+            f"{repeated!r}; expected a name of its own for each class"
         )
+    return names
 
 
-def _is_integer(name: str) -> bool:
-    return name.removeprefix("-").isdecimal()
-
-
-def _several(class_names: tuple[str, ...], path: str | Path) -> tuple[str, ...]:
-    if len(class_names) < 2:
-        raise BadFileError(
-            f"{path} has rows of one class, {', '.join(class_names)}; expected two"
-        )
-    return class_names
-
-
-def _require(valid: np.ndarray, column: _Column, expected: str) -> None:
-    if not valid.all():
-        first = int(np.argmin(valid))
-        raise BadFileError(
-            f"{column.path}: {np.count_nonzero(~valid)} of {len(valid)} labels are "
-            f"invalid, the first, in row {column.rows[first]}, is "
-            f"{column.values[first]}; expected {expected}"
-        )
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses two values of one key, of which Python would take the last."""
+    repeated = checks.first_repeated([key for key, _ in pairs])
+    if repeated is not None:
+        raise ValueError(f"{repeated!r} is there more than once")
+    return dict(pairs)

@@ -15,7 +15,7 @@ from numpy.lib import format as npy_format
 
 from linclf_jax.data import checks, formats
 from linclf_jax.data.checks import BadFileError
-from linclf_jax.data.formats import Array
+from linclf_jax.data.formats import Array, Format
 
 _VERSIONS = {
     (1, 0): npy_format.read_array_header_1_0,
@@ -32,9 +32,8 @@ class _Header(NamedTuple):
     size: int  # bytes of the header
 
 
-def _array(path: str | Path) -> Array:
-    """Returns the array of an ``.npy``; its numbers are memory-mapped."""
-    with Path(path).open("rb") as stream:
+def _npy(path: Path, *_: object) -> Array:
+    with path.open("rb") as stream:
         header = _header(stream, path)
         size = stream.seek(0, 2)
 
@@ -49,41 +48,38 @@ def _array(path: str | Path) -> Array:
     return array
 
 
-def _member(path: str | Path, default: str) -> Array:
+def _npz(path: Path, name: str | None, default: str) -> Array:
     """Returns an array of an ``.npz``, read with its checksum."""
-    file, name = formats.split(path)
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(path) as archive:
         members = _members(archive)
-        name = formats.pick(members, name, default, file)
-        member = members[name]
+        name = formats.pick(members, name, default, path)
+        where, member = f"{path}:{name}", members[name]
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BadFileError(
-                f"{file}: {name} is compressed by {member.compress_type}"
-            )
+            raise BadFileError(f"{where} is compressed by {member.compress_type}")
         with archive.open(member) as stream:
-            header = _header(stream, path)
+            header = _header(stream, where)
 
     def read() -> np.ndarray:
         size = member.file_size - header.size
-        with zipfile.ZipFile(file) as archive, archive.open(member) as stream:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
             stream.read(header.size)
-            content = checks.read_exactly(stream, size, path)
+            content = checks.read_exactly(stream, size, where)
         numbers = np.frombuffer(content, header.dtype)
         return numbers.reshape(header.shape, order=header.order)
 
-    compressed = min(member.compress_size, file.stat().st_size)
+    compressed = min(member.compress_size, path.stat().st_size)
     array = Array(header.shape, header.dtype, read, compressed)
-    formats.check_end(array, header.size, member.file_size, path)
+    formats.check_end(array, header.size, member.file_size, where)
     return array
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    with zipfile.ZipFile(path) as archive:
+        return tuple(_members(archive))
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
-
-
-def _names(file: Path) -> tuple[str, ...]:
-    with zipfile.ZipFile(file) as archive:
-        return tuple(_members(archive))
 
 
 def _header(stream: checks.Stream, path: str | Path) -> _Header:
@@ -104,5 +100,5 @@ def _header(stream: checks.Stream, path: str | Path) -> _Header:
     return _Header(shape, dtype, "F" if fortran else "C", stream.tell())
 
 
-NPY = formats.of_array("an array that NumPy wrote", _array)
-NPZ = formats.of_archive("an .npz that NumPy wrote", _member, _names)
+NPY = Format("an array that NumPy wrote", _npy)
+NPZ = Format("an .npz that NumPy wrote", _npz, _names)

@@ -113,15 +113,15 @@ def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, UnreadSo
     return _read_idx(name, *train), unread
 
 
-def _idx_paths(name: str, folder: Path | None, part: str) -> tuple[Path, Path]:
-    stems = (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
+def _idx_paths(name: str, folder: Path | None, part: str) -> list[Path]:
+    stems = [stem for stem in _IDX if stem.startswith(part)]
     paths = []
     for stem in stems:
         both = [folder / f"{stem}{end}" for end in ("", ".gz")] if folder else []
         paths += [path for path in both if path.is_file()][:1]
     if len(paths) < len(stems):
         raise _missing(name, folder, f"{' and '.join(stems)}, with or without .gz")
-    return paths[0], paths[1]
+    return paths
 
 
 def _read_idx(name: str, images: Path, labels: Path) -> Source:
@@ -158,9 +158,8 @@ def _open_cifar(folder: Path | None) -> tuple[Source, UnreadSource]:
 
     def read(part: str) -> Source:
         x, labels = cifar.read(paths[0], part, md5=MD5)
-        return Source(
-            x.reshape(len(x), -1), labels, THINGS, image_shape=cifar.IMAGE_SHAPE
-        )
+        x = x.reshape(len(x), -1)
+        return Source(x, labels, THINGS, image_shape=cifar.IMAGE_SHAPE)
 
     return read("train"), UnreadSource(_CIFAR_TEST_ROWS, lambda: read("test"))
 

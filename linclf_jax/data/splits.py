@@ -1,6 +1,12 @@
 """Assignment of rows to training, validation and test, stratified by class.
 
-Training has a row of every class; the other splits have one where there are enough.
+The rows of each class are ordered by random 64-bit keys and cut at the rounded
+cumulative fractions. The keys are the raw stream of NumPy's PCG64, which NumPy
+guarantees for all its versions and platforms (unlike methods of ``Generator`` such as
+``permutation``), so that a seed names the same split everywhere.
+
+Training has a row of every class; the other splits have one where there are enough: of
+a class with fewer rows than splits, training has the first, validation the second.
 """
 
 import itertools
@@ -82,37 +88,25 @@ def _sizes(count: int, fractions: Fractions) -> list[int]:
 
 
 def lacking(labels: np.ndarray, rows: Rows, fractions: Fractions) -> Lacking:
-    """Returns the classes of which a split that was drawn has no row.
-
-    Args:
-        labels: Of all rows, ``(N,)``.
-        rows: Of the splits.
-        fractions: As in ``assign``.
-    """
-    labels = labels.astype(np.int64)
+    """Returns the classes of which a split that was drawn has no row."""
     counts = np.bincount(labels)
 
     def absent(split: np.ndarray) -> Counts:
         missing = np.bincount(labels[split], minlength=len(counts)) == 0
         return tuple((int(c), int(counts[c])) for c in np.flatnonzero(missing))
 
-    return Lacking(
-        absent(rows.validation) if fractions[1] else (),
-        absent(rows.test) if fractions[2] else (),
-    )
+    drawn = zip(rows[1:], fractions[1:], strict=True)
+    return Lacking(*(absent(split) if share else () for split, share in drawn))
 
 
 def drawn(fractions: Fractions, *, validation: bool, test: bool) -> Fractions:
-    """Returns the fractions of the source that each split gets.
+    """Returns the fractions of the source that each split gets; refuses others.
 
     Args:
         fractions: Of the three splits; positive, summing to 1.
         validation: Whether validation rows are drawn from the source; if they have a
             source of their own, their fraction is training rows.
         test: Whether test rows are, likewise.
-
-    Raises:
-        ValueError: The fractions are others.
     """
     positive = len(fractions) == 3 and all(0 < share < 1 for share in fractions)
     if not positive or abs(sum(fractions) - 1) > 1e-9:

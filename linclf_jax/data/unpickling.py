@@ -47,7 +47,27 @@ def loads(content: bytes, path: str | Path) -> Any:
     """
     with checks.reading(path, _EXPECTED):
         _check_instructions(content, path)
-        return _to_arrays(_Unpickler(io.BytesIO(content), encoding="latin1").load())
+        value = _Unpickler(io.BytesIO(content), encoding="latin1").load()
+        if isinstance(value, dict):
+            return {_to_text(key): _to_array(item) for key, item in value.items()}
+        return _to_array(value)
+
+
+def _check_instructions(content: bytes, path: str | Path) -> None:
+    end, accepted = -1, {*_INSTRUCTIONS.split()}
+    for instruction, argument, position in pickletools.genops(content):
+        name, end = instruction.name, position or 0
+        if name not in accepted:
+            raise BadFileError(
+                f"{path} holds the instruction {name}; expected {_EXPECTED}"
+            )
+        # Python allocates a memo up to its highest number.
+        if name in _MEMOIZING and int(argument or 0) > len(content):
+            raise BadFileError(
+                f"{path} remembers {argument} things; expected {_EXPECTED}"
+            )
+    if end != len(content) - 1:
+        raise BadFileError(f"{path} goes on after the end of its pickle, at {end}")
 
 
 class _Dtype:
@@ -61,7 +81,6 @@ class _Dtype:
         self.order = _to_text(state[1])
 
     def to_numpy(self) -> np.dtype:
-        """Returns the type of numbers; other kinds are refused."""
         dtype = np.dtype(self.text)
         if dtype.kind not in tuple("iuf") or self.order not in "<>=|":
             raise ValueError(f"found an array of {self.text}, expected numbers")
@@ -84,7 +103,6 @@ class _Array:
         self.content = content.encode("latin-1") if is_text else bytes(content)
 
     def to_numpy(self) -> np.ndarray:
-        """Returns the array, if its bytes are as many as it declares."""
         dtype = self.dtype.to_numpy()
         if any(not isinstance(n, int) or n < 0 for n in self.shape):
             raise ValueError(f"found shape {self.shape}")
@@ -114,55 +132,23 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 
 _STAND_INS = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
-    **{
-        (f"numpy.{core}.{module}", name): stand_in
-        for core in ("core", "_core")
-        for module, name, stand_in in (
-            ("multiarray", "_reconstruct", _reconstruct),
-            ("numeric", "_frombuffer", _from_buffer),
-        )
-    },
+    "numpy.ndarray": _Array,
+    "numpy.dtype": _Dtype,
+    "_codecs.encode": _encode,
+    "numpy.core.multiarray._reconstruct": _reconstruct,
+    "numpy._core.multiarray._reconstruct": _reconstruct,
+    "numpy.core.numeric._frombuffer": _from_buffer,
+    "numpy._core.numeric._frombuffer": _from_buffer,
 }
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """Returns the stand-in for a global of a pickle; all others are refused.
-
-        Args:
-            module: Where the pickle imports it from.
-            name: Its name there.
-        """
-        if (module, name) not in _STAND_INS:
+        """Returns the stand-in for a global of a pickle; all others are refused."""
+        stand_in = _STAND_INS.get(f"{module}.{name}")
+        if stand_in is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return _STAND_INS[module, name]
-
-
-def _check_instructions(content: bytes, path: str | Path) -> None:
-    end, accepted = -1, {*_INSTRUCTIONS.split()}
-    for instruction, argument, position in pickletools.genops(content):
-        name, end = instruction.name, position or 0
-        if name not in accepted:
-            raise BadFileError(
-                f"{path} holds the instruction {name}; expected {_EXPECTED}"
-            )
-        # Python allocates a memo up to its highest number.
-        if name in _MEMOIZING and int(argument or 0) > len(content):
-            raise BadFileError(
-                f"{path} remembers {argument} things; expected {_EXPECTED}"
-            )
-    if end != len(content) - 1:
-        raise BadFileError(f"{path} goes on after the end of its pickle, at {end}")
-
-
-def _to_arrays(value: Any) -> Any:
-    """Returns an array, or a dictionary of arrays, in place of their stand-ins."""
-    if isinstance(value, dict):
-        return {_to_text(key): _to_array(item) for key, item in value.items()}
-    return _to_array(value)
+        return stand_in
 
 
 def _to_array(value: Any) -> Any:

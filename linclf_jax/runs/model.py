@@ -16,8 +16,7 @@ import numpy as np
 
 from linclf_jax import params as params_lib
 from linclf_jax import validation
-from linclf_jax.data import feature_names as names_lib
-from linclf_jax.data import image_recipes, images, preprocessing
+from linclf_jax.data import columns, image_recipes, images, preprocessing
 from linclf_jax.data.images import ImageShape
 from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.params import Params
@@ -128,7 +127,7 @@ def scaled(
         raise ValueError(
             f"found {len(feature_names)} feature names for {np.shape(x)[1]} columns"
         )
-    x = names_lib.taken(np.asarray(x), feature_names, model.feature_names)
+    x = columns.ordered(np.asarray(x), feature_names, model.feature_names)
     if model.features != RAW:
         x = images.compute(model.features, x, model.image_shape)
     features = preprocessing.apply(model.scaling, x)

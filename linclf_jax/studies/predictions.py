@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from linclf_jax.config.fields import flag
-from linclf_jax.data import feature_names, files
+from linclf_jax.data import columns, files
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.runs import directory, schema
 from linclf_jax.runs import model as model_files
@@ -70,7 +70,7 @@ def run(config: PredictConfig) -> Predictions:
             features,
         )
     with _errors_named(features):
-        feature_names.order(names, model.feature_names)  # before the rows are read
+        columns.order(names, model.feature_names)  # before the rows are read
     x = files.read_features(features, options=options)
     with _errors_named(features):
         predictions = predict(model, x, config.probabilities, names)
@@ -98,14 +98,14 @@ def _validate(config: PredictConfig) -> tuple[Path, Path, Path]:
 
 def _require_columns(path: str, config: PredictConfig, options: ReadOptions) -> None:
     """Refuses columns to leave out that the file does not have: they are misspelt."""
-    columns = files.droppable(path, options)
-    some = ", ".join(columns[:10]) + (", ..." if len(columns) > 10 else "")
+    names = files.droppable(path, options)
+    some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     for name in config.drop_columns:
-        if name not in columns:
+        if name not in names:
             raise ValueError(
                 f"--drop_columns holds {name!r}; expected columns of {path}: {some}"
             )
-    if config.label_column is not None and config.label_column not in columns:
+    if config.label_column is not None and config.label_column not in names:
         raise ValueError(
             f"--label_column is {config.label_column!r}; expected a column of {path}: "
             f"{some}"

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import strategies as st
 from safetensors import numpy as safetensors_numpy
 
-from linclf_jax.data import checks, files, idx
+from linclf_jax.data import checks, files, formats, idx
 from tests.fuzz import valid_files
 
 X = np.arange(12.0).reshape(4, 3)
@@ -214,14 +214,14 @@ class TestSizes:
     def test_more_than_the_memory(self, tmp_path, monkeypatch):
         message = r"float64 of shape \(4, 3\), 96 bytes; expected at most 95"
         refuse("x.npy", NPY, message, tmp_path, max_bytes=95)
-        monkeypatch.setattr(checks, "memory", lambda: 95)
+        monkeypatch.setattr(formats, "memory", lambda: 95)
         refuse("x.npy", NPY, message, tmp_path)
 
     def test_a_compressed_idx_file(self, tmp_path, monkeypatch):
         """It declares 4 GB of zeros, for which 4 MB would do, but not 4 kB."""
         header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**12, 2**10, 2**10)
         bomb = gzip.compress(header + bytes(4096))
-        monkeypatch.setattr(checks, "memory", lambda: 2**40)
+        monkeypatch.setattr(formats, "memory", lambda: 2**40)
         monkeypatch.setattr(checks, "read_exactly", lambda *_: pytest.fail("expanded"))
         refuse("x.gz", bomb, "4294967296 bytes; it has .* cannot hold", tmp_path)
         refuse("x.gz", gzip.compress(IDX), "at most 3, the mem", tmp_path, max_bytes=3)

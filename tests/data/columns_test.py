@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from linclf_jax.data import columns, datasets, files
+from linclf_jax.data import datasets, files, leakage
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Files
 
@@ -120,7 +120,7 @@ def test_labels_of_any_name(write):
             {"drop_columns": ("f1",), "keep_columns": ("f1",)},
             "'f1' is in keep_columns, and dropped",
         ),
-        ({"drop_columns": NAMES}, r"columns \[\] of features"),
+        ({"drop_columns": NAMES}, r"none of which is a feature"),
     ],
 )
 def test_columns_that_are_misspelt_or_contradict(options, message, write):
@@ -187,8 +187,8 @@ class TestLeakage:
     )
     def test_columns_that_tell_less_are_features(self, column):
         x = np.column_stack([X, column])
-        assert columns.row_numbers(x) == []
-        assert columns.label_columns(x, LABELS) == []
+        assert leakage.row_numbers(x) == []
+        assert leakage.label_columns(x, LABELS) == []
 
     def test_all_columns_are_named_at_once(self, write):
         leaks = {"a,b": LABELS, "group": LABELS + 5, "id": np.arange(N)}
@@ -200,19 +200,19 @@ class TestLeakage:
         assert load(path, **options).feature_names == (*NAMES, "group")
 
     def test_few_rows_may_be_chance(self, save):
-        rows = columns.FEWEST - 1
+        rows = leakage.FEWEST - 1
         assert width(*save(np.column_stack([X, LABELS])[:rows], LABELS[:rows])) == 4
 
     def test_all_rows_count_not_a_sample_alone(self, monkeypatch):
-        monkeypatch.setattr(columns, "_SAMPLE", 4)
+        monkeypatch.setattr(leakage, "_SAMPLE", 4)
         x = np.column_stack([LABELS, np.arange(N)])
-        assert columns.label_columns(x, LABELS) == [0]
-        assert columns.row_numbers(x) == [1]
+        assert leakage.label_columns(x, LABELS) == [0]
+        assert leakage.row_numbers(x) == [1]
         x[30] += 1  # neither of the sample nor the first of its class
-        assert columns.label_columns(x, LABELS) == []
-        assert columns.row_numbers(x) == []
+        assert leakage.label_columns(x, LABELS) == []
+        assert leakage.row_numbers(x) == []
         x[:, 1] = np.where(np.arange(N) == 30, N + 5, np.arange(N))  # one apart is not
-        assert columns.row_numbers(x) == []
+        assert leakage.row_numbers(x) == []
 
     @pytest.mark.parametrize("name", ["digits", "iris", "wine", "breast_cancer"])
     def test_no_bundled_data_is_refused(self, name, save):

@@ -110,7 +110,7 @@ def test_names_of_training_make_a_header_of_numbers(write):
     for names in (("2019", "2020"), ("2020",)):
         options = ReadOptions(feature_names=names)
         assert files.peek(path, options)[0] == (2, 2)
-        assert files.columns(path, options) == ("2020", "2019")
+        assert files.column_names(path, options) == ("2020", "2019")
         assert files.feature_names(path, options) == ("2020", "2019")
         read = files.read_features(path, options=options)
         assert read.tolist() == [[1, 2], [3, 4]]

@@ -12,7 +12,8 @@ from linclf_jax.config import flat
 from linclf_jax.config.data import DataConfig
 from linclf_jax.config.path import PathConfig
 from linclf_jax.config.probe import ProbeConfig
-from linclf_jax.data import checks, datasets, feature_names, files
+from linclf_jax.data import checks, datasets, files
+from linclf_jax.data import columns as columns_lib
 from linclf_jax.data.datasets import Files
 from linclf_jax.data.sources import Source, UnreadSource
 from linclf_jax.runs import directory, model
@@ -269,7 +270,7 @@ def test_constant_columns_are_named(parts, tmp_path, caplog):
 def test_many_names_are_cut_short_in_a_message():
     names = tuple(f"f{number}" for number in range(9))
     with pytest.raises(ValueError, match="'f4' and 4 more; expected the 9 features"):
-        feature_names.order((), names)
+        columns_lib.order((), names)
 
 
 def test_names_that_are_numbers_meet_in_any_order(tmp_path, caplog):

@@ -37,8 +37,8 @@ def unpickle(content, path):
         return pickle.loads(content)
 
 
-def stumble(shape, dtype, path):
-    raise KeyError(shape)
+def stumble(array, path):
+    raise KeyError(array)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def stumble(shape, dtype, path):
         (formats, "check_end", lambda *_: None, AssertionError),
         (checks, "read_exactly", skip_the_end, AssertionError),
         (unpickling, "loads", unpickle, AssertionError),
-        (checks, "check_features", stumble, KeyError),
+        (formats, "check_features", stumble, KeyError),
     ],
 )
 def test_a_reader_with_a_fault_is_caught(module, name, fault, expected, monkeypatch):

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linclf_jax.data import class_names, datasets, files
+from linclf_jax.data import datasets, files
+from linclf_jax.data import labels as labels_lib
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Files
 
@@ -115,7 +116,7 @@ class TestClassNames:
     )
     def test_integers_have_names_of_a_file(self, name, content, read, tmp_path):
         (tmp_path / name).write_text(content, "utf-8")
-        names = class_names.read(tmp_path / name)
+        names = labels_lib.read_class_names(tmp_path / name)
         for label_values in ("as_is", "consecutive"):
             options = {"class_names": names, "label_values": label_values}
             labels = read(LABELS, **options)
@@ -143,7 +144,7 @@ class TestClassNames:
     def test_a_file_of_no_names_is_refused(self, name, content, message, tmp_path):
         (tmp_path / name).write_text(content)
         with pytest.raises(ValueError, match=message) as refused:
-            class_names.read(tmp_path / name)
+            labels_lib.read_class_names(tmp_path / name)
         assert str(tmp_path / name) in str(refused.value)
 
     @pytest.mark.parametrize(
