@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from experiments.benchmarks import problems
-from linclf_jax.exact import continuation
+from linclf_jax.exact import path as path_lib
 from linclf_jax.figures import style
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def measure(sizes: Sizes, repeats: int) -> Cost:
 
     def follow() -> tuple[float, int]:
         start = time.perf_counter()
-        points = continuation.follow(x, labels, l2s, weights=weights)
+        points = path_lib.follow(x, labels, l2s, weights=weights)
         products = sum(int(point.info.products.sum()) for point in points)
         return time.perf_counter() - start, products
 

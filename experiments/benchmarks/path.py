@@ -34,7 +34,7 @@ from experiments.benchmarks.passes import TARGET, Pass
 from experiments.benchmarks.problems import Problem
 from linclf_jax.cli import console, main
 from linclf_jax.config.fields import flag
-from linclf_jax.exact import continuation
+from linclf_jax.exact import path
 from linclf_jax.runs import formats
 
 # A peer is stopped after so many times the seconds of the fastest one, or these.
@@ -59,7 +59,7 @@ class Ours(NamedTuple):
     """One call of this package's solver, all folds at once."""
 
     seconds: float
-    points: tuple[continuation.Point, ...]
+    points: tuple[path.Point, ...]
 
 
 def follow(problem: Problem) -> Ours:
@@ -70,9 +70,7 @@ def follow(problem: Problem) -> Ours:
     """
     l2s, weights = np.array(problem.l2s), problem.weights
     start = time.perf_counter()
-    points = continuation.follow(
-        problem.x, problem.labels, l2s, weights=weights, tol=TARGET
-    )
+    points = path.follow(problem.x, problem.labels, l2s, weights=weights, tol=TARGET)
     # Without their states, which would keep the probabilities of all rows.
     points = (point._replace(state=None) for point in points)
     points = tuple(jax.block_until_ready(point) for point in points)

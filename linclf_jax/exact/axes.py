@@ -49,11 +49,7 @@ class Preconditioner(NamedTuple):
 
 
 def principal(x: jax.Array) -> Axes:
-    """Returns the axes; with more columns than rows, in the space of the rows.
-
-    Args:
-        x: ``(N, D)`` float64.
-    """
+    """Returns the axes; with more columns than rows, in the space of the rows."""
     # A power of two, so that squares stay in range and nothing is rounded.
     unit = _power(jnp.max(jnp.abs(x)))
     mean, deviations = _moments(x / unit)
@@ -148,12 +144,7 @@ def _scaled(
 
 @jax.jit
 def widened(axes: Axes, x: jax.Array) -> Axes:
-    """Returns the axes with float64 features, where float32 is too coarse.
-
-    Args:
-        axes: Of the features.
-        x: ``(N, D)`` float64.
-    """
+    """Returns the axes with float64 features, where float32 is too coarse."""
     rotated = (x - axes.mean[None]) @ axes.basis / axes.scale[None]
     return axes._replace(x=rotated, xt=rotated.T)
 
@@ -168,11 +159,8 @@ def make_preconditioner(
     """Returns the preconditioner at some parameters.
 
     Args:
-        axes: Of the features.
-        sample_weights: ``(L, N)`` float64, normalised.
-        probs: ``(L, C, N)`` float64.
-        jacobian: ``(L, C, C)`` float64, the mean softmax Jacobian.
-        l2: ``(L,)`` float64.
+        sample_weights: ``(L, N)``, normalised.
+        jacobian: ``(L, C, C)``, the mean softmax Jacobian.
     """
     uncertainty = jnp.sum(probs * (1.0 - probs), axis=1) * sample_weights
     # Rows count as they do for the curvature of an average lane.
@@ -190,12 +178,7 @@ def make_preconditioner(
 
 
 def precondition(preconditioner: Preconditioner, vector: jax.Array) -> jax.Array:
-    """Applies the inverse.
-
-    Args:
-        preconditioner: Of L lanes.
-        vector: ``(L, C, R)``.
-    """
+    """Applies the inverse to ``(L, C, R)`` vectors."""
     turned = jnp.einsum("lck,lcr->lkr", preconditioner.classes, vector)
     return jnp.einsum(
         "lck,lkr->lcr", preconditioner.classes, turned / preconditioner.curvature

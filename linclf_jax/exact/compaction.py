@@ -1,6 +1,7 @@
 """Lanes that are done leave the program: the others move to one of fewer lanes.
 
-All arrays have the lanes in front.
+A tree here is one of NamedTuples whose arrays all have the lanes in front. Lanes are
+given by their numbers, ``(A,)``, one of which may come twice.
 """
 
 import jax
@@ -13,23 +14,12 @@ FEWEST = 2
 
 
 def take(tree, lanes: np.ndarray):
-    """Returns some lanes of arrays that all have lanes in front.
-
-    Args:
-        tree: NamedTuples of arrays.
-        lanes: Which, ``(A,)`` integers; a lane may come twice.
-    """
+    """Returns some lanes of a tree."""
     return tree if _is_every(tree, lanes) else _taken(tree, lanes)
 
 
 def put(tree, lanes: np.ndarray, part):
-    """Returns ``tree`` with some of its lanes replaced.
-
-    Args:
-        tree: NamedTuples of arrays.
-        lanes: Which, ``(A,)`` integers; one that comes twice has one new value.
-        part: Their new values.
-    """
+    """Returns ``tree`` with some of its lanes replaced by those of ``part``."""
     return part if _is_every(tree, lanes) else _replaced(tree, lanes, part)
 
 
@@ -48,35 +38,31 @@ def _replaced(tree, lanes: np.ndarray, part):
     return jax.tree.map(lambda old, new: old.at[lanes].set(new), tree, part)
 
 
-def narrower(width: int) -> int:
-    """Returns the width of the next smaller program, 0 if there is none.
-
-    Args:
-        width: Lanes of a program. Halves keep the programs to compile few.
-    """
-    return 0 if width <= FEWEST else max(width // 2, FEWEST)
-
-
-def padded(lanes: np.ndarray, width: int) -> np.ndarray:
-    """Returns the lanes with the last one repeated, up to the width.
-
-    Args:
-        lanes: At least one.
-        width: At least as many.
-    """
-    return np.concatenate([lanes, np.repeat(lanes[-1:], width - len(lanes))])
-
-
 def select(chosen: jax.Array, new, old):
-    """Returns some lanes of one tree of arrays and the others of another.
-
-    Args:
-        chosen: ``(L,)`` boolean.
-        new: NamedTuples of arrays.
-        old: The same.
-    """
+    """Returns the lanes of ``new`` where ``chosen (L,)`` is true, else of ``old``."""
 
     def pick(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(chosen.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
     return jax.tree.map(pick, new, old)
+
+
+def narrower(width: int) -> int:
+    """Returns the width of the next smaller program, 0 if there is none.
+
+    Halves keep the programs to compile few.
+    """
+    return 0 if width <= FEWEST else max(width // 2, FEWEST)
+
+
+def narrowest(num_lanes: int, running: int) -> int:
+    """Returns the width of the narrowest program that holds the running lanes."""
+    width = max(num_lanes, FEWEST)
+    while narrower(width) >= running:
+        width = narrower(width)
+    return width
+
+
+def padded(lanes: np.ndarray, width: int) -> np.ndarray:
+    """Returns the lanes with the last one repeated, up to the width."""
+    return np.concatenate([lanes, np.repeat(lanes[-1:], width - len(lanes))])

@@ -46,34 +46,29 @@ class State(NamedTuple):
 
 
 def begin(axes: Axes, system: System, gradient: jax.Array) -> State:
-    """Returns the state before the first product.
+    """Returns the state before the first product; the right-hand side is ``-gradient``.
 
-    Args:
-        axes: Of the features.
-        system: Of L lanes.
-        gradient: ``(L, C, R)`` float64; the right-hand side is minus this.
+    The gradient is ``(L, C, R)``.
     """
     residual = -gradient
     search = axes_lib.precondition(system.preconditioner, residual)
     inner = _dot(residual, search)
     energy = jnp.where(axes.uneven, ENERGY_SHARE * inner, jnp.inf)
-    products = jnp.zeros(len(inner), jnp.int64)
-    direction = jnp.zeros_like(gradient)
-    shift = jnp.zeros(gradient.shape[:2])
-    live = jnp.ones(len(inner), bool)
-    state = State(direction, shift, residual, search, inner, energy, products, live)
+    state = State(
+        direction=jnp.zeros_like(gradient),
+        shift=jnp.zeros(gradient.shape[:2]),
+        residual=residual,
+        search=search,
+        inner=inner,
+        energy=energy,
+        products=jnp.zeros(len(inner), jnp.int64),
+        live=jnp.ones(len(inner), bool),
+    )
     return state._replace(live=~is_solved(system, state) & (inner > 0.0))
 
 
 def proceed(axes: Axes, system: System, state: State, fewest: int) -> State:
-    """Iterates until at most ``fewest`` lanes are still live.
-
-    Args:
-        axes: Of the features.
-        system: Of L lanes.
-        state: From ``begin`` or an earlier call.
-        fewest: Below L; the lanes that are left go on in a smaller program.
-    """
+    """Iterates until at most ``fewest`` lanes are live: they need a smaller program."""
     return jax.lax.while_loop(
         lambda state: jnp.sum(state.live) > fewest,
         lambda state: _step(axes, system, state),
@@ -82,12 +77,7 @@ def proceed(axes: Axes, system: System, state: State, fewest: int) -> State:
 
 
 def is_solved(system: System, state: State) -> jax.Array:
-    """Returns which lanes have reached their target, and not just stopped, ``(L,)``.
-
-    Args:
-        system: Of L lanes.
-        state: After the last product.
-    """
+    """Returns which lanes have reached their target, and not just stopped, ``(L,)``."""
     small = _dot(state.residual, state.residual) <= system.target
     return small & (state.inner <= state.energy)
 

@@ -19,7 +19,7 @@ from linclf_jax import losses
 from linclf_jax.exact import left_out
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.exact import targets as targets_lib
-from linclf_jax.exact.left_out import Lane, Predictions
+from linclf_jax.exact.left_out import Predictions
 from linclf_jax.params import Params
 
 MAX_BYTES = 8 * 2**30  # 18,000 unknowns, if the rows are few
@@ -50,7 +50,8 @@ def approximate(
 
     Each row is predicted by the classifier one Newton step away, equation (30), on the
     objective without that row. The penalty keeps its strength against the rows that
-    stay: ``l2 sum_i w_i`` is that of all rows, as with a fixed C of scikit-learn.
+    stay: ``l2 sum_i w_i`` is that of all rows, as with a fixed C of scikit-learn. The
+    arithmetic is float64 whether or not the process has 64-bit types on.
 
     A row of weight 0 is out of sample as it is: its loss is the plain one, and no part
     of the mean. Where its features are not finite, or its label is no class, the loss
@@ -73,28 +74,16 @@ def approximate(
             ``M = (min(N - 1, D) + 1) (C - 1)`` unknowns a lane takes 3 arrays
             ``(M, M)`` and 4 arrays ``(N, C, C)``, and ``2.3 M^3 + 2 N M^2`` operations.
 
-    Returns:
-        The estimate, computed in float64 whether or not the process has 64-bit types
-        on.
-
     Raises:
         ValueError: An argument has another shape or holds impossible values, or a lane
             does not fit in ``max_bytes``.
     """
     l2 = problem_lib.checked_l2(l2)
-    if np.ndim(params.b) != 2:
-        raise ValueError(
-            f"b has shape {np.shape(params.b)}; expected (L, C), lanes in front"
-        )
     with jax.enable_x64(True):
-        num_classes = np.shape(params.b)[1]
-        problem = problem_lib.prepare(
-            x, labels, num_lanes=len(l2), weights=weights, num_classes=num_classes
-        )
-        lanes = _lanes(problem, params, l2)
-        num_rows, num_features = problem.x.shape
-        require_memory(num_rows, num_features, num_classes, max_bytes)
-        predictions = left_out.predict(problem, lanes)
+        problem, (W, b) = problem_lib.prepare_with(params, x, labels, l2, weights)
+        require_memory(*problem.x.shape, b.shape[1], max_bytes)
+        b = jnp.where(problem.present, b, -jnp.inf)
+        predictions = left_out.predict(problem, Params(W, b), jnp.asarray(l2))
         used = problem_lib.rows_with_weight(weights, np.asarray(x), len(l2))
         sample_weights = np.asarray(problem.sample_weights)
         if counted is not None and not counted[used].all():
@@ -103,31 +92,16 @@ def approximate(
         estimate = _summary(predictions, sample_weights)
         if used.all():
             return estimate
-        all_rows = _predict_unused(Params(params.W, lanes.b), x, labels, used)
+        all_rows = _predict_unused(Params(params.W, b), x, labels, used)
         for name, array in all_rows._asdict().items():
             array[:, used] = getattr(predictions, name)
         return estimate._replace(**all_rows._asdict())
 
 
-def _lanes(problem: problem_lib.Problem, params: Params, l2: np.ndarray) -> Lane:
-    """Returns all lanes, stacked."""
-    lanes, classes = problem.present.shape
-    shape = (lanes, problem.x.shape[1], classes)
-    W, b = problem_lib.checked_params(params, shape)
-    b = jnp.where(problem.present, b, -jnp.inf)
-    return Lane(W, b, jnp.asarray(l2), problem.sample_weights, problem.present)
-
-
 def require_memory(
     rows: int, features: int, classes: int, max_bytes: int = MAX_BYTES
 ) -> None:
-    """Refuses a problem whose estimate takes too much memory.
-
-    Args:
-        rows: N.
-        features: D.
-        classes: C.
-        max_bytes: Of memory for one lane.
+    """Refuses a problem whose estimate takes too much memory for one lane.
 
     Raises:
         ValueError: It takes more; with what it takes.
@@ -163,13 +137,7 @@ def _predict_unused(
     """Returns predictions of rows of weight 0 in all lanes by the fits as they are.
 
     The loss is NaN and the row not right where its features are not finite, its label
-    is no class, or the row is used.
-
-    Args:
-        params: ``W (L, D, C)`` and ``b (L, C)``.
-        x: Features ``(N, D)``.
-        labels: ``(N,)`` integers or soft targets ``(N, C)``.
-        used: ``(N,)`` boolean, rows that have weight in some lane.
+    is no class, or the row is ``used``: has weight in some lane.
     """
     W, b = (np.asarray(array, np.float64) for array in params)
     finite = np.all(np.isfinite(np.asarray(x)), axis=1)

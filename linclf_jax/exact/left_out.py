@@ -13,8 +13,9 @@ from jax.scipy import linalg
 
 from linclf_jax import curvature
 from linclf_jax import losses as losses_lib
-from linclf_jax.exact import bias
+from linclf_jax.exact import objective
 from linclf_jax.exact.problem import Problem
+from linclf_jax.params import Params
 
 
 class Lane(NamedTuple):
@@ -35,16 +36,12 @@ class Predictions(NamedTuple):
     logits: np.ndarray  # (L, N, C) float64
 
 
-def predict(problem: Problem, lanes: Lane) -> Predictions:
-    """Returns the predictions of all lanes.
-
-    Args:
-        problem: Of L lanes.
-        lanes: Stacked.
-    """
+def predict(problem: Problem, params: Params, l2: jax.Array) -> Predictions:
+    """Returns the predictions of all lanes; an absent class has a bias of -infinity."""
+    lanes = zip(*params, l2, problem.sample_weights, problem.present, strict=True)
     x, row_spaces, predictions = np.asarray(problem.x), {}, []
     # One after the other: a lane's Hessian may fill the memory.
-    for lane in (Lane(*arrays) for arrays in zip(*lanes, strict=True)):
+    for lane in (Lane(*arrays) for arrays in lanes):
         used = ~(np.asarray(lane.sample_weights) <= 0.0)
         key = used.tobytes()
         if key not in row_spaces:  # one at a time is kept, for lanes that follow
@@ -60,12 +57,8 @@ def _row_space(x: np.ndarray, used: np.ndarray) -> np.ndarray:
     The bias is not penalised, so that it takes up the mean; directions in which no row
     has a component change no score. Constant and duplicate columns disappear.
 
-    Args:
-        x: ``(N, D)``.
-        used: ``(N,)`` boolean, rows that have weight; the others are 0.
-
     Returns:
-        ``(N, R + 1)``, R at most the smaller of N - 1 and D.
+        ``(N, R + 1)``, R at most the smaller of N - 1 and D; 0 in rows without weight.
     """
     rows = x[used]
     left, sizes, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
@@ -101,7 +94,7 @@ def _logits_without(problem: Problem, features: jax.Array, lane: Lane) -> jax.Ar
         return logits  # a single class is always right, and has no contrasts
     basis = _contrasts(lane.present)
     probs = jax.nn.softmax(logits).T[None]
-    residual = bias.residuals(problem, probs)[0][0].T @ basis
+    residual = objective.residuals(problem, probs)[0][0].T @ basis
     jacobian = curvature.softmax_jacobian(logits)
     jacobian = jnp.einsum("ck,ncj,jl->nkl", basis, jacobian, basis)
     inverse = _inverse_hessian(features, lane, jacobian, basis)

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linclf_jax.exact import certificate, compaction
+from linclf_jax.exact import certificate, compaction, objective
 from linclf_jax.exact.axes import Axes
-from linclf_jax.exact.certificate import Dual, Primal
-from linclf_jax.exact.problem import Problem
+from linclf_jax.exact.certificate import Iterate
+from linclf_jax.exact.objective import Primal
+from linclf_jax.exact.problem import Problem, Solver
 from linclf_jax.params import Params
 
 MAX_HALVINGS = 30
@@ -18,14 +19,6 @@ SUFFICIENT = 1e-4  # Armijo's share of the decrease that the slope promises
 NOISE = 4 * np.finfo(np.float64).eps  # of an objective
 BIAS_SHARE = 0.05  # of the tolerance, that the best bias may leave after a step
 FINEST_BIAS = 1e-13  # of the data term; below it rounding hides what is gained
-
-
-class Iterate(NamedTuple):
-    """Parameters of all lanes, with their objective and its gradient."""
-
-    params: Params  # W (L, C, D), b (L, C): float64, with values of the result's dtype
-    primal: Primal
-    dual: Dual
 
 
 class Change(NamedTuple):
@@ -36,31 +29,14 @@ class Change(NamedTuple):
     slope: jax.Array  # (L,) of the objective
 
 
-def search(
-    problem: Problem,
-    axes: Axes,
-    iterate: Iterate,
-    change: Change,
-    l2: jax.Array,
-    tol: float,
-    dtype: np.dtype,
-) -> Iterate:
-    """Halves the step of every lane whose objective would not fall as it should.
-
-    Args:
-        problem: Of L lanes.
-        axes: Of its features.
-        iterate: Where the lanes are.
-        change: The whole step of each.
-        l2: ``(L,)`` float64.
-        tol: Relative gap that the lanes are to reach.
-        dtype: Of the parameters.
-    """
+def search(solver: Solver, iterate: Iterate, change: Change, l2: jax.Array) -> Iterate:
+    """Halves the step of every lane whose objective would not fall as it should."""
+    problem, axes, dtype = solver.problem, solver.axes, solver.dtype
     size = jnp.ones(len(l2))
-    accuracy = _bias_accuracy(axes, iterate, l2, tol)
+    accuracy = _bias_accuracy(axes, iterate, l2, solver.tol)
     for _ in range(MAX_HALVINGS):
         params = _moved(problem, axes, iterate.params, change, size, dtype=dtype)
-        primal = certificate.evaluate_primal(problem, params.W, params.b, l2, accuracy)
+        primal = objective.evaluate(problem, params.W, params.b, l2, accuracy)
         moved, accepted = _accepted(problem, iterate, change, size, primal, dtype=dtype)
         if np.asarray(accepted).all():
             break
@@ -126,12 +102,7 @@ def _accepted(
 
 
 def rounded(array: jax.Array, dtype: np.dtype) -> jax.Array:
-    """Returns the nearest values that the result can hold, in float64.
-
-    Args:
-        array: float64.
-        dtype: Of the result.
-    """
+    """Returns the nearest values that a result of that dtype can hold, in float64."""
     return array.astype(dtype).astype(jnp.float64)
 
 
@@ -141,11 +112,6 @@ def with_bias(problem: Problem, primal: Primal, b: jax.Array) -> Primal:
     Where the bias moves by d with a range of r, no third derivative of a row's loss
     exceeds r times the second. So it lies above its tangent by at most e^r / 2 times
     d.J d (Bach, Self-concordant analysis for logistic regression, 2010).
-
-    Args:
-        problem: Of L lanes.
-        primal: With the best bias.
-        b: ``(L, C)`` float64, near it.
     """
     change = jnp.where(problem.present, b - primal.b, 0.0)
     reach = jnp.max(change, axis=1) - jnp.min(change, axis=1)
@@ -165,10 +131,6 @@ def centred(present: jax.Array, array: jax.Array) -> jax.Array:
     """Takes away the mean over the classes, which changes no probability.
 
     The optimum has a mean of 0, and weights of 0 for classes that are absent.
-
-    Args:
-        present: ``(L, C)`` boolean, classes that have weight.
-        array: ``(L, C, D)``.
     """
     mask = present[:, :, None]
     mean = jnp.sum(jnp.where(mask, array, 0.0), axis=1, keepdims=True)

@@ -6,8 +6,6 @@ products are float32. Lanes that are done leave the program: the others go on in
 narrower one.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,23 +14,16 @@ from jax.typing import ArrayLike
 from linclf_jax.exact import axes as axes_lib
 from linclf_jax.exact import certificate, compaction, line_search, newton_step, status
 from linclf_jax.exact import problem as problem_lib
-from linclf_jax.exact.axes import Axes
-from linclf_jax.exact.line_search import Iterate
-from linclf_jax.exact.problem import Problem
+from linclf_jax.exact.certificate import Iterate
+from linclf_jax.exact.objective import BIAS_ACCURACY
+from linclf_jax.exact.problem import Problem, Solver
 from linclf_jax.exact.status import Info, Progress
 from linclf_jax.params import Params
 
 # How often a lane may go on whose convergence the tightest certificate does not
 # confirm.
 REVISIONS = 3
-
-
-class Solver(NamedTuple):
-    """What is the same in all steps of all lanes."""
-
-    problem: Problem
-    axes: Axes
-    dtype: np.dtype  # of the parameters
+FIRST_BIAS = 1e-2  # of the data term, before the first step: the step will move it
 
 
 def solve(
@@ -83,63 +74,35 @@ def solve(
         problem = problem_lib.prepare(
             x, labels, num_lanes=len(l2), weights=weights, num_classes=num_classes
         )
-    dtype = problem_lib.result_type(x)
+        if init is not None:
+            init = problem_lib.checked_params(init, problem)
+    solver = prepare(problem, x, tol, max_newton)
     with jax.enable_x64(True):
-        if init is not None:
-            lanes, classes = problem.present.shape
-            shape = (lanes, problem.x.shape[1], classes)
-            init = problem_lib.checked_params(init, shape)
-        solver = prepare(problem, dtype)
-        start = origin(solver)
-        if init is not None:
-            start = Params(*(line_search.rounded(array, dtype) for array in init))
-        iterate = newton_step.evaluate(problem, start, jnp.asarray(l2))
-        progress = status.begin(len(l2))
-        for _ in range(REVISIONS):
-            iterate = minimize(
-                solver, iterate, l2, progress, tol=tol, max_newton=max_newton
-            )
-            # The steps find the best bias only as well as they need it. This is the
-            # tighter certificate that ``certify`` gives.
-            iterate = newton_step.evaluate(
-                problem, iterate.params, jnp.asarray(l2), certificate.BIAS_ACCURACY
-            )
-            if not status.reopen(iterate, progress, tol):
-                break
-        progress.status[progress.status == ""] = status.STALLED
-        return returned(solver, iterate.params), status.info(iterate, progress)
+        return _solve(solver, l2, init)
 
 
-def duality_gap(
-    params: Params,
-    x: ArrayLike,
-    labels: ArrayLike,
-    l2: ArrayLike,
-    weights: ArrayLike | None = None,
-) -> np.ndarray:
-    """Returns how far the objective can be above its minimum, float64 ``(L,)``.
-
-    See ``certificate`` for the proof.
-
-    Args:
-        params: ``W (L, D, C)`` and ``b (L, C)``, from wherever.
-        x: Features ``(N, D)``.
-        labels: ``(N,)`` integers or soft targets ``(N, C)``.
-        l2: ``(L,)``.
-        weights: ``(N,)``, ``(L, N)`` or None.
-    """
-    return certificate.certify(params, x, labels, l2, weights).gap
+def _solve(solver: Solver, l2: np.ndarray, init: Params | None) -> tuple[Params, Info]:
+    start = origin(solver)
+    if init is not None:
+        start = Params(*(line_search.rounded(array, solver.dtype) for array in init))
+    iterate = evaluate(solver, start, l2)
+    progress = status.begin(len(l2))
+    for _ in range(REVISIONS):
+        iterate = minimize(solver, iterate, l2, progress)
+        # The steps find the best bias only as well as they need it. This is the
+        # tighter certificate that ``certify`` gives.
+        iterate = evaluate(solver, iterate.params, l2, BIAS_ACCURACY)
+        if not status.reopen(iterate, progress, solver.tol):
+            break
+    progress.status[progress.status == ""] = status.STALLED
+    return returned(solver, iterate.params), status.info(iterate, progress)
 
 
 def check_limits(tol: float, max_newton: int) -> None:
     """Refuses limits that cannot be met.
 
-    Args:
-        tol: Relative gap, above 0.
-        max_newton: Steps, at least 0.
-
     Raises:
-        ValueError: One is out of range.
+        ValueError: ``tol`` is not above 0, or ``max_newton`` below 0.
     """
     if not 0 < tol < np.inf:
         raise ValueError(f"tol is {tol}; expected a number above 0")
@@ -147,22 +110,20 @@ def check_limits(tol: float, max_newton: int) -> None:
         raise ValueError(f"max_newton is {max_newton}; expected at least 0")
 
 
-def prepare(problem: Problem, dtype: np.dtype) -> Solver:
+def prepare(problem: Problem, x: ArrayLike, tol: float, max_newton: int) -> Solver:
     """Computes the principal axes, once for any number of solutions.
 
-    Args:
-        problem: Of L lanes.
-        dtype: Of the parameters.
+    The parameters have the dtype of ``x``, by the process's setting of 64-bit types.
     """
-    return Solver(problem, axes_lib.principal(problem.x), dtype)
+    dtype = problem_lib.result_type(x)
+    with jax.enable_x64(True):
+        axes = axes_lib.principal(problem.x)
+        mean_norm = float(jnp.sqrt(axes.spread + jnp.sum(axes.mean**2)))
+    return Solver(problem, axes, mean_norm, dtype, tol, max_newton)
 
 
 def origin(solver: Solver) -> Params:
-    """Returns W = 0 and its best bias, the logarithms of the classes' frequencies.
-
-    Args:
-        solver: Of L lanes.
-    """
+    """Returns W = 0 and its best bias, the logarithms of the classes' frequencies."""
     problem = solver.problem
     shape = (*problem.present.shape, problem.x.shape[1])
     frequencies = jnp.einsum("ln,cn->lc", problem.sample_weights, problem.targets)
@@ -170,69 +131,46 @@ def origin(solver: Solver) -> Params:
     return Params(jnp.zeros(shape), line_search.rounded(b, solver.dtype))
 
 
-def returned(solver: Solver, params: Params) -> Params:
-    """Returns parameters as the caller sees them.
+def evaluate(
+    solver: Solver, params: Params, l2: np.ndarray, accuracy: float = FIRST_BIAS
+) -> Iterate:
+    """Evaluates objective, gradient and gap at some parameters."""
+    return certificate.evaluate(solver.problem, params, jnp.asarray(l2), accuracy)
 
-    Args:
-        solver: Of L lanes.
-        params: float64 ``W (L, C, D)`` and ``b (L, C)``.
-    """
+
+def returned(solver: Solver, params: Params) -> Params:
+    """Returns parameters as the caller sees them, ``W (L, D, C)`` in his dtype."""
     W = jnp.swapaxes(params.W, 1, 2)
     return Params(W.astype(solver.dtype), params.b.astype(solver.dtype))
 
 
 def minimize(
-    solver: Solver,
-    iterate: Iterate,
-    l2: np.ndarray,
-    progress: Progress,
-    *,
-    tol: float,
-    max_newton: int,
+    solver: Solver, iterate: Iterate, l2: np.ndarray, progress: Progress
 ) -> Iterate:
-    """Makes Newton steps until every lane is done.
-
-    Args:
-        solver: Of L lanes.
-        iterate: Where they start.
-        l2: ``(L,)`` float64.
-        progress: How they came there; changed in place.
-        tol: Relative gap to reach.
-        max_newton: Steps of a lane.
+    """Makes Newton steps until every lane is done, and counts them in ``progress``.
 
     Returns:
         Where the lanes ended, with a proof that holds but may be less tight than
         ``certify``'s.
     """
-    axes, is_wide = solver.axes, False
-    mean_norm = float(jnp.sqrt(axes.spread + jnp.sum(axes.mean**2)))
+    is_wide = False
     while True:
-        status.update(solver.problem, iterate, l2, progress, tol, max_newton, mean_norm)
+        status.update(solver, iterate, l2, progress)
         running = np.flatnonzero(progress.status == "")
         if not running.size:
-            break
+            return iterate
         if not is_wide and status.is_too_coarse(progress):
-            axes, is_wide = axes_lib.widened(axes, solver.problem.x), True
-        lanes = compaction.padded(running, _width(len(l2), len(running)))
+            axes = axes_lib.widened(solver.axes, solver.problem.x)
+            solver, is_wide = solver._replace(axes=axes), True
+        width = compaction.narrowest(len(l2), len(running))
+        lanes = compaction.padded(running, width)
         done = newton_step.step(
-            problem_lib.take(solver.problem, lanes),
-            axes,
+            problem_lib.take(solver, lanes),
             compaction.take(iterate, lanes),
             jnp.asarray(l2[lanes]),
-            tol,
-            solver.dtype,
         )
         iterate = compaction.put(iterate, lanes, done.iterate)
         progress.steps[running] += 1
         progress.products[running] += done.products[: len(running)]
         progress.predicted[running] = done.predicted[: len(running)]
         progress.solved[running] = done.solved[: len(running)]
-    return iterate
-
-
-def _width(num_lanes: int, running: int) -> int:
-    """Returns the width of the narrowest program that holds the running lanes."""
-    width = max(num_lanes, compaction.FEWEST)
-    while compaction.narrower(width) >= running:
-        width = compaction.narrower(width)
-    return width

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax.exact import axes as axes_lib
-from linclf_jax.exact import bias, certificate, compaction, conjugate, line_search
+from linclf_jax.exact import compaction, conjugate, line_search, objective
 from linclf_jax.exact.axes import Axes
+from linclf_jax.exact.certificate import Iterate
 from linclf_jax.exact.conjugate import State, System
-from linclf_jax.exact.line_search import Change, Iterate
-from linclf_jax.exact.problem import Problem
-from linclf_jax.params import Params
+from linclf_jax.exact.line_search import Change
+from linclf_jax.exact.problem import Problem, Solver
 
 # How much of the tolerance the linear model of a step may leave: the rest is for what
 # the model does not see.
@@ -22,7 +22,6 @@ MODEL_SHARE = 0.3
 # quadratic. Without a penalty there is no gap; then this much of the squared gradient.
 LOOSEST = 0.1
 WITHOUT_PENALTY = 1e-12
-FIRST_BIAS = 1e-2  # of the data term, before the first step: the step will move it
 
 
 class Step(NamedTuple):
@@ -34,44 +33,16 @@ class Step(NamedTuple):
     products: np.ndarray  # (L,) of the Hessian with a vector
 
 
-def evaluate(
-    problem: Problem, params: Params, l2: jax.Array, accuracy: float = FIRST_BIAS
-) -> Iterate:
-    """Evaluates objective, gradient and gap.
-
-    Args:
-        problem: Of L lanes.
-        params: float64 ``W (L, C, D)``, ``b (L, C)``.
-        l2: ``(L,)`` float64.
-        accuracy: Of the best bias, as a share of the data term.
-    """
-    primal = certificate.evaluate_primal(problem, params.W, params.b, l2, accuracy)
-    dual = certificate.evaluate_dual(problem, params.W, primal, l2)
-    return Iterate(params, primal, dual)
-
-
-def step(
-    problem: Problem,
-    axes: Axes,
-    iterate: Iterate,
-    l2: jax.Array,
-    tol: float,
-    dtype: np.dtype,
-) -> Step:
+def step(solver: Solver, iterate: Iterate, l2: jax.Array) -> Step:
     """Makes a Newton step; no objective rises by more than ``line_search.NOISE``.
 
-    Args:
-        problem: Of L lanes, at least ``compaction.FEWEST``.
-        axes: Of its features.
-        iterate: Where the lanes are.
-        l2: ``(L,)`` float64.
-        tol: Relative gap that the lanes are to reach.
-        dtype: Of the parameters.
+    Of at least ``compaction.FEWEST`` lanes.
     """
-    system, state = _begin(problem, axes, iterate, l2, tol)
+    problem, axes = solver.problem, solver.axes
+    system, state = _begin(problem, axes, iterate, l2, solver.tol)
     state = _finish(axes, system, state)
     change = _unrotated(problem, axes, iterate, state)
-    iterate = line_search.search(problem, axes, iterate, change, l2, tol, dtype)
+    iterate = line_search.search(solver, iterate, change, l2)
     solved = conjugate.is_solved(system, state)
     predicted = -0.5 * change.slope
     return Step(iterate, *map(np.asarray, (predicted, solved, state.products)))
@@ -89,7 +60,7 @@ def _begin(
     bounded = axes.varies[None] | (l2 > 0.0)[:, None]
     gradient = jnp.where(bounded[:, None], gradient, 0.0)
     target = _target(iterate, l2, tol, jnp.sum(gradient**2, axis=(1, 2)))
-    inverse = jnp.linalg.inv(bias.regular(primal.jacobian, problem.present))
+    inverse = jnp.linalg.inv(objective.regular(primal.jacobian, problem.present))
     narrow = axes.x.dtype == jnp.float32
     weights = problem.sample_weights
     system = System(
@@ -110,9 +81,9 @@ def _target(
     iterate: Iterate, l2: jax.Array, tol: float, squares: jax.Array
 ) -> jax.Array:
     """Returns the squared norm of the residual to reach, given the gradient's."""
-    objective = iterate.primal.objective
-    loose = jnp.minimum(LOOSEST, iterate.dual.gap / objective) * squares
-    certified = 2.0 * l2 * MODEL_SHARE * tol * objective
+    value = iterate.primal.objective
+    loose = jnp.minimum(LOOSEST, iterate.dual.gap / value) * squares
+    certified = 2.0 * l2 * MODEL_SHARE * tol * value
     return jnp.where(l2 > 0.0, jnp.maximum(certified, loose), WITHOUT_PENALTY * squares)
 
 

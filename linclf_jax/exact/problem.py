@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from linclf_jax import validation
 from linclf_jax.exact import targets as targets_lib
+from linclf_jax.exact.axes import Axes
 from linclf_jax.params import Params
 
 
@@ -30,6 +31,17 @@ class Problem(NamedTuple):
     column_sizes: jax.Array  # (L, D), largest size of an entry in rows that have weight
 
 
+class Solver(NamedTuple):
+    """What is the same in all steps of all lanes, at any penalty."""
+
+    problem: Problem
+    axes: Axes  # of its features
+    mean_norm: float  # root mean square of the rows' norms
+    dtype: np.dtype  # of the result's parameters
+    tol: float  # relative gap that the lanes are to reach
+    max_newton: int  # steps of a lane
+
+
 def prepare(
     x: ArrayLike,
     labels: ArrayLike,
@@ -40,17 +52,15 @@ def prepare(
 ) -> Problem:
     """Checks the data and lays it out; call it with 64-bit types enabled.
 
+    The N of the problem are the rows that have weight in some lane.
+
     Args:
         x: Features ``(N, D)``, finite in every row that has weight in some lane.
         labels: ``(N,)`` integers, or soft targets ``(N, C)`` whose rows sum to 1. Of a
             row of weight 0 they may be anything.
-        num_lanes: L.
         weights: ``(N,)`` or ``(L, N)``, not negative; None weighs all alike. A lane
             whose weights are not finite has weights of NaN, and ends as invalid.
         num_classes: C; the largest label plus one if None.
-
-    Returns:
-        The problem, its N the rows that have weight in some lane.
 
     Raises:
         ValueError: An argument has another shape or holds impossible values.
@@ -75,6 +85,30 @@ def prepare(
         row_norms=jnp.asarray(_row_norms(x)),
         column_sizes=jnp.asarray(_column_sizes(x, sample_weights)),
     )
+
+
+def prepare_with(
+    params: Params,
+    x: ArrayLike,
+    labels: ArrayLike,
+    l2: np.ndarray,
+    weights: ArrayLike | None,
+) -> tuple[Problem, Params]:
+    """Checks data together with parameters ``W (L, D, C)``, which say how many classes.
+
+    Returns:
+        The problem, and the parameters as ``W (L, C, D)`` and ``b (L, C)``, float64.
+
+    Raises:
+        ValueError: An argument has another shape or holds impossible values.
+    """
+    shape = np.shape(params.b)
+    if len(shape) != 2:
+        raise ValueError(f"b has shape {shape}; expected (L, C), lanes in front")
+    problem = prepare(
+        x, labels, num_lanes=len(l2), weights=weights, num_classes=shape[1]
+    )
+    return problem, checked_params(params, problem)
 
 
 def _contrasts(
@@ -102,37 +136,30 @@ def _column_sizes(x: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
     )
 
 
-def take(problem: Problem, lanes: np.ndarray) -> Problem:
-    """Returns the problem of some of its lanes.
-
-    Args:
-        problem: Of L lanes.
-        lanes: Which, ``(A,)`` integers; a lane may come twice.
-    """
-    return problem._replace(
-        sample_weights=problem.sample_weights[lanes],
-        present=problem.present[lanes],
-        contrasts=problem.contrasts[lanes],
-        column_sizes=problem.column_sizes[lanes],
+def take(solver: Solver, lanes: np.ndarray) -> Solver:
+    """Returns the solver of some lanes, by number; one may come twice."""
+    problem = solver.problem
+    return solver._replace(
+        problem=problem._replace(
+            sample_weights=problem.sample_weights[lanes],
+            present=problem.present[lanes],
+            contrasts=problem.contrasts[lanes],
+            column_sizes=problem.column_sizes[lanes],
+        )
     )
 
 
 def result_type(x: ArrayLike) -> np.dtype:
     """Returns the dtype of the parameters: that of ``x``, in at least float32.
 
-    Args:
-        x: Features that ``prepare`` accepts; float64 counts only where the process has
-            64-bit types on.
+    It is float64 only where the process has 64-bit types on.
     """
     dtype = jnp.promote_types(getattr(x, "dtype", np.asarray(x).dtype), np.float32)
     return jax.dtypes.canonicalize_dtype(dtype)
 
 
 def checked_l2(l2: ArrayLike) -> np.ndarray:
-    """Returns penalties in float64.
-
-    Args:
-        l2: ``(L,)``, at least 0; a lane of NaN ends as invalid.
+    """Returns penalties ``(L,)`` in float64; a lane of NaN ends as invalid.
 
     Raises:
         ValueError: Another shape, no lane, or a penalty below 0 or infinite.
@@ -149,18 +176,14 @@ def checked_l2(l2: ArrayLike) -> np.ndarray:
     return array
 
 
-def checked_params(params: Params, shape: tuple[int, int, int]) -> Params:
-    """Returns parameters as float64 ``W (L, C, D)`` and ``b (L, C)``.
-
-    Args:
-        params: ``W (L, D, C)`` and ``b (L, C)``.
-        shape: L, D and C.
+def checked_params(params: Params, problem: Problem) -> Params:
+    """Returns parameters ``W (L, D, C)`` and ``b (L, C)`` as the solver has them.
 
     Raises:
         ValueError: They have another shape.
     """
-    lanes, features, classes = shape
-    for name, expected in (("W", shape), ("b", (lanes, classes))):
+    (lanes, classes), features = problem.present.shape, problem.x.shape[1]
+    for name, expected in (("W", (lanes, features, classes)), ("b", (lanes, classes))):
         actual = np.shape(getattr(params, name))
         if actual != expected:
             raise ValueError(
@@ -176,10 +199,7 @@ def rows_with_weight(
 ) -> np.ndarray:
     """Returns which rows have a weight other than 0 in some lane, boolean ``(N,)``.
 
-    Args:
-        weights: ``(N,)``, ``(L, N)`` or None.
-        x: ``(N, D)``; its shape is checked elsewhere.
-        num_lanes: L.
+    The shape of x is checked elsewhere.
 
     Raises:
         ValueError: The weights have another shape or are impossible.

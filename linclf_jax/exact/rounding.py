@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linclf_jax.exact.objective import Primal
 from linclf_jax.exact.problem import Problem
 
 # The unit of rounding. The rest of what is computed here is rounded too, and products
@@ -23,38 +24,23 @@ TINY = float(np.finfo(np.float64).tiny)  # what underflow hides
 FEW = 40
 
 
-class Point(NamedTuple):
-    """The dual point, and how the bias as given differs from the one it belongs to."""
-
-    W: jax.Array  # (L, C, D)
-    b: jax.Array  # (L, C), that of the probabilities
-    others: jax.Array  # (L, N), sum of q_ij - t_ij but for the likeliest target
-    means: jax.Array  # (L, C), sum_i s_i (q_i - t_i) as computed
-    b_step: jax.Array  # (L, C), in q alone
-    given_b: jax.Array  # (L, C), the bias as given
-    b_change: jax.Array  # (L, C), from b to the bias as given
-    b_cost: jax.Array  # (L,) of that change, as computed
-    losses: jax.Array  # (L,) sum of the two losses whose difference that is, or more
-    b_gradient: jax.Array  # (L, C), at b
-    jacobian: jax.Array  # (L, C, C), the mean softmax Jacobian at b
-
-
-class Slack(NamedTuple):
-    """What the gap has beside the gradient as computed."""
-
-    gradient_error: jax.Array  # (L,) norm of what may be missing in the gradient
-    excess: jax.Array  # (L,) added to the gap: divergence and bias
-
-
 @jax.jit
-def slack(problem: Problem, point: Point) -> Slack:
-    """Bounds what the gradient may lack, and what is added to the gap.
+def slack(
+    problem: Problem,
+    W: jax.Array,
+    primal: Primal,
+    means: jax.Array,
+    others: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Bounds what the gradient may lack, and what is added to the gap, ``(L,)`` each.
+
+    The first is a norm; the second stands for the divergence and the bias.
 
     Args:
-        problem: Of L lanes.
-        point: Of these.
+        means: ``(L, C)``, of the residuals ``sum_i s_i (q_i - t_i)``, as computed.
+        others: ``(L, N)``, the sum of ``q_ij - t_ij`` but for the likeliest target.
     """
-    sizes = _sizes(problem, point)
+    sizes = _sizes(problem, means, others)
     num_classes, num_rows = problem.targets.shape
     num_features = problem.x.shape[1]
     # A factor that all weights have in common is no error of any difference here; it is
@@ -64,23 +50,23 @@ def slack(problem: Problem, point: Point) -> Slack:
     norms = jnp.where(weights > 0.0, problem.row_norms[None], 0.0)
     largest = jnp.max(norms, axis=1)
     mean_norm = _mean_norm(norms, largest, weights)
-    change, cost = _feasible(problem, point, relative * sizes.classes)
+    change, cost = _feasible(problem, W, primal, means, relative * sizes.classes)
     several = jnp.sum(problem.present, axis=1) > 1
     lost = jnp.where(several, TINY * num_classes, 0.0)
     gradient = (relative * sizes.norm + 1.5 * change) * mean_norm
     gradient = gradient + lost * num_rows * largest
     # Errors of scores, and of the probabilities as a tilt of those that are exact.
-    size = _largest(problem, point.W, point.b, problem.present)
+    size = _largest(problem, W, primal.b, problem.present)
     error = UNIT * (num_features + num_classes + FEW) * size
     # The last step of the bias leaves at least this factor of any probability.
-    kept = jnp.maximum(1.0 - _range(problem, point.b_step), UNIT)
+    kept = jnp.maximum(1.0 - _range(problem, primal.b_step), UNIT)
     tilt = 2.0 * (error + UNIT * (num_classes + FEW) / kept)
-    divergence = _divergence(point, tilt, sizes.doubt / kept, relative)
-    bias = _bias(problem, point, sizes, kept, tilt, error, relative)
+    divergence = _divergence(primal, tilt, sizes.doubt / kept, relative)
+    bias = _bias(problem, W, primal, sizes, kept, tilt, error, relative)
     # The scores' part of the cost is a sum over rows of scores, or of their halves.
     cost = cost + 4.0 * num_rows * error
     excess = divergence + bias + change * cost + 4.0 * lost
-    return Slack(gradient, jnp.where(jnp.isnan(excess), jnp.inf, excess))
+    return gradient, jnp.where(jnp.isnan(excess), jnp.inf, excess)
 
 
 def gap(
@@ -94,8 +80,6 @@ def gap(
 
     Args:
         gradient: ``(L, C, D)`` with respect to W, as computed.
-        W: ``(L, C, D)``.
-        l2: ``(L,)``.
         gradient_error: ``(L,)``, norm of what the sum over rows may lack.
         num_rows: N, whose sum of weights all sample weights have as a factor.
     """
@@ -118,11 +102,6 @@ def penalty_error(W: jax.Array, l2: jax.Array, num_rows: int) -> jax.Array:
 
     And that of a factor of all sample weights: the sum over rows is the gradient less
     this.
-
-    Args:
-        W: ``(L, C, D)``.
-        l2: ``(L,)``.
-        num_rows: N.
     """
     return UNIT * (num_rows + 4) * l2 * _norm(W)
 
@@ -151,7 +130,7 @@ class _Sizes(NamedTuple):
     doubt: jax.Array  # (L,), mean probability of all classes but the likeliest target
 
 
-def _sizes(problem: Problem, point: Point) -> _Sizes:
+def _sizes(problem: Problem, means: jax.Array, others: jax.Array) -> _Sizes:
     """Returns sizes: for hard labels those of the residuals themselves.
 
     Without a pass over the probabilities: no norm exceeds the sum over a row, and what
@@ -159,10 +138,10 @@ def _sizes(problem: Problem, point: Point) -> _Sizes:
     """
     top_target, weights = problem.top_target, problem.sample_weights
     other_targets = jnp.where(top_target, 0.0, problem.targets)
-    total = point.others + 2.0 * jnp.sum(other_targets, axis=0)[None]
+    total = others + 2.0 * jnp.sum(other_targets, axis=0)[None]
     of_top = jnp.einsum("ln,cn->lc", weights * total, top_target * 1.0)
     of_others = jnp.einsum("ln,cn->lc", weights, other_targets)
-    classes = jnp.abs(point.means) + 2.0 * (of_top + of_others)
+    classes = jnp.abs(means) + 2.0 * (of_top + of_others)
     # What underflow hides counts, for an error of the scores may make it large.
     several = jnp.sum(problem.present, axis=1) > 1
     hidden = jnp.where(several, TINY * len(top_target), 0.0)
@@ -174,25 +153,34 @@ def _sizes(problem: Problem, point: Point) -> _Sizes:
 
 
 def _feasible(
-    problem: Problem, point: Point, error: jax.Array
+    problem: Problem,
+    W: jax.Array,
+    primal: Primal,
+    means: jax.Array,
+    error: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns how much of another distribution makes the means equal, and its cost.
 
     The same in all rows: that of the targets, moved against the error of the means.
     """
     targets = jnp.einsum("ln,cn->lc", problem.sample_weights, problem.targets)
-    off = (jnp.abs(point.means) + error) / jnp.where(problem.present, targets, 1.0)
+    off = (jnp.abs(means) + error) / jnp.where(problem.present, targets, 1.0)
     share = 1.01 * jnp.max(jnp.where(problem.present, off, 0.0), axis=1)
     # The mean divergence from the targets' means, but for the entropy, at most twice.
-    unlike = jnp.sum(point.W * problem.contrasts, axis=(1, 2))
-    return share, 2.0 * jnp.maximum(0.5 * point.losses + unlike, 0.0)
+    unlike = jnp.sum(W * problem.contrasts, axis=(1, 2))
+    return share, 2.0 * jnp.maximum(0.5 * _losses(primal) + unlike, 0.0)
+
+
+def _losses(primal: Primal) -> jax.Array:
+    """Returns at least the sum of both losses: at the best bias, and as given."""
+    return primal.best_objective + primal.objective
 
 
 def _divergence(
-    point: Point, tilt: jax.Array, doubt: jax.Array, relative: float
+    primal: Primal, tilt: jax.Array, doubt: jax.Array, relative: float
 ) -> jax.Array:
     """Returns the mean divergence of q from the exact probabilities at its bias."""
-    decrement = _variance(point.jacobian, point.b_step) * (1.0 + relative)
+    decrement = _variance(primal.jacobian, primal.b_step) * (1.0 + relative)
     # Half of the square, and e^tilt for the variance on the way from one to the other.
     error = 0.71 * jnp.exp(0.5 * tilt) * tilt * jnp.sqrt(doubt)
     return (jnp.sqrt(decrement) + jnp.where(doubt > 0.0, error, 0.0)) ** 2
@@ -200,7 +188,8 @@ def _divergence(
 
 def _bias(
     problem: Problem,
-    point: Point,
+    W: jax.Array,
+    primal: Primal,
     sizes: _Sizes,
     kept: jax.Array,
     tilt: jax.Array,
@@ -213,23 +202,23 @@ def _bias(
     second order in the change: above its tangent the loss is at most as far as its
     curvature, e to the range of the change times that here, allows.
     """
-    change = jnp.where(problem.present, point.b_change, 0.0)
+    change = jnp.where(problem.present, primal.b_change, 0.0)
     reach = _range(problem, change)
     top = jnp.max(jnp.where(problem.present, change, -jnp.inf), axis=1)
     change = jnp.where(problem.present, change - (top - 0.5 * reach)[:, None], 0.0)
-    curvature = _variance(point.jacobian, change) * (1.0 + relative)
-    tangent = jnp.maximum(jnp.sum(point.b_gradient * change, axis=1), 0.0)
+    curvature = _variance(primal.jacobian, change) * (1.0 + relative)
+    tangent = jnp.maximum(jnp.sum(primal.b_gradient * change, axis=1), 0.0)
     hidden = relative * jnp.sum(sizes.classes * jnp.abs(change), axis=1) / kept
     hidden += jnp.exp(tilt) * tilt * jnp.sqrt(curvature * sizes.doubt / kept)
     near = tangent + hidden + 0.5 * jnp.exp(reach + 2.0 * tilt) * curvature
     near = jnp.where(reach == 0.0, 0.0, near)
     # Where a class without weight has a bias, the tangent says nothing of its cost.
-    near = jnp.where(jnp.all(jnp.isfinite(point.b_change), axis=1), near, jnp.inf)
+    near = jnp.where(jnp.all(jnp.isfinite(primal.b_change), axis=1), near, jnp.inf)
     # Of all classes with a bias: one without weight has its part in the loss as given.
-    size = _largest(problem, point.W, point.given_b, jnp.isfinite(point.given_b))
-    num_classes, num_features = point.W.shape[1:]
+    size = _largest(problem, W, primal.given_b, jnp.isfinite(primal.given_b))
+    num_classes, num_features = W.shape[1:]
     more = UNIT * (num_features + num_classes + FEW) * size
-    far = point.b_cost + 2.0 * relative * point.losses + 4.0 * (error + more)
+    far = primal.b_cost + 2.0 * relative * _losses(primal) + 4.0 * (error + more)
     return jnp.fmin(near, jnp.where(jnp.isnan(far), jnp.inf, far))
 
 

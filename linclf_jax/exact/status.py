@@ -7,17 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax.exact import certificate
-from linclf_jax.exact.certificate import Certificate, Primal
-from linclf_jax.exact.line_search import Iterate
-from linclf_jax.exact.problem import Problem
+from linclf_jax.exact.certificate import Certificate, Iterate
+from linclf_jax.exact.objective import Primal
+from linclf_jax.exact.problem import Problem, Solver
 
 CONVERGED = "converged"
 MAX_STEPS = "max_steps"
 # l2 = 0: by Newton's model there is no more to gain than the tolerance; no proof.
 WITHOUT_BOUND = "optimum_without_bound"
-NO_FINITE_OPTIMUM = (
-    "no_finite_optimum"  # l2 = 0, and a hyperplane separates the classes
-)
+# l2 = 0, and a hyperplane separates the classes.
+NO_FINITE_OPTIMUM = "no_finite_optimum"
 # No step makes progress in this arithmetic; the gap is all that is known.
 STALLED = "stalled_at_precision"
 INVALID = "invalid"  # weights, penalty or start are NaN, or numbers left the range
@@ -66,11 +65,7 @@ class Progress(NamedTuple):
 
 
 def begin(num_lanes: int) -> Progress:
-    """Returns what is known before the first step.
-
-    Args:
-        num_lanes: L.
-    """
+    """Returns what is known before the first step."""
     counts = np.zeros((4, num_lanes), np.int64)
     infinite = np.full((4, num_lanes), np.inf)
     return Progress(
@@ -88,38 +83,25 @@ def begin(num_lanes: int) -> Progress:
 
 
 def update(
-    problem: Problem,
-    iterate: Iterate,
-    l2: np.ndarray,
-    progress: Progress,
-    tol: float,
-    max_newton: int,
-    mean_norm: float,
+    solver: Solver, iterate: Iterate, l2: np.ndarray, progress: Progress
 ) -> None:
-    """Counts the last step, and gives a status to every lane that is done.
-
-    Args:
-        problem: Of L lanes.
-        iterate: Where they are.
-        l2: ``(L,)`` float64.
-        progress: How they came there; changed in place.
-        tol: Relative gap to reach.
-        max_newton: Steps of a lane.
-        mean_norm: Root mean square of the rows' norms, which bounds the gradient's.
-    """
-    proof = certificate.summary(iterate.primal, iterate.dual)
+    """Counts the last step, and gives a status to every lane that is done."""
+    tol = solver.tol
+    proof = certificate.summary(iterate)
     _count(progress, proof, tol)
     # A predicted decrease of 0 may come of a direction that could not be solved for: it
     # says that the optimum is near only where the gradient vanishes.
-    reliable = (progress.predicted > 0) | (proof.gradient_norm <= FLAT * mean_norm)
+    reliable = (progress.predicted > 0) | (
+        proof.gradient_norm <= FLAT * solver.mean_norm
+    )
     no_more_to_gain = reliable & (progress.predicted <= tol * proof.objective)
     endings = (
         (INVALID, ~np.isfinite(proof.objective) | np.isnan(proof.gap)),
         (CONVERGED, _relative_gap(proof) <= tol),
-        (NO_FINITE_OPTIMUM, (l2 == 0) & _separated(problem, iterate.primal, l2)),
+        (NO_FINITE_OPTIMUM, (l2 == 0) & _separated(solver.problem, iterate, l2)),
         (WITHOUT_BOUND, (l2 == 0) & no_more_to_gain),
         (STALLED, progress.vain >= VAIN_STEPS),
-        (MAX_STEPS, progress.steps >= max_newton),
+        (MAX_STEPS, progress.steps >= solver.max_newton),
     )
     for ending, holds in endings:
         progress.status[holds & (progress.status == "")] = ending
@@ -128,16 +110,12 @@ def update(
 def reopen(iterate: Iterate, progress: Progress, tol: float) -> bool:
     """Makes statuses true of a tighter certificate of the same parameters.
 
-    Args:
-        iterate: The parameters, with the certificate that is returned.
-        progress: Of the lanes; changed in place. A lane whose gap is above the
-            tolerance by the tighter certificate goes on.
-        tol: Relative gap to reach.
+    A lane whose gap is above the tolerance by that certificate goes on.
 
     Returns:
         Whether some lane goes on.
     """
-    relative = _relative_gap(certificate.summary(iterate.primal, iterate.dual))
+    relative = _relative_gap(certificate.summary(iterate))
     open_ended = (progress.status == STALLED) | (progress.status == MAX_STEPS)
     progress.status[open_ended & (relative <= tol)] = CONVERGED
     short = (progress.status == CONVERGED) & ~(relative <= tol)
@@ -146,11 +124,7 @@ def reopen(iterate: Iterate, progress: Progress, tol: float) -> bool:
 
 
 def is_too_coarse(progress: Progress) -> bool:
-    """Returns whether float32 products are too coarse for some lane.
-
-    Args:
-        progress: Of the lanes.
-    """
+    """Returns whether float32 products are too coarse for some lane."""
     return bool(np.any((progress.slow >= SLOW_STEPS) & (progress.status == "")))
 
 
@@ -171,11 +145,11 @@ def _count(progress: Progress, proof: Certificate, tol: float) -> None:
     np.copyto(progress.lowest, np.fmin(progress.lowest, distance), where=running)
 
 
-def _separated(problem: Problem, primal: Primal, l2: np.ndarray) -> np.ndarray:
+def _separated(problem: Problem, iterate: Iterate, l2: np.ndarray) -> np.ndarray:
     """Returns which lanes score the label of every row with weight highest."""
     if not (l2 == 0).any():
         return np.zeros(len(l2), bool)
-    return np.asarray(_margins(problem, primal) > 0.0)
+    return np.asarray(_margins(problem, iterate.primal) > 0.0)
 
 
 @jax.jit
@@ -191,13 +165,8 @@ def _margins(problem: Problem, primal: Primal) -> jax.Array:
 
 
 def info(iterate: Iterate, progress: Progress) -> Info:
-    """Returns the results of all lanes, as the caller gets them.
-
-    Args:
-        iterate: Where the lanes ended.
-        progress: How they came there.
-    """
-    proof = certificate.summary(iterate.primal, iterate.dual)
+    """Returns the results of all lanes, as the caller gets them."""
+    proof = certificate.summary(iterate)
     return Info(
         objective=proof.objective,
         gap=proof.gap,

@@ -9,15 +9,13 @@ NUMBERED = "names, labels = numpy.unique(labels, return_inverse=True)"
 
 
 def prepare(labels: ArrayLike, used: np.ndarray, num_classes: int | None) -> np.ndarray:
-    """Returns ``(M, C)`` float64 targets of hard labels or soft ones.
+    """Returns ``(M, C)`` float64 targets of the M rows that are used.
 
-    Args:
-        labels: ``(N,)`` integers from 0, or soft targets ``(N, C)``.
-        used: ``(N,)`` boolean, the M rows that have weight.
-        num_classes: C; the largest label plus one if None.
+    C is the largest label plus one if None.
 
     Raises:
-        ValueError: They are neither; the message says what they are and what to do.
+        ValueError: The labels are neither integers from 0, ``(N,)``, nor soft targets
+            ``(N, C)``; the message says what they are and what to do.
     """
     array = np.asarray(labels)
     require_numbers(array)
@@ -36,12 +34,7 @@ def prepare(labels: ArrayLike, used: np.ndarray, num_classes: int | None) -> np.
 
 
 def valid(labels: ArrayLike, num_classes: int) -> np.ndarray:
-    """Returns which rows have a class or a distribution, boolean ``(N,)``.
-
-    Args:
-        labels: ``(N,)`` integers, or soft targets ``(N, C)``.
-        num_classes: C.
-    """
+    """Returns which rows have a class or a distribution, boolean ``(N,)``."""
     array = np.asarray(labels)
     if array.ndim == 1:
         return (array >= 0) & (array < num_classes)
@@ -49,14 +42,7 @@ def valid(labels: ArrayLike, num_classes: int) -> np.ndarray:
 
 
 def require_numbers(labels: np.ndarray) -> None:
-    """Refuses labels that are names, and says how to number them.
-
-    Args:
-        labels: Of any shape.
-
-    Raises:
-        ValueError: They are no numbers.
-    """
+    """Refuses labels that are names, and says how to number them."""
     if labels.dtype.kind in "USOT" and labels.size:
         raise ValueError(
             f"labels has dtype {labels.dtype} and begins with {labels.flat[0]!r}; "

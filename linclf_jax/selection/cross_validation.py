@@ -1,23 +1,24 @@
 """Penalties compared on rows that the fits did not see, for callers from Python.
 
-The folds of a cross-validation are lanes over the one ``x``: the rows that a fold holds
-out weigh 0 in its lane. One more lane weighs all rows alike, so that the classifier of
+The fits of all folds are solved together over the one ``x``: the rows that a fold holds
+out weigh 0 in its fit. One more fit weighs all rows alike, so that the classifier of
 whichever penalty is chosen is there already. Of each penalty no more is kept than that
 classifier, a few numbers a fold, and how each row fares with the fit that held it out.
 
-Penalties are in the units of the mean loss, in every lane alike; scikit-learn's ``C``
+Penalties are in the units of the mean loss, in every fit alike; scikit-learn's ``C``
 depends on the number of rows, see ``regularization.inverse_strength``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.exact import continuation, targets
 from linclf_jax.exact import leave_one_out as loo_lib
+from linclf_jax.exact import path, targets
+from linclf_jax.exact.path import Point
 from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
 from linclf_jax.selection import choose as choose_lib
@@ -32,7 +33,7 @@ class CrossValidation(NamedTuple):
 
     l2: np.ndarray  # (K,) float64
     params: Params  # W (K, D, C), b (K, C), fitted to all rows
-    info: Info  # (K, F + 1) each; the last lane is the fit to all rows
+    info: Info  # (K, F + 1) each; the last is the fit to all rows
     train: Scores  # (K, F + 1) each, on the rows of the fit
     validation: FoldScores  # (K, F) each, on the rows that the fold held out
     loss: Curve  # of the loss on held-out rows
@@ -75,7 +76,7 @@ def cross_validate(
         seed: Of the assignment.
         num_classes: C; the largest label plus one if None.
         tol: Relative gap of every solution.
-        max_newton: Steps of a lane at one penalty.
+        max_newton: Steps of a fit at one penalty.
 
     Returns:
         Scores, and the fits to all rows. A curve is the mean over folds with its
@@ -87,16 +88,16 @@ def cross_validate(
     labels = hard_labels(labels)
     by_folds = resampling.of_folds(resampling.fold_of_rows(labels, folds, seed=seed))
     fits = resampling.compared_fits([by_folds])
-    points = continuation.follow(
+    fits.append(resampling.final_fit(0, by_folds))
+    points = path.follow(
         x,
         labels,
         l2s,
-        weights=_weights([*fits, resampling.final_fit(0, by_folds)]),
+        weights=np.stack([fit.train for fit in fits]).astype(np.float64),
         num_classes=num_classes,
         tol=tol,
         max_newton=max_newton,
     )
-    fits.append(resampling.final_fit(0, by_folds))
     return _measured(points, x, labels, l2s, by_folds, fits)
 
 
@@ -115,13 +116,8 @@ def leave_one_out(
     penalty: see ``leave_one_out.approximate``. For few rows, which cannot spare any.
     The only row of a class is not left out, and a warning names the class.
 
-    Args:
-        x: Features ``(N, D)``.
-        labels: ``(N,)`` integers from 0.
-        l2s: ``(K,)``, none twice, in any order. There is no estimate at 0: it is NaN.
-        num_classes: C; the largest label plus one if None.
-        tol: Relative gap of every solution.
-        max_newton: Steps at one penalty.
+    There is no estimate at l2 = 0: it is NaN. Arguments are those of
+    ``cross_validate``.
 
     Returns:
         A cross-validation of no folds, F = 0: the curves are the estimates, with
@@ -133,7 +129,7 @@ def leave_one_out(
     """
     labels = hard_labels(labels)
     count = int(labels.max()) + 1 if num_classes is None else num_classes
-    points = continuation.follow(
+    points = path.follow(
         x, labels, l2s, num_classes=num_classes, tol=tol, max_newton=max_newton
     )
     num_rows, num_features = np.shape(x)
@@ -145,11 +141,10 @@ def leave_one_out(
             "left out; expected two rows of some class"
         )
     resampling.warn_of_classes(labels, by_row.rows)
-    found = _measured(
-        points, x, labels, l2s, by_row, resampling.compared_fits([by_row])
-    )
-    nothing = np.empty((len(found.l2), 0))
-    return found._replace(validation=FoldScores(nothing, nothing, nothing))
+    fits = resampling.compared_fits([by_row])
+    results = _measured(points, x, labels, l2s, by_row, fits)
+    nothing = np.empty((len(results.l2), 0))
+    return results._replace(validation=FoldScores(nothing, nothing, nothing))
 
 
 def choose(results: CrossValidation, metric: str = "val_loss") -> Choices:
@@ -159,7 +154,6 @@ def choose(results: CrossValidation, metric: str = "val_loss") -> Choices:
     cannot be chosen.
 
     Args:
-        results: The measurements.
         metric: ``val_loss``, ``val_accuracy``, or ``val_loss_calibrated``: the loss at
             the best temperature of all held-out rows, to which it makes no difference
             that a strong penalty makes all logits small.
@@ -169,26 +163,23 @@ def choose(results: CrossValidation, metric: str = "val_loss") -> Choices:
             fits that are all usable.
     """
     ranking.validate_metric(metric, name="metric")
-    rows, lanes = _rows(results), results.info.status.shape[1]
+    count = results.info.status.shape[1]
     curve = getattr(results, metric.removeprefix("val_"))
-    errors = {k * lanes: float(e) for k, e in enumerate(curve.standard_error)}
+    errors = {k * count: float(e) for k, e in enumerate(curve.standard_error)}
     selection = choose_lib.select(
-        rows, metric=metric, errors={metric: errors}, edges=False
+        list(_rows(results)), metric=metric, errors={metric: errors}, edges=False
     )
     best = selection.rules[choose_lib.BEST]
     strongest = selection.rules.get(choose_lib.ONE_STANDARD_ERROR, best)
-    ties = tuple(trial // lanes for trial in selection.ties)
-    return Choices(best // lanes, strongest // lanes, ties)
+    ties = tuple(trial // count for trial in selection.ties)
+    return Choices(best // count, strongest // count, ties)
 
 
 def hard_labels(labels: ArrayLike) -> np.ndarray:
     """Returns labels that are one class a row: soft targets cannot be right or wrong.
 
-    Args:
-        labels: ``(N,)``.
-
     Raises:
-        ValueError: They have another shape.
+        ValueError: They have another shape than ``(N,)``.
     """
     array = np.asarray(labels)
     targets.require_numbers(array)
@@ -205,12 +196,8 @@ def hard_labels(labels: ArrayLike) -> np.ndarray:
     return array
 
 
-def _weights(fits: Sequence[WeightedFit]) -> np.ndarray:
-    return np.stack([fit.train for fit in fits]).astype(np.float64)
-
-
 def _measured(
-    points: Any,
+    points: Iterator[Point],
     x: ArrayLike,
     labels: np.ndarray,
     l2s: ArrayLike,
@@ -223,11 +210,7 @@ def _measured(
         train, (scores,) = held_out.measure(point, x, labels, [compared], fits)
         params = jax.tree.map(lambda array: np.asarray(array[-1]), point.params)
         measured.append((params, point.info, train, scores))
-    # Solved from the largest penalty on; returned in the order of ``l2s``.
-    index = np.argsort(np.argsort(-np.asarray(l2s, np.float64)))
-    params, info, train, scores = jax.tree.map(
-        lambda *leaves: np.stack(leaves)[index], *measured
-    )
+    params, info, train, scores = path.as_given(l2s, measured)
     return CrossValidation(
         np.asarray(l2s, np.float64),
         params,
@@ -242,28 +225,24 @@ def _measured(
     )
 
 
-def _rows(results: CrossValidation) -> list[dict[str, Any]]:
-    """Returns the fits as rows of results, as a selection takes them."""
-    count, lanes = results.info.status.shape
-    is_loo = results.validation.loss.shape[1] == 0
-    curves = {name: getattr(results, name).mean for name in FoldScores._fields}
-    return [
-        {
-            "trial": k * lanes + lane,
-            "l2": float(results.l2[k]),
-            "fold": None if lane == lanes - 1 else lane,
-            "stage": ranking.FINAL if lane == lanes - 1 and not is_loo else None,
-            "status": str(results.info.status[k, lane]),
-            "relative_gap": float(results.info.relative_gap[k, lane]),
-            **{
-                f"val_{name}": float(curves[name][k])
-                if is_loo
-                else float(getattr(results.validation, name)[k, lane])
-                if lane < lanes - 1
-                else None
-                for name in FoldScores._fields
-            },
-        }
-        for k in range(count)
-        for lane in range(lanes)
-    ]
+def _rows(results: CrossValidation) -> Iterator[dict[str, Any]]:
+    """Yields the fits as rows of results, as a selection takes them."""
+    count, fits = results.info.status.shape
+    by_fold = results.validation._asdict()
+    if not by_fold["loss"].shape[1]:  # leave-one-out: the one fit has the estimates
+        by_fold = {name: getattr(results, name).mean[:, None] for name in by_fold}
+    for k in range(count):
+        for fit in range(fits):
+            is_final = fit >= by_fold["loss"].shape[1]
+            yield {
+                "trial": k * fits + fit,
+                "l2": float(results.l2[k]),
+                "fold": None if fit == fits - 1 else fit,
+                "stage": ranking.FINAL if is_final else None,
+                "status": str(results.info.status[k, fit]),
+                "relative_gap": float(results.info.relative_gap[k, fit]),
+                **{
+                    f"val_{name}": None if is_final else float(scores[k, fit])
+                    for name, scores in by_fold.items()
+                },
+            }

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from linclf_jax.exact import leave_one_out
-from linclf_jax.exact.continuation import Point
+from linclf_jax.exact.path import Point
 from linclf_jax.params import Params
 from linclf_jax.selection import resampling as resampling_lib
 from linclf_jax.selection import row_scores

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax.config.exact import ExactConfig
-from linclf_jax.exact import continuation
-from linclf_jax.exact.continuation import PathState, Point
+from linclf_jax.exact import path
+from linclf_jax.exact.path import PathState, Point
 from linclf_jax.params import Params
 from linclf_jax.runs import schema
 from linclf_jax.runs.store import Batch, MemoryStore, Store
@@ -150,7 +150,7 @@ class ExactStudy:
 
     def _follow(self, problem: Problem, state: PathState | None) -> Iterator[Point]:
         weights = np.stack([fit.train for fit in problem.fits]).astype(np.float64)
-        return continuation.follow(
+        return path.follow(
             problem.x,
             problem.labels,
             problem.l2s,
@@ -179,14 +179,14 @@ class ExactStudy:
         stored = store.load_batch(problem.state_name, apart=True)
         if stored is None:
             return None, []
-        state = continuation.state_from_arrays(stored.arrays)
+        state = path.state_from_arrays(stored.arrays)
         count = problem.index_of(state.solutions[-1].l2) + 1
         return (state, there[:count]) if count <= len(there) else (None, [])
 
 
 def _save_state(problem: Problem, store: Store, point: Point) -> None:
     assert point.state is not None
-    arrays = continuation.state_arrays(point.state)
+    arrays = path.state_arrays(point.state)
     store.save_batch(problem.state_name, Batch([], arrays), apart=True)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from linclf_jax import regularization
-from linclf_jax.exact.continuation import Point
+from linclf_jax.exact.path import Point
 from linclf_jax.exact.status import Info
 from linclf_jax.runs import formats, schema
 from linclf_jax.runs.store import Batch

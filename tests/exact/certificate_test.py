@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from linclf_jax.exact import certificate, line_search, newton
+from linclf_jax.exact import certificate, line_search, newton, objective
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.params import Params
 from tests import reference_solver
@@ -64,9 +64,6 @@ def test_gap_is_primal_minus_dual_objective(l2, scale):
     ]
     gaps = values - bounds
     assert (np.abs(proof.gap - gaps) <= 1e-11 * np.abs(gaps) + BIAS * values).all()
-    l2s = np.full(2, l2)
-    gap = newton.duality_gap(params, DATA.x, DATA.labels, l2s, DATA.weights)
-    np.testing.assert_array_equal(gap, proof.gap)
 
 
 def test_gap_by_eye():
@@ -225,10 +222,10 @@ def test_what_a_rounded_bias_costs_is_bounded(size):
             DATA.x, DATA.labels, num_lanes=2, weights=DATA.weights
         )
         W = jnp.asarray(params.W.transpose(0, 2, 1))
-        best = certificate.evaluate_primal(problem, W, jnp.asarray(params.b), l2)
+        best = objective.evaluate(problem, W, jnp.asarray(params.b), l2)
         bounded = line_search.with_bias(problem, best, best.b + change)
         excess = certificate.evaluate_dual(problem, W, bounded, l2).excess
-        truth = certificate.evaluate_primal(problem, W, best.b + change, l2)
+        truth = objective.evaluate(problem, W, best.b + change, l2)
     cost = np.asarray(truth.objective - best.best_objective)
     # To third order: no more than the range of the change more than it costs.
     most = (1 + 2 * np.ptp(change, axis=1)) * cost

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from linclf_jax.exact import newton, newton_step, problem, status
+from linclf_jax.exact import certificate, newton, problem, status
 from linclf_jax.params import Params
 from tests import reference_solver
 from tests.exact import problems
@@ -333,7 +333,7 @@ def test_converged_is_what_the_returned_gap_says(scale):
     x = scale * (2.0 * labels - 1 + 0.4 * rng.random(10))[:, None]
     l2 = 10.0 ** -np.arange(2.0, 18.0, 2.0)
     params, info = newton.solve(x, labels, l2, tol=1e-7)
-    gap = newton.duality_gap(params, x, labels, l2)
+    gap = certificate.certify(params, x, labels, l2).gap
     converged = info.status == status.CONVERGED
     np.testing.assert_array_equal(converged, info.relative_gap <= 1e-7)
     np.testing.assert_allclose(gap, info.gap, rtol=1e-6)
@@ -357,9 +357,8 @@ def test_statuses_follow_the_certificate_that_is_returned():
         prepared = problem.prepare(
             DATA.x, DATA.labels, num_lanes=2, weights=DATA.weights
         )
-        solver = newton.prepare(prepared, np.dtype("float64"))
-        start = newton.origin(solver)
-        iterate = newton_step.evaluate(prepared, start, np.full(2, 1e-3))
+        solver = newton.prepare(prepared, DATA.x, 1e-6, 100)
+        iterate = newton.evaluate(solver, newton.origin(solver), np.full(2, 1e-3))
     progress.status[:] = status.CONVERGED, status.MAX_STEPS
     assert status.reopen(iterate, progress, 1e-6)
     assert progress.status.tolist() == ["", status.MAX_STEPS]
@@ -378,7 +377,7 @@ def test_a_row_without_weight_is_not_there(fill):
     params, info = newton.solve(x, labels, l2, weights=weights)
     expected = newton.solve(DATA.x[kept], DATA.labels[kept], l2)
     jax.tree.map(np.testing.assert_array_equal, (params, info), expected)
-    gap = newton.duality_gap(params, x, labels, l2, weights)
+    gap = certificate.certify(params, x, labels, l2, weights).gap
     np.testing.assert_array_equal(gap, info.gap)
     # A row that has weight in one lane is refused, by its number.
     both = np.stack([weights, np.ones(60)])

@@ -6,9 +6,9 @@ import pytest
 from linclf_jax.exact import (
     axes,
     certificate,
-    continuation,
     leave_one_out,
     newton,
+    objective,
     path,
 )
 from linclf_jax.params import Params
@@ -20,7 +20,7 @@ PARAMS = Params(np.zeros((2, 8, 3)), np.zeros((2, 3)))
 COMMON = {"x": DATA.x, "labels": DATA.labels}
 SOLVERS = {
     "solve": (newton.solve, {"l2": [0.1, 0.2]}),
-    "follow": (continuation.follow, {"l2s": [0.1, 0.2], "weights": DATA.weights}),
+    "follow": (path.follow, {"l2s": [0.1, 0.2], "weights": DATA.weights}),
 }
 CHECKS = {
     "certify": (certificate.certify, {"params": PARAMS, "l2": [0.1, 0.2]}),
@@ -120,7 +120,7 @@ def test_bad_input_is_refused_before_anything_is_compiled(
     monkeypatch, name, change, message
 ):
     monkeypatch.setattr(axes, "principal", None)
-    monkeypatch.setattr(certificate, "evaluate_primal", None)
+    monkeypatch.setattr(objective, "evaluate", None)
     function, arguments = ALL[name]
     with pytest.raises(ValueError, match=message):
         function(**(COMMON | arguments | change))

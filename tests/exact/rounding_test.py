@@ -8,6 +8,7 @@ import pytest
 import scipy.optimize
 
 from linclf_jax.exact import certificate, leave_one_out, newton, rounding, status
+from linclf_jax.exact import objective as objective_lib
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.params import Params
 
@@ -90,7 +91,7 @@ def test_the_gradient_is_as_near_as_it_says(size):
     with jax.enable_x64(True):
         problem = problem_lib.prepare(x, labels, num_lanes=1, weights=weights)
         W, b, l2 = jnp.asarray(W), jnp.asarray(b), jnp.array([1e-3 * size**2])
-        primal = certificate.evaluate_primal(problem, W, b, l2)
+        primal = objective_lib.evaluate(problem, W, b, l2)
         dual = certificate.evaluate_dual(problem, W, primal, l2)
         claimed = dual.gradient_error + rounding.penalty_error(W, l2, 20)
     # The dual point is what the computed numbers are when divided by their sum.
@@ -144,7 +145,7 @@ def test_means_that_differ_are_paid_for():
         problem = problem_lib.prepare(x, labels, num_lanes=1)
         W, l2s = jnp.array([[[wrong], [-wrong]]]), jnp.array([l2])
         b = jnp.array([[score - 10 * wrong, 10 * wrong - score]])
-        primal = certificate.evaluate_primal(problem, W, b, l2s, np.inf)
+        primal = objective_lib.evaluate(problem, W, b, l2s, np.inf)
         primal = primal._replace(
             b_step=jnp.zeros((1, 2)),
             probs=jnp.broadcast_to(jnp.array([[[prob], [1 - prob]]]), (1, 2, 40)),

@@ -9,7 +9,7 @@ from sklearn import datasets as bundled
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from linclf_jax import regularization
-from linclf_jax.exact import certificate, continuation, path, status
+from linclf_jax.exact import certificate, path, status
 from linclf_jax.params import Params
 from linclf_jax.selection import cross_validation
 from linclf_jax.selection import folds as folds_lib
@@ -328,7 +328,7 @@ def test_a_penalty_with_a_fit_that_did_not_end_well_is_never_chosen(validated):
 def test_bad_input_is_refused_before_anything_is_compiled(
     changes, message, iris, monkeypatch
 ):
-    monkeypatch.setattr(continuation, "_points", None)
+    monkeypatch.setattr(path, "_points", None)
     x, labels = iris
     given = {"labels": labels, "l2s": [0.1], "folds": 3, **changes}
     with pytest.raises(ValueError, match=message):
@@ -339,7 +339,7 @@ def test_a_leave_one_out_too_large_is_refused_before_the_first_fit(monkeypatch):
     def never(*_, **__):
         raise AssertionError("a penalty was solved")
 
-    monkeypatch.setattr(continuation.newton, "minimize", never)
+    monkeypatch.setattr(path.newton, "minimize", never)
     x = np.random.default_rng(0).normal(size=(210, 220))
     with pytest.raises(ValueError, match=r"20790 unknowns.* 9\.7 GiB.* 8\.0 GiB"):
         cross_validation.leave_one_out(x, np.arange(210) % 100, [0.1])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from linclf_jax.exact import continuation, leave_one_out
+from linclf_jax.exact import leave_one_out, path
 from linclf_jax.params import Params
 from linclf_jax.selection import held_out, resampling, row_scores
 from linclf_jax.selection.folds import NOT_HELD_OUT
@@ -32,7 +32,7 @@ def solved():
     fits = resampling.compared_fits(compared)
     fits += [resampling.final_fit(i, each) for i, each in enumerate(compared)]
     weights = np.array([fit.train for fit in fits], np.float64)
-    (point,) = continuation.follow(X, LABELS, [L2], weights=weights, tol=1e-10)
+    (point,) = path.follow(X, LABELS, [L2], weights=weights, tol=1e-10)
     return point._replace(params=jax.tree.map(np.asarray, point.params)), fits
 
 

@@ -355,7 +355,7 @@ def test_fits_that_are_all_there_are_not_made_again(files, finished, tmp_path):
     run_files.open_run(tmp_path / "run", study)
     study.fit(store, signals.Stop())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("linclf_jax.exact.continuation.follow", None)
+        patch.setattr("linclf_jax.exact.path.follow", None)
         pipeline.run(small_studies.prepare("path", files), tmp_path / "run")
     assert small_studies.contents(tmp_path / "run") == small_studies.contents(ours)
 

@@ -1,4 +1,7 @@
-"""The best bias for given weights: a small convex problem of C numbers in each lane."""
+"""The objective at given weights, and the best bias for them.
+
+The best bias is a small convex problem of C numbers in each lane.
+"""
 
 from typing import NamedTuple
 
@@ -9,10 +12,27 @@ import numpy as np
 from linclf_jax.exact import compaction
 from linclf_jax.exact.problem import Problem
 
+BIAS_ACCURACY = 1e-12  # of the data term: the decrement at the best bias
 LARGEST_CHANGE = 0.45  # of a bias in q alone, so that no entry of q is negative
 LONGEST_STEP = 4.0  # of Newton's, in a bias
 TINY = 1e-300  # a mean probability that is not 0
 MAX_EVALUATIONS = 200  # of the data term on the way to the best bias
+
+
+class Primal(NamedTuple):
+    """The objective at given weights, and the best bias for them."""
+
+    b: jax.Array  # (L, C), the best bias; minus infinity where a class is absent
+    best_objective: jax.Array  # (L,) with the best bias
+    objective: jax.Array  # (L,) with the bias as given
+    given_b: jax.Array  # (L, C), the bias as given
+    b_change: jax.Array  # (L, C), from the best bias to the one given
+    b_cost: jax.Array  # (L,) of that change, infinite where it is not known
+    b_gradient: jax.Array  # (L, C), at the best bias: 0 but for what it leaves
+    b_step: jax.Array  # (L, C) Newton's, from the best bias to one still better
+    decrement: jax.Array  # (L,), at most this far from the optimum of the bias
+    probs: jax.Array  # (L, C, N), q: those of the best bias after that step
+    jacobian: jax.Array  # (L, C, C), the mean softmax Jacobian at the best bias
 
 
 class DataTerm(NamedTuple):
@@ -28,16 +48,61 @@ class DataTerm(NamedTuple):
     jacobian: jax.Array  # (L, C, C), the weighted mean of the softmax Jacobians
 
 
-def evaluate(problem: Problem, products: jax.Array, b: jax.Array) -> DataTerm:
-    """Returns the data term at a bias.
+def evaluate(
+    problem: Problem,
+    W: jax.Array,
+    b: jax.Array,
+    l2: jax.Array,
+    accuracy: float | jax.Array = BIAS_ACCURACY,
+) -> Primal:
+    """Evaluates the objective, and finds the best bias for ``W``, from ``b`` on.
+
+    Args:
+        accuracy: Of the best bias: what may be left of the objective, as a share.
+    """
+    products = _products(problem, W)
+    given = start = _data_term(problem, products, b)
+    absent = ~np.asarray(problem.present)
+    if np.any(np.asarray(b)[absent] > -np.inf):
+        # The best bias of a class that is absent leaves it no probability.
+        start = _data_term(problem, products, jnp.where(absent, -jnp.inf, b))
+    best = _best(problem, products, start, accuracy)
+    return _summed(W, l2, given, best)
+
+
+@jax.jit
+def _products(problem: Problem, W: jax.Array) -> jax.Array:
+    return jnp.einsum("lcd,nd->lcn", W, problem.x, precision=jax.lax.Precision.HIGHEST)
+
+
+@jax.jit
+def _summed(W: jax.Array, l2: jax.Array, given: DataTerm, best: DataTerm) -> Primal:
+    penalty = 0.5 * l2 * jnp.sum(W**2, axis=(1, 2))
+    # A step that is too long would give q negative entries: then q is p.
+    small = jnp.isfinite(best.decrement)[:, None]
+    best = best._replace(step=jnp.where(small, best.step, 0.0))
+    return Primal(
+        b=best.b,
+        best_objective=best.loss + penalty,
+        objective=given.loss + penalty,
+        given_b=given.b,
+        # Minus infinity less itself, of a class that both rule out, would be NaN.
+        b_change=jnp.where(given.b == best.b, 0.0, given.b - best.b),
+        # Infinite where the bias as given rules out a class that has weight.
+        b_cost=jnp.maximum(given.loss - best.loss, 0.0),
+        b_gradient=best.residual,
+        b_step=best.step,
+        decrement=best.decrement,
+        probs=_corrected(best),
+        jacobian=best.jacobian,
+    )
+
+
+def _data_term(problem: Problem, products: jax.Array, b: jax.Array) -> DataTerm:
+    """Returns the data term at a bias, given ``x @ W`` as ``(L, C, N)``.
 
     Two programs, and others for what comes before and after: in one, XLA computes the
     probabilities again for each of their uses, which takes twice the time.
-
-    Args:
-        problem: Of L lanes.
-        products: ``x @ W``, ``(L, C, N)`` float64.
-        b: ``(L, C)``.
     """
     return _with_steps(problem, b, *_loss_and_probs(problem, products, b))
 
@@ -77,10 +142,6 @@ def residuals(problem: Problem, probs: jax.Array) -> tuple[jax.Array, jax.Array]
 
     The entry of the likeliest target is minus the sum of the others: next to a target
     of 1 the difference has an absolute error of 1e-16, and the sum a relative one.
-
-    Args:
-        problem: Of L lanes.
-        probs: ``(L, C, N)``.
     """
     top_target = problem.top_target[None]
     others = jnp.where(top_target, 0.0, probs - problem.targets[None])
@@ -110,20 +171,14 @@ def _with_steps(
     return DataTerm(b, loss, residual, step, scaling, decrement, probs, jacobian)
 
 
-def best(
+def _best(
     problem: Problem, products: jax.Array, start: DataTerm, accuracy: float | jax.Array
 ) -> DataTerm:
-    """Returns the data term at the best bias.
+    """Returns the data term at the best bias, to a decrement of a share of the loss.
 
     Newton's method in the C biases, and iterative scaling where that fails: where all
     rows are confident Newton's model holds nowhere. Scaling is slow, but it lowers the
     loss from anywhere.
-
-    Args:
-        problem: Of L lanes.
-        products: ``x @ W``, ``(L, C, N)`` float64.
-        start: The data term at the bias to start from.
-        accuracy: The decrement to reach, as a share of the loss.
     """
     term, failures = start, jnp.zeros(len(start.b), jnp.int32)
     for _ in range(MAX_EVALUATIONS):
@@ -133,7 +188,7 @@ def best(
         running = too_far & (np.asarray(failures) < 2)
         if not running.any():
             break
-        moved = evaluate(problem, products, _moved(term, failures))
+        moved = _data_term(problem, products, _moved(term, failures))
         term, failures = _better(moved, term, failures, jnp.asarray(running))
     return term
 
@@ -156,12 +211,8 @@ def _better(
     return compaction.select(better, moved, term), failures
 
 
-def corrected(term: DataTerm) -> jax.Array:
-    """Returns the probabilities after Newton's step to first order, ``(L, C, N)``.
-
-    Args:
-        term: At the best bias.
-    """
+def _corrected(term: DataTerm) -> jax.Array:
+    """Returns the probabilities after Newton's step to first order, ``(L, C, N)``."""
     step = term.step[:, :, None]
     # As a product: the sum, fused with what follows, took seven times longer.
     mean = jnp.einsum("lcn,lc->ln", term.probs, term.step)
@@ -182,12 +233,7 @@ def _mean_jacobian(problem: Problem, probs: jax.Array) -> jax.Array:
 def regular(jacobian: jax.Array, present: jax.Array) -> jax.Array:
     """Fills the null space of mean Jacobians: the common shift, and absent classes.
 
-    Args:
-        jacobian: ``(L, C, C)``.
-        present: ``(L, C)`` boolean.
-
-    Returns:
-        ``(L, C, C)``, which acts as ``jacobian`` on vectors that sum to 0.
+    What is returned acts as ``jacobian (L, C, C)`` on vectors that sum to 0.
     """
     count = jnp.sum(present, axis=1)
     scale = jnp.trace(jacobian, axis1=1, axis2=2) / count
