@@ -25,7 +25,7 @@ with the name of the known fault if it is one:
 import dataclasses
 
 from linclf_jax import audit, losses
-from linclf_jax.audit import loading
+from linclf_jax.audit import outcomes
 from linclf_jax.audit.original import verdict
 from linclf_jax.cli import main
 from linclf_jax.config.fields import flag, one_of
@@ -50,7 +50,7 @@ def run(config: AuditConfig) -> int:
     options = {"loss": config.loss, "l2": config.l2}
     given = {name: value for name, value in options.items() if value is not None}
     if config.gradient is not None:
-        result = audit.audit_gradient(loading.load(config.gradient), **given)
+        result = audit.audit_gradient(outcomes.load(config.gradient), **given)
         print(result)
         return 0 if result.passed else 1
     if given:

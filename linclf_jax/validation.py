@@ -19,7 +19,7 @@ def validate_features(x: ArrayLike, *, name: str = "x") -> None:
     if not (_is_float(array) or _is_integer(array)):
         raise ValueError(f"{name} has dtype {array.dtype}; expected numbers")
     if _is_float(array):
-        _require_all(
+        require_all(
             np.isfinite(array), array, name, expected="finite numbers in every entry"
         )
 
@@ -40,7 +40,7 @@ def validate_labels(
             f"{name} has dtype {array.dtype}; expected integers in 0..{num_classes - 1}"
         )
     in_range = (array >= 0) & (array < num_classes)
-    _require_all(in_range, array, name, expected=f"integers in 0..{num_classes - 1}")
+    require_all(in_range, array, name, expected=f"integers in 0..{num_classes - 1}")
 
 
 def validate_weights(
@@ -58,7 +58,7 @@ def validate_weights(
     if not (_is_float(array) or _is_integer(array) or array.dtype == bool):
         raise ValueError(f"{name} has dtype {array.dtype}; expected numbers")
     usable = np.isfinite(array) & (array >= 0)
-    _require_all(usable, array, name, expected="finite numbers, at least 0")
+    require_all(usable, array, name, expected="finite numbers, at least 0")
     if not np.any(array > 0):
         raise ValueError(f"{name} are all 0; expected at least one above 0")
 
@@ -125,14 +125,15 @@ def _require_matrix(array: np.ndarray, name: str) -> None:
         )
 
 
-def _require_all(
+def require_all(
     valid: np.ndarray, array: np.ndarray, name: str, *, expected: str
 ) -> None:
+    """Checks that a condition holds for every entry of an array."""
     if valid.all():
         return
-    first = tuple(int(index) for index in np.argwhere(~valid)[0])
-    place = ", ".join(map(str, first))
+    first = tuple(np.argwhere(~valid)[0])
     raise ValueError(
         f"{name}: {np.count_nonzero(~valid)} of {valid.size} entries are invalid, the "
-        f"first is {name}[{place}] = {array[first]}; expected {expected}"
+        f"first is {name}[{', '.join(map(str, first))}] = {array[first]}; expected "
+        f"{expected}"
     )

@@ -15,9 +15,8 @@ from linclf_jax.audit.original.derivation import (
     Claim,
     cancellation,
     claims,
-    format_cancellation,
-    format_claims,
 )
+from linclf_jax.audit.original.verdict import format_cancellation, format_claims
 
 __all__ = [
     "FAILS",

@@ -6,7 +6,7 @@ gradient that fails is compared with the catalogue of ``faults``.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +15,8 @@ from linclf_jax import losses
 from linclf_jax.audit import cases as case_lib
 from linclf_jax.audit import diagnosis, outcomes, reference
 from linclf_jax.audit.cases import Case, HostParams
-from linclf_jax.audit.diagnosis import Evidence
 from linclf_jax.audit.outcomes import GradientFn, Outcome
+from linclf_jax.audit.reference import Problem
 
 IMPURE = "it gives another result when it is called again: state, or random numbers"
 
@@ -45,18 +45,16 @@ class Audit(NamedTuple):
 
     loss: str
     rows: tuple[Row, ...]
-    passed: bool
     diagnosis: str  # empty when it passed
     notes: tuple[str, ...]
 
+    @property
+    def passed(self) -> bool:
+        """True when nothing is wrong with the gradient."""
+        return not self.diagnosis
+
     def __str__(self) -> str:
         return _table(self)
-
-
-class _Right(NamedTuple):
-    terms: reference.Terms
-    autodiff: HostParams
-    differences: HostParams
 
 
 def audit_gradient(
@@ -81,9 +79,6 @@ def audit_gradient(
         l2: Largest penalty in the cases, at most 1e6; 0 for a function without one.
         cases: Other inputs than ``cases.standard``, rounded to float32.
 
-    Returns:
-        An ``Audit``.
-
     Raises:
         ValueError: If the loss is unknown, ``l2`` is out of range, or a case has
             shapes that do not fit, labels that are no class, numbers that are not
@@ -100,35 +95,29 @@ def audit_gradient(
     """
     losses.known(loss)
     case_lib.require_l2(l2)
-    if cases is None:
-        cases = case_lib.standard(l2=l2)
-        right = [_right(case, loss) for case in cases]
-    else:
-        cases = case_lib.validated(cases)
-        right = [_right(case, loss) for case in cases]
-        for case, target in zip(cases, right, strict=True):
-            _require_smooth(case, target)
-    runs, notes = _run(gradient_fn, cases, loss)
+    problems = _standard(loss, float(l2)) if cases is None else _own(cases, loss)
+    runs, notes = _run(gradient_fn, [problem.case for problem in problems], loss)
     rows = tuple(
-        _row(case, dtype, outcome, target, part)
+        _row(problem, dtype, outcome, part)
         for dtype, results in runs.items()
-        for case, outcome, target in zip(cases, results, right, strict=True)
+        for problem, outcome in zip(problems, results, strict=True)
         for part in HostParams._fields
     )
-    # The wider dtype of those that fail tells faults apart best.
-    dtype = max({row.dtype for row in rows if not row.passed} or runs)
-    evidence = _evidence(runs[dtype], right)
-    again = outcomes.run(gradient_fn, cases[0], dtype)
-    if not diagnosis.same(evidence[0].outcome, again, evidence[0].rounding):
-        return Audit(loss, rows, False, IMPURE, notes)
-    if all(row.passed for row in rows):
-        return Audit(loss, rows, True, "", notes)
-    ratios = {
-        part: max(row.ratio for row in rows if (row.dtype, row.part) == (dtype, part))
-        for part in HostParams._fields
-    }
-    name = diagnosis.diagnose(evidence, loss, ratios)
-    return Audit(loss, rows, False, name, notes)
+    return Audit(loss, rows, _fault(gradient_fn, problems, runs, rows), notes)
+
+
+@functools.lru_cache(maxsize=8)  # autodiff compiles for each shape
+def _standard(loss: str, l2: float) -> tuple[Problem, ...]:
+    return tuple(reference.problem(case, loss) for case in case_lib.standard(l2=l2))
+
+
+def _own(cases: Sequence[Case], loss: str) -> tuple[Problem, ...]:
+    """Returns the problems of a researcher's own cases, none of them at a kink."""
+    cases = case_lib.validated(cases)
+    problems = tuple(reference.problem(case, loss) for case in cases)
+    for problem in problems:
+        reference.require_smooth(problem)
+    return problems
 
 
 def _run(
@@ -139,15 +128,12 @@ def _run(
         dtype: [outcomes.run(gradient_fn, case, dtype) for case in cases]
         for dtype in outcomes.DTYPES
     }
-    refused = [
-        dtype for dtype, results in runs.items() if all(r.raised for r in results)
-    ]
+    refused = [d for d, results in runs.items() if all(r.raised for r in results)]
     if len(refused) == 1:
         del runs[refused[0]]
         return runs, (f"it takes no {refused[0]}: audited in {min(runs)} alone",)
-    if {outcome.dtype for outcome in runs["float64"] if outcome.gradient} == {
-        "float32"
-    }:
+    returned = {outcome.dtype for outcome in runs["float64"] if outcome.gradient}
+    if returned == {"float32"}:
         return runs, ("it returns float32 for float64: judged by float32 rounding",)
     smooth = loss == "softmax_cross_entropy"
     generic = case_lib.standard(l2=0.0)[0]
@@ -157,60 +143,48 @@ def _run(
     return runs, ()
 
 
-def _right(case: Case, loss: str) -> _Right:
-    return _Right(
-        reference.terms(case, loss),
-        reference.autodiff(case, loss),
-        reference.central_differences(case, loss),
-    )
+def _fault(
+    gradient_fn: GradientFn,
+    problems: Sequence[Problem],
+    runs: Mapping[str, Sequence[Outcome]],
+    rows: Sequence[Row],
+) -> str:
+    """Names what is wrong; empty when every row passed and a second call agrees."""
+    # The wider dtype of those that fail tells faults apart best.
+    dtype = max({row.dtype for row in rows if not row.passed} or runs)
+    evidence = [
+        diagnosis.join(problem.terms, outcome)
+        for problem, outcome in zip(problems, runs[dtype], strict=True)
+    ]
+    again = outcomes.run(gradient_fn, problems[0].case, dtype)
+    if not diagnosis.same(evidence[0].outcome, again, evidence[0].rounding):
+        return IMPURE
+    if all(row.passed for row in rows):
+        return ""
+    ratios = {
+        part: max(row.ratio for row in rows if (row.dtype, row.part) == (dtype, part))
+        for part in HostParams._fields
+    }
+    return diagnosis.diagnose(evidence, ratios)
 
 
-def _require_smooth(case: Case, right: _Right) -> None:
-    """Refuses a case at a kink, where autodiff and differences need not agree."""
-    allowed = reference.rounding(right.terms, "float64")
-    truncation = reference.differences_error(right.terms)
-    for part in HostParams._fields:
-        gap = np.abs(getattr(right.autodiff, part) - getattr(right.differences, part))
-        if (gap > getattr(allowed, part) + truncation).any():
-            raise ValueError(
-                f"case {case.name!r}: autodiff and central differences are apart by "
-                f"{gap.max():.3g} in d{part}; expected a case that lies at no kink of "
-                "the loss: move b a little"
-            )
-
-
-def _evidence(results: Sequence[Outcome], right: Sequence[_Right]) -> list[Evidence]:
-    """Joins each outcome to what rounding excuses, at its most lenient.
-
-    That of softmax, whatever the loss: the fault may be to have taken another one.
-    """
-    evidence = []
-    for outcome, target in zip(results, right, strict=True):
-        lenient = target.terms._replace(loss="softmax_cross_entropy")
-        rounding = reference.rounding(lenient, outcome.dtype)
-        evidence.append(Evidence(target.terms, outcome, rounding))
-    return evidence
-
-
-def _row(case: Case, dtype: str, outcome: Outcome, right: _Right, part: str) -> Row:
+def _row(problem: Problem, dtype: str, outcome: Outcome, part: str) -> Row:
     """Compares one part of one outcome with what it should be."""
-    about = functools.partial(
-        Row, case.name, (len(case.x), *case.params.W.shape), case.l2, dtype, part
-    )
-    autodiff, differences = (
-        getattr(right.autodiff, part),
-        getattr(right.differences, part),
-    )
+    case, terms = problem.case, problem.terms
+    shape = (len(case.x), *case.params.W.shape)
+    about = functools.partial(Row, case.name, shape, case.l2, dtype, part)
+    autodiff = getattr(problem.autodiff, part)
+    differences = getattr(problem.differences, part)
     if outcome.gradient is None:
         return about(np.inf, np.inf, np.inf, outcome.problem)
     actual = getattr(outcome.gradient, part)
-    if problem := _unreadable(actual, autodiff):
-        return about(np.inf, np.inf, np.inf, problem)
-    allowed = getattr(reference.rounding(right.terms, outcome.dtype), part)
+    if unreadable := _unreadable(actual, autodiff):
+        return about(np.inf, np.inf, np.inf, unreadable)
+    allowed = getattr(reference.rounding(terms, outcome.dtype), part)
     gaps = np.abs(actual - autodiff), np.abs(actual - differences)
     ratios = np.maximum(
         gaps[0] / np.maximum(allowed, 1e-300),
-        gaps[1] / (allowed + reference.differences_error(right.terms)),
+        gaps[1] / (allowed + reference.differences_error(terms)),
     )
     worst = np.unravel_index(ratios.argmax(), ratios.shape)
     remark = ""

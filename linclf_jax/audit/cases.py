@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
-from jax.typing import ArrayLike
 
 from linclf_jax import validation
 from linclf_jax.params import Params
@@ -40,12 +39,7 @@ class Case(NamedTuple):
 
 
 def standard(*, l2: float = 0.1, seed: int = 0) -> tuple[Case, ...]:
-    """Returns the cases of an audit.
-
-    Args:
-        l2: The penalty of most cases; others have a quarter of it, or none.
-        seed: Of all random numbers.
-    """
+    """Returns the cases of an audit, most with penalty l2, some with less or none."""
     rng = np.random.default_rng(seed)
     plain = [
         _draw(rng, "N = C = D", 5, 5, 5, l2),
@@ -68,10 +62,7 @@ def standard(*, l2: float = 0.1, seed: int = 0) -> tuple[Case, ...]:
 
 
 def validated(cases: Iterable[Case]) -> tuple[Case, ...]:
-    """Returns cases of one's own on the host, rounded to float32.
-
-    Args:
-        cases: Any number, at least one; arrays of NumPy or JAX.
+    """Returns cases of one's own, at least one, on the host, rounded to float32.
 
     Raises:
         ValueError: If there are none, two have one name, shapes do not fit, a label is
@@ -94,7 +85,13 @@ def _validated(case: Case) -> Case:
         validation.validate_params(Params(W, b), case.x)  # pyright: ignore[reportArgumentType]
         validation.validate_batch(case.x, case.labels, len(b))
         for name, values in (("x", case.x), ("W", W), ("b", b)):
-            _require_moderate(values, name)
+            array = np.asarray(values, np.float64)
+            validation.require_all(
+                np.abs(array) <= LARGEST,  # not of a NaN
+                array,
+                name,
+                expected=f"finite numbers, of size at most {LARGEST:g}",
+            )
         require_l2(case.l2)
     except ValueError as error:
         raise ValueError(f"case {case.name!r}: {error}") from error
@@ -103,25 +100,8 @@ def _validated(case: Case) -> Case:
     return Case(case.name, HostParams(W, b), x, labels, float(case.l2))
 
 
-def _require_moderate(values: ArrayLike, name: str) -> None:
-    array = np.asarray(values, np.float64)
-    bad = ~(np.abs(array) <= LARGEST)  # NaN too
-    if bad.any():
-        first = tuple(map(int, np.argwhere(bad)[0]))
-        place = ", ".join(map(str, first))
-        raise ValueError(
-            f"{name}: {bad.sum()} of {bad.size} entries are invalid, the first is "
-            f"{name}[{place}] = {array[first]}; expected finite numbers, of size at "
-            f"most {LARGEST:g}"
-        )
-
-
 def require_l2(l2: float) -> None:
-    """Checks a penalty.
-
-    Raises:
-        ValueError: If it is not finite, negative, or larger than ``LARGEST``.
-    """
+    """Checks that a penalty is not negative, and at most ``LARGEST``."""
     if not 0 <= l2 <= LARGEST:
         raise ValueError(
             f"l2 is {l2}; expected a finite number, at least 0 and at most {LARGEST:g}"

@@ -27,18 +27,21 @@ class Evidence(NamedTuple):
     rounding: HostParams
 
 
-def diagnose(
-    evidence: Sequence[Evidence], loss: str, ratios: Mapping[str, float]
-) -> str:
+def join(terms: Terms, outcome: Outcome) -> Evidence:
+    """Joins an outcome to what rounding excuses, at its most lenient.
+
+    That of softmax, whatever the loss: the fault may be to have taken another one.
+    """
+    lenient = terms._replace(loss="softmax_cross_entropy")
+    return Evidence(terms, outcome, reference.rounding(lenient, outcome.dtype))
+
+
+def diagnose(evidence: Sequence[Evidence], ratios: Mapping[str, float]) -> str:
     """Names the known fault that a gradient has, if one reproduces it in every case.
 
     Tried in this order: every catalogued fault; the right gradient, roughly or times a
-    number; a catalogued fault, or none, for dW and for db alone.
-
-    Args:
-        evidence: One for each case.
-        loss: A name in ``losses.LOSSES``.
-        ratios: Of W and of b, the worst coordinate's error over what rounding allows.
+    number; a catalogued fault, or none, for dW and for db alone. ``ratios`` are, of W
+    and of b, the worst coordinate's error over what rounding allows.
     """
     problems = [item.outcome.problem for item in evidence]
     if all(problems):
@@ -46,10 +49,8 @@ def diagnose(
     penalty = any(item.terms.l2 > 0 for item in evidence)
     # In the dtype of the outcomes: a fault overflows where they do.
     terms = [_in_dtype(item.terms, item.outcome.dtype) for item in evidence]
-    catalogued = {
-        name: _run(fault, terms)
-        for name, fault in faults.catalogue(loss, penalty=penalty).items()
-    }
+    known = faults.catalogue(terms[0].loss, penalty=penalty)
+    catalogued = {name: _run(fault, terms) for name, fault in known.items()}
     right = _run(reference.gradient, terms)
     names = [
         name
@@ -62,9 +63,7 @@ def diagnose(
     if _distance(right, evidence, HostParams._fields) <= 1:
         return "the right gradient" + _but(max(ratios.values()), dtype)
     factor = _factor(right, evidence)
-    scaled = [
-        None if g is None else HostParams(factor * g.W, factor * g.b) for g in right
-    ]
+    scaled = [g and HostParams(factor * g.W, factor * g.b) for g in right]
     if _distance(scaled, evidence, HostParams._fields) <= 1:
         return f"the right gradient times {factor:.6g}"
     parts = []
@@ -109,7 +108,6 @@ def same(a: Outcome, b: Outcome, rounding: HostParams) -> bool:
 
 
 def _run(fault: Callable[[Terms], HostParams], terms: Sequence[Terms]) -> Results:
-    """Runs a fault on every case."""
     results = []
     with np.errstate(all="ignore"):
         for case in terms:

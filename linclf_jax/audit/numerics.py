@@ -10,6 +10,7 @@ result below the smallest normal number may be flushed to zero, as XLA does on a
 
 from __future__ import annotations
 
+import collections
 import platform
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,10 +55,10 @@ class Scores(NamedTuple):
     gradient: float
 
 
-def cases(dtype: np.dtype, per_family: int = CASES_PER_FAMILY) -> Iterator[Case]:
-    """Yields ``per_family`` seeded cases of each family, in the given dtype."""
+def cases(dtype: np.dtype) -> Iterator[Case]:
+    """Yields the seeded cases of each family, in the given dtype."""
     for number, family in enumerate(FAMILIES):
-        for index in range(per_family):
+        for index in range(CASES_PER_FAMILY):
             rng = np.random.default_rng([number, index])
             yield Case(family, *_draw(family, rng, np.dtype(dtype)))
 
@@ -152,11 +153,7 @@ IMPLEMENTATIONS: dict[str, Callable] = {
 
 def measure(dtype: np.dtype) -> dict[tuple[str, str], Scores]:
     """Returns the worst errors for each (family, implementation)."""
-    worst = {
-        (family, name): Scores(0.0, 0.0)
-        for family in FAMILIES
-        for name in IMPLEMENTATIONS
-    }
+    errors = collections.defaultdict(list)
     compiled = {name: jax.jit(f) for name, f in IMPLEMENTATIONS.items()}
     for case in cases(dtype):
         true_loss, true_gradient = reference(case)
@@ -168,25 +165,20 @@ def measure(dtype: np.dtype) -> dict[tuple[str, str], Scores]:
                 scaled_error(float(g), t, case)
                 for g, t in zip(gradient[0], true_gradient, strict=True)
             )
-            old = worst[case.family, name]
-            worst[case.family, name] = Scores(
-                max(old.loss, loss_error), max(old.gradient, gradient_error)
-            )
-    return worst
+            errors[case.family, name].append((loss_error, gradient_error))
+    return {key: Scores(*np.max(pairs, axis=0)) for key, pairs in errors.items()}
 
 
 def table(dtype: np.dtype) -> str:
     """Returns the measured errors of one dtype as a Markdown table."""
     worst = measure(dtype)
     names = list(IMPLEMENTATIONS)
-    lines = [
-        "| logits | " + " | ".join(names) + " |",
-        "| --- |" + " --- |" * len(names),
+    rows = [
+        ["logits", *names],
+        ["---"] * (1 + len(names)),
+        *([family, *(_cell(worst[family, n]) for n in names)] for family in FAMILIES),
     ]
-    for family in FAMILIES:
-        cells = (_cell(worst[family, name]) for name in names)
-        lines.append(f"| {family} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _cell(scores: Scores) -> str:

@@ -1,10 +1,11 @@
-"""What a gradient function returns, made comparable whatever it is.
+"""A researcher's gradient: loaded by its name, called, and made comparable.
 
-A researcher's function may be JAX or NumPy, may return lists, a wrong shape or NaN, or
-raise. All that is an ``Outcome``; only a fault of the auditor itself is an exception.
+It may be JAX or NumPy, may return lists, a wrong shape or NaN, or raise. All that is an
+``Outcome``; only a fault of the auditor itself is an exception.
 """
 
 import contextlib
+import pkgutil
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,6 +35,25 @@ class Outcome(NamedTuple):
         return self.problem.startswith(RAISED)
 
 
+def load(path: str) -> GradientFn:
+    """Returns the function that ``package.module:function`` names.
+
+    Modules are found as by ``import``: with ``python -m`` those of the working
+    directory before others. What cannot be loaded is a ``ValueError``.
+    """
+    module, colon, name = path.partition(":")
+    if not (module and colon and name):
+        raise ValueError(f"--gradient is {path!r}; expected package.module:function")
+    try:
+        function = pkgutil.resolve_name(path)
+    except (Exception, SystemExit) as error:  # importing runs the module's own code
+        raise ValueError(f"cannot load {path}: {one_line(error)}") from error
+    if not callable(function):
+        what = type(function).__name__
+        raise ValueError(f"{path} is of type {what}; expected a function")
+    return function
+
+
 def run(gradient_fn: GradientFn, case: Case, dtype: str) -> Outcome:
     """Calls ``gradient_fn(params, x, labels, l2)`` on one case in one dtype.
 
@@ -43,7 +63,7 @@ def run(gradient_fn: GradientFn, case: Case, dtype: str) -> Outcome:
     """
     problems = []
     with jax.default_matmul_precision("highest"), _x64(dtype):
-        for as_array in (jnp.array, np.array):
+        for as_array in (jnp.asarray, np.asarray):
             try:
                 return _read(gradient_fn(*_arguments(case, dtype, as_array)), dtype)
             except Exception as error:  # not our function: anything may come
@@ -57,13 +77,9 @@ def computes_in_float32(gradient_fn: GradientFn, case: Case, *, smooth: bool) ->
 
     Code may take float64 and return float64 and still compute in float32 on the way.
     Moved by a part in 2^36, the inputs are the same float32 numbers, most roundings on
-    the way come out the same, and so does dW; in float64 all of it moves.
-
-    Args:
-        gradient_fn: The function.
-        case: Any case with generic numbers.
-        smooth: Whether the loss is: then W and b are moved, else x, for the gradient of
-            a hinge does not depend on small changes of its scores.
+    the way come out the same, and so does dW; in float64 all of it moves. If the loss
+    is ``smooth``, W and b are moved, else x, for the gradient of a hinge does not
+    depend on small changes of its scores. The case has generic numbers.
     """
     nudge = 1 + 2.0**-36
     case = case._replace(l2=0.0)
@@ -78,7 +94,7 @@ def computes_in_float32(gradient_fn: GradientFn, case: Case, *, smooth: bool) ->
     return float(np.mean(before.W == after.W)) > 0.9
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Returns the type and the first line of the message, cut to a readable length."""
     message = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {message[:100]}"
@@ -90,8 +106,8 @@ def _x64(dtype: str) -> contextlib.AbstractContextManager:
 
 def _arguments(case: Case, dtype: str, as_array: Callable) -> tuple:
     """Returns fresh arrays: a function may write into what it is given."""
-    W, b, x = (as_array(value, dtype) for value in (*case.params, case.x))
-    return Params(W, b), x, as_array(case.labels, "int32"), case.l2
+    W, b, x = (as_array(np.array(v, dtype)) for v in (*case.params, case.x))
+    return Params(W, b), x, as_array(np.array(case.labels, "int32")), case.l2
 
 
 def _read(result: Any, dtype: str) -> Outcome:

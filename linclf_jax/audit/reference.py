@@ -6,7 +6,6 @@ the gradient by hand, also in NumPy, are what the known faults are made of, and 
 much rounding a right gradient may show.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -31,6 +30,47 @@ class Terms(NamedTuple):
     s: np.ndarray  # scores (N, C)
     t: np.ndarray  # one-hot targets (N, C)
     r: np.ndarray  # d loss_i / d scores_i (N, C)
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return len(self.x)
+
+    @property
+    def p(self) -> np.ndarray:
+        """Softmax probabilities, ``(N, C)``, whatever the loss."""
+        return softmax(self.s)
+
+
+class Problem(NamedTuple):
+    """A case, the terms of its gradient, and that gradient in two other ways."""
+
+    case: Case
+    terms: Terms
+    autodiff: HostParams
+    differences: HostParams
+
+
+def problem(case: Case, loss: str) -> Problem:
+    """Returns a case with its right gradient."""
+    by_hand, automatic = terms(case, loss), autodiff(case, loss)
+    return Problem(case, by_hand, automatic, central_differences(case, loss))
+
+
+def require_smooth(problem: Problem) -> None:
+    """Refuses a case at a kink, where autodiff and differences need not agree."""
+    allowed = rounding(problem.terms, "float64")
+    truncation = differences_error(problem.terms)
+    for part, automatic, differences, rounded in zip(
+        HostParams._fields, problem.autodiff, problem.differences, allowed, strict=True
+    ):
+        gap = np.abs(automatic - differences)
+        if (gap > rounded + truncation).any():
+            raise ValueError(
+                f"case {problem.case.name!r}: autodiff and central differences are "
+                f"apart by {gap.max():.3g} in d{part}; expected a case that lies at no "
+                "kink of the loss: move b a little"
+            )
 
 
 def terms(case: Case, loss: str) -> Terms:
@@ -129,36 +169,30 @@ def autodiff(case: Case, loss: str) -> HostParams:
     """
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         W, b, x, labels = map(jnp.asarray, (*case.params, case.x, case.labels))
-        gradient = _grad(Params(W, b), x, labels, loss=loss, l2=case.l2)
+        gradient = _autodiff(Params(W, b), x, labels, loss=loss, l2=case.l2)
         return HostParams(*map(np.asarray, gradient))
 
 
-@functools.partial(jax.jit, static_argnames=("loss",))
-def _grad(
-    params: Params, x: jax.Array, labels: jax.Array, *, loss: str, l2: float
-) -> Params:
-    return jax.grad(losses.objective)(params, x, labels, loss=loss, l2=l2)
+_autodiff = jax.jit(jax.grad(losses.objective), static_argnames="loss")
 
 
 def central_differences(case: Case, loss: str) -> HostParams:
     """Returns ``(J(u + h) - J(u - h)) / 2h`` for every coordinate u of W and b."""
 
-    def slope(field: str, index: tuple[int, ...]) -> float:
+    def slopes(field: str) -> np.ndarray:
         value = getattr(case.params, field)
-        ends = []
-        for step in (cases.STEP, -cases.STEP):
-            moved = value.copy()
-            moved[index] += step
-            params = case.params._replace(**{field: moved})
-            ends.append(objective(params, case, loss))
-        return (ends[0] - ends[1]) / (2 * cases.STEP)
+        slopes = np.empty(value.shape)
+        for index in np.ndindex(value.shape):
+            ends = []
+            for step in (cases.STEP, -cases.STEP):
+                moved = value.copy()
+                moved[index] += step
+                params = case.params._replace(**{field: moved})
+                ends.append(objective(params, case, loss))
+            slopes[index] = (ends[0] - ends[1]) / (2 * cases.STEP)
+        return slopes
 
-    def slopes(field: str, shape: tuple[int, ...]) -> np.ndarray:
-        return np.reshape([slope(field, index) for index in np.ndindex(shape)], shape)
-
-    return HostParams(
-        slopes("W", case.params.W.shape), slopes("b", case.params.b.shape)
-    )
+    return HostParams(slopes("W"), slopes("b"))
 
 
 def objective(params: HostParams, case: Case, loss: str) -> float:

@@ -8,14 +8,7 @@ import pytest
 
 from linclf_jax.audit import numerics
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "numerics.md"
-
-
-def test_there_are_at_least_500_cases():
-    families = [case.family for case in numerics.cases(np.dtype("float32"))]
-    assert len(families) >= 500
-    assert set(families) == set(numerics.FAMILIES)
+PAGE = Path(__file__).parents[2] / "docs" / "numerics.md"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -36,5 +29,8 @@ def test_reference_is_the_worked_example():
     np.testing.assert_allclose([float(g) for g in gradient], [0.125, -0.75, 0.625])
 
 
-def test_page_has_no_leftover_placeholder():
+def test_there_are_at_least_500_cases_and_the_page_has_no_leftover_placeholder():
+    families = [case.family for case in numerics.cases(np.dtype("float32"))]
+    assert len(families) >= 500
+    assert set(families) == set(numerics.FAMILIES)
     assert not re.search(r"\{\w+\}", PAGE.read_text(encoding="utf-8"))

@@ -12,7 +12,8 @@ from linclf_jax.audit import reference
 from linclf_jax.audit.cases import Case, HostParams
 
 LOSSES = tuple(losses.LOSSES)
-SOFTMAX, SUM_HINGE, MAX_HINGE = LOSSES
+SOFTMAX = "softmax_cross_entropy"
+HINGES = ("weston_watkins_hinge", "crammer_singer_hinge")
 
 # Of many small programs that run a few times each, most of the time is compilation.
 jit_quickly = functools.partial(
@@ -29,29 +30,54 @@ def _by_library(params, x, labels, l2, loss):
     return gradients.objective_gradient(params, x, labels, loss=loss, l2=l2)
 
 
+def _softmax_residual(s, labels):
+    r = np.exp(s - s.max(axis=1, keepdims=True))
+    r /= r.sum(axis=1, keepdims=True)
+    r[np.arange(len(s)), labels] -= 1
+    return r
+
+
+def _hinge_residual(s, labels, *, worst_alone):
+    rows = np.arange(len(s))
+    gaps = s - s[rows, labels][:, None] + 1
+    gaps[rows, labels] = 0
+    r = (gaps > 0).astype(s.dtype)
+    if worst_alone:
+        r *= np.arange(s.shape[1]) == gaps.argmax(axis=1)[:, None]
+    r[rows, labels] = -r.sum(axis=1)
+    return r
+
+
+# Every loss once more: its residual in NumPy and its value in JAX.
+RESIDUALS = {
+    SOFTMAX: _softmax_residual,
+    HINGES[0]: functools.partial(_hinge_residual, worst_alone=False),
+    HINGES[1]: functools.partial(_hinge_residual, worst_alone=True),
+}
+VALUES = {
+    SOFTMAX: optax.softmax_cross_entropy_with_integer_labels,
+    HINGES[0]: lambda s, y: _gaps(s, y).clip(0).sum(axis=1),
+    HINGES[1]: lambda s, y: _gaps(s, y).max(axis=1).clip(0),
+}
+
+
+def _gaps(s, y):
+    true = y[:, None] == jnp.arange(s.shape[1])[None, :]
+    chosen = jnp.where(true, s, 0).sum(axis=1, keepdims=True)
+    return jnp.where(true, -jnp.inf, s - chosen + 1)
+
+
 def by_numpy(loss):
     def gradient(params, x, labels, l2):
         W, b, x, labels = map(np.asarray, (*params, x, labels))
-        rows = np.arange(len(x))
-        s = x @ W + b
-        if loss == SOFTMAX:
-            r = np.exp(s - s.max(axis=1, keepdims=True))
-            r /= r.sum(axis=1, keepdims=True)
-            r[rows, labels] -= 1
-        else:
-            gaps = s - s[rows, labels][:, None] + 1
-            gaps[rows, labels] = 0
-            r = (gaps > 0).astype(x.dtype)
-            if loss == MAX_HINGE:
-                r *= np.arange(s.shape[1]) == gaps.argmax(axis=1)[:, None]
-            r[rows, labels] = -r.sum(axis=1)
+        r = RESIDUALS[loss](x @ W + b, labels)
         return x.T @ r / len(x) + l2 * W, r.mean(axis=0)
 
     return gradient
 
 
 def by_loop(loss):
-    """One example after the other, accumulated; softmax through log-sum-exp."""
+    """One example after the other, accumulated."""
     by_row = by_numpy(loss)
 
     def gradient(params, x, labels, l2):
@@ -67,23 +93,11 @@ def by_loop(loss):
 
 @functools.cache
 def by_autodiff_of_optax(loss):
-    value = {
-        SOFTMAX: optax.softmax_cross_entropy_with_integer_labels,
-        SUM_HINGE: lambda s, y: _gaps(s, y).clip(0).sum(axis=1),
-        MAX_HINGE: lambda s, y: _gaps(s, y).max(axis=1).clip(0),
-    }[loss]
-
     def objective(params, x, labels, l2):
         scores = x @ params.W + params.b[None, :]
-        return value(scores, labels).mean() + l2 / 2 * (params.W**2).sum()
+        return VALUES[loss](scores, labels).mean() + l2 / 2 * (params.W**2).sum()
 
     return jit_quickly(jax.grad(objective))
-
-
-def _gaps(s, y):
-    true = y[:, None] == jnp.arange(s.shape[1])[None, :]
-    chosen = jnp.where(true, s, 0).sum(axis=1, keepdims=True)
-    return jnp.where(true, -jnp.inf, s - chosen + 1)
 
 
 RIGHT = {

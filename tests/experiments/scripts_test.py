@@ -260,7 +260,7 @@ def test_numerics_says_what_to_install(unmeasured, monkeypatch, capsys):
         ("report", [], "expected RUN_DIRECTORY; found nothing"),
         ("report", ["one", "two"], "expected RUN_DIRECTORY; found one two"),
         ("report", ["nowhere"], "nowhere is not a complete run directory: config.json"),
-        ("audit", ["--gradient=nothing_here:f"], "cannot import nothing_here: Module"),
+        ("audit", ["--gradient=nothing_here:f"], "cannot load nothing_here:f: Module"),
         ("audit", ["--loss=softmax_cross_entropy"], "--loss without a gradient"),
         ("audit", ["--l2=0"], "--l2 without a gradient; expected --gradient="),
         (

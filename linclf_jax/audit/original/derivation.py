@@ -54,10 +54,14 @@ class Claim(NamedTuple):
         return HOLDS if self.printed_error.relative <= self.tolerance else FAILS
 
     @property
+    def correction_holds(self) -> bool:
+        """True when the corrected line is what autodiff gives."""
+        return self.corrected_error.relative <= self.tolerance
+
+    @property
     def confirmed(self) -> bool:
         """True when the correction holds and the verdict is the catalogued one."""
-        corrected = self.corrected_error.relative <= self.tolerance
-        return corrected and self.verdict == self.expected
+        return self.correction_holds and self.verdict == self.expected
 
 
 class Cancellation(NamedTuple):
@@ -103,22 +107,19 @@ def claims(
     triples = [
         (line.as_printed, line.as_corrected, line.reference) for line in statements
     ]
-    rows = []
-    for line, values in zip(statements, _evaluate(triples, seeds, dtype), strict=True):
-        printed, corrected, reference = values
-        rows.append(
-            Claim(
-                line.name,
-                line.section,
-                line.printed,
-                line.corrected,
-                printed_error=difference(printed, reference),
-                corrected_error=difference(corrected, reference),
-                tolerance=_tolerance(dtype),
-                expected=HOLDS if line.holds else FAILS,
-            )
+    results = _evaluate(triples, seeds, dtype)
+    return tuple(
+        Claim(
+            *(line.name, line.section, line.printed, line.corrected),
+            printed_error=difference(printed, reference),
+            corrected_error=difference(corrected, reference),
+            tolerance=_tolerance(dtype),
+            expected=HOLDS if line.holds else FAILS,
         )
-    return tuple(rows)
+        for line, (printed, corrected, reference) in zip(
+            statements, results, strict=True
+        )
+    )
 
 
 def cancellation(*, seeds: int = 8, dtype: str = "float64") -> tuple[Cancellation, ...]:
@@ -127,10 +128,6 @@ def cancellation(*, seeds: int = 8, dtype: str = "float64") -> tuple[Cancellatio
     The line multiplies ``-1 / P_ij`` by ``P_ij (delta_ij - P_ij) x_i``. The loss holds
     ``p_{i, y_i}``, whatever j is, so both factors are wrong where j is not the label;
     the wrong ``P_ij`` of the one divides out the wrong ``P_ij`` of the other.
-
-    Args:
-        seeds: How many random problems.
-        dtype: ``"float64"`` or ``"float32"``.
 
     Returns:
         Four rows, for none, one, the other and both of the factors as printed.
@@ -142,14 +139,16 @@ def cancellation(*, seeds: int = 8, dtype: str = "float64") -> tuple[Cancellatio
     right   printed False
     printed printed True
     """
-    factors = {"right": st.true_factor, "printed": st.printed_factor}
-    slopes = {"right": st.true_slope, "printed": st.printed_slope}
-    choices = [(factor, slope) for slope in slopes for factor in factors]
-    reference = st.autodiff(st.loss, "W")
-    pairs = [(_product(factors[f], slopes[s]), reference) for f, s in choices]
+    products: dict[tuple[str, str], Value] = {
+        ("right", "right"): lambda e: e.outer(e.true_factor * e.true_slope),
+        ("printed", "right"): lambda e: e.outer(e.printed_factor * e.true_slope),
+        ("right", "printed"): lambda e: e.outer(e.true_factor * e.printed_slope),
+        ("printed", "printed"): lambda e: e.outer(e.printed_factor * e.printed_slope),
+    }
+    pairs = [(product, st.derivative("loss", "W")) for product in products.values()]
     return tuple(
         Cancellation(*choice, difference(*values), _tolerance(dtype))
-        for choice, values in zip(choices, _evaluate(pairs, seeds, dtype), strict=True)
+        for choice, values in zip(products, _evaluate(pairs, seeds, dtype), strict=True)
     )
 
 
@@ -164,51 +163,6 @@ def difference(actual: np.ndarray, expected: np.ndarray) -> Difference:
     gap = np.abs(actual - expected)
     absolute = float(np.where(np.isnan(gap), np.inf, gap).max())
     return Difference(absolute, absolute / float(np.abs(expected).max()))
-
-
-def format_claims(rows: Sequence[Claim]) -> str:
-    """Returns a table, two lines a row: as printed above, as corrected below."""
-    lines = [_columns("line of the original", "as printed; below it, as corrected")]
-    lines[0] += " abs diff  rel diff  verdict"
-    for row in rows:
-        corrected = row.corrected_error.relative <= row.tolerance
-        lines += [
-            "",
-            _columns(row.name, row.printed, row.printed_error)
-            + ("holds" if row.verdict == HOLDS else "FAILS")
-            + (
-                "" if row.verdict == row.expected else f"  but expected: {row.expected}"
-            ),
-            _columns(row.section, row.corrected, row.corrected_error)
-            + ("holds" if corrected else "FAILS  but expected: holds"),
-        ]
-    return "\n".join(lines)
-
-
-def format_cancellation(rows: Sequence[Cancellation]) -> str:
-    """Returns a table of the four ways to choose the factors of line S5i."""
-    texts = {
-        ("factor", "printed"): "-1/P_ij",
-        ("factor", "right"): "-1/p_{i,y_i}",
-        ("slope", "printed"): "P_ij (t_ij - P_ij) x_i",
-        ("slope", "right"): "p_{i,y_i} (t_ij - p_ij) x_i",
-    }
-    lines = []
-    for row in rows:
-        text = f"{texts['factor', row.factor]} * {texts['slope', row.slope]}"
-        choice = f"{row.factor} * {row.slope}"
-        verdict = "holds" if row.holds else "FAILS"
-        lines.append(_columns(choice, text, row.error) + verdict)
-    return "\n".join(lines)
-
-
-def _columns(left: str, middle: str, error: Difference | None = None) -> str:
-    numbers = "" if error is None else f"{error[0]:9.1e} {error[1]:9.1e}  "
-    return f"{left:26s} {middle:64s}{numbers}"
-
-
-def _product(factor: Value, slope: Value) -> Value:
-    return lambda e: st.outer(e, factor(e) * slope(e))
 
 
 def _evaluate(
