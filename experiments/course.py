@@ -56,7 +56,7 @@ def run(config: SweepConfig) -> None:
         features = images.NAMES if is_colour else GREY_FEATURES
         config = flat.build(config, {"features": tuple(features)})
     study = sweep.prepare(config, "course")
-    out_dir = config.runtime.out_dir or run_files.new_directory(study)
+    out_dir = config.runtime.out_dir or run_files.new_directory(study.plan)
     print(console.summary(pipeline.run(study, out_dir)))
 
 

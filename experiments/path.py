@@ -21,7 +21,7 @@ def run(config: PathConfig) -> None:
     """Solves the path that the flags describe."""
     compilation_cache.enable_cache(config.runtime.compilation_cache)
     study = path.prepare(config)
-    out_dir = config.runtime.out_dir or run_files.new_directory(study)
+    out_dir = config.runtime.out_dir or run_files.new_directory(study.plan)
     print(console.summary(pipeline.run(study, out_dir)))
 
 

@@ -2,8 +2,11 @@
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
+
+from linclf_jax.scheduler import signals
 
 LOGGER = logging.getLogger("linclf_jax")
 
@@ -22,12 +25,20 @@ class Handler(logging.Handler):
 
 @contextlib.contextmanager
 def shown() -> Iterator[None]:
-    """Prints what the library logs in the meantime, from level INFO on."""
+    """Prints what the library logs in the meantime, from level INFO on, and signals."""
     handler, level = Handler(), LOGGER.level
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     try:
-        yield
+        with signals.heard(_acknowledge):
+            yield
     finally:
         LOGGER.setLevel(level)
         LOGGER.removeHandler(handler)
+
+
+def _acknowledge(name: str) -> None:
+    """Says that a signal was received, past the streams, which may be in use."""
+    line = f"\n{name}: stopping as soon as the state is saved; Ctrl-C stops at once\n"
+    with contextlib.suppress(OSError):
+        os.write(2, line.encode())

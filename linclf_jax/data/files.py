@@ -59,6 +59,7 @@ _FORMATS = {
     ".tsv": delimited.FORMAT,
     ".bin": cifar.BINARY,
 }
+ENDINGS = tuple(_FORMATS)
 KINDS = (
     ".npy, .npz, .safetensors, .parquet, .csv, .tsv, .h5, .hdf5, .pt, .pth, .bin of "
     "CIFAR, or IDX, compressed by gzip or not"

@@ -31,13 +31,15 @@ _logger = logging.getLogger(__name__)
 class DiskStore(Store):
     """Keeps batches and states as files of a run directory."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, sealed: bool = False) -> None:
         """Reads and writes nothing yet.
 
         Args:
             run: The run directory.
+            sealed: Whether the run is finished, and only read: then a damaged piece is
+                an error, and stays where it is.
         """
-        self._run, self._folder = run, run / FOLDER
+        self._run, self._folder, self._sealed = run, run / FOLDER, sealed
 
     def __str__(self) -> str:
         return str(self._folder)
@@ -59,6 +61,8 @@ class DiskStore(Store):
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:
+            if self._sealed:
+                raise ValueError(_sentence(path, error)) from error
             _set_aside(path, error, "it is trained again")
             return None
 

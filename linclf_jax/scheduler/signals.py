@@ -12,10 +12,10 @@ a note; the loop above looks for it between its steps. A second Ctrl-C does not 
 """
 
 import contextlib
-import os
 import shlex
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 EXIT_STATUS = 75
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_listeners: list[Callable[[str], object]] = []
 
 
 class Stopped(Exception):  # noqa: N818, being stopped is no error
@@ -46,12 +47,7 @@ class Interrupted(Exception):  # noqa: N818, being stopped is no error
     """A run stopped because a signal asked for it; the same command goes on."""
 
     def __init__(self, stopped: Stopped, directory: Path) -> None:
-        """Says in one line what happened and how to go on.
-
-        Args:
-            stopped: How far it came.
-            directory: The run directory.
-        """
+        """Says in one line what happened and how to go on."""
         super().__init__(
             f"{stopped} and saved; the same command with "
             f"--out_dir={shlex.quote(str(directory))} goes on"
@@ -96,8 +92,22 @@ class Stop:
             raise KeyboardInterrupt
         if not self._requested:
             self._requested = signal.Signals(number).name
-            # Not print: the signal may have come in the middle of another one.
-            text = f"\n{self._requested}: stopping as soon as the state is saved"
-            text += "; Ctrl-C stops at once\n"
-            with contextlib.suppress(OSError):
-                os.write(2, text.encode())
+            for listener in _listeners:
+                listener(self._requested)
+
+
+@contextlib.contextmanager
+def heard(listener: Callable[[str], object]) -> Iterator[None]:
+    """Lets a function know of each request for a stop at once.
+
+    It is called inside the signal handler, where neither logging nor print is safe: the
+    signal may have come in the middle of another record or line.
+
+    Args:
+        listener: Takes the name of the signal.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)

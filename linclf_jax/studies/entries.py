@@ -15,42 +15,34 @@ from linclf_jax.selection import bias, choose, ranking
 from linclf_jax.selection.choose import Failure, Selection
 from linclf_jax.selection.held_out import HeldOut
 from linclf_jax.selection.ranking import Row
-from linclf_jax.studies.study import Classifier, FitResults, Inputs, Key, Study
+from linclf_jax.studies.study import Classifier, FitResults, Inputs
 from linclf_jax.studies.testing import Evaluation
 
 
 class Tested(NamedTuple):
-    """A selection, its classifier, and what that does on the test rows."""
+    """A classifier, and what it does on the test rows."""
 
-    selection: Selection
     classifier: Classifier
     inputs: Inputs
     evaluation: Evaluation
 
-
-def key(selection: Selection) -> Key:
-    """Returns which inputs a selection is of.
-
-    Args:
-        selection: Of one group.
-    """
-    return selection.setting["features"], selection.setting["preprocessing"]
+    @property
+    def group(self) -> Mapping[str, Any]:
+        """The values of the columns that make the group of its selection."""
+        return self.classifier.selection.group
 
 
-def make(study: Study, results: FitResults, tested: Tested) -> Entry:
-    """Returns the entry of one group.
-
-    Args:
-        study: Of any kind.
-        results: What came of all trials.
-        tested: Its selection.
-    """
-    selection, classifier = tested.selection, tested.classifier
+def make(tested: Tested | Failure, results: FitResults, metric: str) -> Entry:
+    """Returns the entry of one group."""
+    if isinstance(tested, Failure):
+        return formats.plain({"group": tested.group, "failure": tested.reason})
+    classifier = tested.classifier
+    selection = classifier.selection
     return formats.plain(
         {
             "group": selection.group,
             "failure": None,
-            "trial": classifier.trial,
+            "trial": classifier.row["trial"],
             "trials": [row["trial"] for row in selection.rows],
             "row": classifier.row,
             "model": schema.file_name(selection.group),
@@ -62,7 +54,7 @@ def make(study: Study, results: FitResults, tested: Tested) -> Entry:
             "rules": _rules(results, selection),
             "repeats": {k: s._asdict() for k, s in selection.repeats.items()},
             "validation": _validation(results, tested),
-            "selection_bias": selection_bias(study, results, selection.group),
+            "selection_bias": selection_bias(results, selection.group, metric),
             "refit": classifier.refit,
             "num_rows": classifier.num_rows,
             "num_features": np.shape(classifier.params.W)[0],
@@ -72,21 +64,8 @@ def make(study: Study, results: FitResults, tested: Tested) -> Entry:
     )
 
 
-def failed(failure: Failure) -> Any:
-    """Returns the entry of a group in which no setting is usable.
-
-    Args:
-        failure: Of the group.
-    """
-    return {"group": formats.plain(failure.group), "failure": failure.reason}
-
-
 def stored_model(tested: Tested) -> Model:
-    """Returns a classifier with all that a prediction needs.
-
-    Args:
-        tested: Of one group.
-    """
+    """Returns a classifier with all that a prediction needs."""
     inputs = tested.inputs
     return Model(
         Params(*map(jnp.asarray, tested.classifier.params)),
@@ -99,30 +78,58 @@ def stored_model(tested: Tested) -> Model:
 
 
 def certificates(rows: Sequence[Row], config: Any) -> dict[str, Any] | None:
-    """Returns what the gaps of all exact fits come to; None of trials that train.
-
-    Args:
-        rows: All of the run.
-        config: Of the study.
-    """
+    """Returns what the gaps of all exact fits come to; None of trials that train."""
     gaps = [row["relative_gap"] for row in rows if "relative_gap" in row]
     if not gaps:
         return None
-    known = [gap for gap in gaps if gap is not None]
-    worst = max(known) if len(known) == len(gaps) else None
+    worst = None if None in gaps else max(gaps)
     return {"fits": len(gaps), "worst_relative_gap": worst, "tol": config.exact.tol}
+
+
+def selection_bias(
+    results: FitResults, group: Mapping[str, Any], metric: str
+) -> dict[str, Any] | None:
+    """Returns how much the best score of a group owes to having been chosen.
+
+    Args:
+        results: What came of all trials.
+        group: Values by column; none are all trials.
+        metric: That selections rank by.
+    """
+    own = _rows_of(results.rows, group)
+    first = {s[0]["trial"] for s in ranking.rank_settings(own, metric=metric)}
+    for scores in results.held_out:
+        index = [i for i, trial in enumerate(scores.trials) if trial in first]
+        if not index:
+            continue
+        if len(index) < len(scores.trials):
+            calibrated = scores.calibrated
+            scores = HeldOut(
+                tuple(scores.trials[i] for i in index),
+                scores.loss[index],
+                scores.correct[index],
+                None if calibrated is None else calibrated[index],
+            )
+        return bias.of_best(scores, metric=metric)
+    return None
+
+
+def _rows_of(rows: Sequence[Row], group: Mapping[str, Any]) -> list[Row]:
+    return [row for row in rows if all(row[k] == v for k, v in group.items())]
 
 
 def _rules(results: FitResults, selection: Selection) -> dict[str, dict[str, Any]]:
     """Returns what each rule would take, with its scores."""
-    rows = {row["trial"]: row for row in results.rows}
+    rows = _rows_of(results.rows, selection.group)
+    by_trial = {row["trial"]: row for row in rows}
     described = {}
     for rule, trial in selection.rules.items():
-        setting = _setting(results.rows, rows[trial], selection.group)
+        same = ranking.settings(by_trial[trial])
+        setting = [row for row in rows if ranking.settings(row) == same]
         compared = [row for row in setting if ranking.is_compared(row)]
         described[rule] = {
             "trial": trial,
-            "l2": rows[trial]["l2"],
+            "l2": by_trial[trial]["l2"],
             "C": setting[-1]["C"],  # of the fit to all rows, where there is one
             "standard_error": choose.standard_error(
                 compared, "val_loss", results.standard_errors
@@ -136,20 +143,9 @@ def _rules(results: FitResults, selection: Selection) -> dict[str, dict[str, Any
     return described
 
 
-def _setting(rows: Sequence[Row], first: Row, group: Mapping[str, Any]) -> list[Row]:
-    """Returns the trials of one setting in a group."""
-    same = ranking.settings(first)
-    return [
-        row
-        for row in rows
-        if all(row[name] == value for name, value in group.items())
-        and ranking.settings(row) == same
-    ]
-
-
 def _validation(results: FitResults, tested: Tested) -> Validation:
     """Returns how the setting did on rows that its fits did not see."""
-    selection, classifier = tested.selection, tested.classifier
+    classifier, selection = tested.classifier, tested.classifier.selection
     duplicates = tested.inputs.duplicates._asdict()
     if classifier.resampling is None:
         return {**dict.fromkeys(Validation.__annotations__), "duplicates": duplicates}  # pyright: ignore
@@ -167,39 +163,3 @@ def _validation(results: FitResults, tested: Tested) -> Validation:
         "val_loss_calibrated": means.get("val_loss_calibrated"),
         "duplicates": duplicates,
     }
-
-
-def selection_bias(
-    study: Study, results: FitResults, group: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Returns how much the best score of a group owes to having been chosen.
-
-    Args:
-        study: Its metric is used.
-        results: What came of all trials.
-        group: Values by column; none are all trials.
-    """
-    own = [
-        row
-        for row in results.rows
-        if all(row[name] == value for name, value in group.items())
-    ]
-    settings = ranking.rank_settings(own, metric=study.metric)
-    first = {setting[0]["trial"] for setting in settings}
-    for scores in results.held_out:
-        index = [i for i, trial in enumerate(scores.trials) if trial in first]
-        if index:
-            return bias.of_best(_only(scores, index), metric=study.metric)
-    return None
-
-
-def _only(scores: HeldOut, index: Sequence[int]) -> HeldOut:
-    if len(index) == len(scores.trials):
-        return scores
-    own, calibrated = list(index), scores.calibrated
-    return HeldOut(
-        tuple(scores.trials[i] for i in index),
-        scores.loss[own],
-        scores.correct[own],
-        None if calibrated is None else calibrated[own],
-    )

@@ -11,13 +11,11 @@ memory than one solution of each fit, however long the path.
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
-from linclf_jax.config.exact import ExactConfig
 from linclf_jax.exact import path
 from linclf_jax.exact.path import PathState, Point
 from linclf_jax.params import Params
@@ -28,37 +26,24 @@ from linclf_jax.scheduler.signals import Stop, Stopped
 from linclf_jax.selection import held_out
 from linclf_jax.selection.choose import Failure, Selection
 from linclf_jax.selection.ranking import Row
-from linclf_jax.studies import exact_results, final_fits
+from linclf_jax.studies import exact_problem, exact_results, final_fits
 from linclf_jax.studies.exact_problem import Problem
-from linclf_jax.studies.study import Classifier, FitResults, Inputs, Key
+from linclf_jax.studies.study import Classifier, FitResults, Plan, key_of
+
+_STATE = "state"  # of the batch that a path goes on from
 
 
 @dataclasses.dataclass(frozen=True)
 class ExactStudy:
     """One penalty selected for each feature set, or for each draw of shots of it."""
 
-    name: str
-    config: Any
+    plan: Plan
     problems: tuple[Problem, ...]  # of each feature set
-    limits: ExactConfig
-    checkpoint_every: float  # seconds
-    group_by: tuple[str, ...]
-    metric: str
-    rule: str
-    selection_flags: Mapping[str, str]
-    protocol: Mapping[str, Any] | None = None
-    has_edges: bool = True
-    shard: tuple[int, int] | None = None
-
-    @property
-    def inputs(self) -> dict[Key, Inputs]:
-        """The feature sets."""
-        return {problem.key: problem.inputs for problem in self.problems}
 
     def fit(self, store: Store, stop: Stop) -> FitResults:
         """Solves all penalties of all feature sets; see ``Study.fit``."""
         done, batches = 0, []
-        progress.begin(self._total, self.metric)
+        progress.begin(self._total, self.plan.metric)
         try:
             for problem in self.problems:
                 own = []
@@ -84,24 +69,22 @@ class ExactStudy:
         del results
         outcomes: dict[int, Classifier | Failure] = {}
         for problem in self.problems:
-            self._check_stop(stop)
-            index = [i for i, s in enumerate(selections) if _key(s) == problem.key]
+            if signal := stop.requested():
+                raise Stopped(signal, self._total, self._total)
+            keys = [key_of(selection.setting) for selection in selections]
+            index = [i for i, key in enumerate(keys) if key == problem.key]
             own = [selections[i] for i in index]
             if problem.keep_path:
                 solved = [_kept(problem, selection, store) for selection in own]
             else:
-                solved = final_fits.solve(problem, own, self.limits, store)
+                limits = self.plan.config.exact
+                solved = final_fits.solve(problem, own, limits, store)
             outcomes |= dict(zip(index, solved, strict=True))
         return [outcomes[i] for i in range(len(selections))]
 
     def replay(self, row: Row, stop: Stop) -> Row:
-        """Fits one trial again, as far as its path leads to it; writes nothing.
-
-        Args:
-            row: As in ``results.jsonl``.
-            stop: Says whether to stop.
-        """
-        (problem,) = (p for p in self.problems if p.key == _columns(row))
+        """Fits one trial again, as far as its path leads to it; writes nothing."""
+        (problem,) = (p for p in self.problems if p.key == key_of(row))
         if row["trial"] >= problem.first_trial + problem.num_trials:
             raise ValueError(
                 f"--trial is {row['trial']}, which was solved after the selection; "
@@ -117,10 +100,6 @@ class ExactStudy:
     def _total(self) -> int:
         return sum(problem.num_trials for problem in self.problems)
 
-    def _check_stop(self, stop: Stop) -> None:
-        if signal := stop.requested():
-            raise Stopped(signal, self._total, self._total)
-
     def _batches(
         self, problem: Problem, store: Store, stop: Stop
     ) -> Iterator[tuple[Batch, bool, str | None]]:
@@ -128,66 +107,63 @@ class ExactStudy:
 
         From time to time, and when the run is to stop, it saves what it goes on from.
         """
-        state, restored = self._restored(problem, store)
+        state, restored = _restored(problem, store)
         for batch in restored:
             yield batch, True, None
         if len(restored) == len(problem.l2s):
             return
-        count = len(restored)
         saved = time.monotonic()
-        for index, point in enumerate(self._follow(problem, state), count):
+        for index, point in enumerate(self._follow(problem, state), len(restored)):
             measured = held_out.measure(
                 point, problem.x, problem.labels, problem.resamplings, problem.fits
             )
             batch = exact_results.batch(problem, index, point, measured)
             store.save_batch(problem.batch_name(index), batch)
             stopping = stop.requested()
-            is_due = time.monotonic() - saved >= self.checkpoint_every
+            every = self.plan.config.runtime.checkpoint_every
+            is_due = time.monotonic() - saved >= every
             if index + 1 < len(problem.l2s) and (is_due or stopping):
-                _save_state(problem, store, point)
+                assert point.state is not None
+                arrays = path.state_arrays(point.state)
+                name = problem.batch_name(_STATE)
+                store.save_batch(name, Batch([], arrays), apart=True)
                 saved = time.monotonic()
             yield batch, False, stopping
 
     def _follow(self, problem: Problem, state: PathState | None) -> Iterator[Point]:
         weights = np.stack([fit.train for fit in problem.fits]).astype(np.float64)
+        limits = self.plan.config.exact
         return path.follow(
             problem.x,
             problem.labels,
             problem.l2s,
             weights=None if len(weights) == 1 and weights.all() else weights,
             num_classes=problem.inputs.num_classes,
-            tol=self.limits.tol,
-            max_newton=self.limits.max_newton_steps,
+            tol=limits.tol,
+            max_newton=limits.max_newton_steps,
             state=state,
         )
 
-    def _restored(
-        self, problem: Problem, store: Store
-    ) -> tuple[PathState | None, list[Batch]]:
-        """Returns what a path goes on from, and the penalties that it has behind it.
 
-        Penalties that were solved after the state was saved are solved once more.
-        """
-        there: list[Batch] = []
-        for index in range(len(problem.l2s)):
-            batch = store.load_batch(problem.batch_name(index))
-            if batch is None:
-                break
-            there.append(batch)
-        if len(there) == len(problem.l2s):
-            return None, there
-        stored = store.load_batch(problem.state_name, apart=True)
-        if stored is None:
-            return None, []
-        state = path.state_from_arrays(stored.arrays)
-        count = problem.index_of(state.solutions[-1].l2) + 1
-        return (state, there[:count]) if count <= len(there) else (None, [])
+def _restored(problem: Problem, store: Store) -> tuple[PathState | None, list[Batch]]:
+    """Returns what a path goes on from, and the penalties that it has behind it.
 
-
-def _save_state(problem: Problem, store: Store, point: Point) -> None:
-    assert point.state is not None
-    arrays = path.state_arrays(point.state)
-    store.save_batch(problem.state_name, Batch([], arrays), apart=True)
+    Penalties that were solved after the state was saved are solved once more.
+    """
+    there: list[Batch] = []
+    for index in range(len(problem.l2s)):
+        batch = store.load_batch(problem.batch_name(index))
+        if batch is None:
+            break
+        there.append(batch)
+    if len(there) == len(problem.l2s):
+        return None, there
+    stored = store.load_batch(problem.batch_name(_STATE), apart=True)
+    if stored is None:
+        return None, []
+    state = path.state_from_arrays(stored.arrays)
+    count = problem.index_of(state.solutions[-1].l2) + 1
+    return (state, there[:count]) if count <= len(there) else (None, [])
 
 
 def _kept(problem: Problem, selection: Selection, store: Store) -> Classifier:
@@ -199,23 +175,13 @@ def _kept(problem: Problem, selection: Selection, store: Store) -> Classifier:
             f"the fits of l2 {selection.rows[0]['l2']:g} can no longer be read; the "
             "same command solves them again"
         )
-    resampling, row = problem.resamplings[0], batch.rows[-1]
+    params = Params(*(jnp.asarray(batch.arrays[name]) for name in Params._fields))
     temperature = float(batch.arrays["temperature"][0])
-    return Classifier(
-        params=Params(*(jnp.asarray(batch.arrays[name]) for name in Params._fields)),
-        row=row,
-        trial=row["trial"],
-        refit=False,
-        num_rows=int(problem.fits[-1].train.sum()),
-        temperature=temperature if np.isfinite(temperature) else None,
-        resampling=resampling.kind,
-        num_held_out=int(resampling.compared.sum()),
+    return exact_problem.classifier(
+        problem,
+        selection,
+        problem.fits[-1],
+        params,
+        batch.rows[-1:],
+        temperature if np.isfinite(temperature) else None,
     )
-
-
-def _key(selection: Selection) -> Key:
-    return _columns(selection.setting)
-
-
-def _columns(row: Row) -> Key:
-    return row["features"], row["preprocessing"]

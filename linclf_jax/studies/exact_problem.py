@@ -1,18 +1,22 @@
 """The exact fits of one feature set: penalties, and what each is compared by."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from linclf_jax.params import Params
 from linclf_jax.selection import resampling as resampling_lib
-from linclf_jax.selection.resampling import Resampling, WeightedFit
-from linclf_jax.studies.study import Inputs, Key
+from linclf_jax.selection.choose import Selection
+from linclf_jax.selection.ranking import Row
+from linclf_jax.selection.resampling import FOLDS, SPLIT, Resampling, WeightedFit
+from linclf_jax.studies.study import Classifier, Inputs, Key
 
 
 class Problem(NamedTuple):
     """Fits that are solved together, of the rows that some resampling may use."""
 
-    key: Key  # the columns ``features`` and ``preprocessing`` of its rows
+    key: Key  # of its rows
     inputs: Inputs
     x: np.ndarray  # (M, D), of the rows that are used
     labels: np.ndarray  # (M,)
@@ -30,38 +34,43 @@ class Problem(NamedTuple):
         return len(self.l2s) * len(self.fits)
 
     @property
-    def state_name(self) -> str:
-        """What the state of the path is kept as."""
-        return f"path-{self.first_trial:08d}-state"
+    def num_final_trials(self) -> int:
+        """How many fits are made after the selection."""
+        if self.keep_path:
+            return 0
+        return sum(len(self.tested_fits(g)) for g in range(len(self.resamplings)))
 
-    @property
-    def final_name(self) -> str:
-        """What the fits after the selection are kept as."""
-        return f"path-{self.first_trial:08d}-final"
-
-    def batch_name(self, index: int) -> str:
-        """Returns what the fits of a penalty are kept as.
-
-        Args:
-            index: Of the penalty.
-        """
-        return f"path-{self.first_trial:08d}-{index:05d}"
+    def batch_name(self, part: int | str) -> str:
+        """Returns what the fits of a penalty, by its index, or others are kept as."""
+        end = part if isinstance(part, str) else f"{part:05d}"
+        return f"path-{self.first_trial:08d}-{end}"
 
     def index_of(self, l2: float) -> int:
-        """Returns the index of a penalty.
-
-        Args:
-            l2: One of ``l2s``.
-        """
+        """Returns the index of a penalty."""
         return int(np.flatnonzero(self.l2s == l2)[0])
 
-    def first_fit(self, group: int) -> int:
-        """Returns the index of the first fit of a resampling.
+    def group_of(self, selection: Selection) -> int:
+        """Returns the index of the resampling that a selection was made by."""
+        if len(self.resamplings) == 1:
+            return 0
+        draws = [(draw.shots, draw.seed) for draw in self.resamplings]
+        return draws.index((selection.group["shots"], selection.group["seed"]))
 
-        Args:
-            group: Its index.
+    def compared(self, group: int) -> list[int]:
+        """Returns the indices of the fits that compare penalties for a resampling."""
+        fits = enumerate(self.fits)
+        return [i for i, fit in fits if fit.group == group and not fit.is_final]
+
+    def tested_fits(self, group: int) -> list[WeightedFit]:
+        """Returns the fits of a resampling after the selection, the tested one last.
+
+        Those that are compared come first, for the logits of the rows they hold out.
         """
-        return next(i for i, fit in enumerate(self.fits) if fit.group == group)
+        resampling = self.resamplings[group]
+        fits = [self.fits[i] for i in self.compared(group)]
+        if resampling.kind == FOLDS or (resampling.kind == SPLIT and self.refit):
+            fits.append(resampling_lib.final_fit(group, resampling))
+        return fits
 
 
 def make(
@@ -78,15 +87,14 @@ def make(
     """Lays out the fits of a feature set.
 
     Args:
-        key: The columns ``features`` and ``preprocessing`` of its rows.
+        key: Of its rows.
         inputs: Its rows.
         l2s: ``(K,)``, the largest first.
-        resamplings: Of all rows.
+        resamplings: Of all rows; a single one where the path is kept.
         first_trial: The number of the first fit.
-        refit: Whether the tested fit sees the rows of a validation split too.
+        refit: As in ``Problem``, as are the others.
         unit: Of the penalties.
-        keep_path: Whether the classifier of all rows is kept at every penalty; of a
-            single resampling.
+        keep_path: Whether the classifier of all rows is kept at every penalty.
     """
     # Other rows are most of a large set of which few shots are fitted.
     used = np.any([resampling_lib.train_rows(r) for r in resamplings], axis=0)
@@ -113,30 +121,33 @@ def make(
     )
 
 
-def tested_fits(problem: Problem, group: int) -> list[WeightedFit]:
-    """Returns the fits of a resampling after the selection, the tested one last.
-
-    Those that are compared come first, for the logits of the rows they hold out.
-
-    Args:
-        problem: Its path keeps no classifiers.
-        group: Index of the resampling.
-    """
-    resampling = problem.resamplings[group]
-    fits = [fit for fit in problem.fits if fit.group == group]
-    is_split = resampling.kind == resampling_lib.SPLIT
-    if resampling.kind == resampling_lib.FOLDS or (is_split and problem.refit):
-        fits.append(resampling_lib.final_fit(group, resampling))
-    return fits
-
-
-def num_final_trials(problem: Problem) -> int:
-    """Returns how many fits are made after the selection.
+def classifier(
+    problem: Problem,
+    selection: Selection,
+    fit: WeightedFit,
+    params: Params,
+    rows: Sequence[Row],
+    temperature: float | None,
+) -> Classifier:
+    """Returns the classifier of a selection.
 
     Args:
-        problem: Of a feature set.
+        problem: Of its feature set.
+        selection: Of one penalty.
+        fit: What is tested.
+        params: ``W (D, C)`` and ``b (C,)`` of that fit.
+        rows: What is to be added to the results, the row of that fit last.
+        temperature: Fitted on rows that the comparison held out.
     """
-    if problem.keep_path:
-        return 0
-    groups = range(len(problem.resamplings))
-    return sum(len(tested_fits(problem, group)) for group in groups)
+    resampling = problem.resamplings[fit.group]
+    return Classifier(
+        selection=selection,
+        params=params,
+        row=rows[-1],
+        refit=fit.is_final and not problem.keep_path,
+        num_rows=int(fit.train.sum()),
+        temperature=temperature,
+        resampling=resampling.kind,
+        num_held_out=int(resampling.compared.sum()) if resampling.kind else 0,
+        new_rows=() if problem.keep_path else tuple(rows),
+    )

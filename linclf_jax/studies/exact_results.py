@@ -11,10 +11,9 @@ from linclf_jax.exact.status import Info
 from linclf_jax.runs import formats, schema
 from linclf_jax.runs.store import Batch
 from linclf_jax.selection import choose
-from linclf_jax.selection import resampling as resampling_lib
 from linclf_jax.selection.choose import Selection
 from linclf_jax.selection.held_out import GroupScores, HeldOut, Measured, Scores
-from linclf_jax.selection.resampling import WeightedFit
+from linclf_jax.selection.resampling import FOLDS, WeightedFit
 from linclf_jax.studies.exact_problem import Problem
 from linclf_jax.studies.study import FitResults
 
@@ -31,24 +30,19 @@ def batch(problem: Problem, index: int, point: Point, measured: Measured) -> Bat
         measured: How they do.
     """
     first = problem.first_trial + index * len(problem.fits)
+    l2s, groups = np.full(len(problem.fits), point.l2), measured.groups
     rows = make_rows(
-        problem,
-        problem.fits,
-        first,
-        np.full(len(problem.fits), point.l2),
-        measured.train,
-        point.info,
-        measured.groups,
+        problem, problem.fits, first, l2s, measured.train, point.info, groups
     )
     arrays = {
         "curves": np.array(
-            [[getattr(group, name) for name in SCORES] for group in measured.groups]
+            [[getattr(group, name) for name in SCORES] for group in groups]
         ),
-        "temperature": np.array([group.rows.temperature for group in measured.groups]),
+        "temperature": np.array([group.rows.temperature for group in groups]),
     }
     if problem.resamplings[0].shots is None:
-        (group,), compared = measured.groups, problem.resamplings[0].compared
-        values = group.rows.loss, group.rows.correct, group.rows.calibrated
+        scores, compared = groups[0].rows, problem.resamplings[0].compared
+        values = scores.loss, scores.correct, scores.calibrated
         # In single precision: of every row at every penalty.
         arrays["row_scores"] = np.stack(
             [v[compared].astype(np.float32) for v in values]
@@ -80,34 +74,38 @@ def make_rows(
         groups: How the fits of each resampling do on rows they did not see; None of
             fits that are made after the selection.
     """
-    return [
-        formats.plain(
-            {
-                "trial": first + i,
-                "features": problem.key[0],
-                "shots": problem.resamplings[fit.group].shots,
-                "seed": problem.resamplings[fit.group].seed,
-                "fold": fit.fold,
-                "stage": _stage(fit, groups),
-                "preprocessing": problem.key[1],
-                "l2": l2s[i],
-                "C": regularization.inverse_strength(
-                    float(l2s[i]), int(fit.train.sum()), problem.inputs.num_classes
-                ),
-                "status": info.status[i],
-                "train_loss": train.loss[i],
-                "train_accuracy": train.accuracy[i],
-                **_held_out_scores(problem, fits, i, groups),
-                "steps": info.newton_steps[i],
-                "objective": info.objective[i],
-                "gap": info.gap[i],
-                "relative_gap": info.relative_gap[i],
-                "gradient_norm": info.gradient_norm[i],
-                "products": info.products[i],
-            }
-        )
-        for i, fit in enumerate(fits)
-    ]
+    rows = []
+    for i, fit in enumerate(fits):
+        resampling = problem.resamplings[fit.group]
+        compared = None if groups is None or fit.is_final else groups[fit.group].folds
+        row = {
+            "trial": first + i,
+            "features": problem.key[0],
+            "shots": resampling.shots,
+            "seed": resampling.seed,
+            "fold": fit.fold,
+            "stage": schema.FINAL if compared is None else schema.SELECTION,
+            "preprocessing": problem.key[1],
+            "l2": l2s[i],
+            "C": regularization.inverse_strength(
+                float(l2s[i]), int(fit.train.sum()), problem.inputs.num_classes
+            ),
+            "status": info.status[i],
+            "train_loss": train.loss[i],
+            "train_accuracy": train.accuracy[i],
+            **dict.fromkeys(schema.FOLDS),
+            "steps": info.newton_steps[i],
+            "objective": info.objective[i],
+            "gap": info.gap[i],
+            "relative_gap": info.relative_gap[i],
+            "gradient_norm": info.gradient_norm[i],
+            "products": info.products[i],
+        }
+        if compared is not None:
+            own = problem.compared(fit.group).index(i)
+            row |= {f"val_{name}": getattr(compared, name)[own] for name in SCORES}
+        rows.append(formats.plain(row))
+    return rows
 
 
 def collect(problems: Sequence[Problem], batches: Sequence[list[Batch]]) -> FitResults:
@@ -119,7 +117,7 @@ def collect(problems: Sequence[Problem], batches: Sequence[list[Batch]]) -> FitR
     """
     history: dict[str, np.ndarray] = {}
     held_out: list[HeldOut] = []
-    errors: dict[str, dict[int, float]] = {f"val_{name}": {} for name in SCORES}
+    errors: dict[str, dict[int, float]] = {name: {} for name in schema.FOLDS}
     entry = 0
     for problem, own in zip(problems, batches, strict=True):
         for group in range(len(problem.resamplings)):
@@ -129,7 +127,9 @@ def collect(problems: Sequence[Problem], batches: Sequence[list[Batch]]) -> FitR
         if problem.keep_path:
             history |= _path_arrays(own)
         if problem.resamplings[0].shots is None:
-            held_out.append(_held_out(own))
+            trials = tuple(batch.rows[0]["trial"] for batch in own)
+            scores = np.stack([batch.arrays["row_scores"] for batch in own], axis=1)
+            held_out.append(HeldOut(trials, *scores))
     return FitResults(
         rows=[row for own in batches for batch in own for row in batch.rows],
         history=history,
@@ -142,40 +142,17 @@ def collect(problems: Sequence[Problem], batches: Sequence[list[Batch]]) -> FitR
 def _given(problems: Sequence[Problem]) -> Iterator[Selection]:
     """Yields the selections of draws that spare no row to compare penalties on."""
     for problem in problems:
-        for resampling in problem.resamplings:
-            if resampling.kind is None:
-                features, preprocessing = problem.key
-                num_rows = int(resampling.rows.sum())
+        features, preprocessing = problem.key
+        for draw in problem.resamplings:
+            if draw.kind is None:
                 l2 = regularization.inverse_strength(
-                    1.0, num_rows, problem.inputs.num_classes
+                    1.0, int(draw.rows.sum()), problem.inputs.num_classes
                 )
                 yield choose.without_comparison(
-                    {
-                        "features": features,
-                        "shots": resampling.shots,
-                        "seed": resampling.seed,
-                    },
+                    {"features": features, "shots": draw.shots, "seed": draw.seed},
                     {"features": features, "preprocessing": preprocessing, "l2": l2},
                     "scikit-learn's C = 1: one row a class spares none",
                 )
-
-
-def _stage(fit: WeightedFit, groups: Sequence[GroupScores] | None) -> str:
-    return schema.FINAL if groups is None or fit.is_final else schema.SELECTION
-
-
-def _held_out_scores(
-    problem: Problem,
-    fits: Sequence[WeightedFit],
-    index: int,
-    groups: Sequence[GroupScores] | None,
-) -> dict[str, Any]:
-    fit = fits[index]
-    if groups is None or fit.is_final:
-        return {f"val_{name}": None for name in SCORES}
-    folds = groups[fit.group].folds
-    own = index - problem.first_fit(fit.group)
-    return {f"val_{name}": getattr(folds, name)[own] for name in SCORES}
 
 
 def _curves(
@@ -184,32 +161,32 @@ def _curves(
     """Returns the scores of one group over the path, by their names in history.npz."""
     curves = np.stack([batch.arrays["curves"][group] for batch in batches])  # (K, 3, 2)
     arrays = {f"{entry}.l2s": problem.l2s}
-    for number, name in enumerate(SCORES):
-        arrays[f"{entry}.val_{name}"] = curves[:, number, 0]
-        arrays[f"{entry}.val_{name}_se"] = curves[:, number, 1]
-    if problem.resamplings[group].kind == resampling_lib.FOLDS:
-        first = problem.first_fit(group)
-        own = range(first, first + len(problem.resamplings[group].held_out))
-        for name in SCORES:
-            arrays[f"{entry}.folds.val_{name}"] = np.array(
-                [[_number(p.rows[i][f"val_{name}"]) for i in own] for p in batches]
-            )
+    for number, name in enumerate(schema.FOLDS):
+        arrays[f"{entry}.{name}"] = curves[:, number, 0]
+        arrays[f"{entry}.{name}_se"] = curves[:, number, 1]
+    if problem.resamplings[group].kind == FOLDS:
+        index = problem.compared(group)
+        for name in schema.FOLDS:
+            arrays[f"{entry}.folds.{name}"] = _column(batches, name, index)
     return arrays
 
 
 def _path_arrays(batches: Sequence[Batch]) -> dict[str, np.ndarray]:
-    columns = {"newton_steps": "steps", "products": "products"}
-    work = {
-        name: np.array([[row[column] for row in batch.rows] for batch in batches])
-        for name, column in columns.items()
-    }
-    gaps = [[_number(row["relative_gap"]) for row in batch.rows] for batch in batches]
     weights = [np.asarray(batch.arrays["W"], np.float32) for batch in batches]
-    return {"coefficients": np.stack(weights), **work, "relative_gap": np.array(gaps)}
+    index = range(len(batches[0].rows))
+    return {
+        "coefficients": np.stack(weights),
+        "newton_steps": _column(batches, "steps", index, int),
+        "products": _column(batches, "products", index, int),
+        "relative_gap": _column(batches, "relative_gap", index),
+    }
 
 
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
+def _column(
+    batches: Sequence[Batch], name: str, index: Sequence[int], dtype: type = float
+) -> np.ndarray:
+    """Returns a column of some fits at each penalty, NaN where it is unknown."""
+    return np.array([[p.rows[i][name] for i in index] for p in batches], dtype)
 
 
 def _add_errors(
@@ -219,19 +196,10 @@ def _add_errors(
     errors: dict[str, dict[int, float]],
 ) -> None:
     """Adds the standard errors of settings that no folds are there to tell."""
-    if problem.resamplings[group].kind == resampling_lib.FOLDS:
+    if problem.resamplings[group].kind == FOLDS:
         return
-    first = problem.first_fit(group)
+    first = problem.compared(group)[0]
     for batch in batches:
         trial = batch.rows[first]["trial"]
-        for number, name in enumerate(SCORES):
-            error = batch.arrays["curves"][group, number, 1]
-            errors[f"val_{name}"][trial] = float(error)
-
-
-def _held_out(batches: Sequence[Batch]) -> HeldOut:
-    trials = tuple(batch.rows[0]["trial"] for batch in batches)
-    loss, correct, calibrated = np.stack(
-        [batch.arrays["row_scores"] for batch in batches], axis=1
-    )
-    return HeldOut(trials, loss, correct, calibrated)
+        for number, name in enumerate(schema.FOLDS):
+            errors[name][trial] = float(batch.arrays["curves"][group, number, 1])

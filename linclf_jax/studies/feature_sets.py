@@ -11,17 +11,17 @@ import numpy as np
 from linclf_jax.config import data as data_config
 from linclf_jax.config.probe import ProbeConfig
 from linclf_jax.config.protocols import Protocol
-from linclf_jax.data import files
+from linclf_jax.data import files, formats
 from linclf_jax.data.datasets import Dataset, Files
 from linclf_jax.selection import folds as folds_lib
-from linclf_jax.selection import resampling, shots
+from linclf_jax.selection import shots
 from linclf_jax.selection.folds import NOT_HELD_OUT
 from linclf_jax.studies import inputs as inputs_lib
 from linclf_jax.studies.study import Inputs
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ROLES = ("train", "val", "test")
-_SUFFIXES = (".npy", ".parquet", ".safetensors", ".csv", ".tsv", ".h5", ".pt")
+_PARTS = [f"{role}_{what}" for role in _ROLES for what in ("features", "labels")]
 
 
 class Source(NamedTuple):
@@ -33,7 +33,7 @@ class Source(NamedTuple):
 
 
 def load(config: ProbeConfig, protocol: Protocol) -> list[Inputs]:
-    """Loads and scales all feature sets and deals their rows.
+    """Loads and scales all feature sets and assigns their rows.
 
     Args:
         config: All flags.
@@ -52,17 +52,7 @@ def load(config: ProbeConfig, protocol: Protocol) -> list[Inputs]:
 def check_same_labels(
     first: str, labels: np.ndarray, name: str, others: np.ndarray
 ) -> None:
-    """Refuses the test labels of two sets that are not those of the same rows.
-
-    Args:
-        first: The name of a set.
-        labels: Its test labels, ``(M,)``.
-        name: The name of another one.
-        others: Its test labels, ``(M,)``.
-
-    Raises:
-        ValueError: They differ.
-    """
+    """Refuses the test labels of two named sets that are not those of the same rows."""
     different = np.flatnonzero(labels != others)
     if different.size:
         raise ValueError(
@@ -83,12 +73,7 @@ def _files_of_sets(config: ProbeConfig) -> dict[str, Files | None]:
                 r"of letters, digits, dots and dashes; a comma in PATH is written \,"
             )
         sets[name] = _files_at(Path(path))
-    _check_flags(config)
-    return sets or {config.data.dataset: None}
-
-
-def _check_flags(config: ProbeConfig) -> None:
-    """Refuses flags of data that ``--features`` would leave unread."""
+    # Flags of data that --features would leave unread.
     given = [name for name in Files._fields if getattr(config.data, name) is not None]
     if config.data.dataset != "features":
         given.append("dataset")
@@ -101,33 +86,29 @@ def _check_flags(config: ProbeConfig) -> None:
             "no features are given; expected --features=NAME=PATH,NAME=PATH, or "
             "--train_features and --train_labels, or --dataset=digits"
         )
+    return sets or {config.data.dataset: None}
 
 
 def _files_at(path: Path) -> Files:
     """Returns the files of a feature set by the names that they have."""
-    names = [f"{role}_{what}" for role in _ROLES for what in ("features", "labels")]
     if path.is_dir():
-        parts = {name: _file(path, name) for name in names}
+        parts = {name: _file(path, name) for name in _PARTS}
     else:
         members = files.members(path)
-        parts = {name: f"{path}:{name}" if name in members else None for name in names}
-    missing = [
-        name
-        for name, part in parts.items()
-        if part is None and not name.startswith("val_")
-    ]
+        parts = {n: f"{path}:{n}" if n in members else None for n in _PARTS}
+    missing = [n for n in _PARTS if parts[n] is None and not n.startswith("val_")]
     if missing:
         raise ValueError(
             f"{path}: {', '.join(missing)} missing; expected a folder with these as "
-            f"{', '.join(_SUFFIXES)}, or an .npz, .safetensors, .h5 or .pt with arrays "
-            "of these names"
+            f"{', '.join(files.ENDINGS)}, or a file with arrays of these names, as "
+            f"{', '.join(formats.ARCHIVES)}"
         )
     return Files(**parts)
 
 
 def _file(folder: Path, stem: str) -> str | None:
     """Returns a part of a feature set, whatever its format."""
-    parts = [folder / f"{stem}{suffix}" for suffix in _SUFFIXES]
+    parts = [folder / f"{stem}{ending}" for ending in files.ENDINGS]
     return next((str(part) for part in parts if part.is_file()), None)
 
 
@@ -160,23 +141,18 @@ def _check_alike(sources: Sequence[Source]) -> None:
 
 
 def _inputs(config: ProbeConfig, protocol: Protocol, source: Source) -> Inputs:
-    rows = inputs_lib.joined(source.dataset)
+    labels = inputs_lib.joined(source.dataset).labels
     try:
-        fold = _fold_of_rows(config, protocol, source, rows.labels)
-        draws = _draws(config, protocol, fold, rows.labels)
+        fold = _fold_of_rows(config, protocol, source, labels)
+        draws = _draws(config, protocol, fold, labels) if protocol.shots else None
     except ValueError as error:
         raise ValueError(f"{source.name}: {error}") from error
-    has_folds = fold.max() > 0
     return inputs_lib.make(
         source.name,
         source.dataset,
+        fold,
         scaling=protocol.preprocessing,
-        fold=fold,
-        resampling=resampling.FOLDS if has_folds else resampling.SPLIT,
-        # Of several folds all rows take part in the scaling, without labels.
-        scaled_by=inputs_lib.ALL if has_folds else fold == NOT_HELD_OUT,
         draws=draws,
-        rows=rows,
         is_own_split=source.has_validation,
     )
 
@@ -186,8 +162,6 @@ def _fold_of_rows(
 ) -> np.ndarray:
     """Returns the fold that holds each row out, ``(N,)`` int32."""
     if source.has_validation:
-        if len(source.dataset.validation.labels) < 2:
-            raise ValueError("found one validation row; expected at least two")
         return inputs_lib.of_split(source.dataset)
     fold = np.full(len(labels), NOT_HELD_OUT, np.int32)
     if protocol.shots:
@@ -209,8 +183,6 @@ def _draws(
     config: ProbeConfig, protocol: Protocol, fold: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
     """Returns the rows of each draw of shots, ``(G, N)`` boolean."""
-    if not protocol.shots:
-        return np.zeros((0, len(labels)), bool)
     # Validation rows of a file are nobody's shots; they take no part at all.
     pool = np.flatnonzero(fold == NOT_HELD_OUT)
     drawn = shots.masks(labels[pool], protocol.shots, range(config.draws))

@@ -17,13 +17,14 @@ from linclf_jax.exact import leave_one_out, newton
 from linclf_jax.params import Params
 from linclf_jax.runs.store import Batch, Store
 from linclf_jax.selection import held_out, ranking
-from linclf_jax.selection import resampling as resampling_lib
 from linclf_jax.selection.choose import Failure, Selection
 from linclf_jax.selection.ranking import Row
-from linclf_jax.selection.resampling import WeightedFit
+from linclf_jax.selection.resampling import LEAVE_ONE_OUT, Resampling, WeightedFit
 from linclf_jax.studies import exact_problem, exact_results, testing
 from linclf_jax.studies.exact_problem import Problem
 from linclf_jax.studies.study import Classifier
+
+_NAME = "final"  # of the batch
 
 
 def solve(
@@ -42,88 +43,47 @@ def solve(
     """
     if not selections:
         return []
-    groups = [_group(problem, selection) for selection in selections]
-    fits = [exact_problem.tested_fits(problem, group) for group in groups]
-    flat = [fit for own in fits for fit in own]
-    l2s = np.concatenate(
-        [
-            _penalties(problem, selection, own)
-            for selection, own in zip(selections, fits, strict=True)
-        ]
-    )
-    batch = store.load_batch(problem.final_name, apart=True)
-    # An earlier attempt may have selected otherwise, on another machine.
-    if batch is None or _kinds(batch.rows) != _wanted(problem, flat, l2s):
-        batch = _solved(problem, flat, l2s, limits)
-        store.save_batch(problem.final_name, batch, apart=True)
+    fits_of = [problem.tested_fits(problem.group_of(each)) for each in selections]
+    l2s = [
+        _penalties(problem, selection.setting["l2"], own)
+        for selection, own in zip(selections, fits_of, strict=True)
+    ]
+    fits = [fit for own in fits_of for fit in own]
+    batch = _solved(problem, fits, np.concatenate(l2s), limits, store)
     params = Params(*(jnp.asarray(batch.arrays[name]) for name in Params._fields))
-    outcomes: list[Classifier | Failure] = []
-    end = 0
-    for selection, group, own in zip(selections, groups, fits, strict=True):
+    outcomes, end = [], 0
+    for selection, own in zip(selections, fits_of, strict=True):
         end += len(own)
         index = slice(end - len(own), end)
-        rows = batch.rows[index]
-        failed = [row for row in rows if not ranking.is_usable(row)]
-        if failed:
-            outcomes.append(Failure(selection.group, _reason(failed[0])))
-            continue
-        stack = Params(params.W[index], params.b[index])
-        outcomes.append(_classifier(problem, group, own, stack, l2s[index], rows))
+        stack, rows = Params(params.W[index], params.b[index]), batch.rows[index]
+        outcomes.append(_outcome(problem, selection, own[-1], stack, rows))
     return outcomes
 
 
-def _reason(row: Row) -> str:
-    return (
-        f"a fit of the chosen penalty, l2 {row['l2']:g}, ended as {row['status']}; "
-        "expected it to converge: allow more steps"
-    )
-
-
-def _kinds(rows: Sequence[Row]) -> list[tuple]:
-    return [(row["shots"], row["seed"], row["fold"], row["l2"]) for row in rows]
-
-
-def _wanted(
-    problem: Problem, fits: Sequence[WeightedFit], l2s: np.ndarray
-) -> list[tuple]:
-    """Returns ``_kinds`` of the rows that fits will have."""
-    draws = [problem.resamplings[fit.group] for fit in fits]
-    return [
-        (draw.shots, draw.seed, fit.fold, l2)
-        for draw, fit, l2 in zip(draws, fits, l2s.tolist(), strict=True)
-    ]
-
-
-def _group(problem: Problem, selection: Selection) -> int:
-    """Returns the index of the resampling that a selection was made by."""
-    first = selection.group
-    return next(
-        index
-        for index, resampling in enumerate(problem.resamplings)
-        if (resampling.shots, resampling.seed) == (first["shots"], first["seed"])
-    )
-
-
-def _penalties(
-    problem: Problem, selection: Selection, fits: Sequence[WeightedFit]
-) -> np.ndarray:
+def _penalties(problem: Problem, l2: float, fits: Sequence[WeightedFit]) -> np.ndarray:
     """Returns the penalty of each fit: the same C is a weaker l2 of more rows."""
-    l2 = selection.setting["l2"]
-    compared = fits[0].train.sum()
-    return np.array(
-        [
-            l2 * (compared / fit.train.sum())
-            if fit.is_final and problem.unit == "C"
-            else l2
-            for fit in fits
-        ],
-        np.float64,
-    )
+    l2s = np.full(len(fits), l2, np.float64)
+    if problem.unit == "C" and fits[-1].is_final:
+        l2s[-1] = l2 * (fits[0].train.sum() / fits[-1].train.sum())
+    return l2s
 
 
 def _solved(
-    problem: Problem, fits: Sequence[WeightedFit], l2s: np.ndarray, limits: ExactConfig
+    problem: Problem,
+    fits: Sequence[WeightedFit],
+    l2s: np.ndarray,
+    limits: ExactConfig,
+    store: Store,
 ) -> Batch:
+    """Returns rows and parameters of fits, from the store if they are there."""
+    groups = np.array([fit.group for fit in fits])
+    batch = store.load_batch(problem.batch_name(_NAME), apart=True)
+    # An earlier attempt may have selected otherwise, on another machine.
+    if batch is not None and (
+        np.array_equal(batch.arrays["groups"], groups)
+        and np.array_equal(batch.arrays["l2s"], l2s)
+    ):
+        return batch
     train_rows = np.stack([fit.train for fit in fits])
     params, info = newton.solve(
         problem.x,
@@ -139,40 +99,40 @@ def _solved(
     )
     first = problem.first_trial + problem.num_trials
     rows = exact_results.make_rows(problem, fits, first, l2s, train, info)
-    return Batch(rows, {"W": np.asarray(params.W), "b": np.asarray(params.b)})
+    arrays = {"W": np.asarray(params.W), "b": np.asarray(params.b)}
+    batch = Batch(rows, {**arrays, "groups": groups, "l2s": l2s})
+    store.save_batch(problem.batch_name(_NAME), batch, apart=True)
+    return batch
 
 
-def _classifier(
+def _outcome(
     problem: Problem,
-    group: int,
-    fits: Sequence[WeightedFit],
+    selection: Selection,
+    tested: WeightedFit,
     params: Params,
-    l2s: np.ndarray,
-    rows: Sequence[dict],
-) -> Classifier:
-    resampling, row = problem.resamplings[group], rows[-1]
-    logits, labels = _held_out_logits(problem, group, params, l2s)
-    return Classifier(
-        params=jax.tree.map(lambda array: array[-1], params),
-        row=row,
-        trial=row["trial"],
-        refit=fits[-1].is_final,
-        num_rows=int(fits[-1].train.sum()),
-        temperature=None if logits is None else testing.temperature(logits, labels),
-        resampling=resampling.kind,
-        num_held_out=int(resampling.compared.sum()) if resampling.kind else 0,
-        new_rows=tuple(rows),
-    )
+    rows: Sequence[Row],
+) -> Classifier | Failure:
+    for row in rows:
+        if not ranking.is_usable(row):
+            return Failure(
+                selection.group,
+                f"a fit of the chosen penalty, l2 {row['l2']:g}, ended as "
+                f"{row['status']}; expected it to converge: allow more steps",
+            )
+    resampling, temperature = problem.resamplings[tested.group], None
+    if resampling.kind is not None:
+        l2s = np.array([row["l2"] for row in rows], np.float64)
+        logits, labels = _held_out_logits(problem, resampling, params, l2s)
+        temperature = testing.temperature(logits, labels)
+    last = jax.tree.map(lambda array: array[-1], params)
+    return exact_problem.classifier(problem, selection, tested, last, rows, temperature)
 
 
 def _held_out_logits(
-    problem: Problem, group: int, params: Params, l2s: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """Returns the logits ``(M, C)`` of rows from fits that did not see them."""
-    resampling = problem.resamplings[group]
-    if resampling.kind is None:
-        return None, problem.labels[:0]
-    if resampling.kind == resampling_lib.LEAVE_ONE_OUT:
+    problem: Problem, resampling: Resampling, params: Params, l2s: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns logits ``(M, C)`` of rows from fits that did not see them, and labels."""
+    if resampling.kind == LEAVE_ONE_OUT:
         x, labels = problem.x[resampling.rows], problem.labels[resampling.rows]
         return leave_one_out.approximate(params, x, labels, l2s).logits[0], labels
     logits, labels = [], []

@@ -4,37 +4,32 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 
+import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax.data import datasets, duplicates, image_cache, preprocessing
 from linclf_jax.data.datasets import Dataset, Split
-from linclf_jax.data.duplicates import Counts, Duplicates
+from linclf_jax.data.duplicates import Counts
 from linclf_jax.data.images import ImageShape
+from linclf_jax.data.preprocessing import Preprocessing
 from linclf_jax.selection import folds as folds_lib
-from linclf_jax.selection import resampling as resampling_lib
 from linclf_jax.selection.folds import NOT_HELD_OUT
+from linclf_jax.selection.resampling import FOLDS, LEAVE_ONE_OUT, SPLIT
 from linclf_jax.studies.study import Inputs
 from linclf_jax.training.settings import RAW
+from linclf_jax.training.states import Data
 
 REPORT_EVERY = 10.0  # seconds between two lines on how far features are
-ALL = slice(None)
 logger = logging.getLogger(__name__)
 
 
 def joined(dataset: Dataset) -> Split:
-    """Returns all rows but the test's, training rows first.
-
-    Args:
-        dataset: Its test split stays closed.
-    """
+    """Returns all rows but the test's, training rows first."""
     return datasets.joined(dataset.train, dataset.validation)
 
 
 def of_split(dataset: Dataset) -> np.ndarray:
     """Returns the fold of each row where validation rows are held out as they are.
-
-    Args:
-        dataset: Its test split stays closed.
 
     Raises:
         ValueError: There are fewer than two validation rows.
@@ -53,15 +48,12 @@ def of_split(dataset: Dataset) -> np.ndarray:
 def make(
     name: str,
     dataset: Dataset,
+    fold: np.ndarray,
     *,
     features: str = RAW,
     scaling: str,
-    fold: np.ndarray,
-    resampling: str,
-    scaled_by: np.ndarray | slice = ALL,
     draws: np.ndarray | None = None,
-    rows: Split | None = None,
-    repeated: Counts | None = None,
+    leave_one_out: bool = False,
     is_own_split: bool = False,
 ) -> Inputs:
     """Computes and scales the features of all rows but the test's.
@@ -69,44 +61,108 @@ def make(
     Args:
         name: Of the data's source.
         dataset: Its test split stays closed.
+        fold: ``(N,)``, the fold that holds a row out, or ``folds.NOT_HELD_OUT``. Where
+            there is one alone, only the others say how to scale.
         features: ``raw``, or an image recipe.
         scaling: A name that ``preprocessing.fit`` takes.
-        fold: ``(N,)``, the fold that holds a row out, or ``folds.NOT_HELD_OUT``.
-        resampling: A name in ``resampling.NAMES``; for draws of shots, of the rest.
-        scaled_by: The rows whose statistics scale, a slice or ``(N,)`` boolean.
         draws: ``(G, N)`` boolean, the rows of each draw of shots.
-        rows: ``joined(dataset)``, where it is there already.
-        repeated: ``count_repeated`` of these, where it is there already.
+        leave_one_out: Whether each row is held out by itself, and ``fold`` has none.
         is_own_split: Whether the rows that are held out are the validation split.
 
     Raises:
         ValueError: The rows have no such features.
     """
-    rows = joined(dataset) if rows is None else rows
-    has_draws = draws is not None and len(draws) > 0
+    rows = joined(dataset)
+    resampling = FOLDS if fold.max() > 0 else SPLIT
+    if draws is None:
+        draws = np.zeros((0, len(fold)), bool)
     # Shots are compared on rows of their own draw; validation rows take no part.
-    held_out = np.full_like(fold, NOT_HELD_OUT) if has_draws else fold
-    if repeated is None:
-        repeated = count_repeated(rows, held_out, resampling)
-    raw = image_features(features, rows, dataset.image_shape)
-    fitted = preprocessing.fit(scaling, raw.x[scaled_by])
+    held_out = np.full_like(fold, NOT_HELD_OUT) if len(draws) else fold
+    if leave_one_out:
+        resampling = LEAVE_ONE_OUT
+        alone = folds_lib.alone(rows.labels)
+        held_out = np.where(alone, NOT_HELD_OUT, np.arange(len(alone)))
+    repeated = duplicates.counts(
+        duplicates.across(rows.x, rows.labels, held_out), held_out
+    )
+    fitted, x = _scaled(dataset, rows, _scaled_by(resampling, fold), features, scaling)
     return Inputs(
         name=name,
         dataset=dataset,
         features=features,
         scaling=fitted,
-        x=preprocessing.apply(fitted, raw.x),
+        x=x,
         labels=rows.labels,
         index=rows.index,
         fold=fold,
         resampling=resampling,
-        draws=np.zeros((0, len(rows.labels)), bool) if draws is None else draws,
+        draws=draws,
         duplicates=repeated,
-        warnings=tuple(
-            _warnings(dataset, rows, held_out, resampling, repeated, is_own_split)
-        ),
-        num_train=len(dataset.train.labels),
+        warnings=tuple(_warnings(dataset, rows, held_out, repeated, is_own_split)),
     )
+
+
+def scaled_otherwise(inputs: Inputs, features: str, scaling: str) -> Inputs:
+    """Returns the same rows with other features or another scaling; see ``make``."""
+    dataset, by = inputs.dataset, _scaled_by(inputs.resampling, inputs.fold)
+    fitted, x = _scaled(dataset, joined(dataset), by, features, scaling)
+    return inputs._replace(features=features, scaling=fitted, x=x)
+
+
+def _scaled_by(resampling: str, fold: np.ndarray) -> np.ndarray | slice:
+    """Returns the rows whose statistics scale: of a single split those of training."""
+    return side_by_side(fold == NOT_HELD_OUT) if resampling == SPLIT else slice(None)
+
+
+def _scaled(
+    dataset: Dataset, rows: Split, by: np.ndarray | slice, features: str, scaling: str
+) -> tuple[Preprocessing, np.ndarray]:
+    raw = image_features(features, rows, dataset.image_shape)
+    fitted = preprocessing.fit(scaling, raw.x[by])
+    return fitted, preprocessing.apply(fitted, raw.x)
+
+
+def side_by_side(rows: np.ndarray) -> np.ndarray | slice:
+    """Returns rows, ``(N,)`` boolean, as a slice if they are one: it copies nothing."""
+    index = np.flatnonzero(rows)
+    if len(index) and index[-1] - index[0] == len(index) - 1:
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return rows
+
+
+def data(inputs: Inputs) -> Data:
+    """Returns training and validation rows; with folds both are all rows."""
+    x, labels, fold = inputs.x, inputs.labels, inputs.fold
+    if inputs.resampling == FOLDS:
+        rows = jnp.asarray(x), jnp.asarray(labels)
+        # A number that no trial holds out: these rows are in training in every fold.
+        folds = jnp.asarray(np.where(fold == NOT_HELD_OUT, fold.max() + 1, fold))
+        return Data(*rows, *rows, folds, folds)
+    train = side_by_side(fold == NOT_HELD_OUT)
+    held_out = side_by_side(fold != NOT_HELD_OUT)
+    parts = (x[train], labels[train], x[held_out], labels[held_out])
+    return Data(*map(jnp.asarray, parts))
+
+
+def is_held_out(inputs: Inputs, fold: int | None = None) -> np.ndarray:
+    """Returns which validation rows of ``data`` are held out, ``(M,)`` boolean.
+
+    Args:
+        inputs: With folds, of which all rows are validation rows, or with a split.
+        fold: By the trial of this fold; by any if None.
+    """
+    if inputs.resampling != FOLDS:
+        return np.ones(np.count_nonzero(inputs.fold != NOT_HELD_OUT), bool)
+    return inputs.fold != NOT_HELD_OUT if fold is None else inputs.fold == fold
+
+
+def num_train_rows(inputs: Inputs, fold: int | None = None) -> int:
+    """Returns how many rows a trial is trained on that holds out a fold, or none."""
+    if inputs.resampling != FOLDS:
+        return int(np.count_nonzero(inputs.fold == NOT_HELD_OUT))
+    if fold is None:
+        return len(inputs.fold)
+    return int(np.count_nonzero(inputs.fold != fold))
 
 
 def image_features(features: str, rows: Split, image_shape: ImageShape | None) -> Split:
@@ -134,56 +190,26 @@ def image_features(features: str, rows: Split, image_shape: ImageShape | None) -
     return rows._replace(x=x)
 
 
-def count_repeated(rows: Split, fold: np.ndarray, resampling: str) -> Counts:
-    """Returns how many held-out rows are equal to one that is trained on meanwhile.
-
-    Args:
-        rows: All but the test's, as they came.
-        fold: ``(N,)``, the fold that holds a row out, or ``folds.NOT_HELD_OUT``.
-        resampling: A name in ``resampling.NAMES``.
-    """
-    if resampling == resampling_lib.LEAVE_ONE_OUT:
-        every = np.arange(len(rows.labels))
-        fold = np.where(folds_lib.alone(rows.labels), NOT_HELD_OUT, every)
-    return duplicates.counts(duplicates.across(rows.x, rows.labels, fold), fold)
-
-
-def repeated_in_test(dataset: Dataset, test: Split) -> Duplicates:
-    """Returns which test rows are equal to one of training or validation.
-
-    All those count, whichever of them a classifier was fitted to: the others chose it.
-
-    Args:
-        dataset: Whose test split has been read.
-        test: That.
-    """
-    parts = (dataset.train, dataset.validation)
-    return duplicates.between(
-        [(part.x, part.labels) for part in parts], test.x, test.labels
-    )
-
-
 def _warnings(
     dataset: Dataset,
     rows: Split,
     fold: np.ndarray,
-    resampling: str,
     repeated: Counts,
     is_own_split: bool,
 ) -> Iterator[str]:
     """Yields what scores do not say of rare classes, and of rows that are twice."""
     held_out = fold != NOT_HELD_OUT
-    if resampling == resampling_lib.LEAVE_ONE_OUT:
-        held_out = ~folds_lib.alone(rows.labels)
     if held_out.any() and not is_own_split:
         sentence = folds_lib.warning(rows.labels, held_out, dataset.class_names)
         if sentence is not None:
             yield sentence
     if repeated.rows:
+        others = ""
+        if repeated.another_label:
+            others = f"; {repeated.another_label} of them with another label"
         yield (
             f"{repeated.rows} of {repeated.size} held-out rows are byte-equal to a row "
-            f"that is trained on meanwhile{another_label(repeated.another_label)}; "
-            "scores on them are too good"
+            f"that is trained on meanwhile{others}; scores on them are too good"
         )
     yield from _lacking(dataset, ("validation", "test") if is_own_split else ("test",))
 
@@ -198,12 +224,3 @@ def _lacking(dataset: Dataset, splits: Iterable[str]) -> Iterator[str]:
                 f"{name} scores contain no row of {classes} with too few to be in "
                 f"every split: {folds_lib.listed(names, counts)}"
             )
-
-
-def another_label(count: int) -> str:
-    """Returns a clause on rows whose equals all have another label; empty for none.
-
-    Args:
-        count: Of these.
-    """
-    return f"; {count} of them with another label" if count else ""

@@ -18,7 +18,7 @@ from linclf_jax.data.datasets import Split
 from linclf_jax.reports import render
 from linclf_jax.runs import checkpoint, formats, lock, schema
 from linclf_jax.runs.model import Model
-from linclf_jax.runs.schema import Entry, Selected
+from linclf_jax.runs.schema import Selected
 from linclf_jax.runs.store import MemoryStore, Store
 from linclf_jax.scheduler import tensorboard
 from linclf_jax.scheduler.signals import Interrupted, Stop, Stopped
@@ -27,7 +27,7 @@ from linclf_jax.selection.choose import Failure, Selection
 from linclf_jax.selection.ranking import Row
 from linclf_jax.studies import entries, feature_sets, run_files, testing
 from linclf_jax.studies.entries import Tested
-from linclf_jax.studies.study import Classifier, FitResults, Study
+from linclf_jax.studies.study import Classifier, FitResults, Plan, Study, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +48,12 @@ class _Fitted(NamedTuple):
     """All that is known before a test row is read."""
 
     results: FitResults
-    selections: list[Selection | Failure]
-    classifiers: list[Classifier]  # of the selections that are no failures
+    outcomes: Sequence[Classifier | Failure]  # of each group; none of a shard
     seconds: float
+
+    @property
+    def classifiers(self) -> list[Classifier]:
+        return [each for each in self.outcomes if isinstance(each, Classifier)]
 
 
 def run(study: Study, out_dir: str | Path | None = None) -> StudyResult:
@@ -71,207 +74,179 @@ def run(study: Study, out_dir: str | Path | None = None) -> StudyResult:
     path = Path(out_dir)
     render.require()
     with Stop() as stop, lock.locked(path):
-        run_files.open_run(path, study)
+        run_files.open_run(path, study.plan)
         try:
             return _run(study, path, checkpoint.DiskStore(path), stop)
         except Stopped as stopped:
             raise Interrupted(stopped, path) from None
 
 
-def select(study: Study, results: FitResults) -> list[Selection | Failure]:
-    """Returns the setting of each group, by held-out rows alone.
-
-    Args:
-        study: Its groups, metric and rule are used.
-        results: What came of all trials.
-    """
+def select(plan: Plan, results: FitResults) -> list[Selection | Failure]:
+    """Returns the setting of each group, by held-out rows alone."""
     return choose.select_per_group(
         results.rows,
-        study.group_by,
+        plan.group_by,
         given=results.given,
-        metric=study.metric,
-        rule=study.rule,
+        metric=plan.metric,
+        rule=plan.config.selection.rule,
         errors=results.standard_errors,
-        edges=study.has_edges,
-        flags=study.selection_flags,
+        edges=plan.has_edges,
+        flags={"l2": plan.unit},
     )
 
 
 def _run(study: Study, path: Path | None, store: Store, stop: Stop) -> StudyResult:
-    with run_files.guarded(study.name, path, OSError):
+    plan = study.plan
+    with run_files.guarded(plan.name, path, OSError):
         fitted = _fit(study, path, store, stop)
-    results, seconds = fitted.results, fitted.seconds
-    rows = _with_new_rows(results.rows, fitted.classifiers)
+    rows = [*fitted.results.rows]
+    rows += [row for each in fitted.classifiers for row in each.new_rows]
+    rows.sort(key=lambda row: row["trial"])
     selected, models = None, {}
-    with run_files.guarded(study.name, path):
-        if study.shard is None and fitted.classifiers:
-            tested, splits, test_data = _test(study, fitted, path)
-            selected, models = _record(study, fitted, rows, tested, test_data)
+    with run_files.guarded(plan.name, path):
+        if fitted.classifiers:
+            splits, test_data = _read_test(plan, path)
+            tested = _test(plan, fitted.outcomes, splits)
+            selected, models = _record(plan, fitted.results, rows, tested, test_data)
             if path is not None:
                 run_files.write_selected(path, rows, selected, models)
-                _write_examples(path, selected, tested, splits)
+                chosen = tested[selected["chosen"]]
+                assert isinstance(chosen, Tested)
+                one, inputs = chosen.classifier, chosen.inputs
+                run_files.write_examples(path, one, inputs, splits[inputs.name])
         if path is not None:
-            run_files.seal_shard(path) if study.shard else run_files.finish(path)
-    if study.shard is None and selected is None:
+            run_files.finish(path, is_shard=plan.shard is not None)
+    if plan.shard is None and selected is None:
+        failures = [each for each in fitted.outcomes if isinstance(each, Failure)]
         reasons = [
-            ": ".join(filter(None, (schema.name(s.group), s.reason)))
-            for s in fitted.selections
+            ": ".join(filter(None, (schema.name(each.group), each.reason)))
+            for each in failures
         ]
         raise ValueError("; ".join(dict.fromkeys(reasons)))
-    return StudyResult(
-        study.name, path, rows, results.history, selected, models, seconds
-    )
+    history, seconds = fitted.results.history, fitted.seconds
+    return StudyResult(plan.name, path, rows, history, selected, models, seconds)
 
 
 def _fit(study: Study, path: Path | None, store: Store, stop: Stop) -> _Fitted:
     """Fits all trials, selects, and returns the classifiers; no test row is read."""
-    for sentence in _warnings(study):  # before the work begins
+    plan, outcomes = study.plan, []
+    for sentence in _warnings(plan):  # before the work begins
         logger.warning("%s", sentence)
     begun = time.monotonic()
-    with _recorded(study, path) as events:
+    with _recorded(plan, path) as events:
         results = study.fit(store, stop)
         if path is not None:
-            run_files.write_results(path, study, results)
-        if study.shard is not None:
-            return _Fitted(results, [], [], time.monotonic() - begun)
-        selections = select(study, results)
-        usable = [each for each in selections if isinstance(each, Selection)]
-        fitted = study.classifiers(usable, results, store, stop) if usable else []
-        selections = _with_failures(selections, fitted)
-        classifiers = [each for each in fitted if isinstance(each, Classifier)]
-        if events is not None and len(classifiers) == 1 and classifiers[0].curves:
-            events.write_curves(classifiers[0].curves)
-    return _Fitted(results, selections, classifiers, time.monotonic() - begun)
-
-
-def _with_failures(
-    selections: Sequence[Selection | Failure], fitted: Sequence[Classifier | Failure]
-) -> list[Selection | Failure]:
-    """Returns the selections, a failure in place of one that could not be fitted."""
-    outcomes = iter(fitted)
-    return [
-        outcome
-        if isinstance(selection, Selection)
-        and isinstance(outcome := next(outcomes), Failure)
-        else selection
-        for selection in selections
-    ]
+            run_files.write_results(path, plan, results)
+        if plan.shard is None:
+            selections = select(plan, results)
+            usable = [each for each in selections if isinstance(each, Selection)]
+            fitted = study.classifiers(usable, results, store, stop) if usable else []
+            following = iter(fitted)
+            outcomes = [
+                each if isinstance(each, Failure) else next(following)
+                for each in selections
+            ]
+        done = _Fitted(results, outcomes, time.monotonic() - begun)
+        if events is not None and len(done.classifiers) == 1:
+            events.write_curves(done.classifiers[0].curves or {})
+    return done
 
 
 @contextlib.contextmanager
-def _recorded(
-    study: Study, path: Path | None
-) -> Iterator[tensorboard.EventFile | None]:
-    scheduler = getattr(study.config, "scheduler", None)
+def _recorded(plan: Plan, path: Path | None) -> Iterator[tensorboard.EventFile | None]:
+    scheduler = getattr(plan.config, "scheduler", None)
     if path is None or scheduler is None or not scheduler.tensorboard:
         yield None
         return
-    with tensorboard.recording(path, study.metric) as events:
+    with tensorboard.recording(path, plan.metric) as events:
         yield events
 
 
-def _with_new_rows(rows: Sequence[Row], classifiers: Sequence[Classifier]) -> list[Row]:
-    """Returns all rows by trial, those too that were fitted after the selection."""
-    new = [row for classifier in classifiers for row in classifier.new_rows]
-    return sorted([*rows, *new], key=lambda row: row["trial"])
-
-
-def _test(
-    study: Study, fitted: _Fitted, path: Path | None
-) -> tuple[list[Tested], dict[str, Split], dict[str, dict]]:
-    """Reads the test rows, here and nowhere else, and evaluates every classifier."""
+def _read_test(
+    plan: Plan, path: Path | None
+) -> tuple[dict[str, Split], dict[str, dict]]:
+    """Reads the test rows, here and nowhere else, and describes them."""
     splits: dict[str, Split] = {}
-    test_data = {}
-    for inputs in study.inputs.values():
+    for inputs in plan.inputs.values():
         if inputs.name not in splits:
             splits[inputs.name] = inputs.dataset.test.read()
-            test_data[inputs.name] = testing.describe(splits[inputs.name])
-            if path is not None:
-                run_files.check_measured(path, inputs.name, test_data[inputs.name])
+    described = {name: testing.describe(split) for name, split in splits.items()}
+    if path is not None:
+        run_files.check_measured(path, described)
     (first, split), *others = splits.items()
     for name, other in others:
         feature_sets.check_same_labels(first, split.labels, name, other.labels)
-    usable = [each for each in fitted.selections if isinstance(each, Selection)]
-    tested = []
-    for selection, classifier in zip(usable, fitted.classifiers, strict=True):
-        inputs = study.inputs[entries.key(selection)]
-        evaluation = testing.evaluate(classifier, inputs, splits[inputs.name])
-        tested.append(Tested(selection, classifier, inputs, evaluation))
-    return tested, splits, test_data
+    return splits, described
+
+
+def _test(
+    plan: Plan,
+    outcomes: Sequence[Classifier | Failure],
+    splits: Mapping[str, Split],
+) -> list[Tested | Failure]:
+    """Evaluates every classifier on the test rows."""
+    tested: list[Tested | Failure] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Classifier):
+            inputs = plan.inputs[key_of(outcome.selection.setting)]
+            evaluation = testing.evaluate(outcome, inputs, splits[inputs.name])
+            tested.append(Tested(outcome, inputs, evaluation))
+        else:
+            tested.append(outcome)
+    return tested
 
 
 def _record(
-    study: Study,
-    fitted: _Fitted,
+    plan: Plan,
+    results: FitResults,
     rows: Sequence[Row],
-    tested: Sequence[Tested],
+    outcomes: Sequence[Tested | Failure],
     test_data: Mapping[str, dict],
 ) -> tuple[Selected, dict[str, Model]]:
     """Returns what ``selected.json`` is to hold, and the classifiers by file."""
-    waiting = iter(tested)
-    described: list[Entry] = [
-        entries.failed(selection)
-        if isinstance(selection, Failure)
-        else entries.make(study, fitted.results, next(waiting))
-        for selection in fitted.selections
-    ]
-    chosen, ties = testing.choose_entry(described, study.metric)
-    if study.group_by and study.protocol is None:  # groups of one search
-        bias = entries.selection_bias(study, fitted.results, {})
+    described = [entries.make(each, results, plan.metric) for each in outcomes]
+    chosen, ties = testing.choose_entry(described, plan.metric)
+    if plan.group_by and plan.protocol is None:  # groups of one search
+        bias = entries.selection_bias(results, {}, plan.metric)
         described[chosen]["selection_bias"] = bias
     models: dict[str, Model] = {}
-    for one in tested:  # of several seeds the first classifier is kept
-        models.setdefault(
-            schema.file_name(one.selection.group), entries.stored_model(one)
-        )
+    tested = [each for each in outcomes if isinstance(each, Tested)]
+    for each in tested:  # of several seeds the first classifier is kept
+        models.setdefault(schema.file_name(each.group), entries.stored_model(each))
     models[schema.MODEL] = models[described[chosen]["model"]]
     selected: Selected = {
-        "metric": study.metric,
-        "rule": study.rule,
-        "select_per": list(study.group_by),
-        "protocol": study.protocol,
+        "metric": plan.metric,
+        "rule": plan.config.selection.rule,
+        "select_per": list(plan.group_by),
+        "protocol": plan.protocol,
         "entries": described,
         "chosen": chosen,
         "chosen_ties": ties,
-        "comparisons": _comparisons(study, tested),
-        "certificates": entries.certificates(rows, study.config),
+        "comparisons": _comparisons(plan, tested),
+        "certificates": entries.certificates(rows, plan.config),
         "test_data": test_data,
-        "warnings": _warnings(study),
+        "warnings": _warnings(plan),
     }
     return formats.plain(selected), models
 
 
-def _comparisons(study: Study, tested: Sequence[Tested]) -> list[dict]:
+def _comparisons(plan: Plan, tested: Sequence[Tested]) -> list[dict]:
     """Returns the paired tests of feature sets of which all rows were used.
 
     Draws of shots are several classifiers, whose spread is more than rows can say.
     """
-    names = [one.inputs.name for one in tested]
-    if study.protocol is None or len(set(names)) < len(names):
+    by_name = {each.inputs.name: each.evaluation for each in tested}
+    has_draws = any(each.group.get("shots") is not None for each in tested)
+    if plan.protocol is None or has_draws or len(by_name) < len(tested):
         return []
-    if any(one.selection.group.get("shots") is not None for one in tested):
-        return []
-    return testing.compare(
-        {name: one.evaluation for name, one in zip(names, tested, strict=True)}
-    )
+    return testing.compare(by_name)
 
 
-def _warnings(study: Study) -> list[str]:
+def _warnings(plan: Plan) -> list[str]:
     """Returns the warnings of the data, each once, with the name of a feature set."""
     sentences = [
-        f"{inputs.name}: {sentence}" if study.protocol is not None else sentence
-        for inputs in study.inputs.values()
+        f"{inputs.name}: {sentence}" if plan.protocol is not None else sentence
+        for inputs in plan.inputs.values()
         for sentence in inputs.warnings
     ]
     return list(dict.fromkeys(sentences))
-
-
-def _write_examples(
-    path: Path,
-    selected: Selected,
-    tested: Sequence[Tested],
-    splits: Mapping[str, Split],
-) -> None:
-    group = selected["entries"][selected["chosen"]]["group"]
-    (one,) = (t for t in tested if formats.plain(t.selection.group) == group)
-    run_files.write_examples(path, one.classifier, one.inputs, splits[one.inputs.name])

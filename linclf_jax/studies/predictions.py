@@ -47,9 +47,6 @@ class PredictConfig:
 def run(config: PredictConfig) -> Predictions:
     """Predicts all rows of the file, and writes what came out.
 
-    Args:
-        config: All flags.
-
     Raises:
         ValueError: A flag is bad, the run is unfinished or not as it was sealed, or
             the rows do not fit the classifier.
@@ -58,9 +55,8 @@ def run(config: PredictConfig) -> Predictions:
     features = str(rows)
     model = read(run_directory, config.model)
     if config.probabilities:
-        require_probabilities(run_directory, config.model)
-    options = read_options(run_directory, config.drop_columns, config.label_column)
-    options = options._replace(feature_names=tuple(model.feature_names or ()))
+        _require_probabilities(run_directory, config.model)
+    options = _read_options(run_directory, config, model)
     _require_columns(features, config, options)
     names = files.feature_names(features, options)
     if names is None and model.feature_names is not None:
@@ -96,6 +92,47 @@ def _validate(config: PredictConfig) -> tuple[Path, Path, Path]:
     return run_directory, rows, out
 
 
+def read(path: Path, name: str) -> Model:
+    """Returns a classifier of a finished run, by its file without the ending.
+
+    Raises:
+        ValueError: A file of the run has changed, or there is no such classifier.
+    """
+    models = [file for file in directory.verify(path) if file.endswith(MODEL_ENDING)]
+    names = [file.removesuffix(MODEL_ENDING) for file in models]
+    if name not in names:
+        raise ValueError(
+            f"--model is {name!r}; {path} holds {', '.join(names) or 'no classifier'}"
+        )
+    return model_files.load(path / f"{name}{MODEL_ENDING}")
+
+
+def _require_probabilities(path: Path, name: str) -> None:
+    """Refuses a classifier whose scores are no logarithms of probabilities."""
+    selected = directory.read(path / schema.SELECTED)
+    entry = selected["entries"][selected["chosen"]]
+    for other in selected["entries"]:
+        if other.get("model") == f"{name}{MODEL_ENDING}":
+            entry = other
+    loss = entry["row"].get("loss", "softmax_cross_entropy")
+    if loss != "softmax_cross_entropy":
+        raise ValueError(
+            f"--probabilities is given, but {name} of {path} was trained by {loss}, "
+            "whose scores make no probabilities"
+        )
+
+
+def _read_options(path: Path, config: PredictConfig, model: Model) -> ReadOptions:
+    """Returns which columns are features, as in the run but for what flags say."""
+    flags = directory.read(path / directory.CONFIG)["flags"]
+    return ReadOptions(
+        config.label_column or flags.get("label_column"),
+        (*flags.get("drop_columns", ()), *config.drop_columns),
+        tuple(flags.get("keep_columns", ())),
+        feature_names=tuple(model.feature_names or ()),
+    )
+
+
 def _require_columns(path: str, config: PredictConfig, options: ReadOptions) -> None:
     """Refuses columns to leave out that the file does not have: they are misspelt."""
     names = files.droppable(path, options)
@@ -119,66 +156,6 @@ def _errors_named(path: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def read(path: Path, name: str) -> Model:
-    """Returns a classifier of a finished run, as it was sealed.
-
-    Args:
-        path: The run directory.
-        name: Of the file, without its ending.
-
-    Raises:
-        ValueError: A file of the run has changed, or there is no such classifier.
-    """
-    models = [file for file in directory.verify(path) if file.endswith(MODEL_ENDING)]
-    names = [file.removesuffix(MODEL_ENDING) for file in models]
-    if name not in names:
-        raise ValueError(
-            f"--model is {name!r}; {path} holds {', '.join(names) or 'no classifier'}"
-        )
-    return model_files.load(path / f"{name}{MODEL_ENDING}")
-
-
-def read_options(
-    path: Path, drop_columns: tuple[str, ...] = (), label_column: str | None = None
-) -> ReadOptions:
-    """Returns which columns are features, as in the run that is predicted by.
-
-    Args:
-        path: The run directory.
-        drop_columns: Others that are none.
-        label_column: Of the labels, if another than in training.
-    """
-    flags = directory.read(path / directory.CONFIG)["flags"]
-    return ReadOptions(
-        label_column or flags.get("label_column"),
-        (*flags.get("drop_columns", ()), *drop_columns),
-        tuple(flags.get("keep_columns", ())),
-    )
-
-
-def require_probabilities(path: Path, name: str) -> None:
-    """Refuses a classifier whose scores are no logarithms of probabilities.
-
-    Args:
-        path: The run directory.
-        name: Of the classifier's file, without its ending.
-
-    Raises:
-        ValueError: It was trained by a hinge.
-    """
-    selected = directory.read(path / schema.SELECTED)
-    entry = selected["entries"][selected["chosen"]]
-    for other in selected["entries"]:
-        if other.get("model") == f"{name}{MODEL_ENDING}":
-            entry = other
-    loss = entry["row"].get("loss", "softmax_cross_entropy")
-    if loss != "softmax_cross_entropy":
-        raise ValueError(
-            f"--probabilities is given, but {name} of {path} was trained by {loss}, "
-            "whose scores make no probabilities"
-        )
 
 
 def predict(

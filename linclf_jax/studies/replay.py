@@ -1,6 +1,6 @@
 """A trial of a finished or unfinished run, trained again and compared with its row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from linclf_jax.selection import ranking
 from linclf_jax.selection.ranking import Row
 from linclf_jax.studies import path as path_study
 from linclf_jax.studies import probe, run_files, sweep
+from linclf_jax.studies.study import Study
 
 COMPARED = ("status", "reason", "steps", "epoch", *ranking.SCORES, "objective", "gap")
 
@@ -34,7 +35,7 @@ class Replay(NamedTuple):
     @property
     def compared(self) -> list[str]:
         """The columns that are compared: what came of the trial."""
-        return [name for name in COMPARED if {name} <= {*self.row} & {*self.again}]
+        return [name for name in COMPARED if name in self.row and name in self.again]
 
     @property
     def distance(self) -> float:
@@ -60,12 +61,13 @@ def run(path: Path, trial: int) -> Replay:
     run_record = record.read(path)
     row = _row(path, run_record.rows, trial)
     study = _prepare(run_record.config["experiment"], path / run_files.FLAGS)
-    environment = _differences(path, run_record.config, run_files.describe(study))
+    here = run_files.describe(study.plan)
+    environment = _differences(path, run_record.config, here)
     # Nothing is written, so there is nothing to save when a signal comes.
     return Replay(trial, row, study.replay(row, signals.Stop()), environment)
 
 
-def _prepare(name: str, flagfile: Path) -> Any:
+def _prepare(name: str, flagfile: Path) -> Study:
     if name == "path":
         return path_study.prepare(flat.read(flagfile, PathConfig))
     if name == "probe":
@@ -73,7 +75,7 @@ def _prepare(name: str, flagfile: Path) -> Any:
     return sweep.prepare(flat.read(flagfile, SweepConfig), name)
 
 
-def _row(path: Path, rows: Any, trial: int) -> Row:
+def _row(path: Path, rows: Sequence[Row], trial: int) -> Row:
     by_number = {row["trial"]: row for row in rows}
     if trial not in by_number:
         raise ValueError(
@@ -89,7 +91,6 @@ def _differences(
     """Returns in what environments differ; refuses other differences."""
     differences = configuration.differences(there, configuration.checked(here))
     environment = [d for d in differences if d.startswith("environment.")]
-    if len(environment) < len(differences):
-        others = [d for d in differences if d not in environment]
+    if others := [d for d in differences if d not in environment]:
         raise ValueError(f"{path} is of other data or flags: {'; '.join(others)}")
     return environment

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from linclf_jax import params
 from linclf_jax.config import flat
 from linclf_jax.data import datasets, preprocessing
-from linclf_jax.data.datasets import Dataset, Split
+from linclf_jax.data.datasets import Split
 from linclf_jax.figures import style
 from linclf_jax.params import Params
 from linclf_jax.reports import render
@@ -29,7 +28,7 @@ from linclf_jax.runs.schema import Selected
 from linclf_jax.scheduler.signals import Interrupted, Stopped
 from linclf_jax.selection.ranking import Row
 from linclf_jax.studies import inputs as inputs_lib
-from linclf_jax.studies.study import Classifier, FitResults, Inputs, Study
+from linclf_jax.studies.study import Classifier, FitResults, Inputs, Plan
 from linclf_jax.training import planning
 
 FLAGS = "flags.txt"
@@ -61,11 +60,7 @@ class Unfinished(Exception):  # noqa: N818, of a run whose results are safe
 
 
 def described(error: BaseException) -> str:
-    """Returns what failed in one line, the file first where the system names one.
-
-    Args:
-        error: Of any kind.
-    """
+    """Returns what failed in one line, the file first where the system names one."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     text = str(error)
@@ -85,9 +80,6 @@ def guarded(
         study: The script.
         path: The run directory; nothing is turned where there is none.
         errors: What is turned; while fits are made, an ``OSError`` alone.
-
-    Raises:
-        Unfinished: Anything of these was raised.
     """
     try:
         yield
@@ -99,62 +91,27 @@ def guarded(
         raise Unfinished(error, study, path) from error
 
 
-def new_directory(study: Study) -> Path:
-    """Returns a new directory in ``runs/`` that jobs of the same second do not share.
-
-    Args:
-        study: Names it.
-    """
-    now, data = time.strftime("%Y%m%d-%H%M%S"), study.config.data.dataset
-    return Path(f"runs/{study.name}-{data}-{now}-{secrets.token_hex(2)}")
+def new_directory(plan: Plan) -> Path:
+    """Returns a new directory in ``runs/``; jobs of the same second share none."""
+    now, data = time.strftime("%Y%m%d-%H%M%S"), plan.config.data.dataset
+    return Path(f"runs/{plan.name}-{data}-{now}-{secrets.token_hex(2)}")
 
 
-def open_run(path: Path, study: Study) -> None:
+def open_run(path: Path, plan: Plan) -> None:
     """Makes the run directory or takes it up again, with its ``flags.txt``.
-
-    Args:
-        path: The run directory.
-        study: Whose configuration it is to hold.
 
     Raises:
         ValueError: It is finished, or of another configuration.
     """
     checkpoint.tidy(path)
-    directory.open_run(path, describe(study))
-    directory.write(path / FLAGS, flat.to_flagfile(study.config))
+    directory.open_run(path, describe(plan))
+    directory.write(path / FLAGS, flat.to_flagfile(plan.config))
 
 
-def describe(study: Study) -> dict[str, Any]:
-    """Returns what ``config.json`` says: which run it is, and where it is made.
-
-    Args:
-        study: Of any kind.
-    """
-    first = next(iter(study.inputs.values()))
-    data = describe_data(first.dataset)
-    if study.protocol is not None:
-        data["sets"] = {
-            inputs.name: {
-                "fingerprint": datasets.fingerprint(inputs.dataset),
-                "num_features": inputs.x.shape[1],
-            }
-            for inputs in study.inputs.values()
-        }
-    return {
-        "experiment": study.name,
-        "flags": flat.compared(study.config),
-        "data": data,
-        "environment": configuration.environment(),
-    }
-
-
-def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """Returns what ``config.json`` says of the data.
-
-    Args:
-        dataset: Its test split stays closed.
-    """
-    return {
+def describe(plan: Plan) -> dict[str, Any]:
+    """Returns what ``config.json`` says: which run it is, and where it is made."""
+    dataset = next(iter(plan.inputs.values())).dataset
+    data = {
         "name": dataset.name,
         "fingerprint": datasets.fingerprint(dataset),
         "train": len(dataset.train.labels),
@@ -165,38 +122,40 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
     }
+    if plan.protocol is not None:
+        data["sets"] = {
+            inputs.name: {
+                "fingerprint": datasets.fingerprint(inputs.dataset),
+                "num_features": inputs.x.shape[1],
+            }
+            for inputs in plan.inputs.values()
+        }
+    return {
+        "experiment": plan.name,
+        "flags": flat.compared(plan.config),
+        "data": data,
+        "environment": configuration.environment(),
+    }
 
 
-def write_results(path: Path, study: Study, results: FitResults) -> None:
-    """Writes the rows, the curves, and of exact fits which rows were held out.
-
-    Args:
-        path: The run directory.
-        study: Of any kind.
-        results: What came of all trials.
-    """
+def write_results(path: Path, plan: Plan, results: FitResults) -> None:
+    """Writes the rows, the curves, and of exact fits which rows were held out."""
     if not (path / schema.SELECTED).exists():  # which names rows that are there then
         directory.write(path / schema.RESULTS, results.rows)
     directory.write(path / schema.HISTORY, results.history)
     if "trial" not in results.history:
-        splits: dict[str, np.ndarray] = {}
-        for inputs in study.inputs.values():
-            for name in ("index", "fold", "draws"):
-                splits[f"{inputs.name}.{name}"] = getattr(inputs, name)
+        splits = {
+            f"{inputs.name}.{name}": getattr(inputs, name)
+            for inputs in plan.inputs.values()
+            for name in ("index", "fold", "draws")
+        }
         directory.write(path / schema.SPLITS, splits)
 
 
 def write_selected(
     path: Path, rows: Sequence[Row], selected: Selected, models: Mapping[str, Model]
 ) -> None:
-    """Writes the classifiers, and what ``selected.json`` says of them.
-
-    Args:
-        path: The run directory.
-        rows: All of the run.
-        selected: The selections, tested.
-        models: By file.
-    """
+    """Writes all rows, the classifiers by file, and what is selected and tested."""
     directory.write(path / schema.RESULTS, rows)
     for name, stored in models.items():
         model_lib.save(path / name, stored)
@@ -229,18 +188,19 @@ def write_examples(
     examples.write(path, collected)
 
 
-def finish(path: Path) -> None:
+def finish(path: Path, *, is_shard: bool) -> None:
     """Draws the page, seals the directory, drops what was kept for a resumption.
 
     In this order: a run that is killed in between is finished, and not fitted again.
-
-    Args:
-        path: The run directory.
+    Of a shard there is no page, and its batches are sealed, for the merged run.
 
     Raises:
         OSError: With the file that cannot be written.
         ValueError: With the figure, or the page, that cannot be drawn.
     """
+    if is_shard:
+        directory.seal(path, without=render.PROGRESS)
+        return
     try:
         render.write(path)
     except (OSError, style.FigureError):
@@ -252,23 +212,14 @@ def finish(path: Path) -> None:
     checkpoint.DiskStore(path).clear()
 
 
-def seal_shard(path: Path) -> None:
-    """Seals a shard with its batches, which the merged run needs.
+def check_measured(path: Path, test_data: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuses test rows other than those that an earlier attempt has measured.
+
+    Where a run ended between its test and its page, ``selected.json`` says which.
 
     Args:
         path: The run directory.
-    """
-    directory.seal(path, without=render.PROGRESS)
-
-
-def check_measured(path: Path, name: str, test: Mapping[str, Any]) -> None:
-    """Refuses test rows other than those that an earlier attempt has measured.
-
-    Args:
-        path: The run directory. Where a run ended between its test and its page,
-            ``selected.json`` says which rows were measured.
-        name: Of the data.
-        test: What is said of them, see ``testing.describe``.
+        test_data: What is said of the rows of each source, see ``testing.describe``.
 
     Raises:
         ValueError: They are others.
@@ -276,13 +227,14 @@ def check_measured(path: Path, name: str, test: Mapping[str, Any]) -> None:
     selected = path / schema.SELECTED
     if not selected.exists():
         return
-    before = directory.read(selected)["test_data"][name]
-    if before["sha256"] != test["sha256"]:
-        raise ValueError(
-            f"{selected} has scores of {before['rows']} test rows with the SHA-256 "
-            f"{before['sha256']}; found {test['rows']} rows with {test['sha256']}: put "
-            "the measured ones back"
-        )
+    for name, before in directory.read(selected)["test_data"].items():
+        test = test_data[name]
+        if before["sha256"] != test["sha256"]:
+            raise ValueError(
+                f"{selected} has scores of {before['rows']} test rows with the SHA-256 "
+                f"{before['sha256']}; found {test['rows']} rows with {test['sha256']}: "
+                "put the measured ones back"
+            )
 
 
 def _is_in_store(error: Exception, path: Path) -> bool:

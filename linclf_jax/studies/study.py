@@ -1,9 +1,10 @@
-"""What a study is: data, a way to fit, and the groups in which one setting is chosen.
+"""What a study is: a plan, and a way to fit.
 
 There are two ways to fit, ``training`` by minibatches and ``exact``; whatever comes
 before and after them, ``pipeline`` does alike for both.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -36,16 +37,34 @@ class Inputs(NamedTuple):
     labels: np.ndarray  # (N,) int
     index: np.ndarray  # (N,), row numbers in the files
     fold: np.ndarray  # (N,) int32, which fold holds a row out, or NOT_HELD_OUT
-    resampling: str  # a name in ``resampling.NAMES``
+    resampling: str  # a name in ``resampling.NAMES``; for draws of shots, of the rest
     draws: np.ndarray  # (G, N) boolean, the rows of each draw of shots; (0, N) without
     duplicates: Counts  # of rows that are held out
     warnings: tuple[str, ...]
-    num_train: int  # rows of the training split
 
     @property
     def num_classes(self) -> int:
         """C, of the names of the classes."""
         return len(self.dataset.class_names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a study is about, however it fits; all flags and data are checked."""
+
+    name: str  # the script: sweep, train, course, path or probe
+    config: Any  # all flags, as nested dataclasses
+    inputs: Mapping[Key, Inputs]
+    unit: str  # of the penalties, l2 or C: the flag that widens them
+    group_by: tuple[str, ...] = ()  # one setting is selected for each combination
+    has_edges: bool = True  # whether the search space has ends that can be widened
+    protocol: Mapping[str, Any] | None = None  # of a paper, as ``selected.json`` has it
+    shard: tuple[int, int] | None = None  # index and number of shards: none selects
+
+    @property
+    def metric(self) -> str:
+        """What a selection ranks by, a name in ``ranking.METRICS``."""
+        return self.config.selection.metric
 
 
 class FitResults(NamedTuple):
@@ -65,9 +84,9 @@ class FitResults(NamedTuple):
 class Classifier(NamedTuple):
     """A classifier that was chosen without the test rows."""
 
+    selection: Selection
     params: Params  # W (D, C), b (C,)
-    row: Row
-    trial: int | None  # its row in the results; None of one that was fitted again
+    row: Row  # whose trial is None if it was trained again after the selection
     refit: bool  # to all rows but the test's, once its setting was chosen
     num_rows: int  # that it was fitted to
     temperature: float | None  # fitted on rows that its comparison held out
@@ -80,57 +99,11 @@ class Classifier(NamedTuple):
 
 
 class Study(Protocol):
-    """One command's work; making one has checked all flags and data."""
-
-    # Read alone: a study does not change.
-    @property
-    def name(self) -> str:
-        """The script: sweep, train, course, path or probe."""
-        ...
+    """One command's work."""
 
     @property
-    def config(self) -> Any:
-        """All flags, as nested dataclasses."""
-        ...
-
-    @property
-    def inputs(self) -> Mapping[Key, Inputs]:
-        """The rows of each feature set and preprocessing."""
-        ...
-
-    @property
-    def group_by(self) -> tuple[str, ...]:
-        """The columns for each combination of which one setting is selected."""
-        ...
-
-    @property
-    def metric(self) -> str:
-        """What a selection ranks by, a name in ``ranking.METRICS``."""
-        ...
-
-    @property
-    def rule(self) -> str:
-        """How a setting is taken, a name in ``choose.RULES``."""
-        ...
-
-    @property
-    def has_edges(self) -> bool:
-        """Whether the search space has ends that can be widened."""
-        ...
-
-    @property
-    def selection_flags(self) -> Mapping[str, str]:
-        """The flag of a setting that has another name, by setting."""
-        ...
-
-    @property
-    def protocol(self) -> Mapping[str, Any] | None:
-        """The protocol of a paper, as ``selected.json`` has it."""
-        ...
-
-    @property
-    def shard(self) -> tuple[int, int] | None:
-        """Index and number of shards, which select nothing."""
+    def plan(self) -> Plan:
+        """What it is about."""
         ...
 
     def fit(self, store: Store, stop: Stop) -> FitResults:
@@ -160,3 +133,8 @@ class Study(Protocol):
     def replay(self, row: Row, stop: Stop) -> Row:
         """Returns the row of a trial that is fitted once more; writes nothing."""
         ...
+
+
+def key_of(row: Row) -> Key:
+    """Returns which inputs a trial or a setting is of."""
+    return row["features"], row["preprocessing"]

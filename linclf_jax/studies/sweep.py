@@ -1,6 +1,7 @@
 """A sweep of hyper-parameters: data and trials as the flags say, none trained yet."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,11 +9,9 @@ from linclf_jax.config import data, search_space
 from linclf_jax.config.sweep import SweepConfig
 from linclf_jax.data import images
 from linclf_jax.data.datasets import Dataset
-from linclf_jax.scheduler import memory, programs, tensorboard
-from linclf_jax.scheduler.scheduler import Limits
-from linclf_jax.selection import folds, resampling
-from linclf_jax.studies import inputs
-from linclf_jax.studies.study import Inputs, Key
+from linclf_jax.selection import folds
+from linclf_jax.studies import inputs, training
+from linclf_jax.studies.study import Inputs, Key, Plan
 from linclf_jax.studies.training import TrainingStudy
 from linclf_jax.training import trials
 from linclf_jax.training.search_space import Candidate
@@ -31,54 +30,33 @@ def prepare(config: SweepConfig, name: str = "sweep") -> TrainingStudy:
         ValueError: A flag or the data is bad; nothing has been compiled or written.
     """
     search_space.validate(config)
-    limits = _limits(config)
-    programs.choose_devices(config.scheduler.devices)
-    if config.scheduler.tensorboard:
-        tensorboard.require()
+    resources = training.resources(config)
     dataset = data.load(config.data)
+    num_classes = len(dataset.class_names)
     fold = _fold(config, dataset)
     candidates = search_space.candidates(
         config,
-        num_classes=len(dataset.class_names),
+        num_classes=num_classes,
         num_rows=len(fold) if config.selection.folds else len(dataset.train.labels),
     )
-    search = config.search
+    search, every = config.search, _trials(config, candidates, fold)
     width = search.trials_per_batch
     if width is None:
-        width = trials.default_width(len(dataset.class_names))
-    every = _trials(config, candidates, fold)
-    _check_shards(config, every, width)
+        width = trials.default_width(num_classes)
+    _check_shards(search.num_shards, every, width)
+    # Nothing that results depend on is left open in it.
     search = dataclasses.replace(search, trials_per_batch=width)
-    return TrainingStudy(
-        name=name,
-        # Nothing that results depend on is left open in it.
-        config=dataclasses.replace(config, search=search),
-        inputs=_inputs(config, dataset, candidates, fold),
-        trials=every,
-        width=width,
-        metric=config.selection.metric,
-        rule=config.selection.rule,
+    is_shard = search.num_shards > 1
+    plan = Plan(
+        name,
+        dataclasses.replace(config, search=search),
+        _inputs(dataset, candidates, fold, has_folds=config.selection.folds > 0),
+        config.penalty.unit,
         group_by=config.select_per,
         has_edges=search.sample is None,
-        selection_flags={"l2": config.penalty.unit},
-        shard=(search.shard_index, search.num_shards)
-        if search.num_shards > 1
-        else None,
-        halving=search.halving,
-        devices=config.scheduler.devices,
-        limits=limits,
+        shard=(search.shard_index, search.num_shards) if is_shard else None,
     )
-
-
-def _limits(config: SweepConfig) -> Limits:
-    given, budget = config.scheduler.memory_budget, None
-    if given is not None:
-        budget = memory.parse_size(given)
-    return Limits(
-        memory_budget=budget,
-        concurrent_batches=config.scheduler.concurrent_batches,
-        checkpoint_every=config.runtime.checkpoint_every,
-    )
+    return TrainingStudy(plan, every, width, resources, search.halving)
 
 
 def _fold(config: SweepConfig, dataset: Dataset) -> np.ndarray:
@@ -94,53 +72,46 @@ def _fold(config: SweepConfig, dataset: Dataset) -> np.ndarray:
 
 
 def _trials(
-    config: SweepConfig, candidates: tuple[Candidate, ...], fold: np.ndarray
+    config: SweepConfig, candidates: Sequence[Candidate], fold: np.ndarray
 ) -> tuple[Trial, ...]:
-    held_out = range(config.selection.folds) if config.selection.folds else (0,)
+    count = config.selection.folds
     sizes: dict[int | None, int] = {
-        number if config.selection.folds else None: int(np.sum(fold != number))
-        for number in held_out
+        number if count else None: int(np.sum(fold != number))
+        for number in range(max(count, 1))
     }
-    return trials.make_trials(
-        candidates, config.training.seeds, config.selection.folds, sizes
-    )
+    return trials.make_trials(candidates, config.training.seeds, count, sizes)
 
 
-def _check_shards(config: SweepConfig, every: tuple[Trial, ...], width: int) -> None:
+def _check_shards(num_shards: int, every: Sequence[Trial], width: int) -> None:
     batches = len(trials.make_batches(every, width))
-    if config.search.num_shards > batches:
+    if num_shards > batches:
         raise ValueError(
-            f"--num_shards is {config.search.num_shards}; expected at most {batches}, "
+            f"--num_shards is {num_shards}; expected at most {batches}, "
             f"for there are {batches} batches of --trials_per_batch={width} to share"
         )
 
 
 def _inputs(
-    config: SweepConfig,
     dataset: Dataset,
-    candidates: tuple[Candidate, ...],
+    candidates: Sequence[Candidate],
     fold: np.ndarray,
+    *,
+    has_folds: bool,
 ) -> dict[Key, Inputs]:
     keys = dict.fromkeys(candidate.static.inputs for candidate in candidates)
     for features, _ in keys:
         if features != RAW:
             images.validate(features, dataset.image_shape)
-    kind = resampling.FOLDS if config.selection.folds else resampling.SPLIT
-    count = len(fold) if config.selection.folds else len(dataset.train.labels)
-    rows = inputs.joined(dataset)
-    repeated = inputs.count_repeated(rows, fold, kind)
+    (features, scaling), *others = keys
+    first = inputs.make(
+        dataset.name,
+        dataset,
+        fold,
+        features=features,
+        scaling=scaling,
+        is_own_split=not has_folds,
+    )
     return {
-        (features, scaling): inputs.make(
-            dataset.name,
-            dataset,
-            features=features,
-            scaling=scaling,
-            fold=fold,
-            resampling=kind,
-            scaled_by=slice(count),
-            rows=rows,
-            repeated=repeated,
-            is_own_split=not config.selection.folds,
-        )
-        for features, scaling in keys
+        (features, scaling): first,
+        **{key: inputs.scaled_otherwise(first, *key) for key in others},
     }

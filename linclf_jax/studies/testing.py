@@ -36,11 +36,7 @@ class Evaluation(NamedTuple):
 
 
 def describe(split: Split) -> dict[str, Any]:
-    """Returns what ``selected.json`` says of test rows.
-
-    Args:
-        split: The rows, read after all selections.
-    """
+    """Returns what ``selected.json`` says of test rows."""
     return {
         "sha256": datasets.split_fingerprint(split),
         "rows": len(split.labels),
@@ -51,17 +47,15 @@ def describe(split: Split) -> dict[str, Any]:
 def evaluate(classifier: Classifier, inputs: Inputs, test: Split) -> Evaluation:
     """Returns what a classifier does on the test rows.
 
+    Scores are None where they have no meaning: the five best of five classes or fewer,
+    probabilities of a hinge. Scores that are called scaled are of logits divided by the
+    temperature; they are None without one, or where it is the bound of the fit and no
+    optimum: a thousand times too sure is no calibration.
+
     Args:
-        classifier: Its probabilities count where its loss is cross-entropy: a hinge
-            makes none. Scores that are called scaled are of logits divided by its
-            temperature. They are None without one, or where it is the bound of the fit
-            and no optimum: a thousand times too sure is no calibration.
+        classifier: With its temperature.
         inputs: What it was fitted to.
         test: Test rows as they came.
-
-    Returns:
-        Scores, None where one has no meaning: the five best of five classes or fewer,
-        probabilities of a hinge.
     """
     rows = inputs_lib.image_features(inputs.features, test, inputs.dataset.image_shape)
     bounds = (calibration.COLDEST, calibration.HOTTEST)
@@ -76,7 +70,11 @@ def evaluate(classifier: Classifier, inputs: Inputs, test: Split) -> Evaluation:
         precision=classifier.precision,
     )
     correct = np.asarray(scores.pop("correct"))
-    duplicates = inputs_lib.repeated_in_test(inputs.dataset, test)
+    # Whichever rows a classifier was fitted to: the others chose it.
+    parts = (inputs.dataset.train, inputs.dataset.validation)
+    duplicates = duplicates_lib.between(
+        [(part.x, part.labels) for part in parts], test.x, test.labels
+    )
     return Evaluation(
         {
             **_accuracy(correct),
@@ -105,11 +103,7 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def compare(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
-    """Returns the paired test of each pair of classifiers, adjusted for their number.
-
-    Args:
-        evaluations: By name of the feature set, of the same test rows.
-    """
+    """Returns the paired test of each two feature sets, adjusted for their number."""
     pairs = [
         {
             "first": first,

@@ -3,16 +3,19 @@
 import dataclasses
 import functools
 import logging
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from linclf_jax.config.probe import ProbeConfig
+from linclf_jax.config.sweep import SweepConfig
 from linclf_jax.params import Params
 from linclf_jax.runs import formats, record, schema, store
-from linclf_jax.runs.store import Store
-from linclf_jax.scheduler import jobs, programs, progress, signals
+from linclf_jax.runs.store import Batch, Store
+from linclf_jax.scheduler import jobs, memory, programs, progress, signals, tensorboard
 from linclf_jax.scheduler.jobs import Job, Rungs
 from linclf_jax.scheduler.programs import Programs
 from linclf_jax.scheduler.scheduler import Limits, Scheduler
@@ -23,9 +26,10 @@ from linclf_jax.selection.choose import Failure, Selection
 from linclf_jax.selection.held_out import HeldOut
 from linclf_jax.selection.ranking import Row
 from linclf_jax.selection.resampling import FOLDS
-from linclf_jax.studies import refit, training_data, validation
-from linclf_jax.studies.study import Classifier, FitResults, Inputs, Key
-from linclf_jax.training import trials
+from linclf_jax.studies import inputs as inputs_lib
+from linclf_jax.studies import validation
+from linclf_jax.studies.study import Classifier, FitResults, Key, Plan
+from linclf_jax.training import program, trials
 from linclf_jax.training.states import Data
 from linclf_jax.training.trials import Trial, TrialBatch
 
@@ -33,51 +37,63 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
+class Resources:
+    """What trains, and how much it may take. Nothing of it changes a result."""
+
+    devices: Sequence[Any]
+    limits: Limits
+
+
+def resources(config: SweepConfig | ProbeConfig) -> Resources:
+    """Returns what the flags name, before any data is read.
+
+    Raises:
+        ValueError: There are not so many devices, a size cannot be read, or a package
+            is missing.
+    """
+    scheduler = config.scheduler
+    budget = scheduler.memory_budget
+    limits = Limits(
+        memory_budget=None if budget is None else memory.parse_size(budget),
+        concurrent_batches=scheduler.concurrent_batches,
+        checkpoint_every=config.runtime.checkpoint_every,
+    )
+    if scheduler.tensorboard:
+        tensorboard.require()
+    return Resources(programs.choose_devices(scheduler.devices), limits)
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingStudy:
     """What is trained, on what, and how a setting is chosen; see ``study.Study``."""
 
-    name: str
-    config: Any
-    inputs: Mapping[Key, Inputs]
+    plan: Plan
     trials: tuple[Trial, ...]  # numbered from 0
     width: int  # trials of a batch, on which their bits depend
-    metric: str
-    rule: str
-    group_by: tuple[str, ...] = ()
-    has_edges: bool = True
-    selection_flags: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    protocol: Mapping[str, Any] | None = None
-    shard: tuple[int, int] | None = None  # index and number of shards
+    resources: Resources
     halving: int | None = None  # one in how many settings goes on after a rung
-    devices: str = "1"
-    limits: Limits = dataclasses.field(default_factory=Limits)
-    # Whether rows have val_loss_calibrated, and held-out rows are scored in float64.
-    is_calibrated: bool = False
-    columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of all rows
     origins: Sequence[Store] = ()  # of shards, whose batches are taken over
 
     def __post_init__(self) -> None:
         for key, data in self.data.items():
-            trials.validate_data(data, self.inputs[key].num_classes)
-        programs.choose_devices(self.devices)
+            trials.validate_data(data, self.plan.inputs[key].num_classes)
 
     @functools.cached_property
     def data(self) -> dict[Key, Data]:
         """Training and validation rows, by ``inputs`` of a static choice."""
-        return {key: training_data.make(each) for key, each in self.inputs.items()}
+        return {key: inputs_lib.data(each) for key, each in self.plan.inputs.items()}
 
     @functools.cached_property
     def programs(self) -> Programs:
         """What is compiled, and lies on the devices."""
-        devices = programs.choose_devices(self.devices)
-        return Programs(self.data, self.width, devices)
+        return Programs(self.data, self.width, self.resources.devices)
 
     @functools.cached_property
     def jobs(self) -> tuple[Job, ...]:
         """What is trained first: all batches, or this shard's share of them."""
         batches = trials.make_batches(self.trials, self.width)
         every = jobs.first(batches, self.rungs)
-        return every if self.shard is None else jobs.share(every, *self.shard)
+        return every if self.plan.shard is None else jobs.share(every, *self.plan.shard)
 
     @property
     def rungs(self) -> Rungs | None:
@@ -85,13 +101,13 @@ class TrainingStudy:
         if self.halving is None:
             return None
         epochs = halving.rungs(self.trials[0].static.epochs, self.halving)
-        return Rungs(epochs, self.halving, self.metric)
+        return Rungs(epochs, self.halving, self.plan.metric)
 
     def fit(self, store: Store, stop: Stop) -> FitResults:
         """Trains what the store does not hold, rung by rung, and reads all of it."""
         total, done = len(jobs.numbers(self.jobs)), 0
         self._take_over(store)
-        progress.begin(total, self.metric)
+        progress.begin(total, self.plan.metric)
         try:
             with self._scheduler(store, stop) as scheduler:
                 for rows, restored in scheduler.train(self.jobs, self.rungs):
@@ -99,7 +115,7 @@ class TrainingStudy:
                     progress.update(rows, restored=restored)
                 _logger.info(scheduler.memory_line())
         except Halted:
-            raise signals.Stopped(_reason(stop), done, total) from None
+            raise _stopped(stop, done, total) from None
         finally:
             progress.end()
         return self._results(store)
@@ -115,20 +131,20 @@ class TrainingStudy:
 
         A failure is a setting that diverges on all rows.
         """
-        return [
-            self._refitted(selection, store, stop)
-            if self._inputs(selection).resampling == FOLDS
-            else self._loaded(selection, results, store)
-            for selection in selections
-        ]
+        outcomes = []
+        for selection in selections:
+            row = selection.rows[0]
+            if self.plan.inputs[self._key(row)].resampling == FOLDS:
+                outcomes.append(self._refitted(selection, store, stop))
+                continue
+            arrays = store.load_trial(row["trial"], Params._fields)
+            index = results.history["trial"].tolist().index(row["trial"])
+            arrays |= {name: results.history[name][index] for name in schema.CURVES}
+            outcomes.append(self._classifier(selection, store, row, arrays))
+        return outcomes
 
     def replay(self, row: Row, stop: Stop) -> Row:
-        """Returns the row of a trial that is trained once more, as far as it was.
-
-        Args:
-            row: Of the results.
-            stop: Says whether to stop.
-        """
+        """Returns the row of a trial that is trained once more, as far as it was."""
         trial = self.trials[row["trial"]]
         ended_early = row["status"] == ranking.RETIRED
         batch = TrialBatch(trial.static, trial.seed, (trial,))
@@ -147,7 +163,7 @@ class TrainingStudy:
                     store.save_batch(job.name, batch)
 
     def _scheduler(self, store: Store, stop: Stop) -> Scheduler:
-        return Scheduler(self.programs, store, self.limits, stop)
+        return Scheduler(self.programs, store, self.resources.limits, stop)
 
     def _results(self, run_store: Store) -> FitResults:
         batches = [*run_store.batches(("trial", *schema.CURVES))]
@@ -159,7 +175,7 @@ class TrainingStudy:
                 "the same command trains them again"
             )
         history = record.merged_curves(batch.arrays for batch in batches)
-        if self.shard is not None:
+        if self.plan.shard is not None:
             return FitResults(rows, history, (), {})
         rows, held_out = self._scored(rows, run_store)
         errors: dict[str, dict[int, float]] = {}
@@ -174,103 +190,100 @@ class TrainingStudy:
         self, rows: Sequence[Row], store: Store
     ) -> tuple[list[Row], tuple[HeldOut, ...]]:
         """Returns rows with all their columns, and scores of each source of data."""
+        by_name: dict[str, list[Row]] = {}
+        for row in rows:
+            name = self.plan.inputs[self._key(row)].name
+            by_name.setdefault(name, []).append(row)
         scored, parts = [], []
-        for name in dict.fromkeys(each.name for each in self.inputs.values()):
-            keys = [key for key, each in self.inputs.items() if each.name == name]
-            own = [row for row in rows if self._key(row) in keys]
-            if self.is_calibrated:
-                own, part = self._calibrated(own, store)
+        for own in by_name.values():
+            if self.plan.protocol is not None:
+                data = self.data[self._key(own[0])]
+                own, part = validation.calibrate_trials(store, own, data)
             else:
-                inputs, width = self.inputs[keys[0]], self.width
+                inputs = self.plan.inputs[self._key(own[0])]
                 part = validation.score_settings(
-                    store, self.trials, inputs, self.data, own, width=width
+                    store, self.trials, inputs, self.data, own, width=self.width
                 )
-            scored += [{**row, **self.columns} for row in own]
+            scored += own
             parts.append(part)
         return sorted(scored, key=lambda row: row["trial"]), tuple(parts)
-
-    def _calibrated(
-        self, rows: Sequence[Row], store: Store
-    ) -> tuple[list[Row], HeldOut]:
-        members = [self.trials[row["trial"]] for row in rows]
-        data = self.data[self._key(rows[0])]
-        scores = validation.score_trials(store, members, data)
-        means = [np.mean(scores[row["trial"]].calibrated) for row in rows]
-        calibrated = [
-            formats.plain({**row, "val_loss_calibrated": mean})
-            for row, mean in zip(rows, means, strict=True)
-        ]
-        return calibrated, validation.settings_of_trials(scores, calibrated)
 
     def _key(self, row: Row) -> Key:
         return self.trials[row["trial"]].static.inputs
 
-    def _inputs(self, selection: Selection) -> Inputs:
-        return self.inputs[self._key(selection.rows[0])]
-
-    def _first(self, selection: Selection) -> Trial:
-        return self.trials[selection.rows[0]["trial"]]
-
-    def _loaded(
-        self, selection: Selection, results: FitResults, store: Store
-    ) -> Classifier:
-        row = selection.rows[0]
-        arrays = store.load_trial(row["trial"], Params._fields)
-        index = results.history["trial"].tolist().index(row["trial"])
-        curves = {name: results.history[name][index] for name in schema.CURVES}
-        return self._classifier(selection, store, arrays, row, curves)
-
     def _refitted(
         self, selection: Selection, store: Store, stop: Stop
     ) -> Classifier | Failure:
-        num_rows = len(self._inputs(selection).labels)
+        """Trains a setting on all rows, once: what comes after it may fail."""
+        name = f"refit-{selection.rows[0]['trial']:06d}"
+        batch = store.load_batch(name, apart=True)
+        if batch is None:
+            batch = self._train_on_all_rows(selection, store, stop)
+            store.save_batch(name, batch, apart=True)
+        (row,), arrays = batch
+        if row["status"] != "ok":
+            return Failure(
+                selection.group,
+                f"the chosen setting diverged ({row['reason']}) when it was trained on "
+                "all rows; lower --learning_rate",
+            )
+        first = {name: array[0] for name, array in arrays.items()}
+        return self._classifier(selection, store, row, first)
+
+    def _train_on_all_rows(
+        self, selection: Selection, store: Store, stop: Stop
+    ) -> Batch:
+        """Returns what came of a setting that may have diverged.
+
+        It has seen its held-out rows, so that its scores there say nothing.
+        """
+        trial = self.trials[selection.rows[0]["trial"]]
+        static, steps = trial.static, None
+        num_rows = len(self.plan.inputs[static.inputs].labels)
+        if static.keep == "best":
+            # No rows are left to find its best epoch on: it ends where its folds did.
+            epochs = statistics.median_high(row["epoch"] for row in selection.rows)
+            steps = epochs * program.steps_per_epoch(num_rows, static)
+            static = dataclasses.replace(static, keep="last")
+        trial = trial._replace(static=static, fold=None, num_rows=num_rows)
+        batch = TrialBatch(static, trial.seed, (trial,))
         try:
             with self._scheduler(store, stop) as scheduler:
-                (row,), arrays = refit.refit(
-                    store,
-                    self._first(selection),
-                    selection,
-                    num_rows,
-                    scheduler.train_single,
-                )
+                output = scheduler.train_single(batch, steps)
         except Halted:
-            total = len(self.trials)
-            raise signals.Stopped(_reason(stop), total, total) from None
-        if row["status"] != "ok":
-            return Failure(selection.group, refit.diverged(row))
-        first = {name: array[0] for name, array in arrays.items()}
-        curves = {"train_loss": first.pop("train_loss")}
-        return self._classifier(selection, store, first, row, curves)
+            raise _stopped(stop, len(self.trials), len(self.trials)) from None
+        (row,) = trials.make_rows(batch, output)
+        row |= {"trial": None, "val_loss": None, "val_accuracy": None}
+        arrays = trials.make_arrays(batch, output)
+        names = (*Params._fields, "train_loss")
+        return Batch([formats.plain(row)], {name: arrays[name] for name in names})
 
     def _classifier(
         self,
         selection: Selection,
         store: Store,
-        arrays: Mapping[str, np.ndarray],
         row: Row,
-        curves: Mapping[str, np.ndarray],
+        arrays: Mapping[str, np.ndarray],
     ) -> Classifier:
-        first, inputs = self._first(selection), self._inputs(selection)
+        """Returns a classifier of parameters, and of curves by the names of them."""
+        static = self.trials[selection.rows[0]["trial"]].static
+        inputs, data = self.plan.inputs[static.inputs], self.data[static.inputs]
         return Classifier(
+            selection=selection,
             params=Params(*(jnp.asarray(arrays[name]) for name in Params._fields)),
             row=row,
-            trial=row["trial"],
             refit=row["trial"] is None,
-            num_rows=training_data.num_train_rows(inputs, row["fold"]),
+            num_rows=inputs_lib.num_train_rows(inputs, row["fold"]),
             temperature=validation.temperature(
-                store,
-                self.trials,
-                inputs,
-                self.data[first.static.inputs],
-                selection.rows,
+                store, static, inputs, data, selection.rows
             ),
             resampling=inputs.resampling,
-            num_held_out=int(training_data.is_held_out(inputs).sum()),
-            loss=first.static.loss,
-            precision=first.static.precision,
-            curves=curves,
+            num_held_out=int(inputs_lib.is_held_out(inputs).sum()),
+            loss=static.loss,
+            precision=static.precision,
+            curves={name: arrays[name] for name in schema.CURVES if name in arrays},
         )
 
 
-def _reason(stop: Stop) -> str:
-    return stop.requested() or "a signal"
+def _stopped(stop: Stop, done: int, total: int) -> signals.Stopped:
+    return signals.Stopped(stop.requested() or "a signal", done, total)

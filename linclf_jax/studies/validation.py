@@ -3,7 +3,7 @@
 Rows of results hold means. How sure a mean is, how much the best of many owes to having
 been chosen, and which temperature makes a classifier calibrated, takes the rows one by
 one: here they are gone through once more, before the choice, and never those of the
-test.
+test. All trials are finished, and in the store.
 """
 
 import functools
@@ -13,16 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linclf_jax import calibration
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
+from linclf_jax.runs import formats, schema
 from linclf_jax.runs.store import Store
 from linclf_jax.selection import ranking, row_scores
 from linclf_jax.selection.held_out import HeldOut
 from linclf_jax.selection.ranking import Row
-from linclf_jax.selection.row_scores import RowScores
-from linclf_jax.studies import training_data
-from linclf_jax.studies.study import Inputs
+from linclf_jax.studies import inputs as inputs_lib
+from linclf_jax.studies import testing
+from linclf_jax.studies.study import Inputs, Key
 from linclf_jax.training import evaluation, stack
 from linclf_jax.training.settings import Static
 from linclf_jax.training.states import Data
@@ -33,7 +33,7 @@ def score_settings(
     store: Store,
     trials: Sequence[Trial],
     inputs: Inputs,
-    data: Mapping[tuple[str, str], Data],
+    data: Mapping[Key, Data],
     rows: Sequence[Row],
     *,
     width: int,
@@ -41,7 +41,7 @@ def score_settings(
     """Returns how all usable settings do on each held-out row, from their batches.
 
     Args:
-        store: All trials are finished.
+        store: With a batch of every trial.
         trials: By number.
         inputs: Of any of the trials: they are validated on the same rows.
         data: By ``inputs`` of a static choice.
@@ -49,9 +49,9 @@ def score_settings(
         width: Trials that are scored by one program, at least those of a batch.
     """
     settings = _usable(rows)
-    index = {row["trial"]: at for at, group in enumerate(settings) for row in group}
-    size = len(training_data.is_held_out(inputs))
-    loss, correct = np.zeros((2, len(settings), size), np.float32)
+    index = {row["trial"]: i for i, group in enumerate(settings) for row in group}
+    compared = inputs_lib.is_held_out(inputs)
+    loss, correct = np.zeros((2, len(settings), len(compared)), np.float32)
     for batch in store.batches(Params._fields):
         # A trial that halving let train on is in earlier batches too, as retired; one
         # of which a repeat is not usable cannot be chosen.
@@ -64,64 +64,57 @@ def score_settings(
             continue
         members = [trials[batch.rows[i]["trial"]] for i in kept]
         stacks = [batch.arrays[name][kept] for name in Params._fields]
-        scores = _score(members[0].static, data, stacks, width)
+        static = members[0].static
+        scores = _score(static, data[static.inputs], stacks, width)
         for column, trial in enumerate(members):
-            at = index[trial.trial]
-            own = training_data.is_held_out(inputs, trial.fold)
-            seeds = len({row["seed"] for row in settings[at]})
+            setting = index[trial.trial]
+            own = inputs_lib.is_held_out(inputs, trial.fold)
+            seeds = len({row["seed"] for row in settings[setting]})
             for total, values in zip((loss, correct), scores, strict=True):
-                total[at, own] += values[own, column].astype(np.float32) / seeds
-    compared = training_data.is_held_out(inputs)
+                total[setting, own] += values[own, column].astype(np.float32) / seeds
     if not compared.all():
         loss, correct = loss[:, compared], correct[:, compared]
     return HeldOut(tuple(group[0]["trial"] for group in settings), loss, correct, None)
 
 
-def score_trials(
-    store: Store, trials: Sequence[Trial], data: Data
-) -> dict[int, RowScores]:
-    """Returns how each trial does on each validation row, in float64, calibrated too.
+def calibrate_trials(
+    store: Store, rows: Sequence[Row], data: Data
+) -> tuple[list[Row], HeldOut]:
+    """Returns rows with their calibrated loss, and how settings do on each row.
+
+    All is computed in float64, a trial at a time.
 
     Args:
-        store: All trials are finished.
-        trials: Of the same data, without folds.
+        store: With a batch of every trial.
+        rows: Of results, of trials of the same data.
         data: With a validation split.
     """
     x, labels = np.asarray(data.val_x), np.asarray(data.val_labels)
     every = np.ones((1, len(labels)), bool)
-    scores = {}
-    for trial in trials:
-        arrays = store.load_trial(trial.trial, Params._fields)
-        alone = Params(*(jnp.asarray(arrays[name][None]) for name in Params._fields))
-        scores[trial.trial] = row_scores.out_of_fold(alone, x, labels, every)
-    return scores
-
-
-def settings_of_trials(scores: Mapping[int, RowScores], rows: Sequence[Row]) -> HeldOut:
-    """Returns how all usable settings do on each row, means over their repeats.
-
-    Args:
-        scores: By trial.
-        rows: Of results, one per trial.
-    """
-    settings, size = _usable(rows), len(scores[rows[0]["trial"]].loss)
+    scores, calibrated = {}, []
+    for row in rows:
+        params = jax.tree.map(lambda array: array[None], _load(store, row))
+        own = row_scores.out_of_fold(params, x, labels, every)
+        scores[row["trial"]] = own
+        added = {"val_loss_calibrated": np.mean(own.calibrated), "shots": None}
+        calibrated.append(formats.plain({**row, **added, "stage": schema.SELECTION}))
+    settings = _usable(calibrated)
 
     def means(name: str) -> np.ndarray:
+        """Over the repeats of each setting."""
         values = [
             np.mean([getattr(scores[row["trial"]], name) for row in group], axis=0)
             for group in settings
         ]
-        return np.reshape(values, (len(settings), size))
+        return np.reshape(values, (len(settings), len(labels)))
 
     trials = tuple(group[0]["trial"] for group in settings)
-    return HeldOut(trials, means("loss"), means("correct"), means("calibrated"))
+    held_out = HeldOut(trials, means("loss"), means("correct"), means("calibrated"))
+    return calibrated, held_out
 
 
 def standard_errors(held_out: HeldOut) -> dict[str, dict[int, float]]:
     """Returns the standard error of each setting's mean over the rows.
-
-    Args:
-        held_out: All settings.
 
     Returns:
         By metric, then by the first trial of the setting.
@@ -138,12 +131,15 @@ def standard_errors(held_out: HeldOut) -> dict[str, dict[int, float]]:
     }
 
 
+def _standard_errors(scores: np.ndarray) -> Iterator[float]:
+    for row in scores:
+        with np.errstate(invalid="ignore"):  # a loss may be infinite
+            deviation = float(np.std(row, ddof=1, dtype=np.float64))
+        yield deviation / np.sqrt(len(row))
+
+
 def temperature(
-    store: Store,
-    trials: Sequence[Trial],
-    inputs: Inputs,
-    data: Data,
-    repeats: Sequence[Row],
+    store: Store, static: Static, inputs: Inputs, data: Data, repeats: Sequence[Row]
 ) -> float | None:
     """Returns the temperature that calibrates a chosen setting on held-out rows.
 
@@ -151,35 +147,33 @@ def temperature(
     that holds it out, and their temperature serves the classifier of all rows.
 
     Args:
-        store: All trials are finished.
-        trials: By number.
-        inputs: Of the setting.
-        data: Of the setting.
-        repeats: Rows of the setting, the first trial first.
+        store: With a batch of every trial.
+        static: Of the setting, like the others.
+        inputs: Its rows.
+        data: The same rows.
+        repeats: Rows of results, the first trial first.
 
     Returns:
-        None for a hinge, which makes no probabilities, and where a label has no finite
-        logit, so that no temperature can help.
+        None for a hinge, which makes no probabilities, and as ``testing.temperature``.
     """
-    first = trials[repeats[0]["trial"]]
-    if first.static.loss != "softmax_cross_entropy":
+    if static.loss != "softmax_cross_entropy":
         return None
     labels = np.asarray(data.val_labels)
-    logits = np.zeros((len(labels), first.static.num_classes), np.float32)
+    logits = np.zeros((len(labels), static.num_classes), np.float32)
     for row in repeats:
-        if row["seed"] == first.seed:
-            arrays = store.load_trial(row["trial"], Params._fields)
-            params = Params(*(jnp.asarray(arrays[name]) for name in Params._fields))
+        if row["seed"] == repeats[0]["seed"]:
             scores = params_lib.logits(
-                params, data.val_x, precision=first.static.precision
+                _load(store, row), data.val_x, precision=static.precision
             )
-            own = training_data.is_held_out(inputs, row["fold"])
+            own = inputs_lib.is_held_out(inputs, row["fold"])
             logits[own] = np.asarray(scores)[own]
-    compared = training_data.is_held_out(inputs)
-    logits, labels = logits[compared], labels[compared]
-    if not np.isfinite(np.take_along_axis(logits, labels[:, None], axis=1)).all():
-        return None
-    return calibration.fit_temperature(logits, labels)
+    compared = inputs_lib.is_held_out(inputs)
+    return testing.temperature(logits[compared], labels[compared])
+
+
+def _load(store: Store, row: Row) -> Params:
+    arrays = store.load_trial(row["trial"], Params._fields)
+    return Params(*(jnp.asarray(arrays[name]) for name in Params._fields))
 
 
 def _usable(rows: Sequence[Row]) -> list[list[Row]]:
@@ -188,31 +182,15 @@ def _usable(rows: Sequence[Row]) -> list[list[Row]]:
     return sorted(settings, key=lambda group: group[0]["trial"])
 
 
-def _standard_errors(scores: np.ndarray) -> Iterator[float]:
-    for row in scores:
-        with np.errstate(invalid="ignore"):  # a loss may be infinite
-            deviation = float(np.std(row, ddof=1, dtype=np.float64))
-        yield deviation / np.sqrt(len(row))
-
-
 def _score(
-    static: Static,
-    data: Mapping[tuple[str, str], Data],
-    stacks: Sequence[np.ndarray],
-    width: int,
+    static: Static, data: Data, stacks: Sequence[np.ndarray], width: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns loss and correctness of trials of one batch on all rows, ``(M, L)``."""
-    # One width for all batches is one program.
-    missing = width - len(stacks[0])
-    filled = Params(
-        *(
-            jnp.asarray(np.concatenate([array, *[array[-1:]] * missing]))
-            for array in stacks
-        )
-    )
+    # One width for all batches is one program: the last trial fills it up.
+    index = np.minimum(np.arange(width), len(stacks[0]) - 1)
+    filled = Params(*(jnp.asarray(array[index]) for array in stacks))
     same = Static(static.num_classes, loss=static.loss, precision=static.precision)
-    rows = data[static.inputs]
-    scores = _by_row(filled, rows.val_x, rows.val_labels, same)
+    scores = _by_row(filled, data.val_x, data.val_labels, same)
     return np.asarray(scores.loss), np.asarray(scores.right)
 
 

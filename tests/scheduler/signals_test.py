@@ -29,15 +29,16 @@ def usual_handlers():
 
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
-def test_a_signal_is_noted_and_raises_nothing(number, capfd):
+def test_a_signal_is_noted_and_heard_once_and_raises_nothing(number, capfd):
+    heard = []
     with signals.Stop() as stop:
         assert stop.requested() is None
-        send(number)
+        with signals.heard(heard.append):
+            send(number)
+            send(signal.SIGTERM)
         assert stop.requested() == number.name
-    told = capfd.readouterr()
-    assert number.name in told.err
-    assert told.err.endswith("\n")
-    assert not told.out
+    assert heard == [number.name]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_first_signal_is_the_reason():

@@ -57,7 +57,7 @@ def both(files, tmp_path_factory):
 def reference(files, both):
     """The same by scikit-learn: fits of all penalties, on the folds of the study."""
     study, _ = both
-    by_name = {inputs.name: inputs for inputs in study.inputs.values()}
+    by_name = {inputs.name: inputs for inputs in study.plan.inputs.values()}
     return {name: by_sklearn(files[name], by_name[name]) for name in by_name}
 
 
@@ -237,7 +237,7 @@ def test_draws_of_shots_are_the_fits_one_by_one(files):
     study = small_studies.prepare(
         "shots", files["good"], shots=(1, 4), l2=GRID, tol=1e-9
     )
-    result, (inputs,) = pipeline.run(study), study.inputs.values()
+    result, (inputs,) = pipeline.run(study), study.plan.inputs.values()
     assert inputs.draws.sum(axis=1).tolist() == [6, 6, 24, 24]
     entries = result.selected["entries"]
     assert [entry["group"] for entry in entries] == [
@@ -406,7 +406,7 @@ def test_penalties_may_be_given_as_scikit_learns(files):
 
 def test_rows_that_no_draw_uses_take_no_part(files):
     study = small_studies.prepare("shots", files["good"])
-    (problem,), (inputs,) = study.problems, study.inputs.values()
+    (problem,), (inputs,) = study.problems, study.plan.inputs.values()
     used = inputs.draws.any(axis=0)
     assert 0 < used.sum() < 90
     np.testing.assert_array_equal(problem.x, inputs.x[used])
@@ -437,7 +437,7 @@ def test_fits_for_another_selection_are_not_taken_for_those_of_this_one(files):
     study = small_studies.prepare("probe", files["good"], l2=GRID, folds=3)
     store, stop = MemoryStore(), signals.Stop()
     results = study.fit(store, stop)
-    (selection,) = pipeline.select(study, results)
+    (selection,) = pipeline.select(study.plan, results)
     others = [row for row in results.rows if row["l2"] != selection.setting["l2"]]
     other = selection._replace(setting=others[0])
     (wrong,) = study.classifiers([other], results, store, stop)
@@ -465,9 +465,11 @@ def test_fits_after_the_selection_are_not_replayed(both):
 
 def test_a_run_directory_says_what_its_selection_ranks_by(files):
     study = small_studies.prepare("probe", files["good"])
-    assert study.config.selection.metric == study.metric == "val_loss_calibrated"
-    again = small_studies.probe.prepare(study.config)
-    assert again.protocol == study.protocol  # the flag overrides nothing
+    assert (
+        study.plan.config.selection.metric == study.plan.metric == "val_loss_calibrated"
+    )
+    again = small_studies.probe.prepare(study.plan.config)
+    assert again.plan.protocol == study.plan.protocol  # the flag overrides nothing
 
 
 def test_the_progress_of_trials_goes_by_scores_that_they_have_by_then(files):

@@ -6,7 +6,7 @@ import pytest
 from linclf_jax.data import duplicates
 from linclf_jax.runs import model, schema
 from linclf_jax.selection import folds
-from linclf_jax.studies import inputs, pipeline
+from linclf_jax.studies import pipeline
 from tests import small_studies
 
 TRAINED = {"optimizer": ("adam",), "learning_rate": (0.3,), "l2": (1e-3,)}
@@ -142,7 +142,7 @@ def test_a_split_that_lacks_classes_says_so(tail):
 
 def test_folds_that_hold_not_all_rows_out_scale_and_train_all(tail):
     study = small_studies.prepare("sweep", **tail, **TAIL, folds=3)
-    (data,), (one,) = study.data.values(), study.inputs.values()
+    (data,), (one,) = study.data.values(), study.plan.inputs.values()
     np.testing.assert_allclose(one.x.mean(axis=0), 0.0, atol=1e-5)
     in_folds = np.asarray(data.folds)
     assert (
@@ -169,8 +169,3 @@ def test_a_split_without_rows_names_the_flags(labels, message, tmp_path):
     flags = write(tmp_path, {"train": (x, labels)})
     with pytest.raises(ValueError, match=message):
         small_studies.prepare("sweep", **flags, folds=0)
-
-
-def test_another_label_is_said_where_there_is_one():
-    assert inputs.another_label(0) == ""
-    assert inputs.another_label(2) == "; 2 of them with another label"

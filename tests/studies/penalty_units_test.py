@@ -61,7 +61,7 @@ def test_flags_and_warnings_are_in_the_unit_that_was_given(by_strength, tmp_path
     text = (tmp_path / "run" / "flags.txt").read_text(encoding="utf-8")
     assert "--C=10.0,1.0,0.1\n" in text
     assert "--l2" not in text
-    assert flat.read(tmp_path / "run" / "flags.txt", SweepConfig) == study.config
+    assert flat.read(tmp_path / "run" / "flags.txt", SweepConfig) == study.plan.config
     (entry,) = selected["entries"]
     assert "the best l2, 0.00111111, is the smallest of the grid; widen --C" in (
         "\n".join([*selected["warnings"], *entry["warnings"]])

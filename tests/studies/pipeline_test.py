@@ -11,9 +11,11 @@ from linclf_jax.config import flat
 from linclf_jax.data import datasets
 from linclf_jax.reports import search
 from linclf_jax.runs import checkpoint, directory, model, record, schema
+from linclf_jax.runs.store import Batch
 from linclf_jax.scheduler import signals
 from linclf_jax.selection import ranking
 from linclf_jax.studies import pipeline, run_files, testing
+from linclf_jax.studies.training import TrainingStudy
 from tests import feature_files, small_studies
 
 each_study = pytest.mark.parametrize("name", small_studies.NAMES)
@@ -216,8 +218,8 @@ def test_nothing_usable_keeps_the_rows_and_draws_the_page(
 select = pipeline.select
 
 
-def _without_given(study, results):
-    return select(study, results._replace(given=()))
+def _without_given(plan, results):
+    return select(plan, results._replace(given=()))
 
 
 def test_json_holds_no_infinities(finished):
@@ -266,10 +268,8 @@ def test_a_group_without_a_usable_setting_says_why(files, monkeypatch):
 
 def test_a_refit_that_fails_takes_the_place_of_its_selection(files, monkeypatch):
     study = small_studies.prepare("sweep", files)
-    rows = [{"status": "diverged", "reason": "the loss", "trial": None}]
-    monkeypatch.setattr(
-        "linclf_jax.studies.refit.refit", lambda *_: (rows, {"W": np.zeros((1, 1, 1))})
-    )
+    diverged = Batch([{"status": "diverged", "reason": "the loss"}], {})
+    monkeypatch.setattr(TrainingStudy, "_train_on_all_rows", lambda *_: diverged)
     with pytest.raises(ValueError, match="diverged"):
         pipeline.run(study)
 
@@ -306,10 +306,10 @@ def test_what_a_shard_trained_is_sealed_without_a_selection(files, tmp_path):
 
 def test_warnings_are_said_before_the_fits_and_kept(files, tmp_path, caplog):
     study = small_studies.prepare("path", files)
-    (inputs,) = study.inputs.values()
-    (problem,) = study.problems
-    warned = inputs._replace(warnings=("rows are odd",))
-    study = dataclasses.replace(study, problems=(problem._replace(inputs=warned),))
+    ((key, inputs),) = study.plan.inputs.items()
+    warned = {key: inputs._replace(warnings=("rows are odd",))}
+    plan = dataclasses.replace(study.plan, inputs=warned)
+    study = dataclasses.replace(study, plan=plan)
     result = pipeline.run(study)
     assert result.selected["warnings"] == ["rows are odd"]
     assert caplog.messages.count("rows are odd") == 1
@@ -321,10 +321,9 @@ def test_a_directory_is_taken_up_after_a_kill_in_the_middle_of_a_path(
     """What a kill leaves: some penalties are there, and an older state or none."""
     from linclf_jax.studies import exact
 
-    study = small_studies.prepare("path", files)
-    study = dataclasses.replace(study, checkpoint_every=0.0)
+    study = small_studies.prepare("path", files, checkpoint_every=0.0)
     store = checkpoint.DiskStore(tmp_path / "killed")
-    run_files.open_run(tmp_path / "killed", study)
+    run_files.open_run(tmp_path / "killed", study.plan)
     batches = study._batches(study.problems[0], store, signals.Stop())
     for _ in range(2):
         next(batches)
@@ -352,7 +351,7 @@ def test_fits_that_are_all_there_are_not_made_again(files, finished, tmp_path):
     ours = finished("path").directory
     study = small_studies.prepare("path", files)
     store = checkpoint.DiskStore(tmp_path / "run")
-    run_files.open_run(tmp_path / "run", study)
+    run_files.open_run(tmp_path / "run", study.plan)
     study.fit(store, signals.Stop())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("linclf_jax.exact.path.follow", None)

@@ -34,13 +34,13 @@ def assert_same(first, second):
 
 def test_neither_validation_nor_test_rows_scale_a_sweep(spoil):
     names = ("standardize", "mean_range", "pca:2")
-    before = sweeps.prepare(preprocessing=names).inputs
+    before = sweeps.prepare(preprocessing=names).plan.inputs
     spoil("validation")
-    after = sweeps.prepare(preprocessing=names).inputs
+    after = sweeps.prepare(preprocessing=names).plan.inputs
     assert {*after} == {("raw", name) for name in names}
     for key, inputs in after.items():
         assert_same(inputs.scaling, before[key].scaling)
-        training = slice(inputs.num_train)
+        training = slice(90)
         np.testing.assert_array_equal(inputs.x[training], before[key].x[training])
         assert not np.array_equal(inputs.x, before[key].x)
 
@@ -48,8 +48,8 @@ def test_neither_validation_nor_test_rows_scale_a_sweep(spoil):
 def test_test_rows_do_not_scale_a_path(spoil):
     flags = {"dataset": "iris", "preprocessing": "whiten"}
     config = flat.build(PathConfig(), flags)
-    (before,) = path.prepare(config).inputs.values()
+    (before,) = path.prepare(config).plan.inputs.values()
     spoil()
-    (after,) = path.prepare(config).inputs.values()
+    (after,) = path.prepare(config).plan.inputs.values()
     assert_same(after.scaling, before.scaling)
     np.testing.assert_array_equal(after.x, before.x)

@@ -46,10 +46,10 @@ def test_trials_are_numbered_and_have_the_columns_of_the_contract():
 
 def test_data_are_scaled_by_the_rows_that_no_split_holds_out():
     study = sweeps.prepare()
-    inputs, dataset = study.inputs[KEY], study.inputs[KEY].dataset
+    inputs, dataset = study.plan.inputs[KEY], study.plan.inputs[KEY].dataset
     for count, scaling in (
         (90, inputs.scaling),
-        (120, sweeps.prepare(folds=3).inputs[KEY].scaling),
+        (120, sweeps.prepare(folds=3).plan.inputs[KEY].scaling),
     ):
         x = np.concatenate([dataset.train.x, dataset.validation.x])[:count]
         x = x.astype(np.float64)
@@ -60,8 +60,8 @@ def test_data_are_scaled_by_the_rows_that_no_split_holds_out():
 @pytest.mark.parametrize("flags", [{}, {"folds": 3}, {"folds": 4, "seeds": (0,)}])
 def test_the_inverse_strength_of_a_trial_is_for_the_rows_that_it_trains_on(flags):
     study = sweeps.prepare(C=(0.5, 2.0), **flags)
-    inputs, folds = study.inputs[KEY], flags.get("folds", 0)
-    assert study.selection_flags == {"l2": "C"}
+    inputs, folds = study.plan.inputs[KEY], flags.get("folds", 0)
+    assert study.plan.unit == "C"
     assert {trial.fold for trial in study.trials} == {*range(folds)} or {None}
     for trial in study.trials:
         held_out = NOT_HELD_OUT if trial.fold is None else trial.fold
@@ -71,10 +71,10 @@ def test_the_inverse_strength_of_a_trial_is_for_the_rows_that_it_trains_on(flags
 
 def test_what_results_depend_on_is_not_left_open_in_the_configuration():
     study = sweeps.prepare(trials_per_batch=None)
-    assert study.width == study.config.search.trials_per_batch == 128
-    assert sweeps.prepare(sample=3).has_edges is False
+    assert study.width == study.plan.config.search.trials_per_batch == 128
+    assert sweeps.prepare(sample=3).plan.has_edges is False
     shard = sweeps.prepare(num_shards=2, shard_index=1)
-    assert shard.shard == (1, 2)
+    assert shard.plan.shard == (1, 2)
 
 
 def test_a_grid_file_says_what_flags_cannot():
@@ -94,7 +94,7 @@ def test_a_grid_file_says_what_flags_cannot():
 
 def test_a_setting_at_the_edge_of_the_grid_is_a_warning():
     fitted = sweeps.fit(learning_rate=(1e-5, 1e-4), l2=(0.0,))
-    (selection,) = pipeline.select(fitted.study, fitted.results)
+    (selection,) = pipeline.select(fitted.study.plan, fitted.results)
     (warning,) = selection.warnings
     assert "learning_rate, 0.0001, is the largest" in warning
 
@@ -146,7 +146,7 @@ def test_one_trial_trained_alone_has_the_bits_of_its_row(tmp_path, capsys):
     assert alone.results.rows == [{**best, "trial": 0}]
     with Stop() as stop:
         (one,) = alone.study.classifiers(
-            pipeline.select(alone.study, alone.results),
+            pipeline.select(alone.study.plan, alone.results),
             alone.results,
             alone.store,
             stop,

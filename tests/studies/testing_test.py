@@ -37,9 +37,9 @@ def measure(params, x, labels, num_classes=NUM_CLASSES, train=None, **changes):
         draws=np.zeros((0, 2), bool),
         duplicates=Counts(0, 0, 0),
         warnings=(),
-        num_train=0,
     )
-    classifier = Classifier(params, {}, 0, False, 0, None, None, 0)._replace(**changes)
+    classifier = Classifier(None, params, {}, False, 0, None, None, 0)
+    classifier = classifier._replace(**changes)
     return testing.evaluate(classifier, inputs, rows).scores
 
 

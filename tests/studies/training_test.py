@@ -13,7 +13,6 @@ from linclf_jax.scheduler import signals
 from linclf_jax.scheduler.signals import Stop
 from linclf_jax.selection import choose, ranking, row_scores
 from linclf_jax.selection.choose import Failure
-from linclf_jax.studies import refit
 from linclf_jax.studies.training import TrainingStudy
 from linclf_jax.training import execution
 from tests import sweeps
@@ -42,9 +41,9 @@ def classifiers(fitted, selections, store=None):
     return fitted.study.classifiers(selections, fitted.results, store, Stop())
 
 
-def sets_of(study, count, **changes):
-    """Returns a study of several feature sets, as of a probe, from one of a sweep."""
-    inputs, trials = study.inputs[KEY], []
+def sets_of(study, count):
+    """Returns a probe of several feature sets, from a sweep of one."""
+    inputs, trials = study.plan.inputs[KEY], []
     sets = {}
     for number in range(count):
         name = f"set-{number}"
@@ -54,7 +53,8 @@ def sets_of(study, count, **changes):
         for trial in study.trials:
             static = dataclasses.replace(trial.static, features=name)
             trials.append(trial._replace(trial=len(trials), static=static))
-    return dataclasses.replace(study, inputs=sets, trials=tuple(trials), **changes)
+    plan = dataclasses.replace(study.plan, inputs=sets, protocol={})
+    return dataclasses.replace(study, plan=plan, trials=tuple(trials))
 
 
 def test_what_is_kept_on_disk_is_what_is_kept_in_memory(finished, tmp_path):
@@ -68,14 +68,14 @@ def test_a_loaded_classifier_is_that_of_its_row(finished):
     for selection, one in zip(
         selections, classifiers(finished, selections), strict=True
     ):
-        assert one.row == finished.results.rows[one.trial] == selection.rows[0]
+        assert one.row == finished.results.rows[one.row["trial"]] == selection.rows[0]
         assert (one.refit, one.num_rows, one.num_held_out) == (False, 90, 30)
         logits = params.logits(one.params, data.val_x)
         loss = losses.softmax_cross_entropy(logits, data.val_labels).mean()
         assert one.row["val_loss"] == pytest.approx(float(loss), rel=1e-5)
         accuracy = metrics.accuracy(logits, data.val_labels)
         assert one.row["val_accuracy"] == pytest.approx(float(accuracy))
-        curve = study.trials[one.trial].static.epochs
+        curve = study.trials[one.row["trial"]].static.epochs
         assert one.curves["val_loss"].shape == (curve,)
         assert one.curves["val_loss"][-1] == np.float32(one.row["val_loss"])
 
@@ -85,7 +85,7 @@ def test_folds_select_a_setting_that_is_trained_again_on_all_rows(monkeypatch):
     assert [row["fold"] for row in fitted.results.rows] == [0, 1, 2] * 4
     (selection,) = select(fitted)
     (one,) = classifiers(fitted, [selection])
-    assert (one.trial, one.refit, one.num_rows, one.num_held_out) == (
+    assert (one.row["trial"], one.refit, one.num_rows, one.num_held_out) == (
         *(None, True),
         *(120, 120),
     )
@@ -93,7 +93,7 @@ def test_folds_select_a_setting_that_is_trained_again_on_all_rows(monkeypatch):
     assert row["fold"] is row["val_loss"] is row["val_accuracy"] is row["trial"] is None
     assert ranking.settings(row) == ranking.settings(selection.rows[0])
     # The same as a trial of a sweep that has all these rows to train on.
-    inputs = fitted.study.inputs[KEY]
+    inputs = fitted.study.plan.inputs[KEY]
     labels = jnp.asarray(inputs.labels)
     logits = params.logits(one.params, jnp.asarray(inputs.x))
     assert row["train_accuracy"] == pytest.approx(
@@ -120,15 +120,15 @@ def test_by_folds_the_last_training_ends_where_the_best_epochs_were():
 def test_a_refit_that_diverges_fails_its_group_alone(monkeypatch):
     fitted = sweeps.fit(**FOLDS)
     selections = select(fitted, ("learning_rate",))
-    train = refit._train
+    train = TrainingStudy._train_on_all_rows
 
-    def diverging(first, *arguments):
-        batch = train(first, *arguments)
-        if first.hparams.learning_rate == 0.1:
+    def diverging(study, selection, *arguments):
+        batch = train(study, selection, *arguments)
+        if selection.group["learning_rate"] == 0.1:
             batch.rows[0] |= {"status": "diverged", "reason": "exploded"}
         return batch
 
-    monkeypatch.setattr(refit, "_train", diverging)
+    monkeypatch.setattr(TrainingStudy, "_train_on_all_rows", diverging)
     good, bad = classifiers(fitted, selections)
     assert good.refit
     assert bad == Failure(
@@ -182,7 +182,7 @@ def test_shards_train_together_what_one_study_trains(finished, monkeypatch):
     stores = [MemoryStore() for _ in range(4)]
     for index, store in enumerate(stores):
         part = sweeps.fit(store, num_shards=4, shard_index=index)
-        assert part.study.shard == (index, 4)
+        assert part.study.plan.shard == (index, 4)
         assert part.results.held_out == ()
     joined = dataclasses.replace(finished.study, origins=stores)
     store = MemoryStore()
@@ -220,9 +220,7 @@ def test_seeds_make_different_trials(finished):
 
 def test_several_feature_sets_are_scored_apart_and_calibrated(finished):
     columns = {"shots": None, "stage": "selection"}
-    study: TrainingStudy = sets_of(
-        finished.study, 2, is_calibrated=True, columns=columns
-    )
+    study = sets_of(finished.study, 2)
     store = MemoryStore()
     results = study.fit(store, Stop())
     assert [row["trial"] for row in results.rows] == list(range(32))

@@ -11,7 +11,8 @@ from linclf_jax.scheduler.signals import Stop
 from linclf_jax.selection import choose, ranking
 from linclf_jax.selection.folds import NOT_HELD_OUT
 from linclf_jax.selection.held_out import HeldOut
-from linclf_jax.studies import training_data, validation
+from linclf_jax.studies import inputs as inputs_lib
+from linclf_jax.studies import validation
 from tests import sweeps
 
 KEY = ("raw", "standardize")
@@ -37,7 +38,7 @@ def held_out_scores(fitted, rows=None):
     return validation.score_settings(
         fitted.store,
         study.trials,
-        study.inputs[KEY],
+        study.plan.inputs[KEY],
         study.data,
         rows,
         width=study.width,
@@ -52,7 +53,7 @@ def logits_of(fitted, row):
 
 
 def own_rows(fitted, row):
-    return training_data.is_held_out(fitted.study.inputs[KEY], row["fold"])
+    return inputs_lib.is_held_out(fitted.study.plan.inputs[KEY], row["fold"])
 
 
 def test_rows_add_up_to_the_means_that_settings_are_selected_by(fitted):
@@ -134,8 +135,9 @@ def test_no_temperature_helps_a_label_without_a_finite_logit(fitted):
     batch.arrays["W"][0] = np.nan
     store.save_batch("r00-000000", batch)
     study = fitted.study
-    inputs, data = study.inputs[KEY], study.data[KEY]
-    assert validation.temperature(store, study.trials, inputs, data, [row]) is None
+    inputs, data = study.plan.inputs[KEY], study.data[KEY]
+    static = study.trials[0].static
+    assert validation.temperature(store, static, inputs, data, [row]) is None
 
 
 def test_standard_errors_are_those_over_rows():
@@ -178,26 +180,26 @@ def test_a_strongest_penalty_within_one_standard_error(tmp_path):
 
 @pytest.mark.parametrize("in_order", [True, False])
 def test_a_split_is_trained_on_the_rows_that_it_does_not_hold_out(in_order):
-    inputs = sweeps.prepare().inputs[KEY]
+    inputs = sweeps.prepare().plan.inputs[KEY]
     fold = inputs.fold if in_order else np.roll(inputs.fold, 7)
-    data = training_data.make(inputs._replace(fold=fold))
+    data = inputs_lib.data(inputs._replace(fold=fold))
     held_out = fold != NOT_HELD_OUT
     for name, rows in (("", ~held_out), ("val_", held_out)):
         np.testing.assert_array_equal(getattr(data, f"{name}x"), inputs.x[rows])
         labels = getattr(data, f"{name}labels")
         np.testing.assert_array_equal(labels, inputs.labels[rows])
     assert data.folds is None
-    assert training_data.num_train_rows(inputs, None) == (~held_out).sum()
+    assert inputs_lib.num_train_rows(inputs, None) == (~held_out).sum()
 
 
 def test_a_row_that_no_fold_holds_out_is_in_training_in_all_of_them():
-    inputs = sweeps.prepare(folds=3).inputs[KEY]
+    inputs = sweeps.prepare(folds=3).plan.inputs[KEY]
     inputs = inputs._replace(fold=np.where(np.arange(120) == 5, -1, inputs.fold))
-    data = training_data.make(inputs)
+    data = inputs_lib.data(inputs)
     assert data.folds[5] == 3
-    assert not training_data.is_held_out(inputs)[5]
+    assert not inputs_lib.is_held_out(inputs)[5]
     for fold in range(3):
-        own = training_data.is_held_out(inputs, fold)
+        own = inputs_lib.is_held_out(inputs, fold)
         np.testing.assert_array_equal(own, np.asarray(data.val_folds) == fold)
-        assert training_data.num_train_rows(inputs, fold) == (~own).sum()
-    assert training_data.num_train_rows(inputs, None) == 120
+        assert inputs_lib.num_train_rows(inputs, fold) == (~own).sum()
+    assert inputs_lib.num_train_rows(inputs, None) == 120
