@@ -150,7 +150,7 @@ def test_each_feature_set_has_names_of_its_own(tmp_path):
             parquet.write_table(pa.table(renamed), folder / f"{part}_features.parquet")
             np.save(folder / f"{part}_labels.npy", columns["label"])
     sets = tuple(f"{name}={tmp_path / name}" for name in ("one", "two"))
-    for seed, inputs in enumerate(prepared_probe(*sets).inputs.values()):
+    for seed, inputs in enumerate(prepared_probe(*sets).plan.inputs.values()):
         names = tuple(f"{inputs.name}_{name}" for name in NAMES)
         assert inputs.dataset.feature_names == names
         test = inputs.dataset.test.read()

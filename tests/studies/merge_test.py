@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from linclf_jax.runs import directory
+from linclf_jax.runs import configuration, directory
 from linclf_jax.scheduler import signals
 from linclf_jax.scheduler.scheduler import Scheduler
 from linclf_jax.scheduler.worker import Halted
@@ -181,3 +181,25 @@ def test_a_merge_that_was_stopped_goes_on(tmp_path, monkeypatch):
             join(parts, tmp_path / "joined")
     joined = join(parts, tmp_path / "joined")
     assert sweeps.contents(joined.directory) == sweeps.contents(whole.directory)
+
+
+def test_a_damaged_batch_is_refused_and_stays_where_it_is(shards, tmp_path):
+    """As when a disk fails between the comparison with the seal and the reading."""
+    copies = [shutil.copytree(path, tmp_path / path.name) for path in shards]
+    file = next((copies[1] / "pieces").iterdir())
+    file.write_bytes(file.read_bytes()[:-9])
+    directory.seal(copies[1], without="progress.html")
+    before = sweeps.untouched(copies[1])
+    with pytest.raises(ValueError, match=f"part-1/pieces/{file.name}"):
+        join(copies, tmp_path / "joined")
+    assert sweeps.untouched(copies[1]) == before
+
+
+@pytest.mark.parametrize(
+    "config", [[], {"flags": {}}, dict.fromkeys(configuration.SECTIONS)]
+)
+def test_an_odd_configuration_is_refused_by_its_file(config, shards, tmp_path):
+    copy = shutil.copytree(shards[0], tmp_path / "copy")
+    directory.write(copy / "config.json", config)
+    with pytest.raises(ValueError, match=r"copy/config\.json is damaged; expected the"):
+        merge.prepare([copy, *shards[1:]])
