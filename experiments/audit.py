@@ -28,7 +28,7 @@ from linclf_jax import audit, losses
 from linclf_jax.audit import outcomes
 from linclf_jax.audit.original import verdict
 from linclf_jax.cli import main
-from linclf_jax.config.fields import flag, one_of
+from linclf_jax.config.fields import flag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,8 @@ class AuditConfig:
     gradient: str | None = flag(None, "package.module:function.")
     loss: str | None = flag(
         None,
-        "Of that gradient; softmax_cross_entropy if unset. " + one_of(losses.LOSSES),
+        "Of that gradient; softmax_cross_entropy if unset.",
+        names=losses.LOSSES,
     )
     l2: float | None = flag(
         None, "Largest penalty that it is called with; 0.1 if unset."

@@ -20,10 +20,9 @@ images of a known data set have.
 from linclf_jax.cli import compilation_cache, console, main
 from linclf_jax.config import flat
 from linclf_jax.config.data import DataConfig
+from linclf_jax.config.parts import SelectionConfig, TrainingConfig
 from linclf_jax.config.penalty import Penalty
-from linclf_jax.config.selection import SelectionConfig
 from linclf_jax.config.sweep import SearchConfig, SweepConfig
-from linclf_jax.config.training import TrainingConfig
 from linclf_jax.data import images
 from linclf_jax.losses import LOSSES
 from linclf_jax.studies import pipeline, run_files, sweep

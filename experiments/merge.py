@@ -12,7 +12,7 @@ prints what ``experiments.sweep`` does.
 from pathlib import Path
 
 from linclf_jax.cli import compilation_cache, console, main
-from linclf_jax.config.runtime import RuntimeConfig
+from linclf_jax.config.parts import RuntimeConfig
 from linclf_jax.studies import merge, pipeline
 
 

@@ -12,9 +12,9 @@ signal (Ctrl-C, SIGTERM) saves the state and ends with exit status 75.
 """
 
 from linclf_jax.cli import compilation_cache, console, main
+from linclf_jax.config.parts import TrainingConfig
 from linclf_jax.config.penalty import Penalty
 from linclf_jax.config.sweep import SweepConfig
-from linclf_jax.config.training import TrainingConfig
 from linclf_jax.studies import pipeline, run_files, sweep
 from linclf_jax.training.search_space import Range
 

@@ -17,7 +17,8 @@ import dataclasses
 from pathlib import Path
 
 from linclf_jax.cli import compilation_cache, console, main
-from linclf_jax.config import flat, search_space
+from linclf_jax.config import flat
+from linclf_jax.config import sweep as sweep_config
 from linclf_jax.config.fields import flag, part
 from linclf_jax.config.sweep import SweepConfig
 from linclf_jax.studies import pipeline, replay, run_files, sweep
@@ -41,7 +42,7 @@ def run(config: TrainConfig) -> None:
         return
     if config.replay is not None or config.trial is not None:
         raise ValueError("expected --replay=RUN_DIRECTORY and --trial=NUMBER together")
-    search_space.validate_single(config.sweep)
+    sweep_config.validate_single(config.sweep)
     study = sweep.prepare(config.sweep, "train")
     out_dir = config.sweep.runtime.out_dir or run_files.new_directory(study.plan)
     result = pipeline.run(study, out_dir)

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 
-from linclf_jax.config.fields import flag, one_of
+from linclf_jax.config.fields import SEED, flag
 from linclf_jax.data import columns, datasets, files, labels
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.datasets import Dataset, Files
@@ -13,9 +13,9 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which data, where it is, and how its rows are dealt."""
+    """Which data, where it is, and how its rows are split."""
 
-    dataset: str = flag("digits", one_of(datasets.NAMES))
+    dataset: str = flag("digits", names=datasets.NAMES)
     data_dir: str | None = flag(
         None, "The folder with the files of fashion_mnist, mnist or cifar10."
     )
@@ -26,11 +26,11 @@ class DataConfig:
         None, "Its labels, integers or names, in a file of any of these kinds."
     )
     val_features: str | None = flag(
-        None, "Validation rows; dealt from the training file if unset."
+        None, "Validation rows; split off the training file if unset."
     )
     val_labels: str | None = flag(None, "Their labels.")
     test_features: str | None = flag(
-        None, "Test rows, read after the selection; dealt like the others if unset."
+        None, "Test rows, read after the selection; split off like the others if unset."
     )
     test_labels: str | None = flag(None, "Their labels.")
     label_column: str | None = flag(
@@ -46,8 +46,8 @@ class DataConfig:
     )
     label_values: str = flag(
         "consecutive",
-        "Integers are classes 0..C-1, each with rows, or any integers, as_is. "
-        f"{one_of(columns.VALUES)}",
+        "Integers are classes 0..C-1, each with rows, or any integers, as_is.",
+        names=columns.VALUES,
     )
     ignore_label: str | None = flag(
         None, "Rows with this label, such as -1, are left out of all files."
@@ -58,7 +58,9 @@ class DataConfig:
         ".json.",
     )
     split_seed: int = flag(
-        0, "Deals the rows into training, validation and test, and into folds."
+        0,
+        "Assigns rows to training, validation and test, and to folds.",
+        check=SEED,
     )
 
 
@@ -82,11 +84,6 @@ def load(config: DataConfig) -> Dataset:
     Raises:
         ValueError: A flag or a file is missing or bad.
     """
-    if config.label_values not in columns.VALUES:
-        raise ValueError(
-            f"--label_values is {config.label_values!r}; expected one of "
-            f"{', '.join(columns.VALUES)}"
-        )
     paths = Files(**{field: getattr(config, field) for field in Files._fields})
     options = read_options(config)
     dataset = datasets.load(

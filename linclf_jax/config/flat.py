@@ -11,27 +11,56 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from linclf_jax.config import flag_text, penalty
+from linclf_jax.config.fields import Check
 from linclf_jax.config.penalty import Penalty
-from linclf_jax.config.runtime import NOT_COMPARED
 from linclf_jax.training.search_space import Axis, Range
 
 Config = TypeVar("Config")
+_PENALTY = (Penalty, Penalty | None)  # types of a field
 
 
 class Flag(NamedTuple):
-    """One flag of a configuration."""
+    """One flag of a configuration; see ``fields.flag``."""
 
     name: str
     type: Any  # of the field
     value: Any
-    help: str
-    read: Callable[[str], str] | None  # see ``fields.flag``
     is_compared: bool  # whether results depend on it
+    help: str
+    check: Check | None = None
+    read: Callable[[str], str] | None = None
 
 
-def flags(config: Any) -> Iterator[Flag]:
+def flags(config: Any, *, is_compared: bool = True) -> Iterator[Flag]:
     """Yields all flags of a configuration, in the order of its fields."""
-    yield from _flags(config, is_compared=True)
+    for field in dataclasses.fields(config):
+        value, about = getattr(config, field.name), field.metadata
+        if field.type in _PENALTY:
+            for unit, help_text in penalty.HELP.items():
+                axis = value.axis if value is not None and value.unit == unit else None
+                yield Flag(unit, Axis | None, axis, is_compared, help_text)
+        elif "help" in about:
+            yield Flag(field.name, field.type, value, is_compared, **about)
+        else:
+            part_is_compared = is_compared and about["is_compared"]
+            yield from flags(value, is_compared=part_is_compared)
+
+
+def validate(config: Any) -> None:
+    """Checks every flag by itself, and that ``flags.txt`` can hold it.
+
+    Raises:
+        ValueError: With the flag's name, what was found and what is allowed.
+    """
+    to_flagfile(config)
+    for flag in flags(config):
+        if flag.check is None or flag.value is None:
+            continue
+        for item in flag.value if isinstance(flag.value, tuple) else (flag.value,):
+            if not flag.check.holds(item):
+                raise ValueError(
+                    f"--{flag.name} is {item!r}; expected {flag.check.expected}"
+                )
 
 
 def compared(config: Any) -> dict[str, Any]:
@@ -44,12 +73,22 @@ def compared(config: Any) -> dict[str, Any]:
 
 
 def to_flagfile(config: Any) -> str:
-    """Returns the lines of a flagfile that makes what is compared of ``config``."""
-    lines = (
-        f"--{flag.name}={flag_text.text(flag.value)}\n"
-        for flag in flags(config)
-        if flag.is_compared and flag.value is not None
-    )
+    """Returns the lines of a flagfile that makes what is compared of ``config``.
+
+    Raises:
+        ValueError: A text has a line break, or a blank at its end, which a reader of
+            flagfiles takes away.
+    """
+    values = {flag.name: flag.value for flag in flags(config) if flag.is_compared}
+    lines = []
+    for name, value in values.items():
+        line = f"--{name}={flag_text.text(value)}"
+        if line != line.rstrip() or "\n" in line or "\r" in line:
+            raise ValueError(
+                f"--{name} is {value!r}, which flags.txt cannot hold; expected no line "
+                "break, and no blank at the end"
+            )
+        lines += [] if value is None else [f"{line}\n"]
     return "".join(lines)
 
 
@@ -66,21 +105,20 @@ def build(default: Config, values: Mapping[str, Any]) -> Config:
     changes = {}
     for field in dataclasses.fields(default):  # pyright: ignore[reportArgumentType]
         part = getattr(default, field.name)
-        if _is_penalty(field.type):
+        if field.type in _PENALTY:
             changes[field.name] = penalty.from_units(values) or part
-        elif not field.metadata:
+        elif "help" not in field.metadata:
             changes[field.name] = build(part, values)
         elif field.name in values:
-            changes[field.name] = _value(field, values[field.name])
+            value, read_text = values[field.name], field.metadata["read"]
+            if read_text is not None and value is not None:
+                value = read_text(value)
+            changes[field.name] = value
     return dataclasses.replace(default, **changes)  # pyright: ignore
 
 
 def read(path: Path, kind: type[Config]) -> Config:
-    """Returns the configuration that a flagfile makes, apart from any command line.
-
-    Args:
-        path: ``flags.txt`` of a run directory.
-        kind: Of the study; see ``build``.
+    """Returns the configuration that ``flags.txt`` makes, apart from a command line.
 
     Raises:
         ValueError: The file is missing, or holds something else.
@@ -88,37 +126,12 @@ def read(path: Path, kind: type[Config]) -> Config:
     types_by_name = {flag.name: flag.type for flag in flags(kind())}
     values = {}
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            name, separator, argument = line.removeprefix("--").partition("=")
-            if not separator or name not in types_by_name:
-                raise ValueError(f"found {line!r}, which is no flag of this study")
-            values[name] = flag_text.parse(argument, types_by_name[name])
+        with path.open(encoding="utf-8") as lines:
+            for line in (line.removesuffix("\n") for line in lines):
+                name, separator, argument = line.removeprefix("--").partition("=")
+                if not separator or name not in types_by_name:
+                    raise ValueError(f"found {line!r}, which is no flag of this study")
+                values[name] = flag_text.parse(argument, types_by_name[name])
         return build(kind(), values)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _flags(config: Any, is_compared: bool) -> Iterator[Flag]:
-    is_compared = is_compared and not isinstance(config, NOT_COMPARED)
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if _is_penalty(field.type):
-            for unit, help_text in penalty.HELP.items():
-                axis = value.axis if value is not None and value.unit == unit else None
-                yield Flag(unit, Axis | None, axis, help_text, None, is_compared)
-        elif field.metadata:
-            about = field.metadata
-            yield Flag(
-                field.name, field.type, value, about["help"], about["read"], is_compared
-            )
-        else:
-            yield from _flags(value, is_compared)
-
-
-def _is_penalty(kind: Any) -> bool:
-    return kind in (Penalty, Penalty | None)
-
-
-def _value(field: dataclasses.Field, value: Any) -> Any:
-    read_text = field.metadata["read"]
-    return value if read_text is None or value is None else read_text(value)

@@ -53,17 +53,12 @@ def read(value: str) -> str:
             data = Path(value).read_bytes()
         except OSError as error:
             raise ValueError(f"{where}: {error.strerror}") from error
-    grids = _grids(data, where)
-    for number, grid in enumerate(grids, start=1):
-        _overrides(grid, f"{where}, grid {number}")
+    grids, _ = _decode(data, where)
     return json.dumps({"grids": grids}, separators=(",", ":"))
 
 
 def overrides(text: str) -> tuple[dict[str, Any], ...]:
-    """Returns for each grid the flags that it overrides, as values of fields.
-
-    Args:
-        text: JSON.
+    """Returns for each grid of JSON the flags that it overrides, as values of fields.
 
     Raises:
         ValueError: It is no grid file; with the grid and name.
@@ -71,14 +66,12 @@ def overrides(text: str) -> tuple[dict[str, Any], ...]:
     >>> overrides('{"grids": [{"optimizer": "lars", "l2": [0, 1]}]}')
     ({'optimizer': ('lars',), 'l2': (0.0, 1.0)},)
     """
-    grids = _grids(text.encode(), FLAG)
-    return tuple(
-        _overrides(grid, f"{FLAG}, grid {number}")
-        for number, grid in enumerate(grids, start=1)
-    )
+    _, values = _decode(text.encode(), FLAG)
+    return values
 
 
-def _grids(data: bytes, where: str) -> list[Any]:
+def _decode(data: bytes, where: str) -> tuple[list[Any], tuple[dict[str, Any], ...]]:
+    """Returns the grids as they stand, and as values of fields."""
     try:
         value = formats.decode_json(data)
         json.loads(data, object_pairs_hook=_without_repetition)
@@ -90,7 +83,8 @@ def _grids(data: bytes, where: str) -> list[Any]:
             f'{where}: found {_brief(value)}; expected {{"grids": [...]}} alone, with '
             "at least one grid"
         )
-    return grids
+    numbered = enumerate(grids, start=1)
+    return grids, tuple(_overrides(grid, f"{where}, grid {i}") for i, grid in numbered)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

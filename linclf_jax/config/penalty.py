@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from linclf_jax import regularization
 from linclf_jax.training import search_space, settings
 from linclf_jax.training.search_space import Axis, Range
@@ -38,9 +40,6 @@ class Penalty:
 def from_units(values: Mapping[str, Any]) -> Penalty | None:
     """Returns the penalty of flags, None where neither of the two is set.
 
-    Args:
-        values: By the names of flags; None of one that is unset.
-
     Raises:
         ValueError: It is given in both units.
     """
@@ -56,7 +55,7 @@ def to_l2(penalty: Penalty, *, num_rows: int, num_classes: int) -> Axis:
     Args:
         penalty: In any unit.
         num_rows: That a fit sees.
-        num_classes: The number of classes.
+        num_classes: C.
 
     Raises:
         ValueError: A C is no strength, or two are one in float32.
@@ -64,30 +63,50 @@ def to_l2(penalty: Penalty, *, num_rows: int, num_classes: int) -> Axis:
     axis = penalty.axis
     if penalty.unit == "l2":
         return axis
-    for value in (axis.low, axis.high) if isinstance(axis, Range) else axis:
-        _validate_inverse(value, num_rows, num_classes)
 
-    def convert(value: float) -> float:
-        return regularization.from_inverse_strength(value, num_rows, num_classes)
+    def convert(C: float) -> float:
+        if not C > 0:
+            raise ValueError(f"--C holds {C:.9g}; expected above 0, inf for no penalty")
+        l2 = regularization.from_inverse_strength(C, num_rows, num_classes)
+        try:
+            settings.validate_hparam("l2", l2)
+        except ValueError as error:
+            what = f"--C holds {C:.9g}, as l2 out of range"
+            raise ValueError(f"{what}: {error}") from error
+        return l2
 
     # A range of logarithms is one in the other unit too, and can be drawn from.
     if isinstance(axis, Range) and axis.kind == "log":
         return dataclasses.replace(axis, low=convert(axis.low), high=convert(axis.high))
     values = tuple(map(convert, search_space.values(axis)))
-    distinct = len(set(map(settings.to_float32, values)))
-    if distinct < max(len(values), 1):
-        raise ValueError(
-            f"--C has {len(values)} values, {distinct} of them distinct as l2 in "
-            "float32; expected at least one, and no repetition"
-        )
+    _require_distinct("C", values, list(map(settings.to_float32, values)))
     return values
 
 
-def _validate_inverse(C: float, num_rows: int, num_classes: int) -> None:
-    if not C > 0:
-        raise ValueError(f"--C holds {C:.9g}; expected above 0, inf for no penalty")
-    l2 = regularization.from_inverse_strength(C, num_rows, num_classes)
-    try:
-        settings.validate_hparam("l2", l2)
-    except ValueError as error:
-        raise ValueError(f"--C holds {C:.9g}, as l2 out of range: {error}") from error
+def descending(penalty: Penalty, *, num_rows: int, num_classes: int) -> np.ndarray:
+    """Returns the values of l2 for exact fits, ``(K,)`` float64, the largest first.
+
+    Args:
+        penalty: In any unit.
+        num_rows: Of the fit to all rows, which ``--C`` is meant for.
+        num_classes: C.
+
+    Raises:
+        ValueError: There are none, or one is out of range or comes twice.
+    """
+    axis = to_l2(penalty, num_rows=num_rows, num_classes=num_classes)
+    values = search_space.values(axis)
+    for value in values:
+        settings.validate_hparam("l2", value)
+    _require_distinct("l2", values, values)
+    return np.sort(np.asarray(values, np.float64))[::-1]
+
+
+def _require_distinct(name: str, values: Any, compared: Any) -> None:
+    distinct = len(set(compared))
+    if distinct < max(len(values), 1):
+        as_what = " as l2 in float32" if name == "C" else ""
+        raise ValueError(
+            f"--{name} has {len(values)} values, {distinct} of them distinct{as_what}; "
+            "expected at least one, and no repetition"
+        )

@@ -2,14 +2,12 @@
 
 import dataclasses
 
-from linclf_jax import validation
-from linclf_jax.config import exact, protocols, runtime
+from linclf_jax.config import flat, protocols
 from linclf_jax.config.data import DataConfig
-from linclf_jax.config.exact import ExactConfig
-from linclf_jax.config.fields import flag, one_of, part
+from linclf_jax.config.fields import at_least, flag, part
+from linclf_jax.config.parts import ExactConfig, RuntimeConfig, SchedulerConfig
 from linclf_jax.config.penalty import Penalty
 from linclf_jax.config.protocols import Protocol
-from linclf_jax.config.runtime import RuntimeConfig, SchedulerConfig
 from linclf_jax.data import preprocessing
 from linclf_jax.selection import choose, ranking, shots
 from linclf_jax.training import search_space
@@ -20,8 +18,8 @@ from linclf_jax.training.search_space import Axis
 class ProbeSelection:
     """How a setting is selected; what is unset is as the protocol has it."""
 
-    metric: str | None = flag(None, one_of(ranking.METRICS))
-    rule: str = flag("best", one_of(choose.RULES))
+    metric: str | None = flag(None, names=ranking.METRICS)
+    rule: str = flag("best", names=choose.RULES)
     folds: int = flag(
         5, "Where a protocol deals folds and no validation file is given, at least 2."
     )
@@ -39,7 +37,7 @@ class ProbeConfig:
         "there are, as files of any kind, or one .npz, .safetensors, .h5 or .pt with "
         r"these names. A comma in PATH is written \,.",
     )
-    protocol: str = flag("exact", one_of(protocols.PROTOCOLS))
+    protocol: str = flag("exact", names=protocols.PROTOCOLS)
     shots: tuple[int, ...] = flag((), "Rows of each class; all if unset.")
     draws: int = flag(5, "How many draws of --shots, with seeds from 0.")
     preprocessing: str | None = flag(
@@ -49,12 +47,14 @@ class ProbeConfig:
     learning_rate: Axis | None = flag(
         None, "Of the protocols that train: for a batch of 256, scaled to the batch."
     )
-    batch_size: int | None = flag(None, "Of the protocols that train.")
-    epochs: int | None = flag(None, "Of the protocols that train.")
+    batch_size: int | None = flag(
+        None, "Of the protocols that train.", check=at_least(1)
+    )
+    epochs: int | None = flag(None, "Of the protocols that train.", check=at_least(1))
     selection: ProbeSelection = part(ProbeSelection())
     exact: ExactConfig = part(ExactConfig())
-    runtime: RuntimeConfig = part(RuntimeConfig())
-    scheduler: SchedulerConfig = part(SchedulerConfig())
+    runtime: RuntimeConfig = part(RuntimeConfig(), is_compared=False)
+    scheduler: SchedulerConfig = part(SchedulerConfig(), is_compared=False)
 
 
 def resolve_protocol(config: ProbeConfig) -> tuple[Protocol, tuple[str, ...]]:
@@ -63,59 +63,35 @@ def resolve_protocol(config: ProbeConfig) -> tuple[Protocol, tuple[str, ...]]:
     Raises:
         ValueError: A flag is bad, or is none of this protocol's.
     """
-    if config.protocol not in protocols.PROTOCOLS:
-        raise ValueError(
-            f"--protocol is {config.protocol!r}; expected one of "
-            f"{', '.join(protocols.PROTOCOLS)}"
-        )
+    flat.validate(config)
     preset = protocols.PROTOCOLS[config.protocol]
+    metric, rates = config.selection.metric, config.learning_rate
     changes = _given(
         preprocessing=config.preprocessing,
         # What equals the protocol's own, as in the flags of its run, overrides nothing.
-        metric=None
-        if config.selection.metric == preset.metric
-        else config.selection.metric,
+        metric=None if metric == preset.metric else metric,
         shots=config.shots or None,
         penalty=config.penalty,
     )
-    rates = config.learning_rate
-    training_changes = _given(
+    of_training = _given(
         learning_rate=None if rates is None else search_space.values(rates),
         batch_size=config.batch_size,
         epochs=config.epochs,
     )
     names = tuple(
         changes["penalty"].unit if name == "penalty" else name
-        for name in (*changes, *training_changes)
+        for name in (*changes, *of_training)
     )
     if preset.training is not None:
-        if "epochs" in training_changes:
-            training_changes["steps"] = None
-        changes["training"] = preset.training._replace(**training_changes)
-    elif training_changes:
+        if "epochs" in of_training:
+            of_training["steps"] = None
+        changes["training"] = preset.training._replace(**of_training)
+    elif of_training:
         raise ValueError(
-            f"--{next(iter(training_changes))} is given, but --protocol="
-            f"{config.protocol} trains by no minibatches; expected a protocol that does"
+            f"--{next(iter(of_training))} is given, but --protocol={config.protocol} "
+            "trains by no minibatches; expected a protocol that does"
         )
     protocol = preset._replace(**changes)
-    _validate(protocol, config)
-    return protocol, names
-
-
-def _given(**values):
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _validate(protocol: Protocol, config: ProbeConfig) -> None:
-    validation.validate_seed(config.data.split_seed, name="--split_seed")
-    exact.validate(config.exact)
-    runtime.validate(config.runtime, config.scheduler)
-    for name in ("batch_size", "epochs"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} is {value}; expected at least 1")
-    choose.validate_rule(config.selection.rule)
-    ranking.validate_metric(protocol.metric)
     preprocessing.validate(protocol.preprocessing)
     shots.validate(protocol.shots, config.draws)
     if protocol.shots and (protocol.training or protocol.penalty.unit == "C"):
@@ -124,3 +100,8 @@ def _validate(protocol: Protocol, config: ProbeConfig) -> None:
             "that solves exactly, on a grid of l2, which means the same for any "
             "number of rows: exact, clip_benchmark, fewshot"
         )
+    return protocol, names
+
+
+def _given(**values):
+    return {name: value for name, value in values.items() if value is not None}

@@ -31,12 +31,12 @@ class Protocol(NamedTuple):
     """One protocol."""
 
     source: str
-    preprocessing: str
-    metric: str  # a name in ``ranking.METRICS``
-    penalty: Penalty  # a refit keeps its unit
+    penalty: Penalty = Penalty("l2", (0.0,))  # a refit keeps its unit
+    preprocessing: str = "none"
+    metric: str = "val_accuracy"  # a name in ``ranking.METRICS``
     # Without a validation file one row in this many is held out; None deals folds.
-    hold_out: int | None
-    refit: bool  # the chosen setting once more, on all rows but the test's
+    hold_out: int | None = None
+    refit: bool = False  # the chosen setting once more, on all rows but the test's
     shots: tuple[int, ...] = ()  # of each class; none for all rows
     training: Training | None = None  # None solves exactly
     changed: tuple[str, ...] = ()
@@ -50,8 +50,22 @@ _UNIFORM = (
     "W starts uniform with the standard deviation of the original's normal "
     "distribution, 0.01"
 )
-_NOT_ON_TEST = "the classifier is chosen on validation rows; the original chooses the "
-_SD_001 = 0.01 * 3**0.5  # half the width of a uniform distribution with sd 0.01
+
+_DINOV2 = Training(
+    optimizer="momentum",
+    schedule="cosine",
+    learning_rate=(
+        *(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
+        *(2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1),
+    ),
+    batch_size=128,
+    epochs=None,
+    steps=12_500,
+    original_steps=12_500,
+    warmup=0.0,
+    # Half the width of a uniform distribution with the standard deviation 0.01.
+    init_scale=0.01 * 3**0.5,
+)
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
@@ -61,14 +75,11 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             # The best of three on test rows, see docs/selection.md.
             metric="val_loss_calibrated",
             penalty=Penalty("l2", Range("log", 1e-6, 1.0, 45)),
-            hold_out=None,
             refit=True,
         ),
         "clip": Protocol(
             source="Radford et al., Learning Transferable Visual Models From Natural "
             "Language Supervision, 2021, appendix A.3; openai/CLIP, README.md",
-            preprocessing="none",
-            metric="val_accuracy",
             penalty=Penalty("C", Range("log", 1e-6, 1e6, 97)),
             hold_out=5,
             refit=True,
@@ -84,7 +95,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "clip_benchmark": Protocol(
             source="LAION-AI/CLIP_benchmark, clip_benchmark/metrics/linear_probe.py",
             preprocessing="l2_normalize",
-            metric="val_accuracy",
             penalty=Penalty("l2", Range("log", 1e-6, 1e2, 97)),
             hold_out=5,
             refit=True,
@@ -100,27 +110,11 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         ),
         "dinov2_linear": Protocol(
             source="facebookresearch/dinov2, dinov2/eval/linear.py",
-            preprocessing="none",
-            metric="val_accuracy",
-            penalty=Penalty("l2", (0.0,)),
             hold_out=10,
-            refit=False,
-            training=Training(
-                optimizer="momentum",
-                schedule="cosine",
-                learning_rate=(
-                    *(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
-                    *(2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1),
-                ),
-                batch_size=128,
-                epochs=None,
-                steps=12_500,
-                original_steps=12_500,
-                warmup=0.0,
-                init_scale=_SD_001,
-            ),
+            training=_DINOV2,
             changed=(
-                _NOT_ON_TEST + "best of 52 on the set that it reports",
+                "the classifier is chosen on validation rows; the original chooses the "
+                "best of 52 on the set that it reports",
                 "one feature set at a time, 13 classifiers of it; the original chooses "
                 "among four kinds of features too",
                 "whole passes over the rows, as many as come nearest to 12,500 steps",
@@ -129,8 +123,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         ),
         "dinov2_logreg": Protocol(
             source="facebookresearch/dinov2, dinov2/eval/log_regression.py",
-            preprocessing="none",
-            metric="val_accuracy",
             penalty=Penalty("C", Range("log", 1e-6, 1e5, 45)),
             hold_out=10,
             refit=True,
@@ -143,20 +135,15 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "mae": Protocol(
             source="facebookresearch/mae, main_linprobe.py, util/lars.py, FINETUNE.md",
             preprocessing="standardize",
-            metric="val_accuracy",
-            penalty=Penalty("l2", (0.0,)),
             hold_out=10,
-            refit=False,
-            training=Training(
+            training=_DINOV2._replace(
                 optimizer="lars",
-                schedule="cosine",
                 learning_rate=(0.1,),
                 batch_size=16_384,
                 epochs=90,
                 steps=None,
                 original_steps=7_020,
                 warmup=1 / 9,
-                init_scale=_SD_001,
             ),
             changed=(
                 "features are scaled by the mean and deviation of the training rows; "
@@ -174,8 +161,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             preprocessing="standardize",
             metric="val_loss",
             penalty=Penalty("l2", Range("log", 1e-5, 1.0, 16)),
-            hold_out=None,
-            refit=False,
             shots=(1, 5, 10, 25),
             changed=(
                 "softmax regression; the original solves least squares on targets of "

@@ -138,9 +138,16 @@ def flag(field: str, *names: str) -> str:
     >>> print(flag("drop_columns", "id", "a,b"), flag("label_column", "a,b"))
     --drop_columns='id,a\,b' --label_column=a,b
     """
-    if field != "label_column":  # which takes one name, the others a list
-        names = tuple(_TO_ESCAPE.sub(r"\\\1", name) for name in names)
-    return f"--{field}={shlex.quote(','.join(names))}"
+    # label_column takes one name, the others a list.
+    items = names if field == "label_column" else map(list_item, names)
+    return f"--{field}={shlex.quote(','.join(items))}"
+
+
+def list_item(name: str) -> str:
+    """Returns a name as it stands in the list of a flag; see ``config.flag_text``."""
+    escaped = _TO_ESCAPE.sub(r"\\\1", name)
+    is_quoted = not name or name != name.strip() or name[0] == name[-1] == '"'
+    return f'"{escaped}"' if is_quoted else escaped
 
 
 def check_feature_names(names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax import params as params_lib
-from linclf_jax.config.exact import ExactConfig
+from linclf_jax.config.parts import ExactConfig
 from linclf_jax.exact import leave_one_out, newton
 from linclf_jax.params import Params
 from linclf_jax.runs.store import Batch, Store

@@ -3,8 +3,8 @@
 import numpy as np
 
 from linclf_jax.config import data as data_config
-from linclf_jax.config import exact as exact_config
-from linclf_jax.config import path as path_config
+from linclf_jax.config import flat
+from linclf_jax.config import penalty as penalty_config
 from linclf_jax.config.path import PathConfig
 from linclf_jax.exact import leave_one_out
 from linclf_jax.selection import folds, resampling
@@ -20,11 +20,11 @@ def prepare(config: PathConfig) -> ExactStudy:
     Raises:
         ValueError: A flag or the data is bad; nothing has been compiled or written.
     """
-    path_config.validate(config)
+    flat.validate(config)
     dataset = data_config.load(config.data)
     rows = inputs.joined(dataset)
     num_classes = len(dataset.class_names)
-    l2s = exact_config.penalties(
+    l2s = penalty_config.descending(
         config.penalty, num_rows=len(rows.labels), num_classes=num_classes
     )
     if config.leave_one_out:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from linclf_jax.config import exact as exact_config
+from linclf_jax.config import penalty as penalty_config
 from linclf_jax.config import probe as probe_config
 from linclf_jax.config.probe import ProbeConfig
 from linclf_jax.config.protocols import Protocol, Training
@@ -82,7 +82,7 @@ def _problems(
         resamplings = _resamplings(config, protocol, inputs)
         num_rows = int(resampling_lib.compared_fits(resamplings)[0].train.sum())
         try:
-            l2s = exact_config.penalties(
+            l2s = penalty_config.descending(
                 protocol.penalty, num_rows=num_rows, num_classes=inputs.num_classes
             )
         except ValueError as error:
@@ -145,7 +145,7 @@ def _axes(
     protocol: Protocol, sets: Training, inputs: Inputs, static: Static
 ) -> dict[str, search_space.Axis]:
     scale = static.batch_size / SCALED_TO
-    l2s = exact_config.penalties(
+    l2s = penalty_config.descending(
         protocol.penalty,
         num_rows=inputs_lib.num_train_rows(inputs),
         num_classes=inputs.num_classes,

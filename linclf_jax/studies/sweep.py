@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from linclf_jax.config import data, search_space
+from linclf_jax.config import sweep as sweep_config
 from linclf_jax.config.sweep import SweepConfig
 from linclf_jax.data import images
 from linclf_jax.data.datasets import Dataset
@@ -29,7 +30,7 @@ def prepare(config: SweepConfig, name: str = "sweep") -> TrainingStudy:
     Raises:
         ValueError: A flag or the data is bad; nothing has been compiled or written.
     """
-    search_space.validate(config)
+    sweep_config.validate(config)
     resources = training.resources(config)
     dataset = data.load(config.data)
     num_classes = len(dataset.class_names)

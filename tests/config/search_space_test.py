@@ -6,17 +6,20 @@ import json
 
 import pytest
 
-from linclf_jax.config import flat, search_space
+from linclf_jax.config import flat, search_space, sweep
 from linclf_jax.config.sweep import SweepConfig
 from linclf_jax.training import search_space as space
 from linclf_jax.training.search_space import Range
 from linclf_jax.training.settings import Static
 
 SIZE = {"num_classes": 3, "num_rows": 90}
+HINGE = "weston_watkins_hinge"
 
 
 def candidates(**changes):
-    return search_space.candidates(flat.build(SweepConfig(), changes), **SIZE)
+    config = flat.build(SweepConfig(), changes)
+    sweep.validate(config)
+    return search_space.candidates(config, **SIZE)
 
 
 def grids(*overrides):
@@ -32,7 +35,7 @@ def test_default_batch_is_128_or_all_rows(num_rows, expected):
 
 def test_static_choices_are_the_product_of_all_groups():
     groups = {  # from the slowest to the fastest to change
-        "loss": ("softmax_cross_entropy", "weston_watkins_hinge"),
+        "loss": ("softmax_cross_entropy", HINGE),
         "optimizer": ("sgd", "adam"),
         "schedule": ("constant", "cosine"),
         "batch_size": (16, 32),
@@ -50,22 +53,19 @@ def test_static_choices_are_the_product_of_all_groups():
 
 
 def test_candidates_are_the_grid_or_the_sample_of_all_axes():
-    config = flat.build(
-        SweepConfig(),
-        {
-            "optimizer": ("sgd", "adam"),
-            "learning_rate": Range("log", 0.01, 1.0, 3),
-            "b1": (0.8, 0.9),
-            "label_smoothing": (0.0, 0.1),
-        },
-    )
+    values = {
+        "optimizer": ("sgd", "adam"),
+        "learning_rate": Range("log", 0.01, 1.0, 3),
+        "b1": (0.8, 0.9),
+        "label_smoothing": (0.0, 0.1),
+    }
+    config = flat.build(SweepConfig(), values)
     statics = search_space.statics(config.training, **SIZE)
     axes = search_space.axes(config.training, config.penalty, **SIZE)
-    grid = search_space.candidates(config, **SIZE)
+    grid = candidates(**values)
     assert grid == space.grid(statics, axes)
     assert len(grid) == 3 * 2 + 3 * 2 * 2
-    config = flat.build(config, {"sample": 20, "sample_seed": 5})
-    drawn = search_space.candidates(config, **SIZE)
+    drawn = candidates(**values, sample=20, sample_seed=5)
     assert drawn == space.sample(statics, axes, count=20, seed=5)
 
 
@@ -88,10 +88,8 @@ def test_each_grid_of_a_file_overrides_flags_and_follows_the_one_before():
 def test_a_sample_of_a_grid_file_draws_from_each_grid():
     rates = "log:0.01:1:3"
     file = grids(*({"optimizer": n, "learning_rate": rates} for n in ("sgd", "adam")))
-    drawn = candidates(grid_file=file, sample=5)
-    assert [candidate.static.optimizer for candidate in drawn] == ["sgd"] * 5 + [
-        "adam"
-    ] * 5
+    names = [each.static.optimizer for each in candidates(grid_file=file, sample=5)]
+    assert names == ["sgd"] * 5 + ["adam"] * 5
 
 
 def test_a_candidate_in_two_grids_is_refused():
@@ -116,42 +114,37 @@ def test_a_candidate_in_two_grids_is_refused():
         ({"seeds": ()}, "--seeds is empty"),
         ({"epochs": (5, 5)}, "--epochs is 5,5; expected no repetition"),
         ({"seeds": (1, 2, 1)}, "--seeds is 1,2,1; expected no repetition"),
-        ({"loss": ("a", "a")}, "--loss is a,a; expected no repetition"),
+        (
+            {"loss": (HINGE, HINGE)},
+            f"--loss is {HINGE},{HINGE}; expected no repetition",
+        ),
         ({"preprocessing": ("zca",)}, "preprocessing 'zca', expected one of none"),
         ({"optimizer": ("sgd", "x")}, "--optimizer is 'x'; expected one of sgd"),
-        ({"schedule": ("step",)}, "--schedule is 'step'; expected one of constant"),
-        ({"loss": ("mse",)}, "--loss is 'mse'"),
         ({"keep": "first"}, "--keep is 'first'; expected one of last, best"),
         ({"l2": (-0.1,)}, "--l2 holds -0.1"),
         ({"l2": (0.1, 0.1000000001)}, "--l2 has 2 values, 1 of them distinct"),
         ({"learning_rate": (1e39,)}, "--learning_rate holds 1e.39, in float32 inf"),
-        ({"b2": (0.99999999,)}, "--b2 holds 0.99999999, in float32 1; .* below 1"),
-        ({"gradient": "numerical"}, "--gradient is 'numerical'"),
-        ({"precision": "half"}, "--precision is 'half'"),
         ({"batch_size": (8, 91)}, "--batch_size is 91; expected 1 to 90"),
         ({"epochs": (0,)}, "--epochs is 0; expected 1 to"),
         ({"learning_rate": ()}, "--learning_rate is empty"),
-        ({"label_smoothing": (1.0,)}, "--label_smoothing holds 1; .* below 1"),
         ({"metric": "test_loss"}, "--metric is 'test_loss'"),
         (
             {"metric": "val_loss_calibrated"},
             "--metric is 'val_loss_calibrated', which takes the logits .*; expected "
             "one of val_loss, val_accuracy; experiments.path",
         ),
-        ({"seeds": (-1,)}, "--seeds is -1"),
-        ({"rule": "min"}, "--rule is 'min'; expected one of best, one_standard_error"),
-        ({"select_per": ("seed",)}, "--select_per is seed; expected some of features"),
-        ({"select_per": ("l2", "l2")}, "--select_per is l2,l2; .* none twice"),
-        ({"features": ("sift",)}, "--features is 'sift'; expected one of raw"),
+        ({"seeds": (-1,)}, "--seeds is -1; expected an integer in 0..4294967295"),
         ({"split_seed": 2**32}, "--split_seed is 4294967296"),
-        ({"sample_seed": -1}, "--sample_seed is -1"),
+        ({"rule": "min"}, "--rule is 'min'; expected one of best, one_standard_error"),
+        ({"select_per": ("seed",)}, "--select_per is 'seed'; expected one of features"),
+        ({"select_per": ("l2", "l2")}, "--select_per is l2,l2; expected no repetition"),
+        ({"features": ("sift",)}, "--features is 'sift'; expected one of raw"),
         ({"sample": 0}, "--sample is 0; expected at least 1"),
         ({"sample": 10**7}, "--sample is 10000000; expected 1 to 1000000"),
         ({"folds": 1}, "--folds is 1; expected at least 2, or 0"),
         ({"folds": -2}, "--folds is -2; expected at least 2, or 0"),
         ({"halving": 1}, "--halving is 1; expected at least 2"),
         ({"num_shards": 0}, "--num_shards is 0; expected at least 1"),
-        ({"shard_index": 1}, "--shard_index is 1; expected 0 to 0"),
         ({"num_shards": 3, "shard_index": 3}, "--shard_index is 3; expected 0 to 2"),
         ({"num_shards": 3, "shard_index": -1}, "--shard_index is -1; expected 0 to 2"),
         ({"num_shards": 2, "halving": 2}, "--halving .* 2 jobs .* --num_shards=1"),
@@ -162,7 +155,6 @@ def test_a_candidate_in_two_grids_is_refused():
         ),
         ({"devices": "0"}, "--devices is '0'; expected a number of at least 1, or all"),
         ({"devices": "two"}, "--devices is 'two'"),
-        ({"devices": "-1"}, "--devices is '-1'"),
         ({"concurrent_batches": 0}, "--concurrent_batches is 0; expected at least 1"),
         ({"checkpoint_every": -1.0}, "--checkpoint_every is -1.0; expected seconds"),
         ({"checkpoint_every": float("nan")}, "--checkpoint_every is nan"),
@@ -173,10 +165,6 @@ def test_a_candidate_in_two_grids_is_refused():
         (
             {"grid_file": grids({"epochs": [3, 3]})},
             "--grid_file, grid 1: --epochs is 3,3; expected no repetition",
-        ),
-        (
-            {"grid_file": grids({"momentum": 1})},
-            "--grid_file, grid 1: --momentum holds 1; .* below 1",
         ),
     ],
 )
@@ -198,12 +186,11 @@ def test_what_is_allowed_is_not_refused(changes):
     assert candidates(**changes)
 
 
-@pytest.mark.parametrize("by_file", [False, True])
-def test_losses_that_do_not_compare_are_not_ranked_by_their_values(by_file):
-    names = ("softmax_cross_entropy", "weston_watkins_hinge")
-    changes = {"loss": names}
-    if by_file:
-        changes = {"grid_file": grids(*({"loss": name} for name in names))}
+def test_losses_that_do_not_compare_are_not_ranked_by_their_values():
+    changes = {"loss": ("softmax_cross_entropy", HINGE)}
     with pytest.raises(ValueError, match="--metric is val_loss; expected val_accur"):
         candidates(**changes)
+    by_file = grids({}, {"loss": HINGE})
+    with pytest.raises(ValueError, match="--metric is val_loss; expected val_accur"):
+        candidates(grid_file=by_file)
     assert len(candidates(metric="val_accuracy", **changes)) == 2
