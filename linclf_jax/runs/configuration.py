@@ -17,48 +17,25 @@ from typing import Any
 import jax
 
 import linclf_jax
-from linclf_jax.runs import formats
 
 SECTIONS = ("experiment", "flags", "data", "environment")
 _PACKAGES = ("jax", "jaxlib", "optax", "numpy")
 # Of the environment: what the bits of a result may depend on. The commit is none of it,
 # for most commits change no result, nor is Python, which computes none.
+BEARING = ("linclf_jax", *_PACKAGES, "devices.backend", "devices.kinds", "x64")
 # Of the data: what a file says of itself that is opened after all fits, and may change
 # until then. What it was is in ``selected.json``.
 UNOPENED = "test"
-BEARING = ("linclf_jax", *_PACKAGES, "devices.backend", "devices.kinds", "x64")
-
-
-def checked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a configuration as JSON will hold it.
-
-    Args:
-        config: One entry for each of ``SECTIONS``.
-
-    Returns:
-        The same in dicts, lists and Python scalars.
-
-    Raises:
-        ValueError: Other sections, or values that JSON cannot hold.
-    """
-    if set(config) != set(SECTIONS):
-        raise ValueError(
-            f"found sections {sorted(config)} in the configuration, expected "
-            f"{sorted(SECTIONS)}"
-        )
-    return formats.plain(config, "config")
 
 
 def differences(there: Any, here: Mapping[str, Any]) -> list[str]:
     """Returns in what two configurations name different runs.
 
+    Environments are compared in ``BEARING`` alone, data in all but ``UNOPENED``.
+
     Args:
         there: What a ``config.json`` holds.
-        here: The configuration of this run, ``checked``.
-
-    Returns:
-        One text for each difference: key, value there, value here. Environments are
-        compared in ``BEARING`` alone, data in all but ``UNOPENED``.
+        here: The configuration of this run, as JSON holds it.
 
     >>> there = {"experiment": "sweep", "flags": {"l2": 0.1}}
     >>> there |= {"data": {}, "environment": {"jax": "0.10.2", "python": "3.12.1"}}
@@ -67,7 +44,10 @@ def differences(there: Any, here: Mapping[str, Any]) -> list[str]:
     """
     if not isinstance(there, Mapping):
         return [f"the configuration there is {there!r}"]
-    old, new = (dict(_compared(config)) for config in (there, here))
+    old, new = (
+        {key: text for key, text in _flat(config) if _is_compared(key)}
+        for config in ({k: c.get(k) for k in SECTIONS} for c in (there, here))
+    )
     return [
         f"{key} is {old.get(key, 'absent')} there and {new.get(key, 'absent')} here"
         for key in {**old, **new}
@@ -75,24 +55,22 @@ def differences(there: Any, here: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def unopened(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a configuration as it was, with the test rows that are there now.
+def _is_compared(key: str) -> bool:
+    section, _, name = key.partition(".")
+    return name in BEARING if section == "environment" else key != f"data.{UNOPENED}"
 
-    Args:
-        there: What a ``config.json`` holds.
-        here: The configuration of this run, without differences.
-    """
-    now = {k: here["data"][k] for k in (UNOPENED,) if k in here["data"]}
-    return {**there, "data": {**there["data"], **now}}
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields dotted keys and values as JSON text, which tells 1 from 1.0 and true."""
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value)
 
 
 def environment() -> dict[str, Any]:
-    """Returns what runs the code: versions, machine, devices, precision, commit.
-
-    Returns:
-        ``git`` is ``{"commit": ..., "dirty": ...}`` where the package lies in a git
-        checkout that tracks it, else None; dirty means a Python file is changed or new.
-    """
+    """Returns what runs the code: versions, machine, devices, precision, commit."""
     devices = jax.devices()
     return {
         "python": platform.python_version(),
@@ -109,35 +87,11 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _compared(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields what names a run: dotted keys, and values as JSON text."""
-    bearing = {f"environment.{name}" for name in BEARING}
-    for key, text in _flat(config):
-        is_compared = key in bearing or not key.startswith("environment.")
-        if is_compared and key != f"data.{UNOPENED}":
-            yield key, text
-
-
-def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields dotted keys and values as JSON text, which tells 1 from 1.0 and true."""
-    stack = [(name, config.get(name)) for name in reversed(SECTIONS)]
-    while stack:
-        key, value = stack.pop()
-        if isinstance(value, dict) and value:
-            stack += [(f"{key}.{name}", value[name]) for name in reversed(value)]
-        else:
-            yield key, json.dumps(value)
-
-
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Returns commit and dirtiness of the checkout that tracks a folder, or None.
+    """Returns ``commit`` and ``dirty``, whether a Python file is changed or new.
 
-    Args:
-        folder: One with Python files.
-
-    Returns:
-        ``{"commit": ..., "dirty": ...}``; None outside a checkout, in one that does not
-        track the folder, and where there is no git.
+    None outside a checkout, in one that does not track the Python files of the folder,
+    and where there is no git.
     """
     # An installed package may lie in somebody else's checkout, which does not track it.
     if not _git(folder, "ls-files", "--", "*.py"):

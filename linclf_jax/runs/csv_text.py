@@ -20,10 +20,7 @@ _QUOTED = re.compile(r'[",\r\n]|^$')
 
 
 def encode(columns: Mapping[str, np.ndarray]) -> bytes:
-    """Returns a table as UTF-8, its names in the first line.
-
-    Args:
-        columns: ``(N,)`` texts or numbers, by name.
+    """Returns ``(N,)`` texts or numbers as UTF-8, their names in the first line.
 
     >>> table = {"class": np.array(["=1+1", "a,b"]), "score": np.array([-0.5, 2.0])}
     >>> print(encode(table).decode(), end="")
@@ -46,9 +43,6 @@ def _cell(text: str) -> str:
 def marked(text: str) -> str:
     """Returns a text with an apostrophe in front where a spreadsheet would obey it.
 
-    Args:
-        text: Of a cell.
-
     >>> [marked(text) for text in ("=A1", "-0.5", "-x", "'s", "cat")]
     ["'=A1", '-0.5', "'-x", "''s", 'cat']
     """
@@ -58,9 +52,6 @@ def marked(text: str) -> str:
 
 def unmarked(text: str) -> str:
     """Returns the text that ``marked`` was given.
-
-    Args:
-        text: Of a cell.
 
     >>> unmarked("'=A1"), unmarked("-0.5"), unmarked("''s")
     ('=A1', '-0.5', "'s")

@@ -1,15 +1,19 @@
-"""The run directory: opened once, written file by file, sealed and verified.
+"""The run directory: locked, opened once, written file by file, sealed and verified.
 
-Files are written by ``disk.write_bytes``: whoever looks sees the old one or the new
+Files are written by ``disk.write_bytes``: whoever reads sees the old one or the new
 one, and an ``OSError`` such as a full disk names the file and leaves the old one.
-
 ``config.json`` makes a folder a run directory, ``manifest.json`` a finished one.
+
+The lock is advisory (``flock`` on the folder itself): it leaves no file behind, a
+killed process cannot keep it, and reading needs none. Windows, and network file systems
+that lock no folder, go without.
 """
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Container, Iterable, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +24,73 @@ MANIFEST = "manifest.json"
 TEMPORARY = ".*.tmp"  # the names of files that somebody is writing: never sealed
 
 
+@contextlib.contextmanager
+def locked(path: str | Path) -> Iterator[Path]:
+    """Keeps a run directory, which is made if need be, for one writer.
+
+    Raises:
+        ValueError: Another writer has it, or it is a file.
+    """
+    path = _made(path)
+    if sys.platform == "win32":  # no folder can be opened there
+        yield path
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        _lock(handle, path)
+        yield path
+    finally:
+        os.close(handle)  # the lock goes with it
+
+
+def _lock(handle: int, path: Path) -> None:
+    import fcntl  # Windows has none
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"{path} is being written by another process; wait for it to end, or name "
+            "another folder"
+        ) from error
+    except OSError:  # no locks on this file system
+        return
+
+
+def _made(path: str | Path) -> Path:
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file, expected a run directory or nothing")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def open_run(path: str | Path, config: Mapping[str, Any]) -> Path:
     """Makes a run directory, or takes up an unfinished one of the same configuration.
 
-    The same configuration means equal experiment, flags and data, and an environment
-    that computes the same; a resumed folder keeps the ``config.json``, environment
-    included, that it was made with, but for what ``configuration.UNOPENED`` names.
+    A directory that is taken up keeps its ``config.json``, environment included, but
+    for what ``configuration.UNOPENED`` names of the data.
 
     Args:
         path: The folder; it and its parents are made where they are missing.
         config: The sections of ``configuration.SECTIONS``; flags that change no result,
             such as ``out_dir``, do not belong there.
 
-    Returns:
-        The folder.
-
     Raises:
         ValueError: The folder was made by another configuration (with all
             differences), is complete, or holds files but no ``config.json``.
     """
-    path, config = Path(path), configuration.checked(config)
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file, expected a run directory or nothing")
-    path.mkdir(parents=True, exist_ok=True)
+    config, path = formats.plain(config, "config"), _made(path)
     # Of writers that were killed, here or in a folder below.
     leftovers = [*path.glob(TEMPORARY), *path.glob(f"*/{TEMPORARY}")]
     found = sorted({item.name for item in path.iterdir()} - {x.name for x in leftovers})
-    if found:
-        there = _check_resumable(path, found, config)
+    there = _check_resumable(path, found, config) if found else None
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)  # its writer may live, and be done by now
-    if not found:
+    if there is None:
         write(path / CONFIG, config)
-    elif (current := configuration.unopened(there, config)) != there:
-        write(path / CONFIG, current)
+    elif there["data"] != config["data"]:
+        write(path / CONFIG, {**there, "data": config["data"]})
     return path
 
 
@@ -82,7 +119,10 @@ def _check_resumable(
 
 
 def seal(
-    path: str | Path, names: Iterable[str] | None = None, *, without: Iterable[str] = ()
+    path: str | Path,
+    names: Iterable[str] | None = None,
+    *,
+    without: Collection[str] = (),
 ) -> None:
     """Marks a run as finished: writes size and SHA-256 of every file in its folder.
 
@@ -90,7 +130,7 @@ def seal(
         path: The run directory; files in folders below it are included.
         names: Files of a sealed folder that were made again: their entries alone are
             renewed, so that damage to any other file still shows.
-        without: A file or folder in it, or several, to leave out: they come and go.
+        without: Files and folders in it to leave out: they come and go.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -102,14 +142,13 @@ def seal(
     path = Path(path)
     sealed = {} if names is None else _sealed(path)
     if names is None:
-        left_out = {MANIFEST, *([without] if isinstance(without, str) else without)}
         found = (x.relative_to(path) for x in path.rglob("*") if not x.match(TEMPORARY))
-        names = [x.as_posix() for x in found if x.parts[0] not in left_out]
+        names = [x.as_posix() for x in found if x.parts[0] not in {MANIFEST, *without}]
     sealed |= {name: m for name in names if (m := _measure(path / name))}
     write(path / MANIFEST, {"files": dict(sorted(sealed.items()))})
 
 
-def verify(path: str | Path, besides: Container[str] = ()) -> list[str]:
+def verify(path: str | Path, besides: Collection[str] = ()) -> list[str]:
     """Compares the files of a finished run with its manifest.
 
     Args:
@@ -117,7 +156,7 @@ def verify(path: str | Path, besides: Container[str] = ()) -> list[str]:
         besides: Files that need not be as they were sealed.
 
     Returns:
-        The names of the sealed files; those that came later are not looked at.
+        The names of the sealed files; those that came later are not read.
 
     Raises:
         ValueError: Files or the manifest are missing or changed, with all their names.
@@ -161,14 +200,13 @@ def write(path: str | Path, value: Any) -> None:
             takes, for ``.npz`` arrays by name, for ``.safetensors`` tensors by name and
             texts by name; for any other suffix text, written in UTF-8.
     """
-    disk.write_bytes(path, _encoded(Path(path), value))
+    if not isinstance(value, bytes):
+        value = _ENCODERS.get(Path(path).suffix, str.encode)(value)
+    disk.write_bytes(path, value)
 
 
 def read(path: str | Path) -> Any:
     """Returns what ``write`` wrote, by the suffix; never unpickles.
-
-    Args:
-        path: The file.
 
     Raises:
         ValueError: It is damaged; with the path, and the line in JSON.
@@ -180,18 +218,11 @@ def read(path: str | Path) -> Any:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _encoded(path: Path, value: Any) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    if path.suffix == ".safetensors":
-        return formats.encode_tensors(*value)
-    return _ENCODERS.get(path.suffix, str.encode)(value)
-
-
 _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
     ".json": formats.encode_json,
     ".jsonl": formats.encode_rows,
     ".npz": formats.encode_arrays,
+    ".safetensors": lambda value: formats.encode_tensors(*value),
 }
 _DECODERS: Mapping[str, Callable[[bytes], Any]] = {
     ".json": formats.decode_json,

@@ -17,10 +17,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Writes a file whole: temporary name, flush, rename, flush of the folder.
 
-    Args:
-        path: Where; its folder exists.
-        data: All of the file.
-
     Raises:
         OSError: With the file; of a full disk with the bytes that it takes too. An
             older file at ``path`` is untouched.
@@ -43,14 +39,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes what is new in a folder last a power cut, where the system can.
-
-    Args:
-        folder: Files in it have been made or renamed; its own files are not flushed.
-
-    Raises:
-        OSError: With the folder.
-    """
+    """Makes new names in a folder last a power cut, where the system can."""
     if os.name == "nt":  # a folder cannot be opened
         return
     handle = os.open(folder, os.O_RDONLY)

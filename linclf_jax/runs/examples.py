@@ -1,4 +1,4 @@
-"""Test rows worth a look: what is taken for what, what is surest and what is not sure.
+"""Test rows that a person may want to see: confused classes, surest and least sure.
 
 They are few, picked once, after the test, and kept in the run directory, so that its
 page can be drawn again without the data.
@@ -22,7 +22,7 @@ MOST_PAIRS = 6
 EACH = 8  # rows of a pair of classes, at most
 ENDS = 16  # rows that are surest, and that are least sure, at most
 LARGEST = 96  # pixels a side: of a larger image every second or third is kept
-BLOCK = 4096  # rows whose scores are looked at in float64 at a time
+BLOCK = 4096  # rows whose scores are float64 at a time
 
 
 class Examples(NamedTuple):
@@ -50,9 +50,8 @@ def collect(
     The most confused pairs of classes come first, the most frequent pair ahead, and of
     each the errors that were surest. Certainty orders rows by the log-odds of the
     prediction, which tell probabilities apart that are all rounded to 1; a hinge loss
-    makes no probabilities, and its rows are ordered by the margin of the highest score
-    over the next. Ties go to the earlier row. A row without a finite highest score, of
-    which nothing is certain, is left out.
+    makes no probabilities, and its rows are ordered by margin. Ties go to the earlier
+    row. A row without a finite highest score, of which nothing is certain, is left out.
 
     Args:
         logits: (N, C), floating, of the rows of the split.
@@ -66,9 +65,8 @@ def collect(
     predictions = scores.argmax(axis=1)
     counts = np.zeros((scores.shape[1],) * 2, np.int32)
     np.add.at(counts, (labels, predictions), 1)
-    measure = log_odds if calibrated else margins
-    starts = range(0, max(1, len(scores)), BLOCK)
-    sure = np.concatenate([measure(scores[i : i + BLOCK]) for i in starts])
+    blocks = (scores[i : i + BLOCK] for i in range(0, max(1, len(scores)), BLOCK))
+    sure = np.concatenate([certainty(block, calibrated) for block in blocks])
     picks = _pick(labels, predictions, sure, counts)
     rows = np.concatenate(picks)
     return Examples(
@@ -83,38 +81,26 @@ def collect(
     )
 
 
-def log_odds(scores: np.ndarray) -> np.ndarray:
-    """The log-odds of each prediction, (N,): p / (1 - p) without forming 1 - p.
+def certainty(scores: np.ndarray, calibrated: bool) -> np.ndarray:
+    """The log-odds of each prediction, or the margin of its score over the next, (N,).
+
+    The odds are p / (1 - p) without forming 1 - p.
 
     Args:
         scores: (N, C), floating, the largest of each row finite.
+        calibrated: whether the softmax of the scores means probabilities.
 
-    >>> log_odds(np.array([[800.0, 0.0, -np.inf]])).tolist()
+    >>> certainty(np.array([[800.0, 0.0, -np.inf]]), calibrated=True).tolist()
     [800.0]
-    """
-    top, others = _top_and_others(scores)
-    return top - special.logsumexp(others, axis=1)
-
-
-def margins(scores: np.ndarray) -> np.ndarray:
-    """By how much the largest score of each row exceeds the next, (N,).
-
-    Args:
-        scores: (N, C), floating, the largest of each row finite.
-
-    >>> margins(np.array([[1.0, 3.5, 2.0]])).tolist()
+    >>> certainty(np.array([[1.0, 3.5, 2.0]]), calibrated=False).tolist()
     [1.5]
     """
-    top, others = _top_and_others(scores)
-    return top - others.max(axis=1)
-
-
-def _top_and_others(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     others, rows = scores.astype(np.float64), np.arange(len(scores))
     highest = scores.argmax(axis=1)
     top = others[rows, highest]
     others[rows, highest] = -np.inf
-    return top, others
+    rest = special.logsumexp(others, axis=1) if calibrated else others.max(axis=1)
+    return top - rest
 
 
 def _pick(
@@ -135,9 +121,7 @@ def _pick(
 def most_frequent_errors(counts: np.ndarray, most: int = 5) -> list[tuple[int, int]]:
     """The largest counts off the diagonal, as (true, predicted); ties in row order.
 
-    Args:
-        counts: (C, C) integers, true classes down.
-        most: how many to return at most.
+    ``counts`` are ``(C, C)``, true classes down.
 
     >>> most_frequent_errors(np.array([[9, 1, 0], [4, 9, 0], [0, 1, 9]]), most=2)
     [(1, 0), (0, 1)]
@@ -177,20 +161,12 @@ def render(
 
 
 def write(path: Path, examples: Examples) -> None:
-    """Writes ``examples.npz``.
-
-    Args:
-        path: a run directory.
-        examples: as from ``collect``.
-    """
+    """Writes ``examples.npz`` into a run directory."""
     directory.write(path / FILE, examples._asdict())
 
 
 def read(path: Path) -> Examples | None:
-    """Reads ``examples.npz``, where it is there.
-
-    Args:
-        path: a run directory.
+    """Reads ``examples.npz`` of a run directory, where it is there.
 
     Raises:
         ValueError: it is damaged, or holds other arrays.
@@ -204,8 +180,7 @@ def read(path: Path) -> Examples | None:
             f"{file}: found arrays {sorted(arrays)}, expected "
             f"{sorted(Examples._fields)}"
         )
-    examples = Examples(**arrays)
-    lengths = {name: len(a) for name, a in arrays.items() if a.ndim}
-    if len(set(lengths.values())) != 1:
+    lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
+    if len({*lengths.values()}) != 1:
         raise ValueError(f"{file}: found lengths {lengths}, expected all the same")
-    return examples
+    return Examples(**arrays)

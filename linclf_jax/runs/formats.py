@@ -25,14 +25,11 @@ def plain(value: Any, where: str = "value") -> Any:
 
     Args:
         value: Mappings with string keys, sequences, arrays, strings, numbers (NumPy's
-            too), booleans, None.
+            too), booleans, None. NaN and infinities become None.
         where: What messages call it.
 
-    Returns:
-        The same in dicts, lists and Python scalars; NaN and infinities become None.
-
     Raises:
-        ValueError: Something else, with its place.
+        ValueError: Something else, with the keys that lead to it.
 
     >>> plain({"l2": np.float64(0.5), "steps": (1, 2), "loss": float("nan")})
     {'l2': 0.5, 'steps': [1, 2], 'loss': None}
@@ -55,29 +52,17 @@ def plain(value: Any, where: str = "value") -> Any:
 
 
 def encode_json(value: Any) -> bytes:
-    """Returns strict JSON; keys keep their order, floats round-trip. See ``plain``.
-
-    Args:
-        value: What ``plain`` takes.
-    """
+    """Returns what ``plain`` takes as strict JSON; keys keep their order."""
     return (json.dumps(plain(value), allow_nan=False, indent=2) + "\n").encode()
 
 
 def decode_json(data: bytes) -> Any:
-    """Returns the value; ValueError with line and column where it is no strict JSON.
-
-    Args:
-        data: All of a file.
-    """
+    """Returns the value; ValueError with line and column where it is no strict JSON."""
     return _parse(data, first_line=1)
 
 
 def encode_rows(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Returns one strict JSON object a line. See ``plain``.
-
-    Args:
-        rows: Mappings that ``plain`` takes.
-    """
+    """Returns mappings that ``plain`` takes as one strict JSON object a line."""
     lines = (
         json.dumps(plain(row, f"row {number}"), allow_nan=False) + "\n"
         for number, row in enumerate(rows)
@@ -86,11 +71,7 @@ def encode_rows(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def decode_rows(data: bytes) -> list[dict[str, Any]]:
-    """Returns the rows; ValueError with the line that is damaged or cut short.
-
-    Args:
-        data: All of a file.
-    """
+    """Returns the rows; ValueError with the line that is damaged or cut short."""
     *lines, rest = data.split(b"\n")
     if rest:
         raise ValueError(f"line {len(lines) + 1}: cut short, it has no end")
@@ -104,10 +85,7 @@ def decode_rows(data: bytes) -> list[dict[str, Any]]:
 
 
 def encode_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Returns an uncompressed ``.npz``, its members in the order of their names.
-
-    Args:
-        arrays: Names and arrays of numbers, booleans or text.
+    """Returns numbers, booleans or text as an uncompressed ``.npz``, ordered by name.
 
     Raises:
         ValueError: An array of a type that ``.npy`` cannot name, such as bfloat16, or
@@ -128,37 +106,27 @@ def encode_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def decode_arrays(data: bytes) -> dict[str, np.ndarray]:
-    """Returns the arrays of an ``.npz``, never unpickling; ValueError if damaged.
-
-    Args:
-        data: All of a file.
-    """
-    with _damage_as_value_error(), zipfile.ZipFile(io.BytesIO(data)) as archive:
-        arrays = {
-            name.removesuffix(".npy"): _member(archive, name)
-            for name in archive.namelist()
-        }
-        # zipfile does not compare: a damaged directory may end before its last entry.
-        announced = int.from_bytes(data[-12:-10], "little")
-        if len(arrays) != announced:
-            raise ValueError(f"found {len(arrays)} arrays, expected {announced}")
-        return arrays
-
-
-def decode_some_arrays(
-    file: IO[bytes], names: Iterable[str], optional: Iterable[str] = ()
+def decode_arrays(
+    source: bytes | IO[bytes], names: Iterable[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Returns arrays of an ``.npz`` without reading the others; ValueError if damaged.
+    """Returns arrays of an ``.npz``, never unpickling; ValueError if damaged.
 
     Args:
-        file: The file, open for reading.
-        names: Of the arrays, which must be there.
-        optional: Names of further arrays, read where they are there.
+        source: All of a file, or the file, open for reading.
+        names: Of the arrays to read, where they are there; the others, which may be
+            large, are not touched. All of them if None.
     """
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
     with _damage_as_value_error(), zipfile.ZipFile(file) as archive:
-        there = {name.removesuffix(".npy") for name in archive.namelist()}
-        wanted = (*names, *(name for name in optional if name in there))
+        there = [name.removesuffix(".npy") for name in archive.namelist()]
+        # zipfile does not compare: a damaged directory may end before its last entry.
+        file.seek(-12, io.SEEK_END)
+        announced = int.from_bytes(file.read(2), "little")
+        if len(there) != announced:
+            raise ValueError(f"found {len(there)} arrays, expected {announced}")
+        for member in archive.namelist():
+            archive.open(member).close()  # compares its name with that at its data
+        wanted = there if names is None else [n for n in names if n in there]
         return {name: _member(archive, f"{name}.npy") for name in wanted}
 
 
@@ -181,12 +149,7 @@ def _damage_as_value_error() -> Iterator[None]:
 def encode_tensors(
     tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> bytes:
-    """Returns a ``.safetensors`` file with tensors and strings of metadata.
-
-    Args:
-        tensors: By their names.
-        metadata: Texts by their names.
-    """
+    """Returns a ``.safetensors`` file with tensors and strings of metadata."""
     data = safetensors_numpy.save(
         {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     )
@@ -203,9 +166,6 @@ def decode_tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Returns tensors and metadata of a ``.safetensors`` file; ValueError if damaged.
 
     A flipped bit in the numbers is not seen: the format has no checksum.
-
-    Args:
-        data: All of a file.
     """
     try:
         tensors = safetensors_numpy.load(data)

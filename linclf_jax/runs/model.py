@@ -6,7 +6,7 @@ the features that it was trained on first.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,12 +37,7 @@ class Model(NamedTuple):
 
 
 def save(path: str | Path, model: Model) -> None:
-    """Writes a classifier as ``.safetensors``; the same model gives the same bytes.
-
-    Args:
-        path: The file.
-        model: The classifier.
-    """
+    """Writes a classifier as ``.safetensors``; the same model gives the same bytes."""
     statistics, metadata = preprocessing.to_arrays(model.scaling)
     weights = {"W": np.asarray(model.params.W), "b": np.asarray(model.params.b)}
     metadata["class_names"] = json.dumps(model.class_names)
@@ -57,10 +52,7 @@ def save(path: str | Path, model: Model) -> None:
 
 
 def load(path: str | Path) -> Model:
-    """Reads what ``save`` wrote.
-
-    Args:
-        path: ``selected.safetensors`` of a run directory.
+    """Reads what ``save`` wrote, such as ``selected.safetensors`` of a run directory.
 
     Raises:
         ValueError: The file is damaged, or holds no classifier, or one of features of
@@ -114,9 +106,10 @@ def scaled(
 
     Args:
         model: What ``load`` returned.
-        x: Rows as they came, ``(N, D)``, of any dtype.
-        feature_names: Of the columns, in any order; None where they stand as in
-            training. A model without names takes them as they stand.
+        x: Rows as they came, before any scaling, ``(N, D)``, of any dtype.
+        feature_names: Of the columns, in any order: they are matched by name with
+            ``model.feature_names``. None where they stand as in training. A model
+            without names takes them as they stand.
 
     Raises:
         ValueError: The rows do not fit the classifier, or are not finite; a feature is
@@ -138,52 +131,29 @@ def scaled(
 def logits(
     model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Returns the class scores of each row, float32 ``(N, C)``.
-
-    Args:
-        model: What ``load`` returned.
-        x: As in ``scaled``.
-        feature_names: As in ``scaled``.
-
-    Raises:
-        ValueError: As ``scaled``.
-    """
-    features = scaled(model, x, feature_names)
-    return np.asarray(params_lib.logits(model.params, features, precision="highest"))
+    """Returns the class scores of rows, see ``scaled``, float32 ``(N, C)``."""
+    return _applied(params_lib.logits, model, x, feature_names)
 
 
 def predict(
     model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Returns the class of each row, int32 ``(N,)``; ties go to the first.
-
-    Args:
-        model: What ``load`` returned.
-        x: Rows as they came, before any scaling, ``(N, D)``, of any dtype.
-        feature_names: Of the columns, in any order: they are matched by name with
-            ``model.feature_names``. None where they stand as in training.
-
-    Raises:
-        ValueError: As ``scaled``.
-    """
-    features = scaled(model, x, feature_names)
-    return np.asarray(params_lib.predict(model.params, features, precision="highest"))
+    """Returns the class of rows, see ``scaled``, int32 ``(N,)``; ties: the first."""
+    return _applied(params_lib.predict, model, x, feature_names)
 
 
 def predict_proba(
     model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Returns the softmax probabilities of each row, float32 ``(N, C)``.
+    """Returns the softmax probabilities of rows, see ``scaled``, float32 ``(N, C)``."""
+    return _applied(params_lib.predict_proba, model, x, feature_names)
 
-    Args:
-        model: What ``load`` returned.
-        x: As in ``predict``.
-        feature_names: As in ``predict``.
 
-    Raises:
-        ValueError: As ``scaled``.
-    """
+def _applied(
+    function: Callable[..., jax.Array],
+    model: Model,
+    x: np.ndarray,
+    feature_names: Sequence[str] | None,
+) -> np.ndarray:
     features = scaled(model, x, feature_names)
-    return np.asarray(
-        params_lib.predict_proba(model.params, features, precision="highest")
-    )
+    return np.asarray(function(model.params, features, precision="highest"))

@@ -4,7 +4,7 @@ The page is made from this and from nothing else, so that it can be drawn again 
 the directory alone, years later, without the code that fitted anything.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +14,6 @@ from linclf_jax.runs import checkpoint, directory, schema, store
 from linclf_jax.runs.schema import Entry, Selected
 from linclf_jax.selection import ranking
 from linclf_jax.selection.ranking import Row
-
-REQUIRED = ("config.json", "flags.txt")
-REQUIRED_ONCE_FITTED = (schema.RESULTS,)
-REQUIRED_ONCE_SELECTED = (schema.HISTORY, schema.MODEL)
 
 
 class Record(NamedTuple):
@@ -61,6 +57,16 @@ class Record(NamedTuple):
         return [entry for entry in entries if not entry.get("failure")]
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the trials are solved, and not trained."""
+        return bool(self.rows) and "relative_gap" in self.rows[0]
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether trials that are trained keep their best epoch, and not the last."""
+        return self.config["flags"].get("keep") == "best"
+
+    @property
     def ranked(self) -> list[Row]:
         """The usable trials that were compared, best first."""
         return ranking.rank(self.rows, metric=self.metric)
@@ -74,70 +80,44 @@ class Record(NamedTuple):
         return ranking.varying(self.rows, also=("C",) if by_inverse else ())
 
 
-def study(path: Path) -> str | None:
-    """Returns the script that made a run directory; None of any other directory.
-
-    Args:
-        path: Any directory.
-
-    Raises:
-        ValueError: Its ``config.json`` is damaged.
-    """
-    config = path / directory.CONFIG
-    return directory.read(config).get("experiment") if config.is_file() else None
-
-
 def read(path: Path) -> Record:
     """Reads a run directory, finished or not.
 
     Where there is no ``results.jsonl`` yet, rows and curves are those of the finished
-    batches, and the curves of trials with fewer epochs than others end in NaN.
-
-    Args:
-        path: A run directory with at least ``config.json`` and ``flags.txt``;
-            ``selected.json`` may be missing, but where it is there the rows, the
-            history and the chosen classifier must be there too.
+    batches. ``selected.json`` may be missing, but where it is there the rows, the
+    history and the chosen classifier must be there too.
 
     Raises:
         ValueError: A file is missing or damaged, or files do not fit each other, or an
             unfinished run has not finished a batch yet.
     """
-    has_selected = (path / schema.SELECTED).exists()
+    selected = (path / schema.SELECTED).exists()
     sealed = (path / directory.MANIFEST).exists()
-    fitted = has_selected or sealed or (path / schema.RESULTS).exists()
-    require(
-        path,
-        REQUIRED
-        + (REQUIRED_ONCE_FITTED if fitted else ())
-        + (REQUIRED_ONCE_SELECTED if has_selected else ()),
-    )
+    fitted = selected or sealed or (path / schema.RESULTS).exists()
+    _require(path, directory.CONFIG, "flags.txt")
+    if fitted:
+        _require(path, schema.RESULTS)
+    if selected:
+        _require(path, schema.HISTORY, schema.MODEL)
     notes: list[str] = []
-    rows, history = _whole(path) if fitted else _batches(path, notes)
+    rows, history = _whole(path) if fitted else _unfinished(path, notes)
     record = Record(
         directory=path,
-        config=directory.read(path / "config.json"),
+        config=directory.read(path / directory.CONFIG),
         rows=rows,
         history=history,
-        selected=directory.read(path / schema.SELECTED) if has_selected else None,
-        weights=_weights(path) if has_selected else None,
+        selected=directory.read(path / schema.SELECTED) if selected else None,
+        weights=_weights(path) if selected else None,
         fitting=not fitted,
         notes=notes,
         sealed=sealed,
     )
-    _check(record)
+    for fault in _faults(record):
+        raise ValueError(f"{path}: {fault}")
     return record
 
 
-def require(path: Path, names: Sequence[str]) -> None:
-    """Refuses a directory that lacks files.
-
-    Args:
-        path: A run directory.
-        names: Of the files that must be there.
-
-    Raises:
-        ValueError: Some are missing, with their names and what is there instead.
-    """
+def _require(path: Path, *names: str) -> None:
     missing = [name for name in names if not (path / name).is_file()]
     if missing:
         there = sorted(file.name for file in path.glob("*")) or "nothing"
@@ -147,52 +127,24 @@ def require(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def merged_curves(
-    batches: Iterable[Mapping[str, np.ndarray]],
-) -> dict[str, np.ndarray]:
-    """Returns the curves of several batches as one history, in the order of the trials.
-
-    Args:
-        batches: ``trial (L,)`` and the ``CURVES (L, E)`` of each, from the earliest to
-            the latest, which has the last word on a trial. E may differ.
-
-    Returns:
-        ``trial (L,)`` and ``CURVES (L, E)``, E the largest; shorter curves end in NaN.
-    """
-    latest = {
-        int(trial): (arrays, index)
-        for arrays in batches
-        for index, trial in enumerate(arrays["trial"])
-    }
-    history = {"trial": np.array(sorted(latest))}
-    for name in schema.CURVES:
-        curves = [latest[trial][0][name][latest[trial][1]] for trial in sorted(latest)]
-        shape = len(curves), max(map(len, curves))
-        history[name] = np.full(shape, np.nan, np.result_type(*curves))
-        for row, curve in zip(history[name], curves, strict=True):
-            row[: len(curve)] = curve
-    return history
-
-
-def _whole(path: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray] | None]:
+def _whole(path: Path) -> tuple[list[Row], Mapping[str, np.ndarray] | None]:
     history = path / schema.HISTORY
     arrays = directory.read(history) if history.exists() else None
     return directory.read(path / schema.RESULTS), arrays
 
 
-def _batches(
+def _unfinished(
     path: Path, notes: list[str]
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray] | None]:
+) -> tuple[list[Row], Mapping[str, np.ndarray] | None]:
     """Returns rows and curves of the finished batches, and notes the damaged ones."""
-    batches = list(checkpoint.each(path, ("trial", *schema.CURVES), notes.append))
-    if not batches:
+    disk = checkpoint.DiskStore(path, report=notes.append)
+    rows, history = store.merged(disk.batches(("trial", *schema.CURVES)))
+    if not rows:
         raise ValueError(
             f"{path} is unfinished: it has no {schema.RESULTS} and no finished batch "
             "yet" + "".join(f"; {note}" for note in notes)
         )
-    curves = [batch.arrays for batch in batches if "trial" in batch.arrays]
-    rows = store.merged_rows(batches)
-    return rows, merged_curves(curves) if curves else None
+    return [*rows], history
 
 
 def _weights(path: Path) -> np.ndarray:
@@ -205,83 +157,74 @@ def _weights(path: Path) -> np.ndarray:
     return np.asarray(tensors["W"])
 
 
-def _check(record: Record) -> None:
-    """Refuses files that speak of different runs, or as another version did."""
+def _faults(record: Record) -> Iterator[str]:
+    """Yields where files speak of different runs, or as another version did."""
     if any("trial" not in row for row in record.rows):
         version = record.config.get("environment", {}).get("linclf_jax", "another")
-        raise ValueError(
-            f"{record.directory / schema.RESULTS} has rows without a column trial: it "
-            f"was written by version {version} of linclf_jax, which reads it"
+        yield (
+            f"{schema.RESULTS} has rows without a column trial: it was written by "
+            f"version {version} of linclf_jax, which reads it"
         )
-    trials = sorted(row["trial"] for row in record.rows)
+    trials = {row["trial"] for row in record.rows}
     if record.history is not None and "trial" in record.history:
         known = record.history["trial"].tolist()
-        if sorted(known) != trials:
+        if odd := sorted(trials ^ {*known})[:5]:
             where = "the finished batches" if record.fitting else schema.HISTORY
-            odd = sorted(set(trials) ^ set(known))[:5]
-            raise ValueError(
-                f"{record.directory}: found curves of {len(known)} trials in {where}, "
-                f"expected those of the {len(trials)} trials of the rows; either lacks "
-                f"trials {odd}"
+            yield (
+                f"found curves of {len(known)} trials in {where}, expected those of "
+                f"the {len(trials)} trials of the rows; either lacks trials {odd}"
             )
     if record.selected is not None:
-        _check_selected(record, record.selected, {*trials})
+        yield from _selection_faults(record.selected)
+        for index, entry in enumerate(record.selected["entries"]):
+            if not entry.get("failure"):
+                faults = _entry_faults(record, index, entry, trials)
+                yield from (f"{schema.SELECTED}: entry {index} {f}" for f in faults)
 
 
-def _check_selected(record: Record, selected: Selected, trials: set[int]) -> None:
-    where, entries = record.directory / schema.SELECTED, selected["entries"]
+def _selection_faults(selected: Selected) -> Iterator[str]:
+    entries = selected["entries"]
     for index in (selected["chosen"], *selected["chosen_ties"]):
         if not 0 <= index < len(entries) or entries[index].get("failure"):
-            raise ValueError(
-                f"{where}: found the choice of entry {index} of {len(entries)}, "
-                "expected one that has a classifier"
+            yield (
+                f"{schema.SELECTED}: found the choice of entry {index} of "
+                f"{len(entries)}, expected one that has a classifier"
             )
-    count = len(record.config["data"]["class_names"])
-    for index, entry in enumerate(entries):
-        if entry.get("failure"):
-            continue
-        _check_entry(f"{where}: entry {index}", entry, count, trials)
-        if record.history is not None and "trial" not in record.history:
-            _check_path(record, index, record.history)
     names = {entry["group"].get("features") for entry in entries}
     for pair in selected["comparisons"]:
         if odd := {pair["first"], pair["second"]} - names:
-            raise ValueError(
-                f"{where}: a comparison names {min(odd)}, expected one of "
+            yield (
+                f"{schema.SELECTED}: a comparison names {min(odd)}, expected one of "
                 f"{sorted(map(str, names))}"
             )
 
 
-def _check_entry(where: str, entry: Entry, count: int, trials: set[int]) -> None:
-    missing = sorted(
-        {"row", "trial", "trials", "reason", "validation", "test"} - set(entry)
+def _entry_faults(
+    record: Record, index: int, entry: Entry, trials: set[int]
+) -> Iterator[str]:
+    required = {"row", "trial", "trials", "reason", "validation", "test"}
+    if missing := sorted(required - set(entry)):
+        yield f"has no {', '.join(missing)}"
+    size, count = (
+        len(names)
+        for names in (entry["test"]["confusion"], record.config["data"]["class_names"])
     )
-    if missing:
-        raise ValueError(f"{where} has no {', '.join(missing)}")
-    size = len(entry["test"]["confusion"])
     if size != count:
-        raise ValueError(
-            f"{where} has a confusion matrix of {size} classes, expected the {count} "
-            "of config.json"
+        yield (
+            f"has a confusion matrix of {size} classes, expected the {count} of "
+            f"{directory.CONFIG}"
         )
     # A classifier that was fitted again on all rows is no trial of the run.
     if odd := {entry["trial"], *entry["trials"]} - trials - {None}:
-        raise ValueError(
-            f"{where} names trial {min(odd)}, which {schema.RESULTS} does not hold"
-        )
-
-
-def _check_path(record: Record, index: int, history: Mapping[str, np.ndarray]) -> None:
-    where = f"{record.directory / schema.HISTORY}: entry {index}"
-    nothing = np.empty(())
-    shapes = {
-        name: history.get(f"{index}.{name}", nothing).shape for name in schema.PATH
-    }
-    size = shapes["l2s"]
-    if odd := {
-        name: shape for name, shape in shapes.items() if shape != size or not size
-    }:
-        name, shape = next(iter(odd.items()))
-        raise ValueError(
-            f"{where} has {name} of shape {shape}, expected {size or '(K,)'}"
-        )
+        yield f"names trial {min(odd)}, which {schema.RESULTS} does not hold"
+    history = record.history
+    if history is None or "trial" in history:
+        return
+    shapes = {name: np.shape(history.get(f"{index}.{name}", 0)) for name in schema.PATH}
+    expected = shapes["l2s"]
+    for name, shape in shapes.items():
+        if shape != expected or not shape:
+            yield (
+                f"has {name} of shape {shape} in {schema.HISTORY}, expected "
+                f"{expected or '(K,)'}"
+            )

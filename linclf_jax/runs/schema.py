@@ -137,28 +137,16 @@ class Average(NamedTuple):
     entries: tuple[Entry, ...]
 
     def validation(self, name: str) -> Spread | None:
-        """Returns a held-out score over the seeds; None where one is unknown.
-
-        Args:
-            name: A metric.
-        """
+        """Returns a held-out score over the seeds; None where one is unknown."""
         return _spread([entry["validation"] for entry in self.entries], name)
 
     def test(self, name: str) -> Spread | None:
-        """Returns a test score over the seeds; None where one has no meaning.
-
-        Args:
-            name: A number of ``Entry.test``.
-        """
+        """Returns a test score over the seeds; None where one has no meaning."""
         return _spread([entry["test"] for entry in self.entries], name)
 
 
 def across_seeds(entries: Sequence[Entry]) -> list[Average]:
-    """Returns the entries that were tested, those of one group but for the seed as one.
-
-    Args:
-        entries: Of ``selected.json``.
-    """
+    """Returns the entries that were tested, those that differ in their seed as one."""
     groups: dict[tuple, list[int]] = {}
     for index, entry in enumerate(entries):
         if not entry["failure"]:
@@ -173,9 +161,6 @@ def across_seeds(entries: Sequence[Entry]) -> list[Average]:
 def name(group: Mapping[str, Any]) -> str:
     """Returns what a group is called, without its seed; empty of the only one.
 
-    Args:
-        group: Values by column.
-
     >>> name({"features": "clip", "shots": 5, "seed": 0}), name({"shots": None})
     ('clip, 5 shots', '')
     """
@@ -186,21 +171,10 @@ def name(group: Mapping[str, Any]) -> str:
 def file_name(group: Mapping[str, Any]) -> str:
     """Returns the file of a group's classifier, of its first seed where it has several.
 
-    Args:
-        group: Values by column.
-
     >>> file_name({"features": "clip", "shots": 5, "seed": 0}), file_name({})
     ('clip-5shots.safetensors', 'selected.safetensors')
     """
-    known = _known(group).items()
-    stems = [
-        f"{v}shots"
-        if column == "shots"
-        else v
-        if isinstance(v, str)
-        else f"{column}-{v}"
-        for column, v in known
-    ]
+    stems = (_stem(column, value) for column, value in _known(group).items())
     stem = re.sub(r"[^\w.-]", "_", "-".join(stems) or "selected")
     return f"{stem}.safetensors"
 
@@ -220,6 +194,12 @@ def _text(column: str, value: Any) -> str:
     if value is None:
         return f"{column} none"
     return f"{column} {value:g}" if isinstance(value, float) else str(value)
+
+
+def _stem(column: str, value: Any) -> str:
+    if column == "shots":
+        return f"{value}shots"
+    return value if isinstance(value, str) else f"{column}-{value}"
 
 
 def _spread(parts: Sequence[Mapping[str, Any]], name: str) -> Spread | None:

@@ -42,7 +42,7 @@ def prepare(shards: Sequence[Path]) -> TrainingStudy:
     study = sweep.prepare(
         dataclasses.replace(config, search=whole), configs[shards[0]]["experiment"]
     )
-    _check_same(configs, configuration.checked(run_files.describe(study.plan)))
+    _check_same(configs, run_files.describe(study.plan))
     origins = tuple(DiskStore(path, sealed=True) for path in shards)
     return dataclasses.replace(study, origins=origins)
 

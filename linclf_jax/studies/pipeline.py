@@ -16,7 +16,7 @@ import numpy as np
 
 from linclf_jax.data.datasets import Split
 from linclf_jax.reports import render
-from linclf_jax.runs import checkpoint, formats, lock, schema
+from linclf_jax.runs import checkpoint, directory, formats, schema
 from linclf_jax.runs.model import Model
 from linclf_jax.runs.schema import Selected
 from linclf_jax.runs.store import MemoryStore, Store
@@ -73,7 +73,7 @@ def run(study: Study, out_dir: str | Path | None = None) -> StudyResult:
         return _run(study, None, MemoryStore(), Stop())
     path = Path(out_dir)
     render.require()
-    with Stop() as stop, lock.locked(path):
+    with Stop() as stop, directory.locked(path):
         run_files.open_run(path, study.plan)
         try:
             return _run(study, path, checkpoint.DiskStore(path), stop)

@@ -89,7 +89,7 @@ def _differences(
     path: Path, there: Mapping[str, Any], here: Mapping[str, Any]
 ) -> list[str]:
     """Returns in what environments differ; refuses other differences."""
-    differences = configuration.differences(there, configuration.checked(here))
+    differences = configuration.differences(there, here)
     environment = [d for d in differences if d.startswith("environment.")]
     if others := [d for d in differences if d not in environment]:
         raise ValueError(f"{path} is of other data or flags: {'; '.join(others)}")

@@ -21,7 +21,14 @@ from linclf_jax.data.datasets import Split
 from linclf_jax.figures import style
 from linclf_jax.params import Params
 from linclf_jax.reports import render
-from linclf_jax.runs import checkpoint, configuration, directory, examples, schema
+from linclf_jax.runs import (
+    checkpoint,
+    configuration,
+    directory,
+    examples,
+    formats,
+    schema,
+)
 from linclf_jax.runs import model as model_lib
 from linclf_jax.runs.model import Model
 from linclf_jax.runs.schema import Selected
@@ -130,12 +137,13 @@ def describe(plan: Plan) -> dict[str, Any]:
             }
             for inputs in plan.inputs.values()
         }
-    return {
+    config = {
         "experiment": plan.name,
         "flags": flat.compared(plan.config),
         "data": data,
         "environment": configuration.environment(),
     }
+    return formats.plain(config, "config")
 
 
 def write_results(path: Path, plan: Plan, results: FitResults) -> None:
@@ -199,7 +207,7 @@ def finish(path: Path, *, is_shard: bool) -> None:
         ValueError: With the figure, or the page, that cannot be drawn.
     """
     if is_shard:
-        directory.seal(path, without=render.PROGRESS)
+        directory.seal(path, without=(render.PROGRESS,))
         return
     try:
         render.write(path)

@@ -13,7 +13,7 @@ import numpy as np
 from linclf_jax.config.probe import ProbeConfig
 from linclf_jax.config.sweep import SweepConfig
 from linclf_jax.params import Params
-from linclf_jax.runs import formats, record, schema, store
+from linclf_jax.runs import formats, schema, store
 from linclf_jax.runs.store import Batch, Store
 from linclf_jax.scheduler import jobs, memory, programs, progress, signals, tensorboard
 from linclf_jax.scheduler.jobs import Job, Rungs
@@ -166,15 +166,16 @@ class TrainingStudy:
         return Scheduler(self.programs, store, self.resources.limits, stop)
 
     def _results(self, run_store: Store) -> FitResults:
-        batches = [*run_store.batches(("trial", *schema.CURVES))]
-        rows: list[Row] = [*store.merged_rows(batches)]
+        batches = run_store.batches(("trial", *schema.CURVES))
+        merged, history = store.merged(batches)
+        rows: list[Row] = [*merged]
         missing = sorted({*jobs.numbers(self.jobs)} - {row["trial"] for row in rows})
         if missing:
             raise ValueError(
                 f"{run_store} lacks {len(missing)} trials, the first is {missing[0]}; "
                 "the same command trains them again"
             )
-        history = record.merged_curves(batch.arrays for batch in batches)
+        assert history is not None  # every trial that is trained has curves
         if self.plan.shard is not None:
             return FitResults(rows, history, (), {})
         rows, held_out = self._scored(rows, run_store)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from linclf_jax.runs import checkpoint, store
+from linclf_jax.runs import checkpoint, schema, store
 from linclf_jax.runs.checkpoint import DiskStore
 from linclf_jax.runs.store import Batch, MemoryStore
 
@@ -32,9 +32,10 @@ def names(run):
     return sorted(path.name for path in (run / "pieces").iterdir())
 
 
-def flip(path, bit):
+def flip_in(path, array):
+    """Flips a bit of an array in a file."""
     data = bytearray(path.read_bytes())
-    data[bit // 8] ^= 1 << bit % 8
+    data[data.index(array.tobytes()) + 7] ^= 1
     path.write_bytes(data)
 
 
@@ -43,48 +44,49 @@ def disk(tmp_path):
     return DiskStore(tmp_path)
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=[DiskStore, lambda _: MemoryStore()], ids=["disk", "memory"])
 def any_store(request, tmp_path):
-    return MemoryStore() if request.param == "memory" else DiskStore(tmp_path)
+    return request.param(tmp_path)
 
 
 class TestAnyStore:
-    def test_a_batch_comes_back_bit_for_bit(self, any_store):
+    def test_a_batch_comes_back_bit_for_bit_whatever_happens_to_it_later(
+        self, any_store
+    ):
         assert any_store.load_batch("000003") is None
-        any_store.save_batch("000003", BATCH)
-        chex.assert_trees_all_equal(any_store.load_batch("000003"), BATCH)
-        assert any_store.load_batch("000004") is None
-        any_store.save_batch("a", Batch([], {}))
-        assert any_store.load_batch("a") == ([], {})
+        given = Batch([dict(row) for row in ROWS], {"W": BATCH.arrays["W"].copy()})
+        any_store.save_batch("000003", given)
+        given.rows[0]["trial"], given.arrays["W"][0] = 7, -1.0
+        loaded = any_store.load_batch("000003")
+        chex.assert_trees_all_equal(loaded, Batch(ROWS, {"W": BATCH.arrays["W"]}))
+        any_store.save_batch("a", Batch([{"trial": 0, "val_loss": np.nan}], {}))
+        assert any_store.load_batch("a") == ([{"trial": 0, "val_loss": None}], {})
 
-    def test_what_is_changed_afterwards_is_not_in_it(self, any_store):
-        rows, arrays = [{"trial": 0, "val_loss": np.nan}], {"W": np.zeros(1)}
-        any_store.save_batch("a", Batch(rows, arrays))
-        rows[0]["trial"], arrays["W"][0] = 1, 1.0
-        loaded = any_store.load_batch("a")
-        assert loaded.rows == [{"trial": 0, "val_loss": None}]  # as JSON has it
-        assert loaded.arrays["W"] == 0.0
+    def test_trials_are_in_order_and_of_the_later_batch(self, any_store):
+        def save(name, trials, epochs, value):
+            rows = [{"trial": trial, "steps": epochs} for trial in trials]
+            curves = np.full((len(trials), epochs), value) + np.array(trials)[:, None]
+            arrays = {"trial": np.array(trials)} | dict.fromkeys(schema.CURVES, curves)
+            any_store.save_batch(name, Batch(rows, arrays))
 
-    def test_trials_are_in_order_and_the_later_batch_counts(self, any_store):
-        def batch(*pairs):
-            steps = np.array([steps for _, steps in pairs])
-            return Batch([{"trial": t, "steps": s} for t, s in pairs], {"W": steps})
-
-        any_store.save_batch("r00-000001-b", batch((3, 20), (1, 20)))
-        any_store.save_batch("r00-000000", batch((0, 10), (3, 10)))
-        any_store.save_batch("r00-000001", batch((2, 10), (1, 10)))
-        rows = store.merged_rows(any_store.batches(()))
-        pairs = [(row["trial"], row["steps"]) for row in rows]
-        assert pairs == [(0, 10), (1, 20), (2, 10), (3, 20)]
-        for trial, steps in pairs:
-            assert any_store.load_trial(trial, ("W",)) == {"W": steps}
+        save("r01-000000", [3], 3, 30.0)
+        save("r00-000000", [3, 0], 2, 10.0)
+        save("r00-000001", [1, 2], 1, 20.0)
+        any_store.save_state("r01-000001", 7, state(7))
+        rows, history = store.merged(any_store.batches(("trial", *schema.CURVES)))
+        assert [(row["trial"], row["steps"]) for row in rows] == [
+            *((0, 2), (1, 1), (2, 1), (3, 3))
+        ]
+        np.testing.assert_array_equal(history["trial"], [0, 1, 2, 3])
+        nan = np.nan
+        curves = [[10, 10, nan], [21, nan, nan], [22, nan, nan], [33, 33, 33]]
+        for name in schema.CURVES:
+            np.testing.assert_array_equal(history[name], curves)
+        for trial, expected in ((0, [10, 10]), (1, [21]), (3, [33, 33, 33])):
+            arrays = any_store.load_trial(trial, ("val_loss",))
+            np.testing.assert_array_equal(arrays["val_loss"], expected)
         with pytest.raises(ValueError, match="no batch that holds trial 4"):
             any_store.load_trial(4, ())
-
-    def test_without_batches_there_are_no_rows(self, any_store):
-        any_store.save_state("a", 7, state(7))
-        assert any_store.load_batch("a") is None
-        assert list(any_store.batches(())) == []
 
     def test_a_batch_apart_is_read_by_its_name_alone(self, any_store):
         """It has no numbered trials, and is no part of the results."""
@@ -92,56 +94,30 @@ class TestAnyStore:
         any_store.save_batch("refit", batch, apart=True)
         assert any_store.load_batch("refit") is None
         chex.assert_trees_all_equal(any_store.load_batch("refit", apart=True), batch)
-        assert list(any_store.batches(())) == []
+        assert store.merged(any_store.batches(())) == ([], None)
         any_store.clear()
         assert any_store.load_batch("refit", apart=True) is None
 
     def test_the_newest_state_comes_back_until_it_is_dropped(self, any_store):
-        assert any_store.load_state("a", state(0)) is None
+        like = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, state(0)))
+        assert any_store.load_state("a", like) is None
         for step in (8, 9, 10, 100):
             any_store.save_state("a", step, state(step))
-            newest, tree = any_store.load_state("a", state(0))
-            assert newest == step
-            assert isinstance(tree, State)
-            chex.assert_trees_all_equal(tree, state(step))
+            chex.assert_trees_all_equal(
+                any_store.load_state("a", like), (step, state(step))
+            )
         any_store.save_state("a-b", 2, state(2))
         any_store.drop_states("a")
         any_store.drop_states("a")
-        assert any_store.load_state("a", state(0)) is None
-        assert any_store.load_state("a-b", state(0))[0] == 2
-
-    def test_what_a_state_is_like_needs_no_values(self, any_store):
-        tree = jax.tree.map(jax.numpy.asarray, state(1))
-        any_store.save_state("a", 1, tree)
-        found = any_store.load_state("a", jax.eval_shape(lambda: tree))
-        chex.assert_trees_all_equal(found, (1, state(1)))
+        assert any_store.load_state("a", like) is None
+        assert any_store.load_state("a-b", like)[0] == 2
 
 
 class TestDamage:
-    def test_every_flipped_bit_is_harmless_or_seen(self, disk, tmp_path, caplog):
-        small = Batch(ROWS[:1], {"W": np.arange(2.0)})
-        disk.save_batch("a", small)
-        path = tmp_path / "pieces" / "a.npz"
-        data, seen = path.read_bytes(), 0
-        for bit in range(0, 8 * len(data), 7):
-            path.write_bytes(data)
-            flip(path, bit)
-            caplog.clear()
-            loaded = disk.load_batch("a")
-            assert len(caplog.messages) == (loaded is None)
-            if loaded is None:
-                seen += 1
-                assert names(tmp_path) == ["a.npz.damaged"]
-            else:
-                chex.assert_trees_all_equal(loaded, small)
-        # What is left over: dates, attributes, padding.
-        assert seen > 0.5 * 8 * len(data) / 7
-
-    @pytest.mark.parametrize("cut", [0, 1, 100, -1])
-    def test_a_damaged_batch_is_named_and_set_aside(self, cut, disk, tmp_path, caplog):
+    def test_a_damaged_batch_is_named_and_set_aside(self, disk, tmp_path, caplog):
         disk.save_batch("r00-000003", BATCH)
         path = tmp_path / "pieces" / "r00-000003.npz"
-        path.write_bytes(path.read_bytes()[:cut])
+        path.write_bytes(path.read_bytes()[:100])
         assert disk.load_batch("r00-000003") is None
         (sentence,) = caplog.messages
         aside = "r00-000003.npz.damaged"
@@ -158,10 +134,10 @@ class TestDamage:
     ):
         disk.save_batch("a", BATCH)
 
-        def broken(path):
+        def broken(path, mode):
             raise OSError(code, os.strerror(code))
 
-        monkeypatch.setattr(pathlib.Path, "read_bytes", broken)
+        monkeypatch.setattr(pathlib.Path, "open", broken)
         with pytest.raises(OSError, match="denied") if raised else caplog.at_level(0):
             assert disk.load_batch("a") is None
         assert len(caplog.messages) == 1 - raised
@@ -170,21 +146,21 @@ class TestDamage:
         """Damage to them goes unseen here, and is seen by whoever loads the batch."""
         disk.save_batch("a", BATCH)
         path = tmp_path / "pieces" / "a.npz"
-        flip(path, 8 * path.read_bytes().index(np.arange(6.0).tobytes()) + 60)
-        (batch,) = disk.batches(["trial"])
+        flip_in(path, BATCH.arrays["W"])
+        (batch,) = disk.batches(["trial", "absent"])
         assert (len(batch.rows), batch.arrays.keys()) == (2, {"trial"})
         assert list(disk.batches(["W"])) == []
         (sentence,) = caplog.messages
         assert sentence.startswith(f"{path}: no .npz or a damaged one")
         assert sentence.endswith("; it is left out here")
-        assert names(tmp_path) == ["a.npz"]  # whoever looks on moves nothing
+        assert names(tmp_path) == ["a.npz"]  # it stays where it is
 
     def test_behind_damaged_states_the_older_one_counts(self, disk, tmp_path, caplog):
         for step in (5, 10, 20):
             disk.save_state("a", step, state(step))
         assert names(tmp_path) == ["a.state-10.npz", "a.state-20.npz"]
         path = tmp_path / "pieces" / "a.state-20.npz"
-        flip(path, 8 * path.read_bytes().index(state(20).weights.tobytes()) + 7)
+        flip_in(path, state(20).weights)
         chex.assert_trees_all_equal(disk.load_state("a", state(0)), (10, state(10)))
         (sentence,) = caplog.messages
         assert sentence.startswith(f"{path}: ")
@@ -207,19 +183,7 @@ class TestDamage:
     def test_other_names_shapes_or_dtypes_are_damage(self, other, disk, caplog):
         disk.save_state("a", 5, state(5))
         assert disk.load_state("a", other) is None
-        assert "arrays are not as expected, the first is" in caplog.messages[0]
-
-
-@pytest.mark.parametrize("name", ["", "a.b", "../a", "a/b", "a.state-1"])
-def test_a_name_that_is_no_name_is_refused(name, disk, tmp_path):
-    with pytest.raises(ValueError, match="expected letters, digits"):
-        disk.save_batch(name, BATCH)
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_array_called_rows_is_refused(disk):
-    with pytest.raises(ValueError, match="'rows', a name that is taken"):
-        disk.save_batch("a", Batch([], {"rows": np.ones(1)}))
+        assert ", expected " in caplog.messages[0]
 
 
 def test_clear_leaves_nothing_and_may_be_repeated(disk, tmp_path):

@@ -18,15 +18,6 @@ BEARING = {
 }
 
 
-def test_sections_are_checked():
-    assert configuration.checked(CONFIG) == CONFIG
-    for config in ({"flags": {}}, {**CONFIG, "more": 1}):
-        with pytest.raises(ValueError, match=r"expected .*'data', 'environment'"):
-            configuration.checked(config)
-    with pytest.raises(ValueError, match=r"config\.flags\.l2: found set"):
-        configuration.checked({**CONFIG, "flags": {"l2": {1}}})
-
-
 @pytest.mark.parametrize(
     ("there", "here", "text"),
     [

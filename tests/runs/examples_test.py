@@ -95,7 +95,8 @@ class TestRows:
         probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         top = probs.max(1)
         expected = np.log(top / (1 - top))
-        np.testing.assert_allclose(examples.log_odds(logits), expected, rtol=1e-12)
+        odds = examples.certainty(logits, calibrated=True)
+        np.testing.assert_allclose(odds, expected, rtol=1e-12)
 
     def test_a_row_of_which_nothing_is_known_is_left_out(self):
         logits = [[np.inf, 0.0], [-np.inf, 2.0], [np.nan, 1.0], [1.0, 0.0]]
@@ -110,29 +111,27 @@ class TestRows:
         assert len(found.index) == 0
 
 
-class TestImages:
-    def test_bytes_stay_as_they_are(self):
-        x = np.arange(24, dtype=np.uint8).reshape(2, 12)
-        images = examples.render(x, np.array([1]), (2, 2, 3))
-        np.testing.assert_array_equal(images[0], x[1].reshape(2, 2, 3))
+@pytest.mark.parametrize(
+    ("x", "row", "shape", "expected"),
+    [
+        (np.arange(12, dtype=np.uint8).reshape(2, 6), 1, (1, 2, 3), range(6, 12)),
+        *(
+            (np.array([[0, 16], [4, 8]], dtype), 1, (1, 2), [64, 128])  # one scale
+            for dtype in (np.float16, np.float64, np.int32)
+        ),
+        (np.ones((1, 4)), 0, (2, 2), [0] * 4),
+        (np.arange(200, dtype=np.uint8)[None], 0, (1, 200), range(0, 200, 3)),
+    ],
+)
+def test_images_are_bytes_that_a_screen_shows(x, row, shape, expected):
+    (image,) = examples.render(x, np.array([row]), shape)
+    assert image.dtype == np.uint8
+    assert image.ndim == len(shape)
+    assert image.ravel().tolist() == [*expected]
 
-    @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32])
-    def test_other_numbers_share_one_scale(self, dtype):
-        x = np.array([[0, 16], [4, 8]], dtype)
-        images = examples.render(x, np.array([1]), (1, 2))
-        assert images.dtype == np.uint8
-        assert images.tolist() == [[[64, 128]]]
 
-    def test_a_constant_is_black(self):
-        assert examples.render(np.ones((1, 4)), np.array([0]), (2, 2)).max() == 0
-
-    def test_a_large_one_is_thinned_out(self):
-        x = np.arange(200, dtype=np.uint8).reshape(1, 200)
-        images = examples.render(x, np.array([0]), (1, 200))
-        assert images[0, 0].tolist() == list(range(0, 200, 3))
-
-    def test_without_a_shape_there_is_none(self):
-        assert examples.render(np.ones((3, 4)), np.arange(2), None).shape == (2, 0)
+def test_without_a_shape_there_are_no_images():
+    assert examples.render(np.ones((3, 4)), np.arange(2), None).shape == (2, 0)
 
 
 class TestFile:

@@ -11,7 +11,7 @@ import pytest
 
 from experiments import sweep as sweep_script
 from linclf_jax.cli import main
-from linclf_jax.runs import directory, lock
+from linclf_jax.runs import directory
 from linclf_jax.runs.checkpoint import DiskStore
 from linclf_jax.scheduler import signals, tensorboard
 from linclf_jax.studies import run_files
@@ -209,7 +209,7 @@ def test_a_batch_that_cannot_be_read_at_the_end_costs_no_other(tmp_path, monkeyp
 
 
 def test_a_second_process_in_the_directory_is_refused(tmp_path):
-    with lock.locked(tmp_path / "run"):
+    with directory.locked(tmp_path / "run"):
         with pytest.raises(ValueError, match="is being written by another process"):
             sweeps.run(tmp_path / "run")
         assert list((tmp_path / "run").iterdir()) == []
