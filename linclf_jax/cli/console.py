@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from linclf_jax.reports import answer, tables, text, trials
+from linclf_jax.reports import answer, tables, text
 from linclf_jax.reports.tables import Table
 from linclf_jax.runs import record as record_files
 from linclf_jax.runs import schema
@@ -104,18 +104,16 @@ def _compared(record: Record, selected: Selected) -> Iterator[str]:
     if len(selected["entries"]) > 1:
         columns = " and ".join(tables.group_columns(selected))
         yield f"The settings selected by {columns}, each tested once after all of them"
-        yield table(tables.scores(selected, record.differing))
+        yield table(tables.scores(record, selected))
         yield from (f"  {remark}" for remark in answer.remarks(selected))
-    elif trials.is_exact(record):
+    elif record.is_exact:
         if not tables.known_rules(selected["entries"][0]):
             return
         yield "What each rule selects, with loss and accuracy on rows held out"
         yield table(tables.rules(selected))
     elif len(record.rows) > 1:
-        is_repeated = len(selected["entries"][0]["trials"]) > 1
-        what = "settings" if is_repeated else "trials"
-        best = tables.ranked_settings if is_repeated else tables.ranked_trials
-        shown = best(record)
+        what = "settings" if tables.is_repeated(record) else "trials"
+        shown = tables.best(record)
         yield f"The {len(shown.rows)} best {what} by {record.metric}"
         yield table(shown)
     else:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax.reports import tables, text, trials
+from linclf_jax.reports import text, trials
 from linclf_jax.runs import schema
 from linclf_jax.runs.record import Record
 from linclf_jax.runs.schema import Average, Entry, Selected
@@ -38,61 +38,49 @@ class Answer(NamedTuple):
 
 def make(record: Record) -> Answer:
     """What a record answers, finished or not."""
-    study = record.config["experiment"]
     values = {
-        "study": study,
+        "study": record.config["experiment"],
         "data": record.config["data"],
-        "exact": trials.is_exact(record),
+        "exact": record.is_exact,
         "counts": trials.count(record),
         "metric": record.metric,
     }
-    command = replay(study, record.directory)
+    command = replay(values["study"], record.directory)
     if record.selected is None:
-        return _unfinished(record, values, command)
-    return _chosen(record, record.selected, values, command)
-
-
-def _unfinished(
-    record: Record, values: Mapping[str, Any], command: Sequence[str]
-) -> Answer:
-    ranked = record.ranked
-    rates = [row["learning_rate"] for row in record.rows if "learning_rate" in row]
-    state = {
-        "shard": record.shard,
-        "sealed": record.sealed,
-        "first": ranked[0] if ranked else None,
-        "smallest_rate": min(rates, default=None),
-    }
-    words = text.blocks("unfinished", {**values, **state})
-    notes, why = tuple(record.notes), (words["why"],)
-    return Answer(words["kicker"], words["headline"], why, command, warnings=notes)
-
-
-def _chosen(
-    record: Record,
-    selected: Selected,
-    values: Mapping[str, Any],
-    command: Sequence[str],
-) -> Answer:
-    average = chosen_average(selected)
-    known = _values(record, selected, average)
-    words = text.blocks("chosen", {**values, **known})
+        words = text.blocks("unfinished", values | _state(record))
+        why, notes = [words["why"]], tuple(record.notes)
+        return Answer(words["kicker"], words["headline"], why, command, warnings=notes)
+    average = chosen_average(record.selected)
+    values |= _values(record, record.selected, average)
+    words = text.blocks("chosen", values)
     return Answer(
         words["kicker"],
         words["headline"],
-        tuple(part for part in (words["why"], words["certificate"]) if part),
+        [words[name] for name in ("why", "certificate") if words[name]],
         command,
         _numbers(average, words),
-        warnings(selected),
+        warnings(record.selected),
         _settings(average.entries[0]["row"]),
     )
+
+
+def _state(record: Record) -> dict[str, Any]:
+    """What the words of a study speak of that has chosen nothing."""
+    rates = [row["learning_rate"] for row in record.rows if "learning_rate" in row]
+    return {
+        "shard": record.shard,
+        "sealed": record.sealed,
+        "first": next(iter(record.ranked), None),
+        "smallest_rate": min(rates, default=None),
+    }
 
 
 def _values(record: Record, selected: Selected, average: Average) -> dict[str, Any]:
     """What the words of an answer speak of."""
     entry = average.entries[0]
-    count, what = _candidates(record, entry)
-    ends = tables.ends(record.rows)
+    candidates, what = _candidates(record, entry)
+    ends = trials.ends(record.rows)
+    is_repeated = not record.is_exact and len(entry["trials"]) > 1
     return {
         "entry": entry,
         "validation": entry["validation"],
@@ -102,24 +90,27 @@ def _values(record: Record, selected: Selected, average: Average) -> dict[str, A
         "accuracy": average.test("accuracy"),
         "scaled": average.test("calibration_error_scaled"),
         "compared": _compared(record, selected),
-        "repeats": _repeats(record, entry),
+        "repeats": entry["repeats"]["val_accuracy"] if is_repeated else None,
         "folds": len({row.get("fold") for row in record.rows} - {None}),
-        "candidates": count,
+        "candidates": candidates,
         "what": what,
         "group_ties": ties(selected),
         "protocol": selected["protocol"],
         "certificates": selected["certificates"],
-        "converged": ends.pop(tables.CONVERGED, 0),
+        "converged": ends.pop(trials.CONVERGED, 0),
         "other_ends": ends,
     }
 
 
 def _numbers(average: Average, words: Mapping[str, str]) -> list[Number]:
     """The numbers that are known, each with what its block says of it."""
-    held_out = words["validation_name"]
     known = (
         ("test accuracy", average.test("accuracy"), "test_accuracy"),
-        (held_out, average.validation("val_accuracy"), "validation_accuracy"),
+        (
+            words["validation_name"],
+            average.validation("val_accuracy"),
+            "validation_accuracy",
+        ),
         ("test loss", average.test("loss"), "test_loss"),
         ("calibration error", average.test("calibration_error"), "calibration_error"),
     )
@@ -142,30 +133,20 @@ def _compared(record: Record, selected: Selected) -> list[Any]:
     return [row[name] for name in sorted(names.difference(selected["select_per"]))]
 
 
-def _repeats(record: Record, entry: Entry) -> Mapping[str, Any] | None:
-    """Mean and spread over the repeats of a setting that was trained several times."""
-    if trials.is_exact(record) or len(entry["trials"]) < 2:
-        return None
-    return entry["repeats"]["val_accuracy"]
-
-
 def _candidates(record: Record, entry: Entry) -> tuple[int, str]:
     """How many the held-out rows served to choose among, and what these are."""
     if entry["validation"]["resampling"] is None:
         return 0, "trials"
-    rows = [row for row in record.rows if _is_member(row, entry["group"])]
+    group = entry["group"].items()
+    rows = [row for row in record.rows if all(row.get(k) == v for k, v in group)]
     rows = [row for row in rows if ranking.is_compared(row)]
-    if trials.is_exact(record):
+    if record.is_exact:
         return len({row["l2"] for row in rows}), "penalties"
     # At every rung of halving the validation rows chose among those retired there.
     known = [row for row in rows if row["status"] in (ranking.OK, ranking.RETIRED)]
     if len(entry["trials"]) > 1:
-        return trials.count_settings(known), "settings"
+        return len(trials.by_setting(known)), "settings"
     return len(known), "trials"
-
-
-def _is_member(row: ranking.Row, group: Mapping[str, Any]) -> bool:
-    return all(row.get(name) == value for name, value in group.items())
 
 
 def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,12 +236,7 @@ def accuracy_interval(entry: Entry) -> str:
 def replay(study: str, directory: Path) -> list[str]:
     """The command that runs the flags of a run directory again, beside it.
 
-    Args:
-        study: its script.
-        directory: the run directory.
-
-    Returns:
-        The words, quoted for a shell; joined by spaces they are the command.
+    The words are quoted for a shell; joined by spaces they are the command.
 
     >>> print(*replay("sweep", Path("my runs/one"))[2:])
     experiments.sweep --flagfile='my runs/one/flags.txt' --out_dir='my runs/one-replay'

@@ -13,7 +13,7 @@ import numpy as np
 from linclf_jax.figures import classifier, gallery, style
 from linclf_jax.figures.classifier import Diagram
 from linclf_jax.figures.gallery import Strip
-from linclf_jax.reports import sections, text
+from linclf_jax.reports import sections, tables, text
 from linclf_jax.reports.sections import Section
 from linclf_jax.reports.tables import Table
 from linclf_jax.runs import examples as examples_lib
@@ -30,34 +30,31 @@ def make(record: Record) -> Iterator[Section]:
     if record.chosen is None:
         return
     test, data = record.chosen["test"], record.config["data"]
-    yield _confusion(test, data["class_names"])
-    kept = examples_lib.read(record.directory)
-    if kept is not None:
-        yield _confused(kept, data["class_names"])
-        yield _certainty(kept, data["class_names"])
+    names = data["class_names"]
+    yield _confusion(test, names)
+    examples = examples_lib.read(record.directory)
+    if examples is not None:
+        yield _confused(examples, names)
+        yield _certainty(examples, names)
     if record.weights is not None and _are_pixels(record.chosen["row"], data):
-        yield _templates(record.weights, data)
+        yield _templates(record.weights, names, data["image_shape"])
     if test["reliability"] is not None:
         yield _reliability(test)
 
 
 def _confusion(test: Mapping[str, Any], names: Sequence[str]) -> Section:
     counts, recall = np.asarray(test["confusion"]), test["per_class_recall"]
-    values = {
-        "wrong": int(counts.sum() - np.trace(counts)),
-        "size": test["size"],
-        "num_classes": len(names),
-        "frequent": [
+    known = [pair for pair in zip(recall, names, strict=True) if pair[0] is not None]
+    return sections.make(
+        "confusion",
+        wrong=int(counts.sum() - np.trace(counts)),
+        size=test["size"],
+        num_classes=len(names),
+        frequent=[
             (names[true], names[predicted], int(counts[true, predicted]))
             for true, predicted in examples_lib.most_frequent_errors(counts)
         ],
-        "lowest": min(
-            pair for pair in zip(recall, names, strict=True) if pair[0] is not None
-        ),
-    }
-    return sections.make(
-        "confusion",
-        values,
+        lowest=min(known),
         figure=lambda: classifier.confusion(counts, recall, names),
     )
 
@@ -72,30 +69,29 @@ def _are_pixels(row: Row, data: Mapping[str, Any]) -> bool:
     return row.get("features", "raw") in ("raw", "rgb")
 
 
-def _templates(weights: np.ndarray, data: Mapping[str, Any]) -> Section:
-    names, shape = data["class_names"], data["image_shape"]
-    values = {
-        "colour": len(shape) == 3,
-        "num_classes": len(names),
-        "most": classifier.MOST_TEMPLATES,
-    }
+def _templates(
+    weights: np.ndarray, names: Sequence[str], shape: Sequence[int]
+) -> Section:
     return sections.make(
         "templates",
-        values,
+        colour=len(shape) == 3,
+        num_classes=len(names),
+        most=classifier.MOST_TEMPLATES,
         figure=lambda: classifier.templates(weights, names, shape),
     )
 
 
 def _reliability(test: Mapping[str, Any]) -> Section:
     """As trained, and after temperature scaling where that was fitted."""
-    scaled = test.get("calibration_error_scaled")
     diagrams = [_diagram("as trained", test, "")]
     if test.get("reliability_scaled") is not None:
         name = f"at temperature {test['temperature']:.3g}"
         diagrams.append(_diagram(name, test, "_scaled"))
-    values = {"error": test["calibration_error"], "scaled": scaled}
     return sections.make(
-        "reliability", values, figure=lambda: classifier.reliability(*diagrams)
+        "reliability",
+        error=test["calibration_error"],
+        scaled=test.get("calibration_error_scaled"),
+        figure=lambda: classifier.reliability(*diagrams),
     )
 
 
@@ -105,34 +101,36 @@ def _diagram(name: str, test: Mapping[str, Any], suffix: str) -> Diagram:
     return Diagram(title, test[f"reliability{suffix}"])
 
 
-def _take(kept: Examples, which: np.ndarray) -> Examples:
-    rows = {name: a[which] for name, a in kept._asdict().items() if a.ndim}
-    return kept._replace(**rows)
+def _take(examples: Examples, which: np.ndarray) -> Examples:
+    rows = {name: a[which] for name, a in examples._asdict().items() if a.ndim}
+    return examples._replace(**rows)
 
 
-def _are_images(kept: Examples) -> bool:
-    return kept.images.ndim > 2
+def _are_images(examples: Examples) -> bool:
+    return examples.images.ndim > 2
 
 
-def _confused(kept: Examples, names: Sequence[str]) -> Section:
+def _confused(examples: Examples, names: Sequence[str]) -> Section:
     """Which classes are taken for which, and the errors that were surest."""
-    pairs = _pairs(kept)
-    values = {
-        "pairs": len(pairs),
-        "each": examples_lib.EACH,
-        "calibrated": bool(kept.calibrated),
-    }
-    if not pairs:
-        return sections.make(CONFUSED, values)
-    if not _are_images(kept):
-        return sections.make(CONFUSED, values, table=_pair_table(pairs, names))
-    strips = [_pair_strip(pair, names) for pair in pairs]
-    return sections.make(CONFUSED, values, figure=lambda: gallery.draw(strips))
+    pairs = _pairs(examples)
+    shown: dict[str, Any] = {}
+    if pairs and _are_images(examples):
+        strips = [_pair_strip(pair, names) for pair in pairs]
+        shown["figure"] = lambda: gallery.draw(strips)
+    elif pairs:
+        shown["table"] = _pair_table(pairs, names)
+    return sections.make(
+        CONFUSED,
+        pairs=len(pairs),
+        each=examples_lib.EACH,
+        calibrated=bool(examples.calibrated),
+        **shown,
+    )
 
 
-def _pairs(kept: Examples) -> list[Examples]:
+def _pairs(examples: Examples) -> list[Examples]:
     """The rows of each confused pair of classes, in the order of the pairs."""
-    confused = _take(kept, kept.group == CONFUSED)
+    confused = _take(examples, examples.group == CONFUSED)
     kinds = zip(confused.labels.tolist(), confused.predictions.tolist(), strict=True)
     return [
         _take(confused, (confused.labels == true) & (confused.predictions == predicted))
@@ -153,46 +151,49 @@ def _pair_strip(pair: Examples, names: Sequence[str]) -> Strip:
 
 def _pair_table(pairs: Sequence[Examples], names: Sequence[str]) -> Table:
     """A line for each pair of classes, with the rows by their numbers."""
-    columns = "true class", "predicted class", "test rows", "the surest of them"
-    rows = []
+    lines = []
     for pair in pairs:
         surest = zip(pair.index, pair.certainty, strict=True)
-        numbers = ", ".join(f"{index} ({_number(value)})" for index, value in surest)
-        true, predicted = names[pair.labels[0]], names[pair.predictions[0]]
-        rows.append([true, predicted, str(pair.alike[0]), numbers])
-    return Table(columns, rows, words=(*columns[:2], columns[3]))
+        line = {
+            "true class": names[pair.labels[0]],
+            "predicted class": names[pair.predictions[0]],
+            "test rows": str(pair.alike[0]),
+            "the surest of them": ", ".join(f"{i} ({_number(p)})" for i, p in surest),
+        }
+        lines.append(line)
+    words = "true class", "predicted class", "the surest of them"
+    return tables.table(lines, words)
 
 
-def _certainty(kept: Examples, names: Sequence[str]) -> Section:
+def _certainty(examples: Examples, names: Sequence[str]) -> Section:
     """Which rows it is surest of, and which it is least sure of."""
-    rows = _take(kept, kept.group != CONFUSED)
-    surest = rows.group == SUREST
-    images = _are_images(kept)
-    values = {
-        "calibrated": bool(kept.calibrated),
-        "images": images,
-        "surest": int(surest.sum()),
-        "wrong": int((rows.labels != rows.predictions)[surest].sum()),
-    }
-    if not images:
-        return sections.make("certainty", values, table=_row_table(rows, names))
-    groups = {name: _take(rows, rows.group == name) for name in HEADINGS}
-    strips = [
-        _end_strip(own, HEADINGS[name], names)
-        for name, own in groups.items()
-        if len(own.index)
-    ]
-    return sections.make("certainty", values, figure=lambda: gallery.draw(strips))
+    rows = _take(examples, examples.group != CONFUSED)
+    shown: dict[str, Any] = {}
+    if _are_images(examples):
+        ends = [(name, _take(rows, rows.group == name)) for name in HEADINGS]
+        strips = [_end_strip(end, name, names) for name, end in ends if len(end.index)]
+        shown["figure"] = lambda: gallery.draw(strips)
+    else:
+        shown["table"] = _row_table(rows, names)
+    surest = _take(rows, rows.group == SUREST)
+    return sections.make(
+        "certainty",
+        calibrated=bool(examples.calibrated),
+        images=_are_images(examples),
+        surest=len(surest.index),
+        wrong=int((surest.labels != surest.predictions).sum()),
+        **shown,
+    )
 
 
-def _end_strip(rows: Examples, heading: str, names: Sequence[str]) -> Strip:
+def _end_strip(rows: Examples, group: str, names: Sequence[str]) -> Strip:
     wrong = (rows.labels != rows.predictions).tolist()
     shown = zip(rows.labels, rows.predictions, rows.certainty, strict=True)
     notes = [
         _note(names[int(true)], names[int(predicted)], _number(value))
         for true, predicted, value in shown
     ]
-    return Strip(heading, rows.images, notes, wrong)
+    return Strip(HEADINGS[group], rows.images, notes, wrong)
 
 
 def _note(true: str, predicted: str, certainty: str) -> list[str]:
@@ -210,17 +211,15 @@ def _number(certainty: float) -> str:
 
 def _row_table(rows: Examples, names: Sequence[str]) -> Table:
     """The rows by their numbers in the source."""
-    last = "probability" if rows.calibrated else "margin"
-    columns = "which", "row", "true class", "predicted class", last
-    cells = [
-        [HEADINGS[group], str(index), names[true], names[predicted], _number(value)]
-        for group, index, true, predicted, value in zip(
-            rows.group,
-            rows.index,
-            rows.labels,
-            rows.predictions,
-            rows.certainty,
-            strict=True,
-        )
+    certainty = "probability" if rows.calibrated else "margin"
+    lines = [
+        {
+            "which": HEADINGS[group],
+            "row": str(index),
+            "true class": names[true],
+            "predicted class": names[predicted],
+            certainty: _number(value),
+        }
+        for group, index, true, predicted, value in zip(*rows[:5], strict=True)
     ]
-    return Table(columns, cells, words=(columns[0], *columns[2:4]))
+    return tables.table(lines, words=("which", "true class", "predicted class"))

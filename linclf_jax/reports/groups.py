@@ -7,7 +7,6 @@ from linclf_jax.figures import comparisons, style
 from linclf_jax.figures.comparisons import Estimate, ShotCurve
 from linclf_jax.reports import answer, sections, tables, text
 from linclf_jax.reports.sections import Section
-from linclf_jax.reports.tables import Table
 from linclf_jax.runs import schema
 from linclf_jax.runs.record import Record
 from linclf_jax.runs.schema import Average, Selected
@@ -28,7 +27,7 @@ def make(record: Record) -> Iterator[Section]:
         yield _accuracies(selected, averages)
     if selected["comparisons"]:
         yield _differences(selected)
-    yield _scores(record, selected)
+    yield _scores(record, selected, averages)
 
 
 def _draws(averages: Sequence[Average]) -> int:
@@ -36,26 +35,19 @@ def _draws(averages: Sequence[Average]) -> int:
 
 
 def _accuracies(selected: Selected, averages: Sequence[Average]) -> Section:
-    values = {
-        "count": len(averages),
-        "draws": _draws(averages),
-        "compared": _is_compared(averages),
-        "pairs": selected["comparisons"],
-    }
     estimates = [
         _estimate(each, selected["chosen"] in each.indices) for each in averages
     ]
     return sections.make(
         "accuracies",
-        values,
+        count=len(averages),
+        draws=_draws(averages),
+        compared=averages[0].entries[0]["validation"]["resampling"] is not None,
+        pairs=selected["comparisons"],
         figure=lambda: comparisons.forest(
             estimates, label="test accuracy", other="on rows that were held out"
         ),
     )
-
-
-def _is_compared(averages: Sequence[Average]) -> bool:
-    return averages[0].entries[0]["validation"]["resampling"] is not None
 
 
 def _estimate(average: Average, marked: bool) -> Estimate:
@@ -85,23 +77,19 @@ def interval(average: Average) -> tuple[float, float]:
 
 
 def _shots(averages: Sequence[Average]) -> Section:
-    curves = [
-        _shot_curve(name, [each for each in averages if _features(each) == name])
-        for name in dict.fromkeys(map(_features, averages))
-    ]
+    by_features: dict[str, list[Average]] = {}
+    for average in averages:
+        by_features.setdefault(str(average.group.get("features")), []).append(average)
+    curves = [_shot_curve(name, members) for name, members in by_features.items()]
     return sections.make(
         "shots",
-        {"draws": _draws(averages)},
+        draws=_draws(averages),
         figure=lambda: comparisons.shots(curves, label="test accuracy"),
     )
 
 
-def _features(average: Average) -> str:
-    return str(average.group.get("features"))
-
-
-def _shot_curve(name: str, averages: list[Average]) -> ShotCurve:
-    averages.sort(key=lambda each: each.group["shots"])
+def _shot_curve(name: str, averages: Sequence[Average]) -> ShotCurve:
+    averages = sorted(averages, key=lambda each: each.group["shots"])
     accuracies = [each.test("accuracy") for each in averages]
     known = [accuracy for accuracy in accuracies if accuracy is not None]
     return ShotCurve(
@@ -115,15 +103,12 @@ def _shot_curve(name: str, averages: list[Average]) -> ShotCurve:
 
 def _differences(selected: Selected) -> Section:
     pairs = selected["comparisons"]
-    values = {
-        "pairs": len(pairs),
-        "sure": sum(pair["adjusted"] <= SIGNIFICANT for pair in pairs),
-        "significant": SIGNIFICANT,
-    }
     estimates = [_difference(pair) for pair in pairs]
     return sections.make(
         "differences",
-        values,
+        pairs=len(pairs),
+        sure=sum(estimate.marked for estimate in estimates),
+        significant=SIGNIFICANT,
         table=tables.comparisons(selected),
         figure=lambda: comparisons.forest(
             estimates, label="difference in test accuracy", reference=0.0
@@ -144,21 +129,19 @@ def _difference(pair: Mapping[str, Any]) -> Estimate:
     )
 
 
-def _scores(record: Record, selected: Selected) -> Section:
-    averages = schema.across_seeds(selected["entries"])
-    values = {
-        "columns": tables.group_columns(selected),
-        "groups": len(selected["entries"]),
-        "draws": _draws(averages),
-        "metric": selected["metric"],
-        "rule": selected["rule"],
-        "best": choose.BEST,
-        "scaled": any(each.test("calibration_error_scaled") for each in averages),
-        "keeps_best": record.config["flags"].get("keep") == "best",
-    }
-    table = tables.scores(selected, record.differing)
+def _scores(record: Record, selected: Selected, averages: Sequence[Average]) -> Section:
     return sections.make(
-        "scores", values, table=table, remarks=answer.remarks(selected)
+        "scores",
+        columns=tables.group_columns(selected),
+        groups=len(selected["entries"]),
+        draws=_draws(averages),
+        metric=selected["metric"],
+        rule=selected["rule"],
+        best=choose.BEST,
+        scaled=any(each.test("calibration_error_scaled") for each in averages),
+        keeps_best=record.keeps_best,
+        table=tables.scores(record, selected),
+        remarks=answer.remarks(selected),
     )
 
 
@@ -167,8 +150,10 @@ def protocol(record: Record) -> Iterator[Section]:
     known = record.selected["protocol"] if record.selected else None
     if not known:
         return
-    rows = [[name, text.plain(value)] for name, value in known["sets"].items()]
-    columns = "setting", "value"
-    table = Table(columns, rows, words=columns)
-    remarks = [text.capitalized(sentence) for sentence in known["changed"]]
-    yield sections.make("protocol", {"protocol": known}, table=table, remarks=remarks)
+    lines = [{"setting": k, "value": text.plain(v)} for k, v in known["sets"].items()]
+    yield sections.make(
+        "protocol",
+        protocol=known,
+        table=tables.table(lines, words=("setting", "value")),
+        remarks=[text.capitalized(sentence) for sentence in known["changed"]],
+    )

@@ -11,7 +11,6 @@ from linclf_jax.figures import regularization_path, style
 from linclf_jax.figures.regularization_path import Curve, Panel
 from linclf_jax.reports import sections, tables, trials
 from linclf_jax.reports.sections import Section
-from linclf_jax.reports.tables import Table
 from linclf_jax.reports.text import gap, plus_minus, rounded
 from linclf_jax.runs import schema
 from linclf_jax.runs.record import Record
@@ -48,7 +47,7 @@ def of_entry(history: Mapping[str, np.ndarray], index: int) -> Path:
 
 def make(record: Record) -> Iterator[Section]:
     """Yields the sections of a study that solves."""
-    if record.selected is None or record.history is None or not trials.is_exact(record):
+    if record.selected is None or record.history is None or not record.is_exact:
         return
     selected, history = record.selected, record.history
     if len(record.tested) > 1:
@@ -58,8 +57,8 @@ def make(record: Record) -> Iterator[Section]:
     index = selected["chosen"]
     entry, path = selected["entries"][index], of_entry(history, index)
     if len(tables.known_rules(entry)) > 1:
-        words = {"metric": record.metric}
-        yield sections.make("rules", words, table=tables.rules(selected))
+        rules = tables.rules(selected)
+        yield sections.make("rules", metric=record.metric, table=rules)
     if not entry["trials"]:  # nothing was compared
         return
     l2 = compared_l2(record, entry)
@@ -75,11 +74,11 @@ def _held_out(
     metric: str, entry: Entry, path: Path, marks: Mapping[str, float]
 ) -> Section:
     calibrated = metric == CALIBRATED
-    resampling = entry["validation"]["resampling"]
     loss = path.calibrated if calibrated else path.loss
     return sections.make(
         "held_out",
-        {"resampling": resampling, "calibrated": calibrated},
+        resampling=entry["validation"]["resampling"],
+        calibrated=calibrated,
         figure=lambda: regularization_path.held_out(
             path.l2s, loss, path.accuracy, marks, calibrated=calibrated
         ),
@@ -100,18 +99,15 @@ def marked(entry: Entry, selected: Selected, l2: float) -> dict[str, float]:
     metric = selected["metric"]
     known = tables.known_rules(entry)
     others = {
-        name: choice["l2"]
+        tables.rule_name(name, metric): choice["l2"]
         for name, choice in known.items()
         if name != selected["rule"] and choice["l2"] != l2
     }
-    if len(known) > 1 and not others:
-        return {f"chosen, by either rule: l2 {style.short_number(l2)}": l2}
     rule = tables.rule_name(selected["rule"], metric)
-    marks = {f"chosen, {rule}: l2 {style.short_number(l2)}": l2}
-    for name, value in others.items():
-        text = f"{tables.rule_name(name, metric)}: l2 {style.short_number(value)}"
-        marks[text] = value
-    return marks
+    if len(known) > 1 and not others:
+        rule = "by either rule"
+    marks = {f"chosen, {rule}": l2} | others
+    return {f"{what}: l2 {style.short_number(at)}": at for what, at in marks.items()}
 
 
 def _along_the_path(
@@ -119,27 +115,25 @@ def _along_the_path(
 ) -> Iterator[Section]:
     history, selected = record.history or {}, record.selected
     names, weights = record.config["data"]["class_names"], history["coefficients"]
-    most = regularization_path.MOST_NAMED
     yield sections.make(
         "norms",
-        {"num_classes": len(names), "most": most},
+        num_classes=len(names),
+        most=regularization_path.MOST_NAMED,
         figure=lambda: regularization_path.norms(l2s, weights, names, marks),
     )
     if max(weights.shape[1:]) <= MOST_FEATURES:
         yield sections.make(
             "coefficients",
-            {"names": names},
+            names=names,
             figure=lambda: regularization_path.coefficients(l2s, weights, names, marks),
         )
-    converged = statuses(record, l2s) == tables.CONVERGED
+    converged = statuses(record, l2s) == trials.CONVERGED
     certificates = selected["certificates"] if selected else None
     tol = certificates["tol"] if certificates else 0.0
     yield sections.make(
         "work",
-        {
-            "steps": int(history["newton_steps"].sum()),
-            "products": int(history["products"].sum()),
-        },
+        steps=int(history["newton_steps"].sum()),
+        products=int(history["products"].sum()),
         figure=lambda: regularization_path.work(l2s, history, converged, tol, marks),
     )
 
@@ -191,45 +185,38 @@ def _shots(entry: Entry) -> str:
 
 
 def _penalties(selected: Selected, panels: Sequence[Panel]) -> Section:
-    values = {
-        "calibrated": selected["metric"] == CALIBRATED,
-        "draws": any(e["group"].get("seed") is not None for e in selected["entries"]),
-    }
     return sections.make(
-        "penalties", values, figure=lambda: regularization_path.penalties(panels)
+        "penalties",
+        calibrated=selected["metric"] == CALIBRATED,
+        draws=any(e["group"].get("seed") is not None for e in selected["entries"]),
+        figure=lambda: regularization_path.penalties(panels),
     )
 
 
 def _table(record: Record, entry: Entry, path: Path, chosen: float) -> Section:
     """All penalties, the strongest first, the chosen one highlighted."""
-    columns = (
-        "l2",
-        "C",
-        "held-out loss",
-        "held-out accuracy",
-        "Newton steps",
-        "worst gap",
-        "status",
-        "chosen by",
-    )
     rules = tables.known_rules(entry).items()
-    rows = []
+    lines = []
     for i, l2 in enumerate(path.l2s.tolist()):
         fits = [row for row in record.rows if row["l2"] == l2]
         by = [tables.rule_name(n, record.metric) for n, c in rules if c["l2"] == l2]
-        rows.append(
-            [
-                rounded(l2),
-                rounded(_inverse(fits, entry["row"])),
-                plus_minus(path.loss.mean[i], path.loss.standard_error[i]),
-                plus_minus(path.accuracy.mean[i], path.accuracy.standard_error[i]),
-                *_solved(fits),
-                ", ".join(by),
-            ]
+        loss, accuracy = (
+            plus_minus(curve.mean[i], curve.standard_error[i])
+            for curve in (path.loss, path.accuracy)
         )
-    marked = path.l2s.tolist().index(chosen)
-    table = Table(columns, rows, words=columns[-2:], marked=marked)
-    return sections.make("path", {"penalties": len(rows)}, table=table)
+        lines.append(
+            {
+                "l2": rounded(l2),
+                "C": rounded(_inverse(fits, entry["row"])),
+                "held-out loss": loss,
+                "held-out accuracy": accuracy,
+                **_solved(fits),
+                "chosen by": ", ".join(by),
+            }
+        )
+    words, marked = ("status", "chosen by"), path.l2s.tolist().index(chosen)
+    table = tables.table(lines, words, marked)
+    return sections.make("path", penalties=len(lines), table=table)
 
 
 def _inverse(fits: Sequence[Row], chosen: Row) -> float | None:
@@ -241,17 +228,16 @@ def _inverse(fits: Sequence[Row], chosen: Row) -> float | None:
     return inverse * chosen["l2"] / l2
 
 
-def _solved(fits: Sequence[Row]) -> tuple[str, str, str]:
+def _solved(fits: Sequence[Row]) -> dict[str, str]:
     """Newton steps, worst gap and statuses of the fits at one penalty."""
     steps = [row["steps"] for row in fits]
     low, high = min(steps), max(steps)
     gaps = [row["relative_gap"] for row in fits]
-    worst = None if None in gaps else max(gaps)
-    ends = tables.ends(fits)
-    ends.pop(tables.CONVERGED, None)
+    ends = trials.ends(fits)
+    ends.pop(trials.CONVERGED, None)
     words = (f"{number} {name.replace('_', ' ')}" for name, number in ends.items())
-    return (
-        f"{low} to {high}" if low < high else str(low),
-        gap(worst),
-        ", ".join(words) or tables.CONVERGED,
-    )
+    return {
+        "Newton steps": f"{low} to {high}" if low < high else str(low),
+        "worst gap": gap(None if None in gaps else max(gaps)),
+        "status": ", ".join(words) or trials.CONVERGED,
+    }

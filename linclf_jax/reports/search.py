@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from linclf_jax.figures import learning_curves, search_grid, search_map
 from linclf_jax.figures.learning_curves import GroupCurve
+from linclf_jax.figures.search_grid import Setting
 from linclf_jax.reports import sections, tables, trials
 from linclf_jax.reports.sections import Section
 from linclf_jax.runs.record import Record
 from linclf_jax.selection import ranking
+from linclf_jax.selection.ranking import Row
 
 GRID = ("optimizer", "learning_rate", "l2")
 
 
 def make(record: Record) -> Iterator[Section]:
     """Yields the sections of a study that trains."""
-    if not record.rows or trials.is_exact(record):
+    if not record.rows or record.is_exact:
         return
     if record.history is not None and len(record.tested) > 1:
         yield _group_curves(record, record.history)
@@ -34,33 +36,39 @@ def make(record: Record) -> Iterator[Section]:
 
 def _map(record: Record) -> Section:
     rows, differing = record.rows, ranking.varying(record.rows)
-    settings = trials.settings(rows)
-    values = {
-        "scattered": search_grid.is_scattered(settings),
-        "optimizers": list(dict.fromkeys(row["optimizer"] for row in rows)),
-        "repeats": [f"{name}s" for name in ranking.REPEATS if name in differing],
-        "others": [n for n in differing if n not in (*ranking.REPEATS, *GRID)],
-        "has_zero": {row["l2"] > 0 for row in rows} == {True, False},
-        "by_loss": record.selected is not None and record.metric == "val_loss",
-        "counts": trials.count(record),
-    }
+    settings = [_setting(repeats) for repeats in trials.by_setting(rows).values()]
     row = record.chosen["row"] if record.chosen else None
     chosen = (row["optimizer"], row["learning_rate"], row["l2"]) if row else None
     return sections.make(
-        "search_map", values, figure=lambda: search_map.draw(settings, chosen)
+        "search_map",
+        scattered=search_grid.is_scattered(settings),
+        optimizers=list(dict.fromkeys(row["optimizer"] for row in rows)),
+        repeats=[f"{name}s" for name in ranking.REPEATS if name in differing],
+        others=[n for n in differing if n not in (*ranking.REPEATS, *GRID)],
+        has_zero={row["l2"] > 0 for row in rows} == {True, False},
+        by_loss=record.selected is not None and record.metric == "val_loss",
+        counts=trials.count(record),
+        figure=lambda: search_map.draw(settings, chosen),
+    )
+
+
+def _setting(repeats: Sequence[Row]) -> Setting:
+    return Setting(
+        optimizer=repeats[0]["optimizer"],
+        learning_rate=repeats[0]["learning_rate"],
+        l2=repeats[0]["l2"],
+        accuracy=np.array([row["val_accuracy"] for row in repeats], float),
+        status=np.array([row["status"] for row in repeats]),
     )
 
 
 def _curves(record: Record, history: Mapping[str, np.ndarray]) -> Section:
     diverged, retired = ranking.diverged(record.rows), ranking.retired(record.rows)
     without = ~np.isfinite(history["val_loss"]).any(1)
-    values = {
-        "without_curve": int((without & np.isin(history["trial"], diverged)).sum()),
-        "several_losses": "loss" in ranking.varying(record.rows),
-    }
     return sections.make(
         "curves",
-        values,
+        without_curve=int((without & np.isin(history["trial"], diverged)).sum()),
+        several_losses="loss" in ranking.varying(record.rows),
         figure=lambda: learning_curves.of_trials(
             history, named(record), diverged, retired
         ),
@@ -83,57 +91,47 @@ def named(record: Record) -> dict[str, int]:
 
 
 def _group_curves(record: Record, history: Mapping[str, np.ndarray]) -> Section:
-    values = {
-        "repeated": any(len(entry["trials"]) > 1 for entry in record.tested),
-        "keeps_best": record.config["flags"].get("keep") == "best",
-    }
     curves = group_curves(record, history)
     return sections.make(
-        "group_curves", values, figure=lambda: learning_curves.of_groups(curves)
+        "group_curves",
+        repeated=any(len(entry["trials"]) > 1 for entry in record.tested),
+        keeps_best=record.keeps_best,
+        figure=lambda: learning_curves.of_groups(curves),
     )
 
 
 def group_curves(record: Record, history: Mapping[str, np.ndarray]) -> list[GroupCurve]:
     """The curves of what each group selected; of repeats, their mean."""
     index = {int(trial): i for i, trial in enumerate(history["trial"])}
-    keeps = record.config["flags"].get("keep") == "best"
     curves = []
     for entry in record.tested:
-        first, *rest = (str(value) for value in entry["group"].values())
+        panel, *rest = map(str, entry["group"].values())
         rows = [index[trial] for trial in entry["trials"]]
         accuracy = history["val_accuracy"][rows].mean(0)
         # Repeats keep an epoch each: the mean of their curves has none.
-        epoch = entry["row"]["epoch"] if keeps and len(rows) == 1 else None
+        has_epoch = record.keeps_best and len(rows) == 1
+        epoch = entry["row"]["epoch"] if has_epoch else None
         line = ", ".join(rest) or "the selection"
-        curves.append(GroupCurve(first, line, accuracy, epoch))
+        curves.append(GroupCurve(panel, line, accuracy, epoch))
     return curves
 
 
 def _ranking(record: Record) -> Section:
-    of_settings = is_repeated(record)
-    if of_settings:
-        count = len(ranking.rank_settings(record.rows, metric=record.metric))
-        table = tables.ranked_settings(record)
-    else:
-        count, table = len(record.ranked), tables.ranked_trials(record)
-    values = {
-        "of_settings": of_settings,
-        "count": count,
-        "shown": len(table.rows),
-        "order": ranking.order(record.rows, record.metric),
-        "counts": trials.count(record),
-        "same": common(record),
-        # Until the selection there are trials: settings of which some repeats are
-        # missing have no mean that compares.
-        "repeats_to_come": record.selected is None
-        and not set(ranking.REPEATS).isdisjoint(record.differing),
-    }
-    return sections.make("ranking", values, table=table)
-
-
-def is_repeated(record: Record) -> bool:
-    """Whether the chosen setting was trained several times, over seeds or folds."""
-    return record.chosen is not None and len(record.chosen["trials"]) > 1
+    table = tables.best(record)
+    # Until the selection there are trials: settings of which some repeats are missing
+    # have no mean that compares.
+    repeats = not set(ranking.REPEATS).isdisjoint(record.differing)
+    return sections.make(
+        "ranking",
+        of_settings=tables.is_repeated(record),
+        count=len(tables.ranked(record)),
+        shown=len(table.rows),
+        order=ranking.order(record.rows, record.metric),
+        counts=trials.count(record),
+        same=common(record),
+        repeats_to_come=record.selected is None and repeats,
+        table=table,
+    )
 
 
 def common(record: Record) -> dict[str, Any]:

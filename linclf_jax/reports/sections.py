@@ -5,7 +5,7 @@ The modules beside this one make the sections of one topic each, from a record a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from linclf_jax.reports import text
@@ -45,33 +45,18 @@ class Section(NamedTuple):
     alt: str = ""  # what the figure shows, for those who cannot see it
     caption: str = ""
     table: Table | None = None
-    notes: Sequence[str] = ()  # a paragraph, and a list of what follows the first
+    notes: str = ""  # below the table
+    remarks: Sequence[str] = ()  # a list below the notes
 
 
 def make(
     name: str,
-    values: Mapping[str, Any],
     *,
     figure: Draw | None = None,
     table: Table | None = None,
     remarks: Sequence[str] = (),
+    **values: Any,
 ) -> Section:
-    """A section with the words that its template makes.
-
-    Args:
-        name: of the section, and of its template.
-        values: that the template speaks of.
-        figure: what draws its figure, if it has one.
-        table: if it has one.
-        remarks: a list below the table.
-    """
+    """A section with the words that the template of its name makes of the values."""
     words = text.blocks(name, values)
-    return Section(
-        name,
-        words["heading"],
-        figure,
-        words.get("alt", ""),
-        words.get("caption", ""),
-        table,
-        (words.get("notes", ""), *remarks),
-    )
+    return Section(name, figure=figure, table=table, remarks=remarks, **words)

@@ -1,20 +1,19 @@
-"""The tables of a page, as plain text by row: all groups, pairs, trials, penalties."""
+"""The tables of a page, as plain text by row: groups, pairs, trials, rules."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from linclf_jax.reports import text
-from linclf_jax.reports.text import METRICS, plus_minus, rounded, score
+from linclf_jax.reports.text import METRICS, count, plus_minus, rounded, score, signed
 from linclf_jax.runs import schema
 from linclf_jax.runs.record import Record
 from linclf_jax.runs.schema import Average, Entry, Selected
 from linclf_jax.selection import choose, ranking
+from linclf_jax.selection.ranking import Row
 
 SHOWN = 10  # of a ranking
-CONVERGED = "converged"  # how an exact fit ends well
 WORDS = ("features", "preprocessing", "optimizer", "schedule", "loss")
 # Of the test split, by their names in selected.json.
 TEST_SCORES = {
@@ -36,46 +35,45 @@ class Table(NamedTuple):
     marked: int | None = None  # the row to highlight
 
 
-def scores(selected: Selected, settings: Sequence[str] = ()) -> Table:
-    """Each group's selection and its test scores, means over the draws of rows.
+def table(
+    lines: Sequence[Mapping[str, str]],
+    words: Collection[str] = (),
+    marked: int | None = None,
+) -> Table:
+    """A table of lines that map columns to cells; a line may lack some."""
+    columns = list(dict.fromkeys(column for line in lines for column in line))
+    rows = [[line.get(column, "none") for column in columns] for line in lines]
+    return Table(columns, rows, words, marked)
 
-    Args:
-        selected: ``selected.json``.
-        settings: columns of rows to show, besides those of the groups.
-    """
+
+def scores(record: Record, selected: Selected) -> Table:
+    """Each group's selection and its test scores, means over the draws of rows."""
     averages = schema.across_seeds(selected["entries"])
     names = group_columns(selected)
     known = [name for name in TEST_SCORES if any(each.test(name) for each in averages)]
-    own = [name for name in settings if name not in (*names, *ranking.REPEATS)]
+    own = [name for name in record.differing if name not in (*names, *ranking.REPEATS)]
     for name in ("l2", "C", "epoch"):
         if name not in own and any(_values(each, name) for each in averages):
             own.append(name)
-    columns = (
-        *(*names, "inputs", "rows", "test accuracy"),
-        *(TEST_SCORES[name] for name in known),
-        *("held-out accuracy", *own),
-    )
     lines = {
-        each.indices[0]: [
-            *(text.plain(each.group[name]) for name in names),
-            text.count(each.entries[0]["num_features"]),
-            text.count(each.entries[0]["num_rows"]),
-            _accuracy(each, "test"),
-            *(_mean(each.test(name)) for name in known),
-            _accuracy(each, "validation"),
-            *(_range(_values(each, name)) for name in own),
-        ]
-        for each in averages
+        average.indices[0]: {
+            **{name: text.plain(average.group[name]) for name in names},
+            "inputs": count(average.entries[0]["num_features"]),
+            "rows": count(average.entries[0]["num_rows"]),
+            "test accuracy": _accuracy(average, "test"),
+            **{TEST_SCORES[name]: _mean(average.test(name)) for name in known},
+            "held-out accuracy": _accuracy(average, "validation"),
+            **{name: _range(_values(average, name)) for name in own},
+        }
+        for average in averages
     }
     for index, entry in enumerate(selected["entries"]):
         if entry.get("failure"):
-            values = [text.plain(entry["group"][name]) for name in names]
-            lines[index] = values + ["none"] * (len(columns) - len(names))
+            lines[index] = {name: text.plain(entry["group"][name]) for name in names}
     order = sorted(lines)
     chosen = next(e.indices[0] for e in averages if selected["chosen"] in e.indices)
-    words = [name for name in columns if name in (*names, *WORDS)]
-    rows = [lines[index] for index in order]
-    return Table(columns, rows, words, order.index(chosen))
+    words = {*names, *WORDS}
+    return table([lines[index] for index in order], words, order.index(chosen))
 
 
 def group_columns(selected: Selected) -> list[str]:
@@ -118,97 +116,76 @@ def _accuracy(average: Average, where: str) -> str:
 
 def comparisons(selected: Selected) -> Table:
     """The paired tests of feature sets on the same test rows."""
-    columns = (
-        "first",
-        "second",
-        "difference",
-        "95 % interval",
-        "only the first right",
-        "only the second right",
-        "p-value",
-        "adjusted p-value",
-    )
-    rows = [
-        [
-            pair["first"],
-            pair["second"],
-            text.signed(pair["difference"]),
-            f"{text.signed(pair['low'])} to {text.signed(pair['high'])}",
-            text.count(pair["only_a"]),
-            text.count(pair["only_b"]),
-            score(pair["p_value"]),
-            score(pair["adjusted"]),
-        ]
+    lines = [
+        {
+            "first": pair["first"],
+            "second": pair["second"],
+            "difference": signed(pair["difference"]),
+            "95 % interval": f"{signed(pair['low'])} to {signed(pair['high'])}",
+            "only the first right": count(pair["only_a"]),
+            "only the second right": count(pair["only_b"]),
+            "p-value": score(pair["p_value"]),
+            "adjusted p-value": score(pair["adjusted"]),
+        }
         for pair in selected["comparisons"]
     ]
-    return Table(columns, rows, words=columns[:2])
+    return table(lines, words=("first", "second"))
 
 
-def ranked_trials(record: Record) -> Table:
-    """The best trials."""
-    best = record.ranked[:SHOWN]
-    columns = ["trial", *record.differing, *ranking.SCORES]
-    trials = [row["trial"] for row in best]
-    chosen = None if record.chosen is None else record.chosen["trial"]
-    rows = [_cells(row, columns) for row in best]
-    return _ranking(columns, rows, trials.index(chosen) if chosen in trials else None)
+def is_repeated(record: Record) -> bool:
+    """Whether the chosen setting was trained several times, over seeds or folds."""
+    return record.chosen is not None and len(record.chosen["trials"]) > 1
 
 
-def ranked_settings(record: Record) -> Table:
-    """The best settings, with the mean and the spread over their repeats."""
-    best = ranking.rank_settings(record.rows, metric=record.metric)[:SHOWN]
-    differing = [name for name in record.differing if name not in ranking.REPEATS]
-    columns = [*differing, "repeats", *ranking.SCORES]
-    rows = [
-        [
-            *_cells(members[0], differing),
-            str(len(members)),
-            *(_mean_and_spread(members, name) for name in ranking.SCORES),
-        ]
-        for members in best
+def ranked(record: Record) -> list[Sequence[Row]]:
+    """The usable settings by rank, each with its repeats; else the trials, alone."""
+    if is_repeated(record):
+        return ranking.rank_settings(record.rows, metric=record.metric)
+    return [[row] for row in record.ranked]
+
+
+def best(record: Record) -> Table:
+    """The first of ``ranked``, with mean and spread of the scores over repeats."""
+    groups, repeated = ranked(record)[:SHOWN], is_repeated(record)
+    names = [n for n in record.differing if not (repeated and n in ranking.REPEATS)]
+    lines = [
+        {
+            **({} if repeated else {"trial": str(rows[0]["trial"])}),
+            **{name: rounded(rows[0][name]) for name in names},
+            **({"repeats": str(len(rows))} if repeated else {}),
+            **{METRICS[name]: _over_repeats(rows, name) for name in ranking.SCORES},
+        }
+        for rows in groups
     ]
     chosen = set(record.chosen["trials"]) if record.chosen else set()
-    trials = [{row["trial"] for row in members} for members in best]
-    marked = [i for i, own in enumerate(trials) if own & chosen]
-    return _ranking(columns, rows, marked[0] if marked else None)
+    of_chosen = [not chosen.isdisjoint(row["trial"] for row in rows) for rows in groups]
+    return table(lines, WORDS, of_chosen.index(True) if any(of_chosen) else None)
 
 
-def _ranking(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], marked: int | None
-) -> Table:
-    heads = [METRICS.get(name, name) for name in columns]
-    return Table(heads, rows, WORDS, marked)
-
-
-def _cells(row: ranking.Row, columns: Sequence[str]) -> list[str]:
-    return [
-        score(row[name]) if name in ranking.SCORES else rounded(row[name])
-        for name in columns
-    ]
-
-
-def _mean_and_spread(rows: Sequence[ranking.Row], name: str) -> str:
+def _over_repeats(rows: Sequence[Row], name: str) -> str:
     if any(row[name] is None for row in rows):
         return score(None)
-    mean, sd, _ = ranking.spread(rows, name)
-    return plus_minus(mean, sd)
+    return plus_minus(*ranking.spread(rows, name)[:2])
 
 
 def rules(selected: Selected) -> Table:
     """What each rule selects of the chosen group, side by side."""
     metric = selected["metric"]
     known = known_rules(selected["entries"][selected["chosen"]])
-    calibrated = metric == "val_loss_calibrated"
-    columns = ["rule", "l2", "C", "held-out loss", "held-out accuracy"]
-    rows = []
-    for name, choice in known.items():
-        loss = plus_minus(choice["val_loss"], choice["standard_error"])
-        cells = [rounded(choice["l2"]), rounded(choice["C"]), loss]
-        rows.append([rule_name(name, metric), *cells, score(choice["val_accuracy"])])
-        if calibrated:
-            rows[-1].append(score(choice["val_loss_calibrated"]))
-    columns += ["calibrated"] * calibrated
-    return Table(columns, rows, ["rule"], list(known).index(selected["rule"]))
+    lines = [
+        {
+            "rule": rule_name(name, metric),
+            "l2": rounded(choice["l2"]),
+            "C": rounded(choice["C"]),
+            "held-out loss": plus_minus(choice["val_loss"], choice["standard_error"]),
+            "held-out accuracy": score(choice["val_accuracy"]),
+        }
+        for name, choice in known.items()
+    ]
+    if metric == "val_loss_calibrated":
+        for line, choice in zip(lines, known.values(), strict=True):
+            line["calibrated"] = score(choice[metric])
+    return table(lines, ["rule"], list(known).index(selected["rule"]))
 
 
 def known_rules(entry: Entry) -> dict[str, Mapping[str, Any]]:
@@ -219,8 +196,3 @@ def known_rules(entry: Entry) -> dict[str, Mapping[str, Any]]:
 def rule_name(rule: str, metric: str) -> str:
     """What a rule selects, in words."""
     return text.words("best_by", metric) if rule == choose.BEST else RULES[rule]
-
-
-def ends(rows: Sequence[ranking.Row]) -> Counter[str]:
-    """How many fits ended in each way."""
-    return Counter(row["status"] for row in rows)

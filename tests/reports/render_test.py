@@ -345,31 +345,6 @@ class TestRefusals:
             with pytest.raises(ValueError, match=install):
                 refuse(tmp_path / "nowhere")
 
-    @pytest.mark.parametrize(
-        "name",
-        [
-            *record.REQUIRED,
-            *record.REQUIRED_ONCE_FITTED,
-            *record.REQUIRED_ONCE_SELECTED,
-        ],
-    )
-    def test_a_missing_file_is_named(self, tmp_path, name):
-        folder = records.write(records.sweep(), tmp_path)
-        (folder / name).unlink()
-        with pytest.raises(ValueError, match=rf"{re.escape(name)} missing, found \["):
-            render.write(folder)
-        assert not (folder / "report.html").exists()
-
-    def test_a_run_of_another_version_is_named_so(self, tmp_path):
-        rows = [{"lane": 0, "status": "ok"}]
-        settings = records.config("sweep")
-        settings["environment"]["linclf_jax"] = "0.1.0"
-        made = records.made("sweep", rows, None, None, settings)
-        directory.seal(records.write(made, tmp_path))
-        message = "column trial: it was written by version 0.1.0 of linclf_jax"
-        with pytest.raises(ValueError, match=message):
-            render.redraw(tmp_path)
-
     def test_a_figure_that_cannot_be_drawn_is_named(self, tmp_path):
         settings = records.config("sweep", image_shape=[3, 3])
         folder = records.write(records.sweep(settings=settings), tmp_path)

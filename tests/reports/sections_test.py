@@ -110,7 +110,7 @@ class TestEveryTemplate:
             grouped(keep="best"),
         ]
         for section in (s for record in all_records for s in render.contents(record)):
-            for text in (section.heading, section.alt, section.caption, *section.notes):
+            for text in (section.heading, section.alt, section.caption, section.notes):
                 for gap in (" .", " ,", " ;", " :", "( ", " )", "  "):
                     assert gap not in text, text
                 assert not text or text[0].isupper()
@@ -178,21 +178,21 @@ class TestSearch:
     def test_the_ranking(self):
         section = by_id(records.sweep())["ranking"]
         assert section.heading == "The 10 best of 22 trials that finished"
-        (note,) = section.notes
+        note = section.notes
         order = "Ordered by validation loss, then by the stronger l2, then by trial."
         assert note.startswith(order)
         assert note.endswith("that use it: momentum 0.9, batch_size 32.")
         one = by_id(records.sweep(records.training_rows()[17:18]))["ranking"]
         assert one.heading == "The trial that finished"
-        assert one.notes == ("",)
+        assert one.notes == ""
 
     def test_the_ranking_of_settings_and_what_is_to_come(self):
         record = records.folds(refit=True)
         section = by_id(record)["ranking"]
         assert section.heading == "The 3 best of 3 settings that finished"
-        assert "means over the repeats ± their standard deviation" in section.notes[0]
+        assert "means over the repeats ± their standard deviation" in section.notes
         before = record._replace(selected=None, fitting=True, sealed=False)
-        note = by_id(before)["ranking"].notes[0]
+        note = by_id(before)["ranking"].notes
         assert "will go by the mean of each setting over its repeats." in note
 
     def test_named_curves(self):
@@ -220,22 +220,22 @@ class TestSearch:
 class TestGroups:
     def test_scores(self):
         notes = by_id(records.sets("clip", "dino"))["scores"].notes
-        assert notes[0].startswith(
+        assert notes.startswith(
             "Each row is the setting with the lowest loss in its group;"
         )
-        assert "The temperature is fitted on rows that were held out" in notes[0]
+        assert "The temperature is fitted on rows that were held out" in notes
         rule = records.sets("clip", "dino", rule="one_standard_error")
-        assert "the strongest l2 within one standard" in by_id(rule)["scores"].notes[0]
+        assert "the strongest l2 within one standard" in by_id(rule)["scores"].notes
         alone = by_id(records.sets("clip"))["scores"]
         assert alone.heading == "Its scores"
-        assert alone.notes[0].startswith("All but the held-out accuracy")
-        assert "never the best" in by_id(records.shots())["scores"].notes[0]
+        assert alone.notes.startswith("All but the held-out accuracy")
+        assert "never the best" in by_id(records.shots())["scores"].notes
 
     def test_scores_of_groups_of_trials(self):
         section = by_id(grouped(keep="best"))["scores"]
         assert section.heading == "The selections by optimizer"
-        assert "Each trial kept its best epoch" in section.notes[0]
-        assert "best epoch" not in by_id(grouped())["scores"].notes[0]
+        assert "Each trial kept its best epoch" in section.notes
+        assert "best epoch" not in by_id(grouped())["scores"].notes
 
     @pytest.mark.parametrize(
         ("adjusted", "heading"),
@@ -250,8 +250,8 @@ class TestGroups:
         pairs = [records.pair("clip", "dino", value) for value in adjusted]
         section = by_id(records.sets("clip", "dino", comparisons=pairs))["differences"]
         assert section.heading == heading
-        assert "McNemar's exact test" in section.notes[0]
-        assert ("Holm's method for being 3" in section.notes[0]) == (len(pairs) == 3)
+        assert "McNemar's exact test" in section.notes
+        assert ("Holm's method for being 3" in section.notes) == (len(pairs) == 3)
 
     def test_an_interval_of_draws_is_their_spread(self):
         averages = schema.across_seeds(records.shots().selected["entries"])
@@ -265,9 +265,9 @@ class TestGroups:
         assert section.heading == "The protocol: clip"
         assert section.notes == (
             "As in a paper & its <code>. Set by flags: l2. Where it departs from the "
-            "original:",
-            "Every penalty is solved; the original <stops>",
+            "original:"
         )
+        assert section.remarks == ["Every penalty is solved; the original <stops>"]
         assert section.table.rows == [["unit", "C"], ["grid", "1e-06, 1"]]
 
 
@@ -277,7 +277,7 @@ class TestPath:
         assert found["held_out"].heading == "Cross-validation"
         assert found["path"].heading == "All 4 penalties"
         assert "31 Newton steps and 120 products in all" in found["work"].caption
-        assert "calibrated" not in found["rules"].notes[0]
+        assert "calibrated" not in found["rules"].notes
         loo = by_id(records.path(num_folds=0))["held_out"]
         assert loo.heading == "Leave-one-out"
         assert "as if it had been left out" in loo.caption
@@ -286,9 +286,7 @@ class TestPath:
         found = by_id(records.path(metric="val_loss_calibrated"))
         caption = found["held_out"].caption
         assert "divided by the best temperature of all held-out rows" in caption
-        assert (
-            "standard error of the lowest calibrated loss." in found["rules"].notes[0]
-        )
+        assert "standard error of the lowest calibrated loss." in found["rules"].notes
 
     @pytest.mark.parametrize(
         ("changes", "labels"),

@@ -13,7 +13,7 @@ def as_dicts(table):
 
 class TestRanking:
     def test_trials(self):
-        table = tables.ranked_trials(records.sweep())
+        table = tables.best(records.sweep())
         assert table.columns[:5] == [
             "trial",
             "optimizer",
@@ -30,17 +30,17 @@ class TestRanking:
         assert second == "18 adam 0.1 0.001235 0 0.2812 0.9219 0.2156 0.9700"
 
     def test_the_chosen_one_may_be_further_down(self):
-        assert tables.ranked_trials(records.sweep(trial=15)).marked == 3
-        assert tables.ranked_trials(records.sweep(trial=0)).marked is None
-        assert tables.ranked_trials(records.sweep(trial=None)).marked is None
+        assert tables.best(records.sweep(trial=15)).marked == 3
+        assert tables.best(records.sweep(trial=0)).marked is None
+        assert tables.best(records.sweep(trial=None)).marked is None
 
     def test_those_that_were_retired_are_left_out(self):
         rows = records.training_rows(retired=(16,))
-        table = tables.ranked_trials(records.sweep(rows))
+        table = tables.best(records.sweep(rows))
         assert [row[0] for row in table.rows][:3] == ["17", "18", "15"]
 
     def test_settings_by_their_means(self):
-        table = tables.ranked_settings(records.folds(refit=True))
+        table = tables.best(records.folds(refit=True))
         assert table.columns[:2] == ["l2", "repeats"]
         first, second, third = as_dicts(table)
         assert (first["l2"], first["repeats"]) == ("0.01", "3")
@@ -54,9 +54,7 @@ class TestRanking:
         record.rows[0]["train_loss"] = None
         by_l2 = {
             row["l2"]: row
-            for row in as_dicts(
-                tables.ranked_settings(record._replace(rows=record.rows[:7]))
-            )
+            for row in as_dicts(tables.best(record._replace(rows=record.rows[:7])))
         }
         assert by_l2["0.1"]["validation loss"] == "0.9000"
         assert by_l2["0.1"]["repeats"] == "1"
@@ -65,14 +63,14 @@ class TestRanking:
     def test_penalties_that_were_given_as_the_inverse_are_shown_so(self):
         settings = records.config("sweep", C=[1.0, 2.0])
         rows = [row | {"C": 1 + row["seed"]} for row in records.training_rows()]
-        table = tables.ranked_trials(records.sweep(rows, settings=settings))
+        table = tables.best(records.sweep(rows, settings=settings))
         assert "C" in table.columns
 
 
 class TestScores:
     def test_every_set_has_a_line_and_no_column_is_empty(self):
         record = records.sets("clip", "<b>mae</b>", "dino", chosen=1)
-        table = tables.scores(record.selected, record.differing)
+        table = tables.scores(record, record.selected)
         assert "top-5" not in table.columns
         assert "learning_rate" not in table.columns
         assert table.marked == 1
@@ -92,7 +90,7 @@ class TestScores:
 
     def test_draws_have_a_mean_a_spread_and_a_range(self):
         record = records.shots(chosen=9)
-        table = tables.scores(record.selected, record.differing)
+        table = tables.scores(record, record.selected)
         assert len(table.rows) == 4
         assert table.marked == 3
         line = as_dicts(table)[1]
@@ -104,18 +102,18 @@ class TestScores:
 
     def test_groups_of_trials_have_their_settings(self):
         record = grouped()
-        table = tables.scores(record.selected, record.differing)
+        table = tables.scores(record, record.selected)
         assert [row["optimizer"] for row in as_dicts(table)] == ["sgd", "adam"]
         assert [row["learning_rate"] for row in as_dicts(table)] == ["1", "0.1"]
         assert [row["epoch"] for row in as_dicts(table)] == ["2", "2"]
         assert table.marked == 1
-        assert table.words == ["optimizer"]
+        assert "optimizer" in table.words
 
     def test_a_group_without_a_selection_keeps_its_line(self):
         record = grouped()
         entries = record.selected["entries"]
         entries[0] = {"group": {"optimizer": "sgd"}, "failure": "all diverged"}
-        table = tables.scores(record.selected, record.differing)
+        table = tables.scores(record, record.selected)
         assert set(table.rows[0]) == {"sgd", "none"}
         assert table.marked == 1
 
