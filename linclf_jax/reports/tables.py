@@ -137,7 +137,7 @@ def is_repeated(record: Record) -> bool:
     return record.chosen is not None and len(record.chosen["trials"]) > 1
 
 
-def ranked(record: Record) -> list[Sequence[Row]]:
+def ranked(record: Record) -> Sequence[Sequence[Row]]:
     """The usable settings by rank, each with its repeats; else the trials, alone."""
     if is_repeated(record):
         return ranking.rank_settings(record.rows, metric=record.metric)

@@ -95,7 +95,7 @@ def open_run(path: str | Path, config: Mapping[str, Any]) -> Path:
 
 
 def _check_resumable(
-    path: Path, found: list[str], config: dict[str, Any]
+    path: Path, found: list[str], config: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns the configuration that a folder was made with, if it can go on."""
     if CONFIG not in found:
