@@ -53,6 +53,7 @@ def estimate(
 ) -> Estimate:
     """Estimates how the best setting's mean score changes on rows that chose nothing.
 
+    In expectation the correction is positive for a loss, and negative for an accuracy.
     Memory is that of ``scores`` and a few blocks; time is B N S products.
 
     Args:
@@ -63,9 +64,6 @@ def estimate(
         lowest: Whether the lowest mean is the best.
         resamples: B, at least 2.
         seed: Of the resamples, in ``0..2^32-1``; the same one gives the same bits.
-
-    Returns:
-        The correction: positive for a loss, negative for an accuracy, in expectation.
 
     Raises:
         ValueError: A shape is another, there are fewer than two rows or resamples, or
@@ -91,10 +89,10 @@ def estimate(
         winners = _winners(counts.astype(np.float64), scores, sign)
         left_out = counts == 0
         change = np.subtract(measured[winners], measured[[best]], dtype=np.float64)
-        known = left_out.any(axis=1)
-        total = np.sum(np.where(left_out, change, 0.0), axis=1)[known]
-        gaps.append(total / np.sum(left_out, axis=1)[known])
-        same.append(winners[known] == best)
+        usable = left_out.any(axis=1)
+        total = np.sum(np.where(left_out, change, 0.0), axis=1)[usable]
+        gaps.append(total / np.sum(left_out, axis=1)[usable])
+        same.append(winners[usable] == best)
     gap = np.concatenate(gaps)
     return Estimate(
         best,
@@ -117,10 +115,10 @@ def _winners(counts: np.ndarray, scores: np.ndarray, sign: float) -> np.ndarray:
     for start in range(0, len(scores), step := max(1, BLOCK // counts.shape[1])):
         block = scores[start : start + step].astype(np.float64)
         totals = sign * (counts @ block.T)
-        place = np.argmin(totals, axis=1)
-        value = np.take_along_axis(totals, place[:, None], axis=1)[:, 0]
+        index = np.argmin(totals, axis=1)
+        value = np.take_along_axis(totals, index[:, None], axis=1)[:, 0]
         better = value < lowest
-        lowest[better], winners[better] = value[better], start + place[better]
+        lowest[better], winners[better] = value[better], start + index[better]
     return winners
 
 
@@ -146,22 +144,12 @@ def _check(scores: np.ndarray, measured: np.ndarray, resamples: int) -> None:
 
 
 def of_best(scores: HeldOut, *, metric: str) -> dict[str, Any] | None:
-    """Returns what ``selected.json`` says of the bias of the best setting.
+    """Returns what ``selected.json`` says of the bias of the best setting by a metric.
 
-    Args:
-        scores: Of the settings that could be chosen.
-        metric: What the best is the best by, a name in ``ranking.METRICS``.
-
-    Returns:
-        How much the accuracy of the best falls, and its loss rises, on rows that chose
-        nothing; None where there was nothing to choose.
+    How much its accuracy falls, and its loss rises, on rows that chose nothing; None
+    where there was nothing to choose.
     """
-    _, loss, correct, calibrated = scores
-    values = {
-        "val_loss": loss,
-        "val_accuracy": correct,
-        "val_loss_calibrated": calibrated,
-    }[metric]
+    loss, correct, values = scores.loss, scores.correct, scores.by_metric[metric]
     if values is None:
         raise ValueError(f"metric is {metric!r}; expected calibrated losses with it")
     usable = np.isfinite(loss).all(axis=1)  # a class that a fold had all rows of

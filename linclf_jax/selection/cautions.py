@@ -1,4 +1,7 @@
-"""What a person should know before trusting a selection, in plain sentences."""
+"""What a person should know before trusting a selection, in plain sentences.
+
+Rows are one per trial, as in ``ranking``.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,9 +17,9 @@ def edges(
 
     Args:
         rows: One per trial.
-        best: The trial whose values are looked at.
+        best: The trial whose values are compared with the others'.
         flags: By setting, its flag where that has another name.
-        only: The one axis to look at, whose value a rule has chosen; all if None.
+        only: The one axis to check, whose value a rule has chosen; all if None.
     """
     what = "best" if only is None else "chosen"
     rivals = [row for row in rows if row.get("optimizer") == best.get("optimizer")]
@@ -37,11 +40,7 @@ def edges(
 
 
 def endings(rows: Sequence[Row]) -> list[str]:
-    """Returns which trials did not end well, and which are less exact than asked.
-
-    Args:
-        rows: One per trial.
-    """
+    """Returns which trials did not end well, and which are less exact than asked."""
     sentences = []
     failed = [row for row in rows if _has_failed(row)]
     if failed:
@@ -60,12 +59,7 @@ def endings(rows: Sequence[Row]) -> list[str]:
 
 
 def nothing_usable(rows: Sequence[Row], metric: str) -> str:
-    """Returns why no setting is usable, and what to do about it.
-
-    Args:
-        rows: One per trial.
-        metric: A name in ``ranking.METRICS``.
-    """
+    """Returns why no setting is usable, and what to do about it."""
     failed, retired = [r for r in rows if _has_failed(r)], ranking.retired(rows)
     if retired and not failed:
         return f"{_share(len(retired), rows)} were retired early: others were better"
@@ -85,20 +79,8 @@ def nothing_usable(rows: Sequence[Row], metric: str) -> str:
     return f"{_share(len(failed), rows)} {_ends(failed)}{rest}; {remedy}"
 
 
-def count_settings(rows: Sequence[Row]) -> int:
-    """Returns how many different settings rows have.
-
-    Args:
-        rows: One per trial.
-    """
-    return len({frozenset(ranking.settings(row).items()) for row in rows})
-
-
 def repeats(setting: Sequence[Row]) -> str:
     """Returns what the repeats of a setting are, in words.
-
-    Args:
-        setting: Its rows.
 
     >>> repeats([{"seed": 0, "fold": 0}, {"seed": 0, "fold": 1}])
     '2 folds'

@@ -27,9 +27,8 @@ BEST, ONE_STANDARD_ERROR = RULES = ("best", "one_standard_error")
 WORDS = {1: "lowest", -1: "highest"}
 STRENGTH = ("l2", "C")  # the columns that say how strong a penalty is
 
-Errors = Mapping[
-    str, Mapping[int, float]
-]  # by metric, then by first trial of a setting
+# By metric, then by first trial of a setting.
+Errors = Mapping[str, Mapping[int, float]]
 
 
 class Selection(NamedTuple):
@@ -61,13 +60,7 @@ class Failure(NamedTuple):
 def without_comparison(
     group: Mapping[str, Any], setting: Row, reason: str
 ) -> Selection:
-    """Returns a setting that was taken without comparing any.
-
-    Args:
-        group: Values by column.
-        setting: Its settings by column.
-        reason: Why this one.
-    """
+    """Returns a setting that was taken without comparing any."""
     return Selection(group, setting, (), reason, {}, (), (), None, None, {})
 
 
@@ -135,9 +128,8 @@ def select(
     ranked = ranking.rank_settings(rows, metric=metric)
     if not ranked or not _is_finite(ranked[0], metric):
         raise NothingUsableError(cautions.nothing_usable(rows, metric))
-    best = ranked[0]
-    error = standard_error(best, metric, errors or {})
-    rules = {BEST: best}
+    error = standard_error(ranked[0], metric, errors or {})
+    rules = {BEST: ranked[0]}
     if error is not None:
         rules[ONE_STANDARD_ERROR] = _strongest(ranked, metric, error)
     if rule not in rules:
@@ -145,22 +137,19 @@ def select(
             f"--rule is {rule}, but nothing says how sure the scores are; expected "
             f"{BEST}, or folds or held-out rows"
         )
-    chosen, score = rules[rule], ranking.spread(best, metric).mean
-    ties = tuple(
-        setting[0]["trial"]
-        for setting in ranked[1:]
-        if ranking.spread(setting, metric).mean == score
-    )
-    known = [name for name in METRICS if name in chosen[0]]
+    best, chosen = rules[BEST], rules[rule]
     warnings = cautions.edges(rows, best[0], flags or {}) if edges else []
     if edges and chosen is not best:
         warnings += cautions.edges(rows, chosen[0], flags or {}, only="l2")
+    ties = _ties(ranked, metric)
     return Selection(
         group=group or {},
         setting=chosen[0],
         rows=tuple(chosen),
         reason=_reason(rows, ranked, metric, rule, error, len(ties)),
-        repeats={name: ranking.spread(chosen, name) for name in known},
+        repeats={
+            name: ranking.spread(chosen, name) for name in METRICS if name in chosen[0]
+        },
         ties=ties,
         warnings=(*warnings, *cautions.endings(rows)),
         best=best[0]["trial"],
@@ -170,14 +159,7 @@ def select(
 
 
 def validate_rule(rule: str) -> None:
-    """Checks how one setting is to be taken.
-
-    Args:
-        rule: A name in ``RULES``.
-
-    Raises:
-        ValueError: It is another word; with the names allowed.
-    """
+    """Refuses another word than the rules."""
     if rule not in RULES:
         raise ValueError(f"--rule is {rule!r}; expected one of {', '.join(RULES)}")
 
@@ -185,26 +167,29 @@ def validate_rule(rule: str) -> None:
 def standard_error(setting: Sequence[Row], metric: str, errors: Errors) -> float | None:
     """Returns the standard error of a setting's mean, over folds or over rows.
 
-    Args:
-        setting: Its repeats.
-        metric: A name in ``ranking.METRICS``.
-        errors: Over rows, as for ``select``.
-
-    Returns:
-        None where it is not known, or is no finite number.
+    The rows are its repeats. None where the error is not known, or is no finite number:
+    one fold says nothing of how folds differ, so that the rows have to.
     """
     folds = sorted({row["fold"] for row in setting if row.get("fold") is not None})
-    if not folds:
+    if len(folds) < 2:
         error = errors.get(metric, {}).get(setting[0]["trial"])
         return error if error is not None and math.isfinite(error) else None
     means = [
         {metric: ranking.spread([r for r in setting if r["fold"] == f], metric).mean}
         for f in folds
     ]
-    if len(folds) == 1:
-        return 0.0
     sd = ranking.spread(means, metric).sd
     return None if sd is None else sd / math.sqrt(len(folds))
+
+
+def _ties(ranked: Sequence[list[Row]], metric: str) -> tuple[int, ...]:
+    """Returns the first trials of other settings whose mean is exactly the best."""
+    best, *others = [ranking.spread(setting, metric).mean for setting in ranked]
+    return tuple(
+        setting[0]["trial"]
+        for setting, mean in zip(ranked[1:], others, strict=True)
+        if mean == best
+    )
 
 
 def _is_finite(setting: Sequence[Row], metric: str) -> bool:
@@ -248,27 +233,19 @@ def _reason(
     compared = [row for row in rows if ranking.is_compared(row)]
     if len(compared) == 1:
         return "the only one"
-    eligible = [
-        row
-        for row in compared
-        if ranking.is_usable(row) or row["status"] == ranking.RETIRED
-    ]
-    count = cautions.count_settings(eligible)
-    mean = f"mean {metric} over {cautions.repeats(best)}" if len(best) > 1 else metric
-    what = "setting" if len(best) > 1 else "trial"
-    score = ranking.spread(best, metric).mean
-    reason = (
-        f"the {WORDS[METRICS[metric]]} {mean}, {score:.4f}, of {count} {what}"
-        f"{'s' if count > 1 else ''}"
+    count = ranking.count_settings(
+        [r for r in compared if ranking.is_usable(r) or r["status"] == ranking.RETIRED]
     )
+    mean = f"mean {metric} over {cautions.repeats(best)}" if len(best) > 1 else metric
+    what = ("setting" if len(best) > 1 else "trial") + ("s" if count > 1 else "")
+    score = ranking.spread(best, metric).mean
+    reason = f"the {WORDS[METRICS[metric]]} {mean}, {score:.4f}, of {count} {what}"
     if ranking.retired(rows):
         reason += f", {len(ranked)} of them trained to the end"
     if rule == ONE_STANDARD_ERROR:
-        within = f"the strongest l2 within one standard error, {error:.4f}"
-        reason = f"{within}, of {reason}"
+        reason = f"the strongest l2 within one standard error, {error:.4f}, of {reason}"
     if ties:
-        first = (
-            "the lower val_loss, then " if len(ranking.order(rows, metric)) > 1 else ""
-        )
+        by_loss = len(ranking.order(rows, metric)) > 1
+        first = "the lower val_loss, then " if by_loss else ""
         reason += f"; {ties + 1} tie for it, and {first}the stronger l2 goes first"
     return reason

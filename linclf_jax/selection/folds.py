@@ -35,31 +35,27 @@ def assign(
     if count < 2:
         raise ValueError(f"{name} is {count}; expected at least 2")
     keys = np.random.PCG64([seed, 1]).random_raw(len(labels))
-    dealt = np.full(len(labels), NOT_HELD_OUT, np.int32)
+    fold = np.full(len(labels), NOT_HELD_OUT, np.int32)
     offset = 0  # so that the rows left over of each class do not all fall to fold 0
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         if len(rows) == 1:
             continue
         rows = rows[np.argsort(keys[rows], kind="stable")]
-        dealt[rows] = (np.arange(len(rows)) + offset) % count
+        fold[rows] = (np.arange(len(rows)) + offset) % count
         offset += len(rows)
     if offset < count:
         raise ValueError(
             f"{name} is {count}; {offset} rows are of classes with two or more, which "
             f"alone can be held out; expected at least one for each fold: lower {name}"
         )
-    return dealt
+    return fold
 
 
 def alone(labels: np.ndarray) -> np.ndarray:
-    """Returns which rows are the only ones of their class, ``(N,)`` boolean.
-
-    Args:
-        labels: ``(N,)``, integers from 0.
-    """
-    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return counts[places] == 1
+    """Returns which rows are the only ones of their class, ``(N,)`` boolean."""
+    _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return counts[index] == 1
 
 
 def warning(
@@ -67,20 +63,16 @@ def warning(
 ) -> str | None:
     """Returns a sentence on classes that held-out rows do not contain, None without.
 
-    Args:
-        labels: ``(N,)``, integers from 0.
-        held_out: ``(N,)`` boolean, rows that some fit did not see.
-        class_names: By label; the labels themselves if None.
+    Those are the rows ``(N,)`` that some fit did not see.
 
     >>> warning(np.array([0, 0, 1]), np.array([True, True, False]), ["cat", "yak"])
     'held-out scores contain no row of 1 class, which stays in training: yak (1 row)'
     """
-    found, counts = np.unique(labels, return_counts=True)
-    missing = ~np.isin(found, labels[held_out])
+    classes, counts = np.unique(labels, return_counts=True)
+    missing = ~np.isin(classes, labels[held_out])
     if not missing.any():
         return None
-    classes = found[missing].tolist()
-    names = [class_names[label] if class_names else str(label) for label in classes]
+    names = [class_names[i] if class_names else str(i) for i in classes[missing]]
     which = "1 class, which stays"
     if len(names) > 1:
         which = f"{len(names)} classes, which stay"
@@ -92,10 +84,6 @@ def warning(
 
 def listed(names: Sequence[object], counts: Sequence[int] | np.ndarray) -> str:
     """Returns the first few classes by name with their rows, and how many more.
-
-    Args:
-        names: Of the classes, at least one.
-        counts: Rows of each.
 
     >>> listed(["a", "b", "c", "d", "e"], [1, 2, 1, 1, 1])
     'a (1 row), b (2 rows), c (1 row) and 2 more'

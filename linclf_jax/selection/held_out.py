@@ -50,6 +50,15 @@ class HeldOut(NamedTuple):
     correct: np.ndarray  # (S, M) float32
     calibrated: np.ndarray | None  # (S, M), the loss at the best temperature of each
 
+    @property
+    def by_metric(self) -> dict[str, np.ndarray | None]:
+        """The scores by the metrics of ``ranking.METRICS``, which are means of them."""
+        return {
+            "val_loss": self.loss,
+            "val_accuracy": self.correct,
+            "val_loss_calibrated": self.calibrated,
+        }
+
 
 class Measured(NamedTuple):
     """How the fits of one penalty do."""
@@ -96,7 +105,7 @@ def train_scores(
     labels: np.ndarray,
     rows: np.ndarray,
 ) -> Scores:
-    """Returns each lane's scores on the rows that it was fitted to.
+    """Returns the scores of L fits on the rows that each was fitted to, ``(L,)``.
 
     Args:
         params: ``W (L, D, C)`` and ``b (L, C)``.
@@ -104,42 +113,21 @@ def train_scores(
         l2: The penalty of all, or ``(L,)``.
         x: Features ``(N, D)``.
         labels: ``(N,)`` integers in ``0..C-1``.
-        rows: ``(L, N)`` boolean, those of each fit.
-
-    Returns:
-        NumPy arrays ``(L,)``, float64.
+        rows: ``(L, N)`` boolean, at least one row for each fit.
     """
     squares = np.sum(np.square(np.asarray(params.W, np.float64)), axis=(1, 2))
-    # The objective that the fit ended at, of which the penalty is taken away, and not a
-    # loss measured again: the two are rounded differently.
-    loss = objective - 0.5 * l2 * squares
-    return Scores(loss, scores(params, x, labels, rows).accuracy)
-
-
-def scores(
-    params: Params, x: ArrayLike, labels: np.ndarray, rows: np.ndarray
-) -> Scores:
-    """Returns each lane's mean loss and accuracy on rows of its own.
-
-    Args:
-        params: ``W (L, D, C)`` and ``b (L, C)``.
-        x: Features ``(N, D)``.
-        labels: ``(N,)`` integers in ``0..C-1``.
-        rows: ``(L, N)`` boolean, at least one row for each lane.
-
-    Returns:
-        NumPy arrays ``(L,)``, computed in float64.
-    """
     with jax.enable_x64(True):
         wide = Params(*(jnp.asarray(array, jnp.float64) for array in params))
-        found = _evaluate(
+        _, accuracy = _evaluate(
             stack.lanes_last(wide),
             jnp.asarray(x),
             jnp.asarray(labels, jnp.int32),
             jnp.asarray(rows.T, jnp.float64),
             Static(num_classes=wide.b.shape[1]),
         )
-    return Scores(*map(np.asarray, found))
+    # The objective that the fit ended at, of which the penalty is taken away, and not a
+    # loss measured again: the two are rounded differently.
+    return Scores(objective - 0.5 * l2 * squares, np.asarray(accuracy))
 
 
 _evaluate = jax.jit(evaluation.evaluate, static_argnames="static")
@@ -170,25 +158,19 @@ def score(
         compared = resampling.compared
         values = (rows.loss, rows.correct, rows.calibrated)
         samples = FoldScores(*(value[compared] for value in values))
-    loss, accuracy, loss_calibrated = map(_curve_point, samples)
-    return GroupScores(folds, loss, accuracy, loss_calibrated, rows)
+    return GroupScores(folds, *map(row_scores.curve, samples), rows)
 
 
 def _unknown(resampling: Resampling) -> GroupScores:
     """Returns the scores of a resampling that holds out nothing."""
     count, num_rows = resampling.held_out.shape
-    nothing, unknown = (
-        np.full(count, np.nan),
-        Curve(np.asarray(np.nan), np.asarray(np.nan)),
+    nan = np.asarray(np.nan)
+    of_rows = np.full(num_rows, np.nan)
+    return GroupScores(
+        FoldScores(*[np.full(count, np.nan)] * 3),
+        *[Curve(nan, nan)] * 3,
+        RowScores(of_rows, np.zeros(num_rows, bool), nan, of_rows),
     )
-    rows = RowScores(
-        np.full(num_rows, np.nan),
-        np.zeros(num_rows, bool),
-        np.asarray(np.nan),
-        np.full(num_rows, np.nan),
-    )
-    folds = FoldScores(nothing, nothing, nothing)
-    return GroupScores(folds, unknown, unknown, unknown, rows)
 
 
 def _left_out(
@@ -200,22 +182,27 @@ def _left_out(
         params, np.asarray(x)[own], labels[own], np.array([l2]), counted=counted
     )
     loss = np.where(counted, estimate.losses[0], np.nan)
-    scaled = row_scores.calibrated(estimate.logits[0], labels[own], loss, counted)
+    temperature, calibrated = row_scores.calibrated(
+        estimate.logits[0], labels[own], loss, counted
+    )
     share = estimate.accuracy[0]
-    deviation = np.sqrt(share * (1.0 - share))
-    values = (
+    # A sum of shares may be above 1 by rounding.
+    variance = np.maximum(share * (1.0 - share), 0.0)
+    with np.errstate(invalid="ignore"):  # of a single row the error is not known
+        error = np.sqrt(variance) / np.sqrt(counted.sum() - 1)
+    curves = (
         Curve(estimate.loss[0], estimate.standard_error[0]),
-        Curve(share, deviation / np.sqrt(max(counted.sum() - 1, 1))),
-        _curve_point(scaled[1][counted]),
+        Curve(share, error),
+        row_scores.curve(calibrated[counted]),
     )
     rows = RowScores(
         _spread_out(loss, own, np.nan),
         _spread_out(estimate.right[0], own, False),
-        scaled[0],
-        _spread_out(scaled[1], own, np.nan),
+        temperature,
+        _spread_out(calibrated, own, np.nan),
     )
-    folds = FoldScores(*(np.atleast_1d(value.mean) for value in values))
-    return GroupScores(folds, *values, rows)
+    folds = FoldScores(*(np.atleast_1d(curve.mean) for curve in curves))
+    return GroupScores(folds, *curves, rows)
 
 
 def _spread_out(values: np.ndarray, rows: np.ndarray, other: float) -> np.ndarray:
@@ -223,7 +210,3 @@ def _spread_out(values: np.ndarray, rows: np.ndarray, other: float) -> np.ndarra
     whole = np.full(len(rows), other, values.dtype)
     whole[rows] = values
     return whole
-
-
-def _curve_point(sample: np.ndarray) -> Curve:
-    return Curve(*(array[0] for array in row_scores.curve(sample[None])))

@@ -1,7 +1,9 @@
 """Rows of results put in order: which columns are settings, and which setting is best.
 
-A row is a mapping as in ``results.jsonl``. Here stands what fitting, selection, the
-page and the console have to agree on; nothing here has ever seen the test split.
+A row is a mapping as in ``results.jsonl``, one per trial. A metric is a name in
+``METRICS``; any other is refused by a ``ValueError``. Here stands what fitting,
+selection, the page and the console have to agree on; nothing here has ever seen the
+test split.
 """
 
 import math
@@ -64,23 +66,22 @@ class Spread(NamedTuple):
 def settings(row: Row) -> dict[str, Any]:
     """Returns the settings that a trial uses: what makes it an experiment of its own.
 
-    Args:
-        row: One row of results.
-
     >>> settings({"trial": 3, "optimizer": "sgd", "momentum": None, "val_loss": 1.2})
     {'optimizer': 'sgd'}
     """
     return {k: v for k, v in row.items() if k not in OUTCOMES and v is not None}
 
 
+def count_settings(rows: Sequence[Row]) -> int:
+    """Returns how many different settings rows have."""
+    return len({frozenset(settings(row).items()) for row in rows})
+
+
 def varying(rows: Sequence[Row], also: Collection[str] = ()) -> list[str]:
     """Returns the settings, seeds and folds in which trials differ, in column order.
 
-    None, for a setting that a trial does not use, is no value.
-
-    Args:
-        rows: One per trial.
-        also: Other columns that are to be named where trials differ in them.
+    And other columns, ``also``, if they differ in them. None, for a setting that a
+    trial does not use, is no value.
     """
     columns = rows[0] if rows else ()
     names = [name for name in columns if name not in OUTCOMES or name in also]
@@ -93,15 +94,7 @@ def varying(rows: Sequence[Row], also: Collection[str] = ()) -> list[str]:
 
 
 def validate_metric(metric: str, *, name: str = "--metric") -> None:
-    """Checks what a selection is to rank by.
-
-    Args:
-        metric: A name in ``METRICS``.
-        name: What the caller calls it.
-
-    Raises:
-        ValueError: It is another word; with the names allowed.
-    """
+    """Refuses another word than the metrics; ``name`` is what the caller calls it."""
     if metric not in METRICS:
         raise ValueError(f"{name} is {metric!r}; expected one of {', '.join(METRICS)}")
 
@@ -109,8 +102,7 @@ def validate_metric(metric: str, *, name: str = "--metric") -> None:
 def is_usable(row: Row) -> bool:
     """Returns whether a trial ended so that its classifier can be chosen.
 
-    Args:
-        row: Of one trial. An exact fit that stalled is usable if its gap is small.
+    An exact fit that stalled is usable if its gap is small.
     """
     if row["status"] == STALLED:
         gap = row["relative_gap"]
@@ -119,11 +111,7 @@ def is_usable(row: Row) -> bool:
 
 
 def is_compared(row: Row) -> bool:
-    """Returns whether a trial was made to be compared, on rows that it did not see.
-
-    Args:
-        row: Of one trial.
-    """
+    """Returns whether a trial was made to be compared, on rows that it did not see."""
     return row.get("stage") != FINAL
 
 
@@ -132,13 +120,6 @@ def order(rows: Sequence[Row], metric: str) -> tuple[str, ...]:
 
     That is the held-out loss, unless it is the metric itself. Values of different
     losses do not compare, not even to break a tie.
-
-    Args:
-        rows: One per trial.
-        metric: A name in ``METRICS``.
-
-    Raises:
-        ValueError: ``metric`` is another word.
     """
     validate_metric(metric)
     several = len({row.get("loss") for row in rows}) > 1
@@ -154,11 +135,6 @@ def ranking(
     losses too the stronger penalty, and of equal penalties the first. What is not
     finite is worse than any number.
 
-    Args:
-        costs: Of each setting, less is better.
-        losses: The held-out log-loss of each, all of one kind or all equal.
-        l2s: The penalty of each.
-
     >>> ranking([0.1, 0.1, 0.1, 0.2], [0.5, 0.4, 0.4, 0.3], [1.0, 0.1, 0.2, 0.0])
     [2, 1, 0, 3]
     """
@@ -171,16 +147,9 @@ def ranking(
 def rank(rows: Sequence[Row], *, metric: str) -> list[Row]:
     """Returns the usable trials that were compared, best first.
 
-    Args:
-        rows: One per trial.
-        metric: A name in ``METRICS``. Ties are broken as in ``ranking``, the first
-            being the lowest trial number.
-
-    Raises:
-        ValueError: ``metric`` is another word.
+    Ties are broken as in ``ranking``, the first being the lowest trial number.
     """
-    usable = [row for row in rows if is_usable(row) and is_compared(row)]
-    groups = [[row] for row in sorted(usable, key=lambda row: row["trial"])]
+    groups = [[row] for row in sorted(_eligible(rows), key=lambda row: row["trial"])]
     return [row for (row,) in _ranked(groups, order(rows, metric))]
 
 
@@ -188,19 +157,9 @@ def rank_settings(rows: Sequence[Row], *, metric: str) -> list[list[Row]]:
     """Returns the usable settings, best first, each with its compared repeats.
 
     Trials of equal settings repeat one another, over seeds and folds, and are judged by
-    their mean. Settings of which one trial is not usable are left out: a mean over the
-    others would flatter them.
-
-    Args:
-        rows: One per trial; their order does not matter.
-        metric: As for ``rank``, of the means. A mean with a score that is not finite is
-            worse than any other.
-
-    Returns:
-        The trials of each setting, by their number.
-
-    Raises:
-        ValueError: ``metric`` is another word.
+    their mean; one with a score that is not finite is worse than any other. Settings of
+    which one trial is not usable are left out: a mean over the others would be too
+    good. The trials of a setting are in the order of their numbers.
     """
     names = order(rows, metric)
     groups: dict[frozenset, list[Row]] = {}
@@ -212,12 +171,9 @@ def rank_settings(rows: Sequence[Row], *, metric: str) -> list[list[Row]]:
 
 
 def spread(rows: Sequence[Row], name: str) -> Spread:
-    """Returns mean and standard deviation of a score over repeats.
+    """Returns mean and standard deviation of a column over the repeats of a setting.
 
-    Args:
-        rows: Of one setting, at least one.
-        name: A column. A file has null for a number that is not finite: the mean is
-            NaN.
+    A file has null for a number that is not finite: then the mean is NaN.
 
     >>> spread([{"val_loss": 0.25}, {"val_loss": 0.75}], "val_loss").mean
     0.5
@@ -232,33 +188,21 @@ def spread(rows: Sequence[Row], name: str) -> Spread:
 def scores(rows: Sequence[Row], name: str) -> list[float]:
     """Returns the finite scores of the usable trials that were compared.
 
-    Args:
-        rows: One per trial.
-        name: A column, which rows that are not finished may lack.
+    Rows that are not finished may lack the column.
     """
-    usable = [row for row in rows if is_usable(row) and is_compared(row)]
-    values = [row.get(name) for row in usable]
+    values = [row.get(name) for row in _eligible(rows)]
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
 def better(candidates: Sequence[float | None], metric: str) -> float | None:
-    """Returns the best score, or None where there is none.
-
-    Args:
-        candidates: Scores; None stands for none.
-        metric: A name in ``METRICS``, which says what better means.
-    """
+    """Returns the best score by a metric that is not None, or None."""
     sign = METRICS[metric]
     known = [score for score in candidates if score is not None]
     return min(known, key=lambda score: sign * score, default=None)
 
 
 def diverged(rows: Sequence[Row]) -> list[int]:
-    """Returns the trials whose training blew up, in the order of the rows.
-
-    Args:
-        rows: One per trial.
-    """
+    """Returns the trials whose training diverged, in the order of the rows."""
     return [row["trial"] for row in rows if row["status"] == DIVERGED]
 
 
@@ -266,11 +210,12 @@ def retired(rows: Sequence[Row]) -> list[int]:
     """Returns the trials that successive halving took out before the end.
 
     They have the scores of that moment, and can never be chosen.
-
-    Args:
-        rows: One per trial.
     """
     return [row["trial"] for row in rows if row["status"] == RETIRED]
+
+
+def _eligible(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if is_usable(row) and is_compared(row)]
 
 
 def _ranked(groups: Sequence[list[Row]], names: Sequence[str]) -> list[list[Row]]:

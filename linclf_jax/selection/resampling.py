@@ -62,11 +62,7 @@ def of_folds(fold: np.ndarray) -> Resampling:
 
 
 def of_leave_one_out(labels: np.ndarray) -> Resampling:
-    """Returns a comparison by the rows without which a fit still knows their class.
-
-    Args:
-        labels: ``(N,)``, integers from 0.
-    """
+    """Returns a comparison by the rows without which a fit still knows their class."""
     return Resampling(
         None,
         None,
@@ -89,11 +85,8 @@ def of_draw(
 
     Args:
         rows: ``(N,)`` boolean, the draw.
-        labels: ``(N,)``, integers from 0.
         shots: Rows of each class.
         seed: Of the draw, and of its folds.
-        num_features: D.
-        num_classes: C.
     """
     nothing = np.zeros((1, len(rows)), bool)
     if shots == 1:
@@ -109,11 +102,7 @@ def of_draw(
 
 
 def compared_fits(resamplings: Sequence[Resampling]) -> list[WeightedFit]:
-    """Returns the fits that are compared, those of a resampling side by side.
-
-    Args:
-        resamplings: Of the same rows.
-    """
+    """Returns the fits that are compared, those of a resampling side by side."""
     return [
         WeightedFit(
             group,
@@ -126,21 +115,14 @@ def compared_fits(resamplings: Sequence[Resampling]) -> list[WeightedFit]:
 
 
 def final_fit(group: int, resampling: Resampling) -> WeightedFit:
-    """Returns the fit to all rows of a resampling.
-
-    Args:
-        group: Its index.
-        resampling: With its rows.
-    """
+    """Returns the fit to all rows of a resampling, whose index is ``group``."""
     return WeightedFit(group, None, train_rows(resampling), is_final=True)
 
 
 def train_rows(resampling: Resampling) -> np.ndarray:
     """Returns the rows that fits of a resampling may see, ``(N,)`` boolean.
 
-    Args:
-        resampling: Of shots, the rows of the draw; else all rows, those too that
-            leave-one-out cannot spare.
+    Of shots, the rows of the draw; else all, those too that leave-one-out cannot spare.
     """
     if resampling.shots is None:
         return np.ones_like(resampling.rows)
@@ -153,7 +135,6 @@ def fold_of_rows(
     """Returns which fold holds each row out, ``(N,)``.
 
     Args:
-        labels: ``(N,)`` integers from 0.
         folds: How many, F, or the fold of each row, ``(N,)`` integers in ``0..F-1``,
             and ``folds.NOT_HELD_OUT`` for rows that every fit sees.
         seed: Of the assignment, where the folds are a number.
@@ -188,12 +169,7 @@ def fold_of_rows(
 
 
 def warn_of_classes(labels: np.ndarray, rows: np.ndarray) -> None:
-    """Warns whoever called the caller of classes that held-out rows do not contain.
-
-    Args:
-        labels: ``(N,)`` integers from 0.
-        rows: ``(N,)`` boolean, those that are held out.
-    """
+    """Warns whoever called the caller of classes that held-out rows do not contain."""
     sentence = folds_lib.warning(labels, rows)
     if sentence is not None:
         warnings.warn(sentence, stacklevel=4)

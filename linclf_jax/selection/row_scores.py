@@ -31,10 +31,10 @@ class RowScores(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A score on held-out rows, for each penalty; float64 NumPy arrays."""
+    """A score on held-out rows; float64, one of each or for K penalties ``(K,)``."""
 
-    mean: np.ndarray  # (K,)
-    standard_error: np.ndarray  # (K,), of that mean
+    mean: np.ndarray
+    standard_error: np.ndarray  # of that mean, NaN where it is not known
 
 
 def out_of_fold(
@@ -95,12 +95,7 @@ _losses = jax.jit(losses.softmax_cross_entropy)
 
 
 def fold_means(rows: RowScores, held_out: np.ndarray) -> FoldScores:
-    """Returns the mean scores of each fold on the rows that it holds out, ``(F,)``.
-
-    Args:
-        rows: From ``out_of_fold``.
-        held_out: ``(F, N)`` boolean, at least one row for each fold.
-    """
+    """Returns the mean scores of each fold on the rows that it holds out, ``(F,)``."""
     return FoldScores(
         *(
             np.array([np.mean(values[own]) for own in held_out])
@@ -110,11 +105,12 @@ def fold_means(rows: RowScores, held_out: np.ndarray) -> FoldScores:
 
 
 def curve(values: np.ndarray) -> Curve:
-    """Returns the mean over folds, and ``sd / sqrt(F)``, its standard error.
+    """Returns the mean of values ``(F,)``, and its standard error ``sd / sqrt(F)``.
 
-    Args:
-        values: ``(K, F)``; the standard deviation is that of a sample.
+    The standard deviation is that of a sample, which a single value does not have.
     """
+    if len(values) == 1:
+        return Curve(np.mean(values), np.asarray(np.nan))
     with np.errstate(invalid="ignore"):  # a loss may be infinite
-        spread = np.std(values, axis=1, ddof=1)
-    return Curve(np.mean(values, axis=1), spread / np.sqrt(values.shape[1]))
+        spread = np.std(values, ddof=1, dtype=np.float64)
+    return Curve(np.mean(values), spread / np.sqrt(len(values)))

@@ -1,4 +1,4 @@
-"""A few rows of each class, dealt by a seed: who they are, and lanes to fit to them.
+"""A few rows of each class, drawn by a seed.
 
 The first rows of a class in the order of a seed are its shots, so that five shots hold
 the one shot of the same seed.
@@ -13,15 +13,7 @@ from linclf_jax.selection import folds as folds_lib
 
 
 def validate(shots: Sequence[int], seeds: int) -> None:
-    """Refuses numbers that nobody can deal.
-
-    Args:
-        shots: Rows of each class.
-        seeds: How many draws.
-
-    Raises:
-        ValueError: One is below 1, or comes twice.
-    """
+    """Refuses numbers of shots below 1 or given twice, and fewer seeds than one."""
     if any(count < 1 for count in shots) or len(set(shots)) < len(shots):
         raise ValueError(
             f"--shots is {','.join(map(str, shots))}; expected numbers of at least 1, "
@@ -31,8 +23,8 @@ def validate(shots: Sequence[int], seeds: int) -> None:
         raise ValueError(f"--draws is {seeds}; expected at least 1")
 
 
-def deal(labels: np.ndarray, shots: int, *, seed: int) -> np.ndarray:
-    """Returns the places of ``shots`` rows of every class, int64, from the lowest.
+def draw(labels: np.ndarray, shots: int, *, seed: int) -> np.ndarray:
+    """Returns which rows are drawn, ``shots`` of every class, boolean ``(N,)``.
 
     Args:
         labels: ``(N,)``, integers from 0.
@@ -44,33 +36,15 @@ def deal(labels: np.ndarray, shots: int, *, seed: int) -> np.ndarray:
     """
     validation.validate_seed(seed, name="seed")
     keys = np.random.PCG64([seed, 2]).random_raw(len(labels))
-    found, counts = np.unique(labels, return_counts=True)
+    classes, counts = np.unique(labels, return_counts=True)
     if (few := counts < shots).any():
         raise ValueError(
             f"--shots is {shots}; expected at least as many training rows of each "
-            f"class; fewer has {folds_lib.listed(found[few].tolist(), counts[few])}: "
+            f"class; fewer has {folds_lib.listed(classes[few].tolist(), counts[few])}: "
             "lower --shots, or leave these classes out"
         )
-    dealt = []
-    for label in found:
+    drawn = np.zeros(len(labels), bool)
+    for label in classes:
         rows = np.flatnonzero(labels == label)
-        dealt.append(rows[np.argsort(keys[rows], kind="stable")][:shots])
-    return np.sort(np.concatenate(dealt))
-
-
-def masks(labels: np.ndarray, shots: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
-    """Returns which rows each lane is given, boolean ``(S R, N)``, seeds side by side.
-
-    Args:
-        labels: ``(N,)``, integers from 0.
-        shots: S numbers of rows of each class.
-        seeds: R seeds.
-
-    Raises:
-        ValueError: As ``deal``.
-    """
-    lanes = np.zeros((len(shots) * len(seeds), len(labels)), bool)
-    draws = ((count, seed) for count in shots for seed in seeds)
-    for lane, (count, seed) in zip(lanes, draws, strict=True):
-        lane[deal(labels, count, seed=seed)] = True
-    return lanes
+        drawn[rows[np.argsort(keys[rows], kind="stable")][:shots]] = True
+    return drawn

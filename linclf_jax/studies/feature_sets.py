@@ -185,7 +185,11 @@ def _draws(
     """Returns the rows of each draw of shots, ``(G, N)`` boolean."""
     # Validation rows of a file are nobody's shots; they take no part at all.
     pool = np.flatnonzero(fold == NOT_HELD_OUT)
-    drawn = shots.masks(labels[pool], protocol.shots, range(config.draws))
+    drawn = [
+        shots.draw(labels[pool], count, seed=seed)
+        for count in protocol.shots
+        for seed in range(config.draws)
+    ]
     draws = np.zeros((len(drawn), len(labels)), bool)
     draws[:, pool] = drawn
     return draws

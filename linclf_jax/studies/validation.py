@@ -7,7 +7,7 @@ test. All trials are finished, and in the store.
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -119,14 +119,12 @@ def standard_errors(held_out: HeldOut) -> dict[str, dict[int, float]]:
     Returns:
         By metric, then by the first trial of the setting.
     """
-    by_metric = {
-        "val_loss": held_out.loss,
-        "val_accuracy": held_out.correct,
-        "val_loss_calibrated": held_out.calibrated,
-    }
     return {
-        metric: dict(zip(held_out.trials, _standard_errors(scores), strict=True))
-        for metric, scores in by_metric.items()
+        metric: {
+            trial: float(row_scores.curve(values).standard_error)
+            for trial, values in zip(held_out.trials, scores, strict=True)
+        }
+        for metric, scores in held_out.by_metric.items()
         if scores is not None
     }
 

@@ -155,6 +155,16 @@ def test_with_folds_the_error_is_over_folds_of_means_over_seeds():
     assert "of the lowest mean val_loss over 4 repeats, 0.3500" in selection.reason
 
 
+def test_one_fold_says_nothing_of_how_folds_differ():
+    """Its rows do, if their error is given; else it is unknown, and not 0."""
+    rows = folds_and_seeds([(0.1, 0.3), (0.25, 0.25)])
+    assert {r["fold"] for r in rows} == {0}
+    assert choose.standard_error(rows[:2], "val_loss", {}) is None
+    assert choose.select(rows, metric="val_loss").rules == {"best": 0}
+    selection = within_an_error(rows, {0: 0.06})
+    assert (selection.standard_error, chosen(selection)) == (0.06, [4, 5])
+
+
 def test_how_little_seeds_differ_is_no_error():
     """They share their validation rows; the errors given are over those."""
     rows = [

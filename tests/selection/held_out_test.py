@@ -144,12 +144,28 @@ def test_where_nothing_is_held_out_or_estimated_scores_are_unknown(name, l2, sol
 
 
 def test_scores_are_float64_though_the_process_has_none(solved):
-    params = Params(*(a[:2].astype(np.float32) for a in solved[0].params))
-    x, rows = X.astype(np.float32), np.stack([DRAWN, ~DRAWN])
+    point, fits = solved
+    params = Params(*(a.astype(np.float32) for a in point.params))
+    point = point._replace(params=params)
+    x, compared = X.astype(np.float32), list(RESAMPLINGS.values())
     with jax.enable_x64(False):
-        scores = held_out.scores(params, x, LABELS, rows)
-    for index in range(2):
-        W, b = (a[index].astype(np.float64) for a in params)
-        loss = row_losses(x.astype(np.float64) @ W + b)[rows[index]].mean()
-        np.testing.assert_allclose(scores.loss[index], loss, rtol=1e-12)
-    assert scores.loss.dtype == scores.accuracy.dtype == np.float64
+        train, groups = held_out.measure(point, x, LABELS, compared, fits)
+    assert train.loss.dtype == train.accuracy.dtype == np.float64
+    rows = RESAMPLINGS["split"].compared
+    W, b = (a[2].astype(np.float64) for a in params)
+    loss = row_losses(x.astype(np.float64) @ W + b)[rows]
+    np.testing.assert_allclose(groups[1].rows.loss[rows], loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["split", "leave_one_out"])
+def test_the_error_of_a_single_row_is_not_known(kind, solved):
+    single = np.arange(ROWS) == 5
+    one = resampling.of_folds(np.where(single, 0, NOT_HELD_OUT))
+    if kind == "leave_one_out":
+        one = RESAMPLINGS["all rows"]._replace(rows=single)
+    params = jax.tree.map(lambda array: array[[3]], solved[0].params)
+    scores = held_out.score(params, X, LABELS, one, L2)
+    assert (one.kind, scores.rows.correct[5]) == (kind, scores.accuracy.mean)
+    assert np.isfinite(scores.loss.mean)
+    for curve in (scores.loss, scores.accuracy, scores.loss_calibrated):
+        assert np.isnan(curve.standard_error)

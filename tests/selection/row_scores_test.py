@@ -79,8 +79,14 @@ def test_means_of_folds_are_over_the_rows_of_each(scored):
 
 
 def test_a_curve_is_a_mean_with_its_standard_error():
-    curve = row_scores.curve(np.array([[0.1, 0.2, 0.6], [1.0, 1.0, np.inf]]))
-    assert curve.mean.tolist() == [pytest.approx(0.3), np.inf]
+    mean, error = row_scores.curve(np.array([0.1, 0.2, 0.6]))
+    assert mean == pytest.approx(0.3)
     # Deviations -0.2, -0.1, 0.3: a variance of 0.07, of three.
-    assert curve.standard_error[0] == pytest.approx(np.sqrt(0.07 / 3), rel=1e-12)
-    assert np.isnan(curve.standard_error[1])
+    assert error == pytest.approx(np.sqrt(0.07 / 3), rel=1e-12)
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0, np.inf], [0.5], [True]])
+def test_the_error_of_an_infinite_mean_or_of_one_value_is_not_known(values):
+    mean, error = row_scores.curve(np.array(values))
+    assert mean == np.mean(values)
+    assert np.isnan(error)
