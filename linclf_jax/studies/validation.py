@@ -129,13 +129,6 @@ def standard_errors(held_out: HeldOut) -> dict[str, dict[int, float]]:
     }
 
 
-def _standard_errors(scores: np.ndarray) -> Iterator[float]:
-    for row in scores:
-        with np.errstate(invalid="ignore"):  # a loss may be infinite
-            deviation = float(np.std(row, ddof=1, dtype=np.float64))
-        yield deviation / np.sqrt(len(row))
-
-
 def temperature(
     store: Store, static: Static, inputs: Inputs, data: Data, repeats: Sequence[Row]
 ) -> float | None:
