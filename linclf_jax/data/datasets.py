@@ -20,7 +20,7 @@ from linclf_jax import validation
 from linclf_jax.data import columns, duplicates, sources, splits, stored
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.images import ImageShape
-from linclf_jax.data.sources import FileRows, Mixture, Source, UnreadSource
+from linclf_jax.data.sources import FileRows, Source, UnreadSource
 from linclf_jax.data.splits import Fractions, Lacking
 from linclf_jax.data.stored import Files
 
@@ -64,7 +64,6 @@ def load(
     *,
     split_seed: int,
     fractions: Fractions = (0.6, 0.2, 0.2),
-    mixture: Mixture | None = None,
     files: Files | None = None,
     options: ReadOptions | None = None,
 ) -> Dataset:
@@ -76,14 +75,13 @@ def load(
             scikit-learn.
         split_seed: Which split, in ``0..2^32-1``; see ``split``.
         fractions: Of training, validation and test; see ``split``.
-        mixture: What ``synthetic`` is drawn from; None means ``Mixture()``.
         files: Paths of the files of a dataset.
         options: What the files of ``features`` do not tell themselves.
 
     Raises:
-        ValueError: The name is unknown, a package is needed and not installed, a
-            mixture or files are given for data that has none, a file is missing or
-            bad, or ``split`` refuses.
+        ValueError: The name is unknown, a package is needed and not installed, files
+            are given for data that has none, a file is missing or bad, or ``split``
+            refuses.
 
     >>> dataset = load("synthetic", split_seed=0)
     >>> [part.x.shape for part in (dataset.train, dataset.validation)]
@@ -93,8 +91,6 @@ def load(
     """
     if name not in NAMES:
         raise ValueError(f"found dataset {name!r}, expected one of {', '.join(NAMES)}")
-    if mixture is not None and name != "synthetic":
-        raise ValueError(f"dataset {name!r} is real data: it takes no mixture")
     files, options = files or Files(), options or ReadOptions()
     stored.check_options(name, options)
     if name in stored.NAMES:
@@ -102,10 +98,10 @@ def load(
     elif files.given():
         flags = ", ".join(f"--{field}" for field in files.given())
         raise ValueError(f"dataset {name!r} has no files; found {flags}")
-    elif name == "synthetic":
-        parts = (sources.draw(mixture or Mixture()),)
+    elif name in sources.BUNDLED:
+        parts = (sources.bundled(name),)
     else:
-        parts = (sources.mnist5k() if name == "mnist5k" else sources.bundled(name),)
+        parts = (sources.synthetic() if name == "synthetic" else sources.mnist5k(),)
     return split(*parts, name=name, split_seed=split_seed, fractions=fractions)
 
 

@@ -35,9 +35,7 @@ class Counts(NamedTuple):
 def common_dtype(*arrays: np.ndarray) -> np.dtype:
     """Returns a dtype that holds the numbers of all arrays.
 
-    Args:
-        arrays: Of any dtypes; float64 where NumPy knows none, as of bfloat16 beside
-            float16.
+    It is float64 where NumPy knows none, as of bfloat16 beside float16.
     """
     try:
         return np.result_type(*(array.dtype for array in arrays))
@@ -85,12 +83,7 @@ def across(x: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> Duplicates:
 
 
 def counts(duplicates: Duplicates, fold: np.ndarray | None = None) -> Counts:
-    """Counts duplicates.
-
-    Args:
-        duplicates: From ``between`` or ``across``.
-        fold: ``(N,)`` of ``across``: rows that are never held out do not count.
-    """
+    """Counts duplicates; of ``across``, rows that are never held out do not count."""
     rows, another_label = (int(np.count_nonzero(mask)) for mask in duplicates)
     size = len(duplicates.rows) if fold is None else np.count_nonzero(fold != FITTED)
     return Counts(rows, another_label, int(size))

@@ -69,25 +69,14 @@ read_cifar = cifar.read
 _DEFAULT = ReadOptions()
 
 
-def read_features(
-    path: str | Path, *, max_bytes: int | None = None, options: ReadOptions = _DEFAULT
-) -> np.ndarray:
+def read_features(path: str | Path, *, options: ReadOptions = _DEFAULT) -> np.ndarray:
     """Returns the features of a file, once all of them have been checked.
 
-    Args:
-        path: The file, of any of the formats.
-        max_bytes: Limit of the memory; None for all that the machine has.
-        options: Which columns are features.
-
-    Returns:
-        ``(N, D)``, or images ``(N, H, W)`` or ``(N, H, W, 3)``, in the file's dtype.
-
-    Raises:
-        ValueError: The file is bad or too large; or holds NaN or infinity, with the
-            count and the first row and column.
+    They are ``(N, D)``, or images ``(N, H, W)`` or ``(N, H, W, 3)``, in the file's
+    dtype. NaN and infinity are refused with the count and the first row and column.
     """
     file = _File(path, options)
-    x = formats.load(file.features, path, file.format.expected, max_bytes)
+    x = formats.load(file.features, path, file.format.expected)
     checks.check_finite(x, path, file.feature_names)
     return x if file.kept is None else x[:, file.kept]
 

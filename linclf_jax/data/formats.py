@@ -55,20 +55,11 @@ class Format(NamedTuple):
     table: Callable[[Path, ReadOptions], Table] | None = None
 
 
-def load(
-    array: Array, path: str | Path, expected: str, max_bytes: int | None = None
-) -> np.ndarray:
+def load(array: Array, path: str | Path, expected: str) -> np.ndarray:
     """Reads the numbers of an array, in the machine's byte order.
 
-    Args:
-        array: Of the file.
-        path: The file, perhaps with a name.
-        expected: What the file is, for messages.
-        max_bytes: Limit of the memory; None for all that the machine has.
-
-    Raises:
-        BadFileError: The array is empty, takes more memory or more bytes than its
-            compressed ones can expand to, or the file is damaged.
+    Before any of it is allocated it refuses an array that is empty, takes more than the
+    memory, or more bytes than its compressed ones can expand to.
     """
     size = math.prod(array.shape) * array.dtype.itemsize
     declared = (
@@ -78,9 +69,8 @@ def load(
         raise BadFileError(
             f"{path} declares shape {array.shape}; expected at least one number"
         )
-    limit = memory() if max_bytes is None else max_bytes
-    if size > limit:
-        raise BadFileError(f"{declared}; expected at most {limit}, the memory budget")
+    if size > memory():
+        raise BadFileError(f"{declared}; expected at most {memory()}, the memory")
     if array.compressed is not None and size > _EXPANSION * (array.compressed + 1):
         raise BadFileError(
             f"{declared}; it has {array.compressed}, which cannot hold so many"

@@ -16,59 +16,38 @@ from pathlib import Path
 import numpy as np
 
 from linclf_jax.data import image_recipes, images, private_folder
-from linclf_jax.data.images import ImageShape, Tell
+from linclf_jax.data.images import ImageShape
 
 
-def features(
-    name: str,
-    x: np.ndarray,
-    image_shape: ImageShape | None,
-    *,
-    folder: str | Path | None = None,
-    tell: Tell | None = None,
-) -> np.ndarray:
+def features(name: str, x: np.ndarray, image_shape: ImageShape | None) -> np.ndarray:
     """Returns ``images.compute``, from the disk if it was computed before.
 
-    Not cached are the pixels themselves, and what takes no longer than a second.
-
-    Args:
-        name: One of ``images.NAMES``.
-        x: Images ``(N, D)``.
-        image_shape: ``(H, W)`` or ``(H, W, 3)``.
-        folder: Of the entries; made if it is missing, and closed to other users. None
-            for ``images`` in the user's cache, or for no cache where that cannot be
-            written.
-        tell: As of ``images.compute``; not called for cached features.
-
-    Returns:
-        ``(N, K)`` float32.
+    Not cached are the pixels themselves, what takes no longer than a second, and
+    anything where the user's cache cannot be written.
 
     Raises:
-        ValueError: As ``images.compute``; or the folder is another user's, a symbolic
-            link or a file, or it is given and cannot be made or written.
+        ValueError: As ``images.compute``; or the folder of the cache is another user's,
+            a symbolic link or a file.
     """
-    columns = images.size(name, image_shape)
+    shape = (len(x), images.size(name, image_shape))
     if name == "rgb" or len(x) <= images.ROWS:
-        return images.compute(name, x, image_shape, tell=tell)
-    cache = _folder(folder)
-    entry = cache / f"{key(name, x, image_shape)}.npz" if cache else None
-    cached = _read(entry) if entry else None
-    if cached is not None and cached.shape == (len(x), columns):
+        return images.compute(name, x, image_shape)
+    try:
+        folder = private_folder.in_user_cache("images")
+        private_folder.make(folder)
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return images.compute(name, x, image_shape)
+    entry = folder / f"{_key(name, x, image_shape)}.npz"
+    cached = _read(entry)
+    if cached is not None and cached.shape == shape:
         return cached
-    computed = images.compute(name, x, image_shape, tell=tell)
-    if entry:
-        _write(entry, computed)
+    computed = images.compute(name, x, image_shape)
+    _write(entry, computed)
     return computed
 
 
-def key(name: str, x: np.ndarray, image_shape: ImageShape | None) -> str:
-    """Returns the name of an entry: 64 hexadecimal digits.
-
-    Args:
-        name: One of ``images.NAMES``.
-        x: Images ``(N, D)``; the digits depend on their dtype, not on memory order.
-        image_shape: ``(H, W)`` or ``(H, W, 3)``.
-    """
+def _key(name: str, x: np.ndarray, image_shape: ImageShape | None) -> str:
+    """Returns the name of an entry, which depends on no memory order."""
     little = x.dtype.newbyteorder("<")
     library = importlib.metadata.version("scikit-image")
     shapes = f"{len(x)} of {image_shape}"
@@ -78,20 +57,6 @@ def key(name: str, x: np.ndarray, image_shape: ImageShape | None) -> str:
         block = x[start : start + images.ROWS]
         digest.update(block.astype(little, copy=False).tobytes())
     return digest.hexdigest()
-
-
-def _folder(given: str | Path | None) -> Path | None:
-    try:
-        path = Path(given) if given else private_folder.in_user_cache("images")
-        private_folder.make(path)
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
-        if given:
-            raise ValueError(
-                f"{given} cannot keep features of images ({error}); expected a folder "
-                "that can be made and written"
-            ) from error
-        return None
-    return path
 
 
 def _read(entry: Path) -> np.ndarray | None:

@@ -32,31 +32,19 @@ HUES = 16  # bins on [0, 1]
 
 
 def rgb(pixels: np.ndarray) -> np.ndarray:
-    """Returns the pixels as columns.
-
-    Args:
-        pixels: Images ``(N, H, W)`` or ``(N, H, W, 3)``, float32.
-
-    Returns:
-        ``(N, H W)`` or ``(N, 3 H W)`` float32, row-major.
-    """
+    """Returns the pixels as columns, row-major."""
     return pixels.reshape(len(pixels), -1)
 
 
 def hog(pixels: np.ndarray) -> np.ndarray:
-    """Returns histograms of oriented gradients of the grey images.
+    """Returns histograms of oriented gradients of the grey images, as scikit-image.
 
     Cells of 4x4 pixels, 9 orientations, blocks of 2x2 cells normalised by L2-Hys; rows
-    and columns of pixels that fill no cell are left out.
-
-    Args:
-        pixels: Images ``(N, H, W)`` or ``(N, H, W, 3)``, float32.
-
-    Returns:
-        ``(N, K)`` float32, K = 36 (H // 4 - 1) (W // 4 - 1).
+    and columns of pixels that fill no cell are left out: of 36 (H // 4 - 1)
+    (W // 4 - 1) columns.
 
     Source: Dalal and Triggs, "Histograms of oriented gradients for human detection",
-    2005, as scikit-image computes it.
+    2005.
     """
     from skimage import color, feature
 
@@ -75,15 +63,9 @@ def hog(pixels: np.ndarray) -> np.ndarray:
 
 
 def h_histogram(pixels: np.ndarray) -> np.ndarray:
-    """Returns the share of an image's pixels in each of 16 equal bins of hue.
+    """Returns the share of a colour image's pixels in each of 16 equal bins of hue.
 
     A grey pixel has no hue; as in scikit-image it counts as red, hue 0.
-
-    Args:
-        pixels: Images ``(N, H, W, 3)``, float32, not negative.
-
-    Returns:
-        ``(N, 16)`` float32, each row of sum 1.
     """
     from skimage import color
 
@@ -96,14 +78,11 @@ def h_histogram(pixels: np.ndarray) -> np.ndarray:
 
 
 def hog_and_h_histogram(pixels: np.ndarray) -> np.ndarray:
-    """Returns the columns of ``hog``, then those of ``h_histogram``.
-
-    Args:
-        pixels: Images ``(N, H, W, 3)``, float32, not negative.
-    """
+    """Returns the columns of ``hog``, then those of ``h_histogram``."""
     return np.concatenate([hog(pixels), h_histogram(pixels)], axis=1)
 
 
+# Of images (N, H, W) or (N, H, W, 3), float32 and not negative, to (N, K) float32.
 RECIPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "rgb": rgb,
     "hog": hog,
@@ -113,22 +92,14 @@ RECIPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def encode(array: np.ndarray) -> bytes:
-    """Returns an array as the bytes of an ``.npy`` file, which a pipe can carry.
-
-    Args:
-        array: Of any shape, of numbers.
-    """
+    """Returns an array as the bytes of an ``.npy`` file, which a pipe can carry."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Returns the array that ``encode`` was given.
-
-    Args:
-        data: All of its bytes.
-    """
+    """Returns the array that ``encode`` was given."""
     return np.load(io.BytesIO(data), allow_pickle=False)
 
 

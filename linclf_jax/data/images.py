@@ -7,11 +7,13 @@ computed by processes that import neither JAX nor the script that runs
 """
 
 import importlib.util
+import logging
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
 
@@ -22,20 +24,14 @@ from linclf_jax.data import image_recipes
 
 NAMES = tuple(image_recipes.RECIPES)
 ROWS = 2048  # of a block; so many are computed before a process has started
+REPORT_EVERY = 10.0  # seconds
+logger = logging.getLogger(__name__)
 
 ImageShape = tuple[int, ...]  # (H, W) or (H, W, 3)
-Tell = Callable[[int, int], None]  # rows done, rows in all
 
 
 def size(name: str, image_shape: ImageShape | None) -> int:
-    """Returns K, the number of features of one image.
-
-    Args:
-        name: One of ``NAMES``.
-        image_shape: ``(H, W)``, or ``(H, W, 3)`` of colour images.
-
-    Raises:
-        ValueError: As ``validate``.
+    """Returns K, the number of features of one image; refuses as ``validate``.
 
     >>> size("hog", (28, 28)), size("hog+h_histogram", (32, 32, 3))
     (1296, 1780)
@@ -43,7 +39,7 @@ def size(name: str, image_shape: ImageShape | None) -> int:
     image_shape = validate(name, image_shape)
     if name == "rgb":
         return math.prod(image_shape)
-    gradients, hues = _gradients(image_shape), image_recipes.HUES
+    gradients, hues = _num_gradients(image_shape), image_recipes.HUES
     return gradients * ("hog" in name) + hues * ("h_histogram" in name)
 
 
@@ -53,9 +49,8 @@ def compute(
     image_shape: ImageShape | None,
     *,
     workers: int | None = None,
-    tell: Tell | None = None,
 ) -> np.ndarray:
-    """Computes the features of images.
+    """Computes the features of images, ``(N, K)`` float32, with K of ``size``.
 
     Args:
         name: ``rgb``, the pixels; ``hog``, histograms of oriented gradients of the grey
@@ -66,10 +61,6 @@ def compute(
         image_shape: ``(H, W)`` or ``(H, W, 3)``.
         workers: Processes; None for one a core. One, or a single block of images, is
             computed without any. The features are the same, bit for bit.
-        tell: Called after each block with the number of rows done, and of all.
-
-    Returns:
-        ``(N, K)`` float32, with K of ``size``.
 
     Raises:
         ValueError: As ``validate``; ``x`` is no matrix of finite numbers, does not fit
@@ -87,20 +78,18 @@ def compute(
     else:
         computed = _in_processes(name, _pixels(x, blocks, image_shape), workers)
     features = np.empty((len(x), size(name, image_shape)), np.float32)
+    reported = time.monotonic()
     for block, rows in zip(blocks, computed, strict=True):
         features[block] = rows
-        if tell:
-            tell(min(block.stop, len(x)), len(x))
+        if time.monotonic() - reported > REPORT_EVERY:
+            reported = time.monotonic()
+            done = min(block.stop, len(x))
+            logger.info("computed %s of %d of %d images", name, done, len(x))
     return features
 
 
 def validate(name: str, image_shape: ImageShape | None) -> ImageShape:
     """Returns the shape, if images of it have these features.
-
-    Args:
-        name: One of ``NAMES``.
-        image_shape: ``(H, W)``, or ``(H, W, 3)`` of colour images; None of rows that
-            are no images.
 
     Raises:
         ValueError: The name is unknown, the shape none of an image, the images too
@@ -111,24 +100,19 @@ def validate(name: str, image_shape: ImageShape | None) -> ImageShape:
         raise ValueError(f"found features {name!r}, expected one of {', '.join(NAMES)}")
     if image_shape is None:
         raise ValueError(f"features {name!r} are of images; the rows here are none")
-    if (
-        len(image_shape) not in (2, 3)
-        or min(image_shape) < 1
-        or image_shape[2:] not in ((), (3,))
-    ):
-        raise ValueError(
-            f"found image shape {tuple(image_shape)}, expected (H, W) or (H, W, 3)"
-        )
-    if "h_histogram" in name and len(image_shape) == 2:
+    shape = tuple(image_shape)
+    if len(shape) not in (2, 3) or min(shape) < 1 or shape[2:] not in ((), (3,)):
+        raise ValueError(f"found image shape {shape}, expected (H, W) or (H, W, 3)")
+    if "h_histogram" in name and len(shape) == 2:
         raise ValueError(
             f"features {name!r} are of colour images; these are grey, of shape "
-            f"{tuple(image_shape)}, and grey has no hue"
+            f"{shape}, and grey has no hue"
         )
-    if "hog" in name and _gradients(image_shape) == 0:
+    if "hog" in name and _num_gradients(shape) == 0:
         least = image_recipes.CELL * image_recipes.BLOCK
         raise ValueError(
-            f"found images of {image_shape[0]} x {image_shape[1]} pixels, expected at "
-            f"least {least} x {least} for features {name!r}"
+            f"found images of {shape[0]} x {shape[1]} pixels, expected at least "
+            f"{least} x {least} for features {name!r}"
         )
     if name != "rgb" and importlib.util.find_spec("skimage") is None:
         raise ValueError(
@@ -138,7 +122,7 @@ def validate(name: str, image_shape: ImageShape | None) -> ImageShape:
     return image_shape
 
 
-def _gradients(image_shape: ImageShape) -> int:
+def _num_gradients(image_shape: ImageShape) -> int:
     """The number of features of ``hog``."""
     block = image_recipes.BLOCK
     down, across = (

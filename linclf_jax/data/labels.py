@@ -43,13 +43,15 @@ class _Column(NamedTuple):
     def is_text(self) -> bool:
         return self.values.dtype.kind == "U"
 
-    def require(self, valid: np.ndarray, expected: str) -> None:
+    def require(
+        self, valid: np.ndarray, expected: str, value: str | None = None
+    ) -> None:
         if not valid.all():
             first = int(np.argmin(valid))
             raise BadFileError(
                 f"{self.path}: {np.count_nonzero(~valid)} of {len(valid)} labels are "
                 f"invalid, the first, in row {self.rows[first]}, is "
-                f"{self.values[first]}; expected {expected}"
+                f"{value or self.values[first]}; expected {expected}"
             )
 
 
@@ -132,7 +134,10 @@ def _plain(values: np.ndarray, path: str | Path) -> _Column:
         with checks.reading(path, "texts in UTF-8"):
             values = np.char.decode(values, "utf-8")
     if values.dtype.kind == "U":
-        _check_characters(values, path)
+        # Python itself fails on code points that are no characters.
+        codes = np.ascontiguousarray(values).view(np.uint32).reshape(len(values), -1)
+        wrong = (codes > _LAST) | ((codes >= 0xD800) & (codes < 0xE000))
+        column.require(~wrong.any(axis=1), "characters", "no text")
     elif kind == "b":
         values = values.astype(np.int64)
     elif kind == "f" or values.dtype.name == "bfloat16":
@@ -148,17 +153,6 @@ def _plain(values: np.ndarray, path: str | Path) -> _Column:
             "whole numbers or texts"
         )
     return column._replace(values=values)
-
-
-def _check_characters(texts: np.ndarray, path: str | Path) -> None:
-    """Refuses code points that are no characters, on which Python itself fails."""
-    codes = np.ascontiguousarray(texts).view(np.uint32).reshape(len(texts), -1)
-    wrong = ((codes > _LAST) | ((codes >= 0xD800) & (codes < 0xE000))).any(axis=1)
-    if wrong.any():
-        raise BadFileError(
-            f"{path}: {np.count_nonzero(wrong)} of {len(texts)} labels are invalid, "
-            f"the first, in row {np.argmax(wrong)}, is no text; expected characters"
-        )
 
 
 def _without_ignored(column: _Column, ignored: str | None) -> _Column:

@@ -36,14 +36,7 @@ class Preprocessing(NamedTuple):
 
 
 def validate(name: str) -> None:
-    """Checks the name of a preprocessing.
-
-    Args:
-        name: One of ``NAMES``, with a number for K, such as ``pca:50``.
-
-    Raises:
-        ValueError: It is another word.
-    """
+    """Refuses a name that is none of ``NAMES``, with a number for K."""
     if name not in _COLUMNWISE and not _projects(name):
         raise ValueError(
             f"found preprocessing {name!r}, expected one of {', '.join(NAMES)}"
@@ -60,9 +53,6 @@ def fit(name: str, x_train: np.ndarray) -> Preprocessing:
             x - mean along the K axes of the largest variance; ``whiten``: standardized,
             then along all axes in which the rows vary, with variance 1 along each.
         x_train: Training features ``(N, D)``, real numbers of any dtype.
-
-    Returns:
-        The statistics, in float64.
 
     Raises:
         ValueError: The name is unknown, the features are no matrix of finite numbers,
@@ -97,11 +87,7 @@ def fit(name: str, x_train: np.ndarray) -> Preprocessing:
 
 
 def apply(preprocessing: Preprocessing, x: np.ndarray) -> np.ndarray:
-    """Scales features by fitted statistics.
-
-    Args:
-        preprocessing: What ``fit`` returned for the training split.
-        x: Features ``(N, D)`` of any split, real numbers of any dtype.
+    """Scales features ``(N, D)`` of any split and dtype by fitted statistics.
 
     Returns:
         Scaled features ``(N, D)``, of a projection ``(N, K)``, computed in float64 and
@@ -158,16 +144,7 @@ def _unit_rows(x: np.ndarray) -> np.ndarray:
 def to_arrays(
     preprocessing: Preprocessing,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Returns the tensors and the metadata that a model file stores.
-
-    Args:
-        preprocessing: What ``fit`` returned.
-
-    Returns:
-        Arrays ``preprocessing.shift``, ``preprocessing.scale`` and, of a projection,
-        ``preprocessing.axes``, and the metadata ``preprocessing`` with the name; ready
-        to be merged with those of the model.
-    """
+    """Returns the tensors and the metadata that a model file stores."""
     fields = preprocessing._asdict()
     name = fields.pop("name")
     arrays = {f"preprocessing.{k}": a for k, a in fields.items() if a is not None}
@@ -177,14 +154,7 @@ def to_arrays(
 def from_arrays(
     arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> Preprocessing:
-    """Rebuilds what ``to_arrays`` took apart; other entries are ignored.
-
-    Args:
-        arrays: Tensors of a model file.
-        metadata: Its metadata.
-
-    Returns:
-        The same statistics, bit for bit.
+    """Rebuilds what ``to_arrays`` took apart, bit for bit; other entries are ignored.
 
     Raises:
         ValueError: An entry is missing, or is no statistic that ``fit`` could return.

@@ -6,14 +6,7 @@ from pathlib import Path
 
 
 def in_user_cache(name: str) -> Path:
-    """Returns a folder of the user's cache, without making it.
-
-    Args:
-        name: Of the folder.
-
-    Raises:
-        RuntimeError: The user has no home folder.
-    """
+    """Returns a folder of the user's cache, not made; RuntimeError without a home."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # By the specification a relative path is invalid, and to be ignored.
     base = base if base.is_absolute() else Path.home() / ".cache"
@@ -24,9 +17,6 @@ def make(folder: Path) -> None:
     """Makes a folder that only its owner can use, or closes one that others can use.
 
     Windows has no modes: there the folder is as private as its parent.
-
-    Args:
-        folder: Its path; parents are made, too.
 
     Raises:
         ValueError: It is a symbolic link, no folder, or somebody else's.

@@ -27,12 +27,7 @@ class Moments(NamedTuple):
 
 
 def blocks(x: np.ndarray, rows: int | None = None) -> Iterator[np.ndarray]:
-    """Yields the rows of a matrix in float64, row-major.
-
-    Args:
-        x: ``(N, D)``, real numbers of any dtype.
-        rows: Of a block; None for as many as have 2^22 entries, at least one.
-    """
+    """Yields blocks of ``rows`` in float64, row-major; of 2^22 entries if None."""
     step = max(_ENTRIES // x.shape[1], 1) if rows is None else rows
     for start in range(0, len(x), step):
         # Before any sum: its last bits would depend on the dtype and on the order.
@@ -40,11 +35,7 @@ def blocks(x: np.ndarray, rows: int | None = None) -> Iterator[np.ndarray]:
 
 
 def moments(x: np.ndarray) -> Moments:
-    """Returns the moments of each column; those that leave float64 are not finite.
-
-    Args:
-        x: ``(N, D)``, finite real numbers of any dtype.
-    """
+    """Returns the moments of each column; those that leave float64 are not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         first = [
             (np.min(block, axis=0), np.max(block, axis=0), np.sum(block, axis=0))
@@ -77,8 +68,8 @@ def principal_axes(
 
     Args:
         x: Training features ``(N, D)``, finite real numbers of any dtype.
-        shift: ``(D,)`` float64, the means.
-        scale: ``(D,)`` float64, positive.
+        shift: ``(D,)``, the means.
+        scale: ``(D,)``, positive.
         name: Of the preprocessing, for messages.
         count: K, how many axes; None for all in which the rows vary.
         whiten: Divides each axis, of length 1, by the deviation along it, so that the
@@ -109,15 +100,7 @@ def principal_axes(
 
 
 def project(scaled: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Multiplies a block of rows by axes; the bits of a row depend on no other row.
-
-    Args:
-        scaled: ``(n, D)`` float64.
-        axes: ``(D, K)`` float64.
-
-    Returns:
-        ``(n, K)`` float64.
-    """
+    """Multiplies rows ``(n, D)`` by axes; the bits of one depend on no other row."""
     products = []
     for start in range(0, len(scaled), _ROWS):
         block = scaled[start : start + _ROWS]

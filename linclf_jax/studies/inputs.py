@@ -1,7 +1,6 @@
 """Feature sets as studies see them: scaled rows, and which of them are held out."""
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
 
 import jax.numpy as jnp
@@ -19,7 +18,6 @@ from linclf_jax.studies.study import Inputs
 from linclf_jax.training.settings import RAW
 from linclf_jax.training.states import Data
 
-REPORT_EVERY = 10.0  # seconds between two lines on how far features are
 logger = logging.getLogger(__name__)
 
 
@@ -178,15 +176,7 @@ def image_features(features: str, rows: Split, image_shape: ImageShape | None) -
     """
     if features == RAW:
         return rows
-    reported = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        nonlocal reported
-        if time.monotonic() - reported > REPORT_EVERY:
-            reported = time.monotonic()
-            logger.info("computed %s of %d of %d images", features, done, total)
-
-    x = image_cache.features(features, rows.x, image_shape, tell=report)
+    x = image_cache.features(features, rows.x, image_shape)
     return rows._replace(x=x)
 
 

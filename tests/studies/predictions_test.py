@@ -40,6 +40,7 @@ def run(finished, rows, to, **changes):
 def test_classes_are_those_of_the_model(finished, rows, tmp_path):
     found = run(finished, rows, tmp_path / "out.npy")
     stored = model.load(finished / "selected.safetensors")
+    assert stored.feature_names == datasets.load("iris", split_seed=0).feature_names
     classes = np.array(stored.class_names)[model.predict(stored, np.load(rows))]
     assert found.classes.tolist() == classes.tolist()
     assert len(set(classes.tolist())) > 1
