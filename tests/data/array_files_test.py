@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from safetensors import numpy as safetensors_numpy
 
 from linclf_jax.data import checks, files, formats, idx
+from tests.data import own_files
 from tests.fuzz import valid_files
+from tests.fuzz.valid_files import npy
 
 X = np.arange(12.0).reshape(4, 3)
 Y = np.array([1, 0, 2, 0])
 BRAIN = jnp.dtype(jnp.bfloat16)
-npy = valid_files.npy
-NUMBERS = ["f2", "f4", "f8", "u1", "i8"]
+NUMBERS = ("f2", "f4", "f8", "u1", "i8")
 
 
 def save_safetensors(path, **arrays):
@@ -60,12 +61,10 @@ if importlib.util.find_spec("torch"):
     ARCHIVES |= {"x.pt": save_pt, "x.pth": save_pt}
 every_archive = pytest.mark.parametrize("name", ARCHIVES)
 SINGLE = {"x.npy": np.save, "images": save_idx, "images.gz": save_idx}
-IDX_DTYPES = [*valid_files.IDX_TYPES]
 DTYPES = {
     **dict.fromkeys(ARCHIVES, NUMBERS),
+    **dict.fromkeys(("images", "images.gz"), tuple(valid_files.IDX_TYPES)),
     "x.npy": [*NUMBERS, ">f8", BRAIN],
-    "images": IDX_DTYPES,
-    "images.gz": IDX_DTYPES,
     "x.safetensors": [*NUMBERS, BRAIN],
     "x.h5": [*NUMBERS, ">f4"],
 }
@@ -79,7 +78,7 @@ def save_features(path, x):
 
 
 @pytest.mark.parametrize("name", DTYPES)
-@hypothesis.settings(derandomize=True, max_examples=15, deadline=None)
+@hypothesis.settings(max_examples=15)
 @hypothesis.given(data=st.data())
 def test_every_number_is_read_as_it_was_written(name, data, tmp_path_factory):
     path = tmp_path_factory.mktemp("files") / name
@@ -111,31 +110,33 @@ def test_arrays_of_an_archive_are_read_by_their_names(name, tmp_path):
     save(path, whatever=X)  # the only one needs no name
     np.testing.assert_array_equal(files.read_features(path), X)
     save(path, a=X, b=X)
-    with pytest.raises(ValueError, match="holds a, b; expected features, or a name"):
-        files.read_features(path)
+    own_files.refuse("holds a, b; expected features, or a name", path)
     with pytest.raises(ValueError, match=r"holds a, b; expected c.*:NAME"):
         files.read_features(f"{path}:c")
 
 
 @every_archive
-def test_archives_that_are_missing_damaged_or_too_large(name, tmp_path):
+def test_archives_that_are_missing_damaged_or_too_large(name, tmp_path, monkeypatch):
     path = tmp_path / name
-    with pytest.raises(ValueError, match=f"{name}: No such file"):
-        files.read_features(path)
+    own_files.refuse(f"{name}: No such file", path)
     ARCHIVES[name](path, features=X, labels=Y)
-    with pytest.raises(ValueError, match="96 bytes; expected at most 95"):
-        files.read_features(path, max_bytes=95)
+    monkeypatch.setattr(formats, "memory", lambda: 95)
+    own_files.refuse("96 bytes; expected at most 95", path)
     content = path.read_bytes()
     for damaged in (content[:-40], b"", b"nothing of the kind"):
-        refuse(name, damaged, f"{name}(:| is)", tmp_path)
+        path.write_bytes(damaged)
+        own_files.refuse(f"{name}(:| is)", path)
 
 
-def refuse(name, content, message, folder, **options):
-    path = folder / name
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as refused:
-        files.read_features(path, **options)
-    assert str(path) in str(refused.value)
+@pytest.fixture
+def refuse(tmp_path):
+    """Writes a file that is refused by a message."""
+
+    def write_and_refuse(name, content, message):
+        (tmp_path / name).write_bytes(content)
+        own_files.refuse(message, tmp_path / name)
+
+    return write_and_refuse
 
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
@@ -147,7 +148,6 @@ NPY = npy(X)
     ("name", "content", "message"),
     [
         ("images", b"", "begins with the bytes ;"),
-        ("images", b"\0\0\x08", "begins with the bytes 00 00 08;"),
         ("images", b"PNG" + IDX, "begins with the bytes 50 4e 47 00"),
         ("images", b"\0\0\x0a" + IDX[3:], "begins with the bytes 00 00 0a 03"),
         ("images", IDX[:10], "ends within its header, after 10 bytes"),
@@ -162,17 +162,12 @@ NPY = npy(X)
         ("x.npy", NPY[:-1], r"223 bytes; expected 224, for float64 of shape \(4,"),
         ("x.npy", NPY + b"\0", "225 bytes; expected 224"),
         ("x.npy", b"PK" + NPY, "magic string is not correct"),
-        ("x.npy", NPY[:30], "EOF"),
         ("x.npy", NPY[:6] + b"\3\0" + NPY[8:], r"has version \(3, 0\); expected"),
         ("x.npy", NPY.replace(b"(4, 3)", b"(4,-3)"), "expected"),
         ("x.npy", npy(X[0]), r"has shape \(3,\); expected \(N, D\)"),
         ("x.npy", npy(np.zeros((2, 2, 2, 4))), r"\(2, 2, 2, 4\)"),
         ("x.npy", npy(X[:0]), r"declares shape \(0, 3\)"),
-        (
-            "x.npy",
-            npy(X.astype(complex)),
-            "has dtype complex128; expected int",
-        ),
+        ("x.npy", npy(X.astype(complex)), "has dtype complex128; expected int"),
         ("x.npy", npy(X > 1), "has dtype bool"),
         ("x.npy", npy(np.zeros((2, 2), "V1")), "has dtype"),
         ("x.npy", npy(np.zeros((2, 2), "i4,f4")), "has dtype"),
@@ -181,62 +176,54 @@ NPY = npy(X)
         ("x.dat", b"\x1f\x8bdamaged", r"ends in \.dat, which is not .*safet"),
     ],
 )
-def test_a_file_that_is_not_whole_or_no_features(name, content, message, tmp_path):
-    refuse(name, content, message, tmp_path)
+def test_a_file_that_is_not_whole_or_no_features(name, content, message, refuse):
+    refuse(name, content, message)
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
     for name in ("absent", "absent.npy", "absent.bin", "a.parquet"):
-        with pytest.raises(ValueError, match=f"{name}: No such file"):
-            files.read_features(tmp_path / name)
+        own_files.refuse(f"{name}: No such file", tmp_path / name)
     for read in (files.read_features, files.read_labels, files.peek):
-        with pytest.raises(ValueError, match=r"x.json is missing, and ends in \.json"):
-            read(tmp_path / "x.json")
-    with pytest.raises(ValueError, match="is a folder; expected a file"):
-        files.read_features(tmp_path)
+        message = r"x.json is missing, and ends in \.json"
+        own_files.refuse(message, tmp_path / "x.json", read)
+    own_files.refuse("is a folder; expected a file", tmp_path)
+    np.save(tmp_path / "y.npy", 3)
+    own_files.refuse("holds a single number", tmp_path / "y.npy", files.peek_labels)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8", BRAIN])
-def test_one_number_that_is_not_finite(value, kind, tmp_path, monkeypatch):
+def test_one_number_that_is_not_finite(value, kind, refuse, monkeypatch):
     monkeypatch.setattr(checks, "_BLOCK", 6)  # blocks of two rows
     x = np.arange(15.0).reshape(5, 3).astype(kind)
     x[4, 1] = value
-    message = f"1 of 15 numbers .* in row 4, column 1, is {value}"
-    refuse("x.npy", npy(x), message, tmp_path)
+    refuse("x.npy", npy(x), f"1 of 15 numbers .* in row 4, column 1, is {value}")
     x[0, 2] = value
-    refuse("x.npy", npy(x), "2 of 15 .* row 0, column 2", tmp_path)
+    refuse("x.npy", npy(x), "2 of 15 .* row 0, column 2")
 
 
-class TestSizes:
-    """A file that declares too much is refused before anything is allocated."""
+def test_what_declares_too_much_is_refused_before_it_is_read(refuse, monkeypatch):
+    """An IDX file declares 4 GB of zeros, for which 4 MB would do, but not 4 kB."""
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**12, 2**10, 2**10)
+    monkeypatch.setattr(formats, "memory", lambda: 2**40)
+    monkeypatch.setattr(checks, "read_exactly", lambda *_: pytest.fail("expanded"))
+    bomb = gzip.compress(header + bytes(4096))
+    refuse("x.gz", bomb, "4294967296 bytes; it has .* cannot hold")
+    monkeypatch.setattr(formats, "memory", lambda: 95)
+    refuse("x.npy", NPY, r"float64 of shape \(4, 3\), 96 bytes; expected at most 95")
+    refuse("x.gz", gzip.compress(valid_files.idx(np.zeros((96, 1), "u1"))), "most 95")
 
-    def test_more_than_the_memory(self, tmp_path, monkeypatch):
-        message = r"float64 of shape \(4, 3\), 96 bytes; expected at most 95"
-        refuse("x.npy", NPY, message, tmp_path, max_bytes=95)
-        monkeypatch.setattr(formats, "memory", lambda: 95)
-        refuse("x.npy", NPY, message, tmp_path)
 
-    def test_a_compressed_idx_file(self, tmp_path, monkeypatch):
-        """It declares 4 GB of zeros, for which 4 MB would do, but not 4 kB."""
-        header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**12, 2**10, 2**10)
-        bomb = gzip.compress(header + bytes(4096))
-        monkeypatch.setattr(formats, "memory", lambda: 2**40)
-        monkeypatch.setattr(checks, "read_exactly", lambda *_: pytest.fail("expanded"))
-        refuse("x.gz", bomb, "4294967296 bytes; it has .* cannot hold", tmp_path)
-        refuse("x.gz", gzip.compress(IDX), "at most 3, the mem", tmp_path, max_bytes=3)
-
-    def test_npz(self, tmp_path):
-        path = tmp_path / "x.npz"
-        header = NPY.replace(b"(4, 3), }  ", b"(40000,30000)}")[:128]
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("features.npy", header + bytes(96))
-        message = "holds 224 bytes; expected 9600000128"
-        refuse("x.npz", path.read_bytes(), message, tmp_path)
-        np.savez_compressed(path, features=np.zeros((2000, 1000)))
-        assert path.stat().st_size < 20_000
-        bomb = path.read_bytes()
-        refuse("x.npz", bomb, "at most 1000000", tmp_path, max_bytes=10**6)
+def test_an_npz_that_declares_too_much(tmp_path, monkeypatch):
+    path = tmp_path / "x.npz"
+    header = NPY.replace(b"(4, 3), }  ", b"(40000,30000)}")[:128]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("features.npy", header + bytes(96))
+    own_files.refuse("holds 224 bytes; expected 9600000128", path)
+    np.savez_compressed(path, features=np.zeros((200, 100)))
+    assert path.stat().st_size < 2_000
+    monkeypatch.setattr(formats, "memory", lambda: 100_000)
+    own_files.refuse("at most 100000", path)
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.safetensors"])
@@ -247,42 +234,40 @@ def test_an_array_stays_on_the_disk(name, tmp_path):
     assert not read.flags.writeable
 
 
-def test_a_flipped_byte_of_an_npz_is_noticed(tmp_path):
+def test_a_flipped_byte_of_an_npz_is_noticed(tmp_path, refuse):
     np.savez(tmp_path / "x.npz", features=X)
     content = bytearray((tmp_path / "x.npz").read_bytes())
     content[content.index(X.tobytes()) + 15] ^= 1
-    refuse("x.npz", bytes(content), "Bad CRC-32", tmp_path)
+    refuse("x.npz", bytes(content), "Bad CRC-32")
 
 
-def test_objects_are_refused_and_nothing_runs(tmp_path):
+def test_objects_are_refused_and_nothing_runs(tmp_path, refuse):
     class Evil:
         def __reduce__(self):
             return os.system, (f"touch {tmp_path}/executed",)
 
     evil, message = np.array([[Evil()]], object), "Python objects, which are not read"
-    refuse("x.npy", npy(evil, allow_pickle=True), message, tmp_path)
+    refuse("x.npy", npy(evil, allow_pickle=True), message)
     np.savez(tmp_path / "y.npz", features=evil)
-    refuse("y.npz", (tmp_path / "y.npz").read_bytes(), message, tmp_path)
+    own_files.refuse(message, tmp_path / "y.npz")
     assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize("name", ["images.idx3-ubyte", "images.idx", "images.dat"])
 def test_idx_files_are_recognised_whatever_they_are_called(name, tmp_path):
     (tmp_path / name).write_bytes(IDX)
-    np.testing.assert_array_equal(files.read_features(tmp_path / name), IMAGES)
-    np.testing.assert_array_equal(files.read_idx(tmp_path / name), IMAGES)
+    for read in (files.read_features, files.read_idx):
+        np.testing.assert_array_equal(read(tmp_path / name), IMAGES)
     assert idx.sha256(IMAGES) == hashlib.sha256(IDX).hexdigest()
     (tmp_path / name).write_bytes(valid_files.idx(Y.astype(np.uint8)))
-    assert files.peek_labels(tmp_path / name) == 4
     assert files.read_labels(tmp_path / name).labels.tolist() == Y.tolist()
 
 
-def test_a_dtype_of_safetensors_that_numpy_has_not(tmp_path):
+def test_a_dtype_of_safetensors_that_numpy_has_not(refuse):
     entry = {"dtype": "F8_E4M3", "shape": [2, 2], "data_offsets": [0, 4]}
     header = json.dumps({"features": entry}).encode()
     content = len(header).to_bytes(8, "little") + header + bytes(4)
-    message = "features is of F8_E4M3; expected one of"
-    refuse("x.safetensors", content, message, tmp_path)
+    refuse("x.safetensors", content, "features is of F8_E4M3; expected one of")
 
 
 class TestHdf5:
@@ -294,14 +279,10 @@ class TestHdf5:
             file["features"] = X
         np.testing.assert_array_equal(files.read_features(f"{path}:layer/four"), X)
         assert files.read_labels(path).class_names == ("ant", "bee", "b\u00e9")
-        with pytest.raises(ValueError, match=r"has shape \(4,\); expected"):
-            files.read_features(f"{path}:labels")
-
-    def test_names_in_groups_are_listed(self, tmp_path):
-        save_h5(tmp_path / "x.h5", **{"g/x": X, "g/deep/y": X})
-        message = r"x.h5 holds g/deep/y, g/x, all in groups; expected .*x.h5:g/deep/y"
-        with pytest.raises(ValueError, match=message):
-            files.read_features(tmp_path / "x.h5")
+        own_files.refuse(r"has shape \(4,\); expected", f"{path}:labels")
+        save_h5(path, **{"g/x": X, "g/deep/y": X})
+        message = r"holds g/deep/y, g/x, all in groups; expected .*x.h5:g/deep/y"
+        own_files.refuse(message, path)
 
     def test_datasets_in_other_files_are_not_read(self, tmp_path):
         save_h5(tmp_path / "other.h5", features=X)
@@ -324,16 +305,14 @@ class TestHdf5:
     ("module", "name", "remedy"),
     [
         ("h5py", "x.h5", r"pip install 'linclf_jax\[hdf5\]'"),
-        ("torch", "x.pt", "pip install torch, or save the tensors as .safetensors"),
-        ("torch", "x.pth", "PyTorch, which is not installed"),
+        ("torch", "x.pth", "PyTorch.* pip install torch, or save .* as .safetensors"),
         ("pyarrow", "x.parquet", r"pip install 'linclf_jax\[parquet\]'"),
     ],
 )
 def test_a_missing_library_is_named(module, name, remedy, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     for read in (files.read_features, files.read_labels, files.peek):
-        with pytest.raises(ValueError, match=remedy):
-            read(tmp_path / name)
+        own_files.refuse(remedy, tmp_path / name, read)
 
 
 class TestTorch:
@@ -364,6 +343,5 @@ class TestTorch:
                 return exec, (f"open({str(tmp_path / 'executed')!r}, 'w')",)
 
         torch.save({"features": Evil()}, tmp_path / "x.pt")
-        with pytest.raises(ValueError, match=r"x\.pt is damaged, or holds more"):
-            files.read_features(tmp_path / "x.pt")
+        own_files.refuse(r"x\.pt is damaged, or holds more", tmp_path / "x.pt")
         assert not (tmp_path / "executed").exists()

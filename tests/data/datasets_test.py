@@ -142,32 +142,11 @@ def test_fingerprint_sees_values_dtype_and_shape_and_no_memory_order(part):
     assert fingerprint(x=split.x.astype(">f8")) == before
 
 
-def test_mixture_sets_the_sizes_and_the_difficulty():
-    mixture = datasets.Mixture(300, 5, 3, separation=50.0, seed=3)
-    dataset = datasets.load("synthetic", split_seed=0, mixture=mixture)
-    x, labels = dataset.train.x, dataset.train.labels
-    assert x.shape == (180, 5)
-    means = np.stack([x[labels == label].mean(axis=0) for label in range(3)])
-    test = dataset.test.read()
-    distances = np.linalg.norm(test.x[:, None] - means[None], axis=-1)
-    np.testing.assert_array_equal(distances.argmin(axis=1), test.labels)
-    again = datasets.load("synthetic", split_seed=0, mixture=mixture)
-    assert datasets.fingerprint(again) == datasets.fingerprint(dataset)
-
-
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("imagenet", {}, "'imagenet', expected one of digits, iris"),
-        ("iris", {"mixture": datasets.Mixture()}, "takes no mixture"),
-        (
-            "iris",
-            {"files": datasets.Files("x")},
-            "'iris' has no files; found --data",
-        ),
-        ("synthetic", {"mixture": datasets.Mixture(num_features=0)}, "expected posit"),
-        ("synthetic", {"mixture": datasets.Mixture(separation=np.nan)}, "expected pos"),
-        ("synthetic", {"mixture": datasets.Mixture(seed=-1)}, "expected"),
+        ("iris", {"files": datasets.Files("x")}, "'iris' has no files; found --data"),
     ],
 )
 def test_refuses_what_is_no_dataset(name, options, message):

@@ -200,11 +200,6 @@ def test_a_file_that_is_no_table_is_refused(what, content, message, write):
     assert str(path) in str(refused.value)
 
 
-def test_more_than_the_memory_is_refused(write):
-    with pytest.raises(ValueError, match=r"\(3, 3\), 72 bytes; expected at most 71"):
-        files.read_features(write(text()), max_bytes=71)
-
-
 def test_one_file_is_features_and_labels(write):
     x, labels = np.random.default_rng(0).normal(size=(40, 3)), ["ant", "bee"] * 20
     path = write(text(x, labels, "width,height,mass,kind"))

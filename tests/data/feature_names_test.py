@@ -8,17 +8,15 @@ import pytest
 from pyarrow import parquet
 
 from linclf_jax.config import data as data_config
-from linclf_jax.config import flat
 from linclf_jax.config.data import DataConfig
-from linclf_jax.config.path import PathConfig
-from linclf_jax.config.probe import ProbeConfig
-from linclf_jax.data import checks, datasets, files
-from linclf_jax.data import columns as columns_lib
-from linclf_jax.data.datasets import Files
+from linclf_jax.data import checks, columns, datasets, files, preprocessing
 from linclf_jax.data.sources import Source, UnreadSource
+from linclf_jax.params import Params
 from linclf_jax.runs import directory, model
-from linclf_jax.studies import path, pipeline, predictions, probe
+from linclf_jax.runs.model import Model
+from linclf_jax.studies import predictions
 from linclf_jax.studies.predictions import PredictConfig
+from tests.data import own_files
 
 NAMES = ("height", "width", "mass")
 SIZES = {"train": 40, "val": 20, "test": 30}
@@ -32,18 +30,33 @@ def table(rows, seed):
     return dict(zip(NAMES, x.T, strict=True)) | {"label": labels}
 
 
-def write(file, columns, order):
-    table = pa.table({name: columns[name] for name in order})
-    if file.suffix == ".csv":
-        lines = [order, *zip(*(table[name].to_pylist() for name in order), strict=True)]
-        file.write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
-    else:
-        parquet.write_table(table, file)
-    return str(file)
+def rows_of(named):
+    return np.stack([named[name] for name in NAMES], axis=1)
 
 
 @pytest.fixture
-def parts(tmp_path):
+def write(tmp_path):
+    """Writes some columns of a table, in an order, as Parquet or CSV."""
+
+    def write_columns(name, named, order):
+        chosen = pa.table({column: named[column] for column in order})
+        if name.endswith(".csv"):
+            rows = zip(*(chosen[column].to_pylist() for column in order), strict=True)
+            lines = (",".join(map(str, line)) + "\n" for line in [order, *rows])
+            (tmp_path / name).write_text("".join(lines))
+        else:
+            parquet.write_table(chosen, tmp_path / name)
+        return str(tmp_path / name)
+
+    return write_columns
+
+
+def part(name, path):
+    return {f"{name}_features": path, f"{name}_labels": path}
+
+
+@pytest.fixture
+def parts(write):
     """The flags of three files, the validation and test columns in other orders."""
     orders = {
         "train": (*NAMES, "label"),
@@ -51,30 +64,21 @@ def parts(tmp_path):
         "test": ("width", "label", "mass", "height"),
     }
     flags = {}
-    for seed, (part, size) in enumerate(SIZES.items()):
-        name = write(tmp_path / f"{part}.parquet", table(size, seed), orders[part])
-        flags |= {f"{part}_features": name, f"{part}_labels": name}
+    for seed, (name, size) in enumerate(SIZES.items()):
+        file = write(f"{name}.parquet", table(size, seed), orders[name])
+        flags |= part(name, file)
     return flags
 
 
-def rows_of(columns):
-    return np.stack([columns[name] for name in NAMES], axis=1)
-
-
-def prepared_probe(*sets):
-    return probe.prepare(flat.build(ProbeConfig(), {"features": sets, "folds": 2}))
-
-
-def load(flags, options=None):
-    paths = Files(**flags)
-    return datasets.load("features", split_seed=0, files=paths, options=options)
+def load(flags, **options):
+    return own_files.load(None, None, flags, **options)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
-def test_columns_are_put_in_the_order_of_the_training_file(ending, parts, tmp_path):
+def test_columns_are_put_in_the_order_of_the_training_file(ending, parts, write):
     order = ("mass", "label", "width", "height")
-    name = write(tmp_path / f"other.{ending}", table(30, 2), order)
-    dataset = load(parts | {"test_features": name, "test_labels": name})
+    other = write(f"other.{ending}", table(30, 2), order)
+    dataset = load(parts | part("test", other))
     assert dataset.feature_names == NAMES
     splits = (dataset.train, dataset.validation, dataset.test.read())
     for seed, (size, split) in enumerate(zip(SIZES.values(), splits, strict=True)):
@@ -82,7 +86,7 @@ def test_columns_are_put_in_the_order_of_the_training_file(ending, parts, tmp_pa
         np.testing.assert_array_equal(split.labels, table(size, seed)["label"])
 
 
-@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("name", ["val", "test"])
 @pytest.mark.parametrize(
     ("order", "message"),
     [
@@ -92,10 +96,9 @@ def test_columns_are_put_in_the_order_of_the_training_file(ending, parts, tmp_pa
     ],
 )
 def test_missing_and_unknown_names_are_refused_from_the_header(
-    part, order, message, parts, tmp_path, monkeypatch
+    name, order, message, parts, write, monkeypatch
 ):
-    columns = table(20, 9) | {"age": np.ones(20)}
-    name = write(tmp_path / "other.parquet", columns, order)
+    other = write("other.parquet", table(20, 9) | {"age": np.ones(20)}, order)
     read = files.read_features
 
     def only_training_rows(path, **options):
@@ -103,58 +106,40 @@ def test_missing_and_unknown_names_are_refused_from_the_header(
         return read(path, **options)
 
     monkeypatch.setattr(files, "read_features", only_training_rows)
-    if part == "test":
+    if name == "test":
         parts = {k: v for k, v in parts.items() if not k.startswith("val")}
     with pytest.raises(checks.BadFileError, match=f"other.parquet: {message}") as error:
-        load(parts | {f"{part}_features": name, f"{part}_labels": name})
+        load(parts | part(name, other))
     assert "--drop_columns" in str(error.value)
 
 
-def test_a_column_of_the_test_file_alone_can_be_dropped(parts, tmp_path):
-    columns = table(30, 2) | {"age": np.ones(30)}
-    name = write(tmp_path / "wide.parquet", columns, ("age", "label", *NAMES[::-1]))
-    parts |= {"test_features": name, "test_labels": name}
-    with pytest.raises(ValueError, match="unknown column 'age'"):
-        load(parts)
-    dataset = load(parts, files.ReadOptions(drop_columns=("age",)))
-    np.testing.assert_array_equal(dataset.test.read().x, rows_of(columns))
+def test_a_column_of_the_test_file_alone_can_be_dropped(parts, write):
+    wide = table(30, 2) | {"age": np.ones(30)}
+    parts |= part("test", write("x.parquet", wide, ("age", "label", *NAMES[::-1])))
+    dataset = load(parts, drop_columns=("age",))
+    np.testing.assert_array_equal(dataset.test.read().x, rows_of(wide))
 
 
-def test_files_without_names_meet_by_place_and_say_so(parts, tmp_path, caplog):
+def test_files_without_names_meet_by_position_and_say_so(parts, tmp_path, caplog):
     rows = np.random.default_rng(0).normal(size=(30, 3))
     np.save(tmp_path / "x.npy", rows)
     np.save(tmp_path / "y.npy", np.arange(30) % 2)
-    paths = (str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
-    unnamed = dict(zip(("test_features", "test_labels"), paths, strict=True))
+    unnamed = {
+        "test_features": str(tmp_path / "x.npy"),
+        "test_labels": str(tmp_path / "y.npy"),
+    }
     dataset = data_config.load(DataConfig("features", **(parts | unnamed)))
     np.testing.assert_array_equal(dataset.test.read().x, rows)
     (warning,) = caplog.messages
     assert "x.npy has no names of features, as other files have" in warning
-
-
-def test_files_all_of_which_have_no_names_say_nothing(tmp_path, caplog):
-    for part, rows in SIZES.items():
-        np.save(tmp_path / f"{part}_features.npy", rows_of(table(rows, 0)))
-        np.save(tmp_path / f"{part}_labels.npy", np.arange(rows) % 2)
-    prepared_probe(f"a={tmp_path}")
+    caplog.clear()  # where no file has any, there is nothing to say
+    unnamed |= {
+        "train_features": str(tmp_path / "train.npy"),
+        "train_labels": unnamed["test_labels"],
+    }
+    np.save(tmp_path / "train.npy", rows + 1)
+    data_config.load(DataConfig("features", **unnamed))
     assert not caplog.messages
-
-
-def test_each_feature_set_has_names_of_its_own(tmp_path):
-    for seed, name in enumerate(("one", "two")):
-        folder = tmp_path / name
-        folder.mkdir()
-        for part, order in (("train", NAMES), ("test", NAMES[::-1])):
-            columns = table(SIZES[part], seed)
-            renamed = {f"{name}_{key}": columns[key] for key in order}
-            parquet.write_table(pa.table(renamed), folder / f"{part}_features.parquet")
-            np.save(folder / f"{part}_labels.npy", columns["label"])
-    sets = tuple(f"{name}={tmp_path / name}" for name in ("one", "two"))
-    for seed, inputs in enumerate(prepared_probe(*sets).plan.inputs.values()):
-        names = tuple(f"{inputs.name}_{name}" for name in NAMES)
-        assert inputs.dataset.feature_names == names
-        test = inputs.dataset.test.read()
-        np.testing.assert_array_equal(test.x, rows_of(table(30, seed)))
 
 
 def test_sources_of_a_program_meet_by_names_too():
@@ -164,68 +149,113 @@ def test_sources_of_a_program_meet_by_names_too():
 
     other = source(1, NAMES[::-1])
     unread = UnreadSource(20, lambda: other)
-    options = {"name": "mine", "split_seed": 0}
-    dataset = datasets.split(source(0, NAMES), other, unread, **options)
+    dataset = datasets.split(source(0, NAMES), other, unread, name="m", split_seed=0)
     for split in (dataset.validation, dataset.test.read()):
         np.testing.assert_array_equal(split.x, rows_of(table(20, 1)))
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    name = write(folder / "all.parquet", table(60, 3), (*NAMES, "label"))
-    return solved(folder / "path", train_features=name, train_labels=name)
+def make_model(names=NAMES):
+    x = rows_of(table(60, 3))[:, : len(names)]
+    weights = np.random.default_rng(0).normal(size=(len(names), 2))
+    params = Params(weights.astype(np.float32), np.zeros(2, np.float32))
+    scaling = preprocessing.fit("standardize", x)
+    return Model(params, scaling, ("0", "1"), feature_names=names)
 
 
-def solved(out_dir, **files):
-    """Returns the run directory of a path on some files."""
-    flags = {"dataset": "features", "l2": (1e-1,), "folds": 2, **files}
-    study = path.prepare(flat.build(PathConfig(), flags))
-    return pipeline.run(study, out_dir).directory
+@pytest.fixture
+def finished(tmp_path):
+    """A sealed run directory, of which no more than this is read."""
+
+    def seal(stored):
+        run = tmp_path / "run"
+        run.mkdir(exist_ok=True)
+        directory.write(run / directory.CONFIG, {"flags": {}})
+        model.save(run / "selected.safetensors", stored)
+        directory.seal(run)
+        return run
+
+    return seal
 
 
-def predicted(finished, name, **changes):
-    config = PredictConfig(run=str(finished), features=str(name), out=f"{name}.out.npy")
-    return predictions.run(dataclasses.replace(config, **changes)).classes.tolist()
+@pytest.fixture
+def predicted(finished):
+    run = finished(make_model())
+
+    def predict(path, **changes):
+        config = PredictConfig(run=str(run), features=str(path), out=f"{path}.out.npy")
+        config = dataclasses.replace(config, **changes)
+        return predictions.run(config).classes.tolist()
+
+    return predict
 
 
-def test_predictions_do_not_depend_on_the_order_of_columns(finished, tmp_path):
-    columns = table(25, 4)
-    stored = model.load(finished / "selected.safetensors")
-    assert stored.feature_names == NAMES
-    classes = np.array(stored.class_names)
-    expected = classes[model.predict(stored, rows_of(columns))].tolist()
+def test_predictions_do_not_depend_on_the_order_of_columns(predicted, write, caplog):
+    named = table(25, 4)
+    expected = model.predict(make_model(), rows_of(named)).tolist()
     assert len({*expected}) == 2
-    for number, order in enumerate([NAMES, NAMES[::-1], ("mass", "label", *NAMES[:2])]):
-        name = write(tmp_path / f"{number}.parquet", columns, order)
-        assert predicted(finished, name) == expected
-
-
-def test_rows_with_other_names_are_not_predicted(finished, tmp_path):
-    columns = table(25, 4) | {"age": np.ones(25)}
-    few = write(tmp_path / "few.parquet", columns, NAMES[1:])
-    with pytest.raises(ValueError, match=r"few\.parquet: found no column 'height'"):
-        predicted(finished, few)
-    more = write(tmp_path / "more.parquet", columns, ("age", *NAMES))
-    with pytest.raises(ValueError, match=r"more\.parquet: .* unknown column 'age'"):
-        predicted(finished, more)
-    exact = write(tmp_path / "exact.parquet", columns, NAMES)
-    dropped = predicted(finished, more, drop_columns=("age",))
-    assert dropped == predicted(finished, exact)
-
-
-def test_rows_without_names_are_predicted_by_place(finished, tmp_path, caplog):
-    columns = table(25, 4)
-    np.save(tmp_path / "x.npy", rows_of(columns))
-    named = write(tmp_path / "x.parquet", columns, NAMES)
-    assert predicted(finished, tmp_path / "x.npy") == predicted(finished, named)
+    for order in [NAMES, NAMES[::-1], ("mass", "label", *NAMES[:2])]:
+        file = write("x.parquet", named, order)
+        assert predicted(file) == [str(label) for label in expected]
+    assert not caplog.messages
+    path = file.replace("x.parquet", "x.npy")
+    np.save(path, rows_of(named))  # without names they meet by position
+    assert predicted(path) == [str(label) for label in expected]
     (warning,) = caplog.messages
     assert "x.npy has no names of features, as the model" in warning
 
 
-def test_a_model_predicts_by_names(finished, tmp_path):
-    stored = model.load(finished / "selected.safetensors")
-    x = rows_of(table(25, 4))
+def test_rows_with_other_names_are_not_predicted(predicted, write):
+    named = table(25, 4) | {"age": np.ones(25)}
+    few = write("few.parquet", named, NAMES[1:])
+    with pytest.raises(ValueError, match=r"few\.parquet: found no column 'height'"):
+        predicted(few)
+    more = write("more.parquet", named, ("age", *NAMES))
+    with pytest.raises(ValueError, match=r"more\.parquet: .* unknown column 'age'"):
+        predicted(more)
+    exact = write("exact.parquet", named, NAMES)
+    assert predicted(more, drop_columns=("age",)) == predicted(exact)
+
+
+def test_predict_takes_the_column_of_labels(predicted, write):
+    named = table(20, 9)
+    expected = predicted(write("x.parquet", named, ("label", *NAMES)))
+    both = named | {"y": named["label"]}
+    file = write("y.parquet", both, ("label", "y", *NAMES))
+    with pytest.raises(ValueError, match=r"label, y, any of .*--label_column=label"):
+        predicted(file)
+    with pytest.raises(ValueError, match=r"unknown column 'y'.*--drop_columns"):
+        predicted(file, label_column="label")
+    options = {"label_column": "label", "drop_columns": ("y",)}
+    assert predicted(file, **options) == expected
+
+
+def test_names_that_are_numbers_meet_in_any_order(finished, tmp_path, caplog):
+    rows = np.random.default_rng(0).normal(size=(30, 2))
+    pairs = [(repr(a), repr(b)) for a, b in rows.tolist()]
+    lines = [f"{a},{b},{k % 2}" for k, (a, b) in enumerate(pairs)]
+    train, test, labels = (tmp_path / f"{name}.csv" for name in ("train", "test", "y"))
+    train.write_text("\n".join(["2019,2020,label", *lines]))
+    test.write_text("\n".join(["2020,2019", *(f"{b},{a}" for a, b in pairs)]))
+    labels.write_text("\n".join(["label", *(line[-1] for line in lines)]))
+    flags = part("train", str(train))
+    flags |= {"test_features": str(test), "test_labels": str(labels)}
+    dataset = data_config.load(DataConfig("features", **flags))
+    np.testing.assert_array_equal(dataset.test.read().x, rows)
+    assert not caplog.messages
+    run, out = finished(make_model(("2019", "2020"))), str(tmp_path / "out.csv")
+    of_train, of_test = (
+        predictions.run(PredictConfig(str(run), str(file), out)).classes.tolist()
+        for file in (train, test)
+    )
+    assert of_train == of_test
+    assert len(of_train) == 30
+    test.write_text("\n".join(["0,1", *(f"{b},{a}" for a, b in pairs)]))
+    with pytest.raises(ValueError, match="begins with '0,1', which may be a row"):
+        predictions.run(PredictConfig(str(run), str(test), out))
+
+
+def test_a_model_predicts_by_names(tmp_path):
+    stored, x = make_model(), rows_of(table(25, 4))
     names = NAMES[::-1]
     for function in (model.predict, model.predict_proba, model.logits):
         expected = function(stored, x)
@@ -234,82 +264,31 @@ def test_a_model_predicts_by_names(finished, tmp_path):
     with pytest.raises(ValueError, match="2 feature names for 3 columns"):
         model.predict(stored, x, names[:2])
     # Stored before names were, it takes the columns as they stand.
-    old = stored._replace(feature_names=None)
-    model.save(tmp_path / "old.safetensors", old)
+    model.save(tmp_path / "old.safetensors", stored._replace(feature_names=None))
     assert "feature_names" not in directory.read(tmp_path / "old.safetensors")[1]
     old = model.load(tmp_path / "old.safetensors")
     assert old.feature_names is None
     np.testing.assert_array_equal(model.logits(old, x, names), expected)
-
-
-def test_a_stored_list_of_names_must_fit(finished, tmp_path):
-    stored = model.load(finished / "selected.safetensors")
     wrong = stored._replace(feature_names=("a", "b"))
     model.save(tmp_path / "wrong.safetensors", wrong)
     with pytest.raises(ValueError, match=r"wrong\.safetensors: found feature names"):
         model.load(tmp_path / "wrong.safetensors")
 
 
-def test_numbers_that_are_not_finite_are_named(tmp_path):
-    columns = table(20, 0)
-    columns["width"][7] = np.nan
-    name = write(tmp_path / "x.parquet", columns, NAMES)
-    with pytest.raises(ValueError, match=r"row 7, column 1, is nan, of .* 'width'"):
-        files.read_features(name)
-
-
-def test_constant_columns_are_named(parts, tmp_path, caplog):
-    columns = table(40, 0) | {"width": np.ones(40)}
-    name = write(tmp_path / "flat.parquet", columns, (*NAMES, "label"))
-    parts |= {"train_features": name, "train_labels": name}
+def test_numbers_that_are_not_finite_and_constant_columns_are_named(
+    parts, write, caplog
+):
+    named = table(40, 0) | {"width": np.ones(40)}
+    parts |= part("train", write("flat.parquet", named, (*NAMES, "label")))
     data_config.load(DataConfig("features", **parts))
     (warning,) = caplog.messages
     assert "the first is column 'width'" in warning
+    named["width"][7] = np.nan
+    file = write("x.parquet", named, NAMES)
+    own_files.refuse(r"row 7, column 1, is nan, of .* 'width'", file)
 
 
 def test_many_names_are_cut_short_in_a_message():
     names = tuple(f"f{number}" for number in range(9))
     with pytest.raises(ValueError, match="'f4' and 4 more; expected the 9 features"):
-        columns_lib.order((), names)
-
-
-def test_names_that_are_numbers_meet_in_any_order(tmp_path, caplog):
-    rows = np.random.default_rng(0).normal(size=(30, 2))
-    rows[::2] += 3
-    lines = [f"{a!r},{b!r},{k % 2}" for k, (a, b) in enumerate(rows.tolist())]
-    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
-    train.write_text("\n".join(["2019,2020,label", *lines]))
-    swapped = [",".join((b, a)) for a, b, _ in (line.split(",") for line in lines)]
-    test.write_text("\n".join(["2020,2019", *swapped]))
-    labels = tmp_path / "y.csv"
-    labels.write_text("\n".join(["label", *(line[-1] for line in lines)]))
-    flags = {"train_features": str(train), "train_labels": str(train)}
-    of_test = {"test_features": str(test), "test_labels": str(labels)}
-    dataset = data_config.load(DataConfig("features", **flags, **of_test))
-    np.testing.assert_array_equal(dataset.test.read().x, rows)
-    assert not caplog.messages
-    folder, out = str(solved(tmp_path / "run", **flags)), str(tmp_path / "out.csv")
-    predicted = [
-        predictions.run(PredictConfig(folder, str(file), out)).classes
-        for file in (train, test)
-    ]
-    assert predicted[0].tolist() == predicted[1].tolist()
-    assert len(predicted[0]) == 30
-    test.write_text("\n".join(["0,1", *swapped]))
-    with pytest.raises(ValueError, match="begins with '0,1', which may be a row"):
-        predictions.run(PredictConfig(folder, str(test), out))
-
-
-def test_predict_takes_the_column_of_labels(finished, tmp_path):
-    columns = table(20, 9)
-    file = write(tmp_path / "x.parquet", columns, ("label", *NAMES))
-    expected = predicted(finished, file)
-    both = columns | {"y": columns["label"]}
-    file = write(tmp_path / "y.parquet", both, ("label", "y", *NAMES))
-    with pytest.raises(ValueError, match="--label_column=label") as refused:
-        predicted(finished, file)
-    assert "label, y, any of which" in str(refused.value)
-    with pytest.raises(ValueError, match=r"unknown column 'y'.*--drop_columns"):
-        predicted(finished, file, label_column="label")
-    found = predicted(finished, file, label_column="label", drop_columns=("y",))
-    assert found == expected
+        columns.order((), names)

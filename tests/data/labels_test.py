@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linclf_jax.data import datasets, files
+from linclf_jax.data import files
 from linclf_jax.data import labels as labels_lib
 from linclf_jax.data.columns import ReadOptions
-from linclf_jax.data.datasets import Files
+from tests.data import own_files
 
 N = 60
 LABELS = np.random.default_rng(6).permutation(np.arange(N) % 3)
@@ -103,73 +103,69 @@ def test_code_points_that_are_no_characters(code, read):
         read(texts)
 
 
-class TestClassNames:
-    """Names of integers, in a file of their own."""
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("names.txt", "\ufeffant\nbee\ncat\n\n"),
+        ("list.json", '["ant", "bee", "cat"]'),
+        ("map.json", '{"0": "ant", "2": "cat", "1": "bee"}'),
+    ],
+)
+def test_integers_have_names_of_a_file(name, content, read, tmp_path):
+    (tmp_path / name).write_text(content, "utf-8")
+    names = labels_lib.read_class_names(tmp_path / name)
+    for label_values in labels_lib.columns.VALUES:
+        options = {"class_names": names, "label_values": label_values}
+        labels = read(LABELS, **options)
+        assert labels.class_names == NAMES
+        assert labels.labels.tolist() == LABELS.tolist()
+        for others in ([2, 0], ["cat", "ant"]):
+            assert read(others, NAMES, **options).labels.tolist() == [2, 0]
+    with pytest.raises(ValueError, match=r"has integers; expected .*--class_names"):
+        read([2, 0], NAMES)
 
-    @pytest.mark.parametrize(
-        ("name", "content"),
-        [
-            ("names.txt", "\ufeffant\nbee\ncat\n\n"),
-            ("list.json", '["ant", "bee", "cat"]'),
-            ("map.json", '{"0": "ant", "2": "cat", "1": "bee"}'),
-        ],
-    )
-    def test_integers_have_names_of_a_file(self, name, content, read, tmp_path):
-        (tmp_path / name).write_text(content, "utf-8")
-        names = labels_lib.read_class_names(tmp_path / name)
-        for label_values in ("as_is", "consecutive"):
-            options = {"class_names": names, "label_values": label_values}
-            labels = read(LABELS, **options)
-            assert labels.class_names == NAMES
-            assert labels.labels.tolist() == LABELS.tolist()
-            for others in ([2, 0], ["cat", "ant"]):
-                assert read(others, NAMES, **options).labels.tolist() == [2, 0]
-        with pytest.raises(ValueError, match=r"has integers; expected .*--class_names"):
-            read([2, 0], NAMES)
 
-    @pytest.mark.parametrize(
-        ("name", "content", "message"),
-        [
-            ("a.txt", "ant\nant\n", "2 names, 1 of them more than once, such as 'ant'"),
-            ("a.txt", "ant\n\nbee", "names 1 ''; expected a name a line"),
-            ("a.txt", "", "a.txt has no names; expected a name a line"),
-            ("a.json", '{"0": "a", "00": "b"}', "names '00'; expected .* one as 0"),
-            ("a.json", '{"0": "a", "0": "b"}', "'0' is there more than once"),
-            ("a.json", "{", "JSONDecodeError"),
-            ("a.json", "3", "expected a name a line, or .json"),
-            ("a.json", '{"cat": "0"}', "invalid literal"),
-            ("a.json", "[1, 2]", "names 0 1; expected"),
-        ],
-    )
-    def test_a_file_of_no_names_is_refused(self, name, content, message, tmp_path):
-        (tmp_path / name).write_text(content)
-        with pytest.raises(ValueError, match=message) as refused:
-            labels_lib.read_class_names(tmp_path / name)
-        assert str(tmp_path / name) in str(refused.value)
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "ant\nant\n", "2 names, 1 of them more than once, such as 'ant'"),
+        ("a.txt", "ant\n\nbee", "names 1 ''; expected a name a line"),
+        ("a.txt", "", "a.txt has no names; expected a name a line"),
+        ("a.json", '{"0": "a", "00": "b"}', "names '00'; expected .* one as 0"),
+        ("a.json", '{"0": "a", "0": "b"}', "'0' is there more than once"),
+        ("a.json", "{", "JSONDecodeError"),
+        ("a.json", "3", "expected a name a line, or .json"),
+        ("a.json", '{"cat": "0"}', "invalid literal"),
+        ("a.json", "[1, 2]", "names 0 1; expected"),
+    ],
+)
+def test_a_file_of_no_names_is_refused(name, content, message, tmp_path):
+    (tmp_path / name).write_text(content)
+    own_files.refuse(message, tmp_path / name, labels_lib.read_class_names)
 
-    @pytest.mark.parametrize(
-        ("values", "count", "label_values", "message"),
-        [
-            (LABELS, 2, "as_is", "is 2; expected one of the 2 integers that class_na"),
-            (LABELS, 2, "consecutive", r"2; expected integers in 0\.\.1, those that h"),
-            (LABELS, 4, "consecutive", "no row of class 3"),
-            (["a", "b"], 2, "as_is", "labels that are texts; expected int"),
-        ],
-    )
-    def test_names_that_do_not_fit(self, values, count, label_values, message, read):
-        names = {k: f"n{k}" for k in range(count)}
-        with pytest.raises(ValueError, match=message):
-            read(values, class_names=names, label_values=label_values)
 
-    def test_a_name_without_a_row_is_no_class(self, read):
-        names = {k: f"n{k}" for k in range(4)}
-        assert read(LABELS, class_names=names).class_names == ("n0", "n1", "n2")
+@pytest.mark.parametrize(
+    ("values", "count", "label_values", "message"),
+    [
+        (LABELS, 2, "as_is", "is 2; expected one of the 2 integers that class_na"),
+        (LABELS, 2, "consecutive", r"2; expected integers in 0\.\.1, those that h"),
+        (LABELS, 4, "consecutive", "no row of class 3"),
+        (["a", "b"], 2, "as_is", "labels that are texts; expected int"),
+    ],
+)
+def test_names_that_do_not_fit(values, count, label_values, message, read):
+    names = {k: f"n{k}" for k in range(count)}
+    with pytest.raises(ValueError, match=message):
+        read(values, class_names=names, label_values=label_values)
+
+
+def test_a_name_without_a_row_is_no_class(read):
+    names = {k: f"n{k}" for k in range(4)}
+    assert read(LABELS, class_names=names).class_names == ("n0", "n1", "n2")
 
 
 class TestIgnoredRows:
     """Rows of a label that is left out, in every file."""
-
-    OPTIONS = ReadOptions(ignore_label="-1", label_values="consecutive")
 
     @pytest.fixture
     def folder(self, tmp_path):
@@ -182,10 +178,9 @@ class TestIgnoredRows:
 
     def load(self, folder, *parts):
         fields = [f"{part}_{what}" for part in parts for what in ("features", "labels")]
-        paths = Files(**{field: folder / f"{field}.npy" for field in fields})
-        return datasets.load(
-            "features", split_seed=0, files=paths, options=self.OPTIONS
-        )
+        paths = {field: folder / f"{field}.npy" for field in fields}
+        options = {"ignore_label": "-1", "label_values": "consecutive"}
+        return own_files.load(None, None, paths, **options)
 
     @pytest.mark.parametrize("parts", [("train",), ("train", "val", "test")])
     def test_rows_are_left_out_and_numbers_are_of_the_files(self, parts, folder):

@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from linclf_jax.data import files
+from linclf_jax.data import files, formats
 from linclf_jax.data.columns import ReadOptions
+from tests.data import own_files
 
 X = np.arange(20.0).reshape(5, 4)
 NAMES = ["b", "a", "b", "c", "a"]
@@ -149,11 +150,11 @@ def test_a_table_without_features_or_labels_is_refused(what, table, message, wri
     assert str(path) in str(refused.value)
 
 
-def test_many_equal_rows_in_few_bytes_are_refused_by_their_number(write):
+def test_many_equal_rows_in_few_bytes_are_refused_by_their_number(write, monkeypatch):
     path = write({"a": np.zeros(10**6)})
     assert path.stat().st_size < 50_000
-    with pytest.raises(ValueError, match="8000000 bytes; expected at most 7999999"):
-        files.read_features(path, max_bytes=7_999_999)
+    monkeypatch.setattr(formats, "memory", lambda: 7_999_999)
+    own_files.refuse("8000000 bytes; expected at most 7999999", path)
 
 
 def test_a_damaged_page_is_noticed(write):

@@ -31,7 +31,6 @@ _NAMES = np.array(["ant", "bee", "ant", "cat", "bee", "cat"])
 _ROWS = _RANDOM.integers(0, 256, (3, 3072), np.uint8)
 _PIXELS = _ROWS.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
 _LABELS = np.array([7, 0, 9], np.uint8)
-_LIMIT = 2**20  # bytes; none of the files has as many
 _BFLOAT16 = jnp.dtype(jnp.bfloat16)
 
 
@@ -132,7 +131,7 @@ def _parquet() -> tuple[ValidFile, ...]:
 
 
 def _features(path: Path) -> Arrays:
-    return (np.array(files.read_features(path, max_bytes=_LIMIT)),)
+    return (np.array(files.read_features(path)),)
 
 
 def _classes(path: Path) -> Arrays:
