@@ -1,36 +1,62 @@
 """One contract for every loss, its gradient by hand, and what autodiff makes of it."""
 
 import functools
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl.testing import parameterized
 
 from linclf_jax import gradients, losses
 from tests import problems, tolerances
 
 NAMES = tuple(losses.LOSSES)
-KINDS = ("loss", "gradient", "autodiff")
+SOFTMAX = "softmax_cross_entropy"
+INF, NAN = np.inf, np.nan
+every_loss = pytest.mark.parametrize("name", NAMES)
 
 
-def function_of(name, kind):
-    """Returns ``f(logits, labels)``, a value ``(N,)`` or a gradient ``(N, C)``."""
-    loss = losses.LOSSES[name]
-    return {
-        "loss": loss,
-        "gradient": functools.partial(gradients.logits_gradient, loss=name),
-        "autodiff": jax.grad(lambda logits, labels: loss(logits, labels).sum()),
-    }[kind]
+class Results(NamedTuple):
+    """What a loss gives for a batch of rows, in four ways."""
+
+    value: jax.Array  # (N,)
+    by_hand: jax.Array  # (N, C)
+    autodiff: jax.Array  # (N, C)
+    manual: jax.Array  # (N, C), autodiff of the loss with the gradient by hand
 
 
-# Compiled once for each shape: operation by operation takes far longer.
-ALL = {(n, k): jax.jit(function_of(n, k)) for n in NAMES for k in KINDS}
-every = pytest.mark.parametrize("call", ALL.values(), ids=map(" ".join, ALL))
-OURS = {key: call for key, call in ALL.items() if key[1] != "autodiff"}
-every_of_ours = pytest.mark.parametrize("call", OURS.values(), ids=map(" ".join, OURS))
+@functools.partial(jax.jit, static_argnames="name")
+def program(logits, labels, *, name):
+    """Compiled for each loss, shape and dtype."""
+
+    def slope(loss):
+        return jax.grad(lambda s: loss(s, labels).sum())(logits)
+
+    return Results(
+        losses.LOSSES[name](logits, labels),
+        gradients.logits_gradient(logits, labels, loss=name),
+        slope(losses.LOSSES[name]),
+        slope(gradients.with_manual_gradient(name)),
+    )
+
+
+ROWS, CLASSES = 20, 5
+
+
+def evaluate(logits, labels, *, name):
+    """Runs the program of 20 rows and 5 classes, whatever is below that masked.
+
+    A class of minus infinity takes no part, as the tables show, nor does another row.
+    """
+    logits, labels = np.asarray(logits), np.asarray(labels)
+    rows, classes = logits.shape
+    padded = np.full((ROWS, CLASSES), -INF, logits.dtype)
+    padded[rows:, 0], padded[:rows, :classes] = 0.0, logits
+    found = program(padded, np.pad(labels, (0, ROWS - rows)), name=name)
+    values, *slopes = (np.asarray(leaf)[:rows] for leaf in found)
+    return Results(values, *(slope[:, :classes] for slope in slopes))
 
 
 def close(found, expected):
@@ -45,11 +71,11 @@ BY_HAND = {
         (EIGHTHS, 0, np.log(8.0), [-0.875, 0.25, 0.625]),
         (EIGHTHS, 1, np.log(4.0), [0.125, -0.75, 0.625]),
         (EIGHTHS, 2, np.log(1.6), [0.125, 0.25, -0.375]),
-        ([7.0, 7.0], 1, np.log(2.0), [0.5, -0.5]),
+        ([7.0, 7.0, -INF], 1, np.log(2.0), [0.5, -0.5, 0.0]),
         ([3e38, 3e38, -3e38], 1, np.log(2.0), [0.5, -0.5, 0.0]),
-        ([1e8, 1e8 + 50.0], 1, TINY, [TINY, -TINY]),
-        ([0.0, -1e4], 1, 1e4, [1.0, -1.0]),
-        ([-np.inf, 1.0, 1.0], 1, np.log(2.0), [0.0, -0.5, 0.5]),
+        ([1e8, 1e8 + 50.0, -INF], 1, TINY, [TINY, -TINY, 0.0]),
+        ([0.0, -1e4, -INF], 1, 1e4, [1.0, -1.0, 0.0]),
+        ([-INF, 1.0, 1.0], 1, np.log(2.0), [0.0, -0.5, 0.5]),
     ],
     "weston_watkins_hinge": [
         ([1.0, 2.0, 3.0], 0, 5.0, [-2.0, 1.0, 1.0]),
@@ -57,7 +83,7 @@ BY_HAND = {
         ([1.0, 2.0, 3.0], 2, 0.0, [0.0, 0.0, 0.0]),
         ([0.0, 0.5, -0.25], 1, 0.75, [1.0, -2.0, 1.0]),
         ([5.0, 5.0, 5.0], 1, 2.0, [1.0, -2.0, 1.0]),
-        ([-np.inf, 1.0, 1.0], 1, 1.0, [0.0, -1.0, 1.0]),
+        ([-INF, 1.0, 1.0], 1, 1.0, [0.0, -1.0, 1.0]),
     ],
     "crammer_singer_hinge": [
         ([1.0, 2.0, 3.0], 0, 3.0, [-1.0, 0.0, 1.0]),
@@ -66,241 +92,275 @@ BY_HAND = {
         ([0.0, 0.5, -0.25], 1, 0.5, [1.0, -1.0, 0.0]),
         ([5.0, 5.0, 5.0], 1, 1.0, [1.0, -1.0, 0.0]),
         ([5.0, 5.0, 5.0], 0, 1.0, [-1.0, 1.0, 0.0]),
-        ([-np.inf, 1.0, 1.0], 1, 1.0, [0.0, -1.0, 1.0]),
+        ([-INF, 1.0, 1.0], 1, 1.0, [0.0, -1.0, 1.0]),
     ],
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "logits", "label", "value", "gradient"),
-    [(name, *case) for name, cases in BY_HAND.items() for case in cases],
-)
-def test_worked_out_by_hand(name, logits, label, value, gradient):
-    logits, labels = jnp.asarray(logits)[None], jnp.array([label])
-    np.testing.assert_allclose(ALL[name, "loss"](logits, labels), [value], rtol=1e-13)
-    found = ALL[name, "gradient"](logits, labels)
-    np.testing.assert_allclose(found, [gradient], rtol=1e-14, atol=1e-35)
+@every_loss
+def test_worked_out_by_hand(name):
+    logits, labels, values, slopes = map(np.array, zip(*BY_HAND[name], strict=True))
+    found = evaluate(logits, labels, name=name)
+    np.testing.assert_allclose(found.value, values, rtol=1e-13)
+    for slope in (found.by_hand, found.manual):
+        np.testing.assert_allclose(slope, slopes, rtol=1e-14, atol=1e-35)
+    # Of a confident row autodiff loses what is below the last digit of 1.
+    np.testing.assert_allclose(found.autodiff, slopes, rtol=1e-13, atol=1e-16)
+
+
+# Logits with one of plus infinity, the limit of one that grows: label, value, gradient.
+ONE_INFINITY = [
+    ([INF, 0.0, 1.0], 0, 0.0, [0.0, 0.0, 0.0]),
+    ([0.0, INF, 1.0], 1, 0.0, [0.0, 0.0, 0.0]),
+    ([INF, -INF, 6e4], 0, 0.0, [0.0, 0.0, 0.0]),
+    ([INF, -INF, -INF], 0, 0.0, [0.0, 0.0, 0.0]),
+    ([INF, 0.0, 1e-3], 1, INF, [1.0, -1.0, 0.0]),
+]
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_one_infinity_takes_all_of_the_probability(name, dtype):
+    logits, labels, values, slopes = map(np.array, zip(*ONE_INFINITY, strict=True))
+    if name == "weston_watkins_hinge":  # the third class is within the margin too
+        slopes[-1] = [1.0, -2.0, 1.0]
+    found = evaluate(logits.astype(dtype), labels, name=name)
+    np.testing.assert_array_equal(found.value, values)
+    for slope in found[1:]:
+        np.testing.assert_array_equal(slope, slopes)
+
+
+@every_loss
+def test_two_infinities_are_nan_for_the_limit_depends_on_how_they_grow(name):
+    logits = np.array([[INF, INF, 0.0]] * 3 + [[INF, NAN, 0.0]])
+    found = evaluate(logits, np.array([0, 1, 2, 0]), name=name)
+    of_finite = NAN if name == SOFTMAX else INF
+    np.testing.assert_array_equal(found.value, [NAN, NAN, of_finite, NAN])
+    for slope in found[1:]:
+        assert np.isnan(slope[[0, 1, 3]]).all()
+
+
+@every_loss
+def test_all_ways_agree_on_a_batch_and_on_its_mapped_rows(name):
+    logits, labels = problems.scores(20, 5)
+    found = evaluate(logits, labels, name=name)
+    for slope in (found.autodiff, found.manual):
+        close(slope, found.by_hand)
+    close(found.by_hand.sum(axis=1), np.zeros(20))
+    assert np.abs(found.by_hand).max() > 0.5
+    mapped = jax.jit(jax.vmap(functools.partial(program, name=name)))
+    rows = mapped(logits[:, None], labels[:, None])
+    jax.tree.map(lambda one, other: close(one[:, 0], other), rows, found)
 
 
 class TransformationsTest(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.product(name=NAMES, kind=("loss", "gradient"))
-    def test_a_batch_is_its_rows_in_a_loop_or_mapped(self, name, kind):
-        logits, labels = problems.scores(6, 5)
-        function = function_of(name, kind)
-        found = self.variant(function)(logits, labels)
-        loop = [function(logits[i : i + 1], labels[i : i + 1])[0] for i in range(6)]
-        close(found, loop)
-        close(self.variant(jax.vmap(function))(logits, labels), found)
+    def test_numpy_labels_serve_with_x64_off(self):
+        with jax.enable_x64(False):
+            for name, loss in losses.LOSSES.items():
+                logits = jnp.eye(3, dtype="float32")
+                assert np.isfinite(self.variant(loss)(logits, np.arange(3))).all(), name
 
 
-@every
-def test_a_permutation_of_the_classes_permutes_the_result(call):
-    logits, labels = problems.scores(20, 5)
+@every_loss
+def test_a_permutation_of_the_classes_permutes_the_result(name):
+    logits, labels = map(np.asarray, problems.scores(20, 5))
     order = np.random.default_rng(1).permutation(5)
-    expected = np.asarray(call(logits, labels))
-    if expected.ndim == 2:
-        expected = expected[:, order]
-    close(call(logits[:, order], jnp.argsort(order)[labels]), expected)
+    found = evaluate(logits[:, order], np.argsort(order)[labels], name=name)
+    expected = evaluate(logits, labels, name=name)
+    close(found.value, expected.value)
+    for slope, other in zip(found[1:], expected[1:], strict=True):
+        close(slope, other[:, order])
 
 
-@every_of_ours
-@pytest.mark.parametrize("shift", [1.0, -(2.0**13), 2.0**20])
-def test_constant_on_all_logits_changes_no_bit(call, shift):
-    logits, labels = problems.scores(20, 5, dtype="float32")
-    logits = jnp.round(logits * 8) / 8  # so that the shift itself rounds nothing
-    expected = call(logits, labels)
-    np.testing.assert_array_equal(call(logits + shift, labels), expected)
+@every_loss
+def test_constant_on_all_logits_changes_no_bit(name):
+    logits, labels = map(np.asarray, problems.scores(20, 5, dtype="float32"))
+    logits = np.round(logits * 8) / 8  # so that the shift itself rounds nothing
+    expected = evaluate(logits, labels, name=name)
+    for shift in (1.0, -(2.0**13), 2.0**20):
+        found = evaluate(logits + np.float32(shift), labels, name=name)
+        np.testing.assert_array_equal(found.value, expected.value)
+        np.testing.assert_array_equal(found.by_hand, expected.by_hand)
 
 
-@every_of_ours
-def test_float32_is_float64_rounded(call):
-    logits, labels = problems.scores(20, 5, dtype="float32")
-    found = call(logits, labels)
-    chex.assert_type(found, "float32")
-    expected = call(logits.astype("float64"), labels)
-    np.testing.assert_allclose(found, expected, **tolerances.rounded("float32", 5))
+@every_loss
+def test_narrow_dtypes_are_wide_ones_rounded_once(name):
+    logits, labels = map(np.asarray, problems.scores(20, 5, dtype="float32"))
+    found = evaluate(logits, labels, name=name)
+    chex.assert_type(list(found), "float32")
+    exact = evaluate(logits.astype("float64"), labels, name=name)
+    for one, other in zip(found, exact, strict=True):
+        np.testing.assert_allclose(one, other, **tolerances.rounded("float32", 5))
+    for dtype in (jnp.float16, jnp.bfloat16):
+        half = logits.astype(dtype)
+        found = evaluate(half, labels, name=name)
+        wide = evaluate(half.astype("float32"), labels, name=name)
+        for one, other in zip(found[:2], wide[:2], strict=True):
+            np.testing.assert_array_equal(one, np.asarray(other).astype(dtype))
+        np.testing.assert_array_equal(found.manual, found.by_hand)
 
 
-@every_of_ours
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_float32_rounded_once(call, dtype):
-    logits, labels = problems.scores(20, 5, dtype=dtype)
-    wide = call(logits.astype("float32"), labels)
-    chex.assert_trees_all_equal(call(logits, labels), wide.astype(dtype))
+@every_loss
+def test_one_class_costs_nothing_and_its_nan_is_one(name):
+    found = program(np.array([[1e3], [-3.0], [NAN]]), np.zeros(3, int), name=name)
+    for leaf in found:
+        np.testing.assert_array_equal(leaf[:2], np.zeros_like(leaf[:2]))
+    assert not np.signbit(found.value[:2]).any()  # 0.0 and not -0.0
+    for leaf in found[:2]:
+        assert np.isnan(leaf[2]).all()
 
 
-@every
-@pytest.mark.parametrize("num_rows", [1, 3])
-def test_one_class_costs_nothing(call, num_rows):
-    found = call(*problems.scores(num_rows, 1, scale=1e3))
-    np.testing.assert_array_equal(found, np.zeros_like(found))
+@every_loss
+def test_nan_among_the_logits_spoils_its_row(name):
+    column, labels = (grid.ravel() for grid in np.mgrid[:3, :3])
+    logits = np.tile([[3.0, 1.0, 2.0]], (10, 1))
+    logits[np.arange(9), column] = NAN
+    for leaf in evaluate(logits, np.append(labels, 0), name=name):
+        assert np.isnan(leaf[:9]).all()
+        assert np.isfinite(leaf[9]).all()
 
 
-@every
-def test_minus_infinity_takes_a_class_out(call):
-    logits, labels = problems.scores(20, 5)
-    masked = jnp.concatenate([jnp.full((20, 1), -jnp.inf), logits], axis=1)
-    found, expected = np.asarray(call(masked, labels + 1)), call(logits, labels)
-    if found.ndim == 2:
-        np.testing.assert_array_equal(found[:, 0], 0)
-        found = found[:, 1:]
-    close(found, expected)
+@every_loss
+def test_label_out_of_range_spoils_its_row_and_no_other(name):
+    bad = np.array([5, -1, -5, -6, 2**31 - 1, -(2**31)])
+    logits, labels = map(np.asarray, problems.scores(20, 5))
+    expected = evaluate(logits, labels, name=name)
+    found = evaluate(logits, np.append(labels[:14], bad.astype("int32")), name=name)
+    for leaf, other in zip(found, expected, strict=True):
+        assert np.isnan(leaf[14:]).all()
+        np.testing.assert_array_equal(leaf[:14], other[:14])
 
 
-@every
-def test_nan_among_the_logits_spoils_its_row(call):
-    column, labels = (grid.ravel() for grid in jnp.mgrid[:3, :3])
-    logits = jnp.tile(jnp.array([[3.0, 1.0, 2.0]]), (10, 1))
-    logits = logits.at[jnp.arange(9), column].set(jnp.nan)
-    found = call(logits, jnp.append(labels, 0))
-    assert np.isnan(found[:9]).all()
-    assert np.isfinite(found[9]).all()
+@every_loss
+def test_any_integer_dtype_serves_for_labels(name):
+    logits, labels = map(np.asarray, problems.scores(20, 300))
+    loss = jax.jit(losses.LOSSES[name])
+    labels = np.minimum(labels, 127)
+    for dtype in ("int8", "uint32"):
+        found = loss(logits, labels.astype(dtype))
+        np.testing.assert_array_equal(found, loss(logits, labels))
 
 
-@every_of_ours
-def test_nan_of_one_class_is_nan(call):
-    assert np.isnan(call(jnp.full((1, 1), jnp.nan), jnp.array([0]))).all()
-
-
-@every
-def test_label_out_of_range_spoils_its_row_and_no_other(call):
-    labels = jnp.array([1, -1, 0, 3, 2, -3, 1, -4, 0, 2**31 - 1, 2, -(2**31)])
-    logits, _ = problems.scores(12, 3)
-    found = call(logits, labels)
-    assert np.isnan(found[1::2]).all()
-    np.testing.assert_array_equal(found[::2], call(logits[::2], labels[::2]))
-
-
-@every_of_ours
-@pytest.mark.parametrize("dtype", ["int8", "uint32"])
-def test_any_integer_dtype_serves_for_labels(call, dtype):
-    logits, labels = problems.scores(20, 300)
-    labels = jnp.minimum(labels, 127)
-    narrow = call(logits, labels.astype(dtype))
-    np.testing.assert_array_equal(narrow, call(logits, labels))
-
-
-@every_of_ours
-def test_numpy_labels_serve_with_x64_off(call):
-    with jax.enable_x64(False):
-        assert np.isfinite(call(jnp.eye(3, dtype="float32"), np.arange(3))).all()
-
-
-@every_of_ours
-def test_labels_of_another_dtype_or_shape_are_refused(call):
+@every_loss
+def test_labels_of_another_dtype_or_shape_are_refused(name):
+    logits = jnp.zeros((3, 2))
     for dtype in ("bool", "float32"):
         with pytest.raises(TypeError, match=f"dtype {dtype}; expected integers"):
-            call(jnp.eye(2), jnp.array([0, 1]).astype(dtype))
+            program(logits, np.zeros(3, dtype), name=name)
     with jax.numpy_rank_promotion("allow"):
         for shape in ((1,), (4,), (3, 1), ()):
             with pytest.raises(ValueError, match="labels have shape"):
-                call(jnp.zeros((3, 2)), jnp.zeros(shape, "int32"))
+                program(logits, np.zeros(shape, "int32"), name=name)
 
 
-# The same of soft targets, which have a loss of their own.
-SOFT = (
-    losses.softmax_cross_entropy_with_targets,
-    gradients.softmax_cross_entropy_with_targets,
-)
+@every_loss
+def test_manual_gradient_in_forward_mode_and_twice(name):
+    logits, labels = problems.scores(20, 5)
+    logits = logits.at[0].set(3.0)  # a row of ties
+    tangent = logits * 0.3 + 1.0
+
+    @jax.jit
+    def derivatives(logits, tangent):
+        manual = gradients.with_manual_gradient(name)
+        along = jax.jvp(lambda s: manual(s, labels), (logits,), (tangent,))
+        hessian = jax.hessian(lambda s, y: manual(s[None], y[None])[0])
+        return along, jax.vmap(hessian)(logits, labels)
+
+    (value, push), hessians = derivatives(logits, tangent)
+    expected = evaluate(logits, labels, name=name)
+    np.testing.assert_array_equal(value, expected.value)
+    close(push, (expected.by_hand * tangent).sum(axis=1))
+    p = np.asarray(jax.nn.softmax(logits)) if name == SOFTMAX else np.zeros((20, 5))
+    close(hessians, p[:, :, None] * (np.eye(5)[None] - p[:, None, :]))
+
+
+def test_ties_have_the_derivatives_of_their_neighbours():
+    logits, labels = np.full((20, 5), 3.0), np.full(20, 2)
+    found = evaluate(logits, labels, name=SOFTMAX)
+    expected = np.tile([0.2, 0.2, -0.8, 0.2, 0.2], (20, 1))
+    np.testing.assert_allclose(found.autodiff, expected, rtol=1e-15)
+    hessian = jax.hessian(lambda s: losses.softmax_cross_entropy(s, labels[:1])[0])
+    close(jax.jit(hessian)(logits[:1])[0, :, 0], np.eye(5) / 5 - 1 / 25)
+
+
+def test_unknown_loss_is_refused_with_the_known_ones():
+    for name in ("hinge", "", None):
+        with pytest.raises(ValueError, match=f"named {name!r}; expected one of .*"):
+            losses.known(name)
+
+
+# Soft targets have a loss and a gradient of their own.
+@jax.jit
+def evaluate_soft(logits, targets):
+    loss = losses.softmax_cross_entropy_with_targets
+    by_hand = gradients.softmax_cross_entropy_with_targets(logits, targets)
+    slope = jax.grad(lambda s: loss(s, targets).sum())(logits)
+    return loss(logits, targets), by_hand, slope
 
 
 def soft_targets(num_rows, num_classes):
     """Returns targets ``(N, C)`` whose rows do not sum to one, some of them zero."""
     targets = np.random.default_rng(3).uniform(size=(num_rows, num_classes))
-    return jnp.asarray(np.where(targets < 0.3, 0.0, targets))
-
-
-@pytest.mark.parametrize("call", SOFT)
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_soft_targets_are_float32_rounded_once(call, dtype):
-    logits, _ = problems.scores(20, 5, dtype=dtype)
-    wide = call(logits.astype("float32"), soft_targets(20, 5))
-    found = call(logits, soft_targets(20, 5))  # jit may widen on its own
-    chex.assert_trees_all_equal(found, wide.astype(dtype))
-
-
-@pytest.mark.parametrize("kind", [0, 1])
-def test_one_hot_targets_are_labels(kind):
-    logits, labels = problems.scores(20, 5, dtype="float32", scale=40.0)
-    found = jax.jit(SOFT[kind])(logits, jax.nn.one_hot(labels, 5))
-    # No absolute part: a confident row keeps its digits here too.
-    expected = ALL[NAMES[0], KINDS[kind]](logits, labels)
-    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    return np.where(targets < 0.3, 0.0, targets)
 
 
 def test_soft_targets_weigh_the_log_probabilities():
-    logits, labels = problems.scores(20, 5)
-    loss, gradient = map(jax.jit, SOFT)
-    autodiff = jax.jit(jax.grad(lambda logits, targets: loss(logits, targets).sum()))
-    each = [ALL[NAMES[0], "loss"](logits, labels * 0 + j) for j in range(5)]
-    for targets in (soft_targets(20, 5), jnp.zeros((20, 5))):
-        close(loss(logits, targets), (targets * jnp.stack(each, axis=1)).sum(axis=1))
-        close(gradient(logits, targets), autodiff(logits, targets))
+    logits, labels = map(np.asarray, problems.scores(20, 5))
+    each = [evaluate(logits, labels * 0 + j, name=SOFTMAX).value for j in range(5)]
+    for targets in (soft_targets(20, 5), np.zeros((20, 5))):
+        value, by_hand, slope = evaluate_soft(logits, targets)
+        close(value, (targets * np.stack(each, axis=1)).sum(axis=1))
+        close(by_hand, slope)
 
 
-def test_zero_target_hides_minus_infinity_and_no_more():
-    logits = jnp.array([[0.0, -jnp.inf, 0.0], [0.0, -jnp.inf, 0.0]])
-    targets = jnp.array([[0.25, 0.0, 0.75], [0.5, 0.5, 0.0]])
-    loss, gradient = SOFT
-    close(loss(logits, targets), [np.log(2.0), np.inf])
-    autodiff = jax.jit(jax.grad(lambda logits, targets: loss(logits, targets).sum()))
-    for function in (gradient, autodiff):
-        close(function(logits[:1], targets[:1]), [[0.25, 0.0, -0.25]])
+def test_one_hot_targets_are_labels():
+    logits, labels = map(np.asarray, problems.scores(20, 5, scale=40.0))
+    targets = np.eye(5)[labels]
+    found = evaluate_soft(logits, targets)
+    # No absolute part: a confident row keeps its digits here too.
+    for one, other in zip(
+        found[:2], evaluate(logits, labels, name=SOFTMAX)[:2], strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    half = logits.astype("float16")
+    wide = evaluate_soft(half.astype("float32"), targets)
+    for one, other in zip(evaluate_soft(half, targets)[:2], wide[:2], strict=True):
+        np.testing.assert_array_equal(one, np.asarray(other).astype("float16"))
 
 
-# What is particular to the one or the other.
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_log_softmax_is_float32_rounded_once(dtype):
-    logits, _ = problems.scores(20, 5, dtype=dtype)
-    found = losses.log_softmax(logits)  # jit may widen on its own
-    wide = losses.log_softmax(logits.astype("float32"))
-    chex.assert_trees_all_equal(found, wide.astype(dtype))
+def test_soft_targets_with_infinite_logits():
+    """A zero target hides minus infinity and no more."""
+    logits = np.array([[0.0, -INF, 0.0], [0.0, -INF, 0.0], [INF, 0.0, -INF]])
+    targets = np.array([[0.25, 0.0, 0.75], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    value, by_hand, slope = evaluate_soft(logits, targets)
+    close(value, [np.log(2.0), INF, 0.0])
+    for found in (by_hand, slope):
+        close(found[np.array([0, 2])], [[0.25, 0.0, -0.25], [0.0, 0.0, 0.0]])
+    one_class = evaluate_soft(np.zeros((1, 1)), np.ones((1, 1)))[0]
+    assert not np.signbit(one_class)  # 0.0 and not -0.0
 
 
-def test_ties_have_the_derivatives_of_their_neighbours():
-    labels = jnp.array([2])
-
-    def loss(row):
-        return losses.softmax_cross_entropy(row[None], labels)[0]
-
-    tied = jnp.full(4, 3.0)
-    gradient = jnp.array([0.25, 0.25, -0.75, 0.25])
-    np.testing.assert_allclose(jax.jit(jax.grad(loss))(tied), gradient, rtol=1e-15)
-    np.testing.assert_allclose(
-        jax.jit(jax.hessian(loss))(tied),
-        np.eye(4) / 4 - 1 / 16,
-        **tolerances.CLOSED_FORM,
-    )
-
-
-def test_a_loss_of_zero_has_no_sign():
-    one_class = jnp.zeros((1, 1))
-    for name, loss in losses.LOSSES.items():
-        assert not np.signbit(loss(one_class, jnp.array([0]))), name
-    soft = losses.softmax_cross_entropy_with_targets(one_class, jnp.ones((1, 1)))
-    assert not np.signbit(soft)
-
-
-@pytest.mark.parametrize("shape", [(4,), (2, 3, 4), (3, 1)])
-def test_log_softmax_normalises_the_last_axis(shape):
-    logits = jax.random.normal(jax.random.key(0), shape, "float64")
-    log_probs = jax.jit(losses.log_softmax)(logits)
-    chex.assert_equal_shape([log_probs, logits])
-    scores = np.asarray(logits)
-    expected = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
-    np.testing.assert_allclose(log_probs, expected, rtol=1e-12, atol=1e-15)
+def test_log_softmax_normalises_the_last_axis():
+    log_softmax = jax.jit(losses.log_softmax)
+    for shape in ((4,), (2, 3, 4)):
+        logits = np.random.default_rng(0).normal(size=shape)
+        expected = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        np.testing.assert_allclose(log_softmax(logits), expected, rtol=1e-12)
+    infinite = np.array([[INF, 0.0, -INF], [INF, INF, 0.0], [INF, NAN, 0.0]])
+    expected = [[0.0, -INF, -INF], [NAN, NAN, NAN], [NAN, NAN, NAN]]
+    np.testing.assert_array_equal(log_softmax(infinite), expected)
+    half = problems.scores(20, 5, dtype="bfloat16")[0]
+    wide = log_softmax(half.astype("float32"))
+    np.testing.assert_array_equal(log_softmax(half), wide.astype("bfloat16"))
 
 
 def test_smoothing_mixes_the_one_hot_target_with_the_uniform_one():
-    targets = losses.smooth_labels(jnp.array([2, 0]), 4, 0.2)
+    smooth = jax.jit(losses.smooth_labels, static_argnums=1)
+    targets = smooth(np.array([2, 0, -1, 4], "int8"), 4, 0.2)
     expected = [[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]]
-    np.testing.assert_allclose(targets, expected, rtol=1e-15)
-    traced = jax.jit(losses.smooth_labels, static_argnums=1)(jnp.array([2, 0]), 4, 0.2)
-    np.testing.assert_allclose(traced, expected, rtol=1e-15)
-
-
-def test_smoothing_does_not_hide_a_label_out_of_range():
-    targets = losses.smooth_labels(jnp.array([-1, 0, 3], "int8"), 3, 0.1)
-    np.testing.assert_array_equal(np.isnan(targets).all(axis=1), [True, False, True])
-    assert np.isfinite(targets[1]).all()
+    np.testing.assert_allclose(targets[:2], expected, rtol=1e-15)
+    assert np.isnan(targets[2:]).all()  # labels out of range
+    infinite = np.array([[INF, 0.0, 0.0, 0.0]])
+    value = evaluate_soft(infinite, np.array(expected[1:]))[0]
+    np.testing.assert_array_equal(value, [INF])

@@ -1,4 +1,4 @@
-"""The objective, and what it shares with all of its derivatives by hand."""
+"""The objective, its gradients and products by hand, against autodiff; its weights."""
 
 import functools
 
@@ -7,107 +7,75 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
-from linclf_jax import curvature, gradients, losses, params
+from linclf_jax import curvature, gradients, losses, metrics, params
 from linclf_jax.params import Params
 from tests import problems, tolerances
 
 NAMES = tuple(losses.LOSSES)
+SOFTMAX = "softmax_cross_entropy"
 every_loss = pytest.mark.parametrize("name", NAMES)
-objective = jax.jit(losses.objective, static_argnames="loss")
 
 
-def along_the_weights(p, *args, **kwargs):
-    return curvature.hessian_vector_product(p, p, *args, **kwargs)
+@functools.partial(jax.jit, static_argnames="name")
+def evaluate(p, x, labels, weights, l2=0.3, *, name):
+    """Returns the objective of a loss with its first derivatives, and the norms."""
+
+    def objective(p, x):
+        return losses.objective(p, x, labels, loss=name, l2=l2, weights=weights)
+
+    value, (in_params, in_x) = jax.value_and_grad(objective, argnums=(0, 1))(p, x)
+    options = {"loss": name, "weights": weights}
+    return {
+        "value": value,
+        "gradient": gradients.objective_gradient(p, x, labels, l2=l2, **options),
+        "autodiff": in_params,
+        "inputs": gradients.inputs_gradient(p, x, labels, **options),
+        "autodiff of inputs": in_x,
+    }
 
 
-def options(function, name=None):
-    return functools.partial(function, **({"loss": name} if name else {}), l2=0.1)
+@jax.jit
+def evaluate_twice(p, x, labels, weights, l2=0.3):
+    """Returns the Hessian of cross-entropy, and its product with the parameters."""
+    options = {"l2": l2, "weights": weights}
+
+    def slope(p):
+        return jax.grad(losses.objective)(p, x, labels, loss=SOFTMAX, **options)
+
+    def slope_by_hand(p):
+        return gradients.objective_gradient(p, x, labels, loss=SOFTMAX, **options)
+
+    return {
+        "hessian": curvature.hessian(p, x, labels, **options),
+        "product": curvature.hessian_vector_product(p, p, x, labels, **options),
+        "forward": jax.jvp(slope, (p,), (p,))[1],
+        "forward by hand": jax.jvp(slope_by_hand, (p,), (p,))[1],
+        "reverse": jax.vjp(slope, p)[1](p)[0],
+    }
 
 
-# f(params, x, labels, weights=None)
-FUNCTIONS = {
-    **{f"value of {name}": options(losses.objective, name) for name in NAMES},
-    **{
-        f"gradient of {name}": options(gradients.objective_gradient, name)
-        for name in NAMES
-    },
-    "hessian": options(curvature.hessian),
-    "hessian times a vector": options(along_the_weights),
+PROGRAMS = {
+    **{name: functools.partial(evaluate, name=name) for name in NAMES},
+    "second derivatives": evaluate_twice,
 }
-every = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+every_program = pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 
 
-def assert_close(found, expected, **tolerance):
-    chex.assert_trees_all_equal_shapes(found, expected)
-    for one, other in zip(
-        jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
-    ):
-        one, other = (a.astype("float64") for a in (one, other))
-        np.testing.assert_allclose(
-            one, other, **{**tolerances.CLOSED_FORM, **tolerance}
-        )
+def close(found, expected, **tolerance):
+    chex.assert_trees_all_equal_shapes_and_dtypes(found, expected)
+    tolerance = tolerance or tolerances.CLOSED_FORM
+    jax.tree.map(
+        lambda f, e: np.testing.assert_allclose(f, e, **tolerance), found, expected
+    )
 
 
-@every
-def test_weights_count_rows(function):
-    p, x, labels, _ = problems.problem()
-    counts = np.array([2, 0, 1, 3, 0, 1, 1])
-    rows = np.repeat(np.arange(7), counts)
-    call = jax.jit(function)
-    repeated = call(p, x[rows], labels[rows])
-    for weights in (jnp.asarray(counts), jnp.asarray(counts / 64)):
-        assert_close(call(p, x, labels, weights=weights), repeated)
-    twice = call(p, jnp.tile(x, (2, 1)), jnp.tile(labels, 2))
-    assert_close(twice, call(p, x, labels))
-
-
-@every
-@pytest.mark.parametrize("bad", [np.s_[:1], np.s_[:, None], np.s_[:6]], ids=repr)
-def test_labels_and_weights_of_another_shape_are_refused(function, bad):
-    p, x, labels, weights = problems.problem()
-    with jax.numpy_rank_promotion("allow"):
-        with pytest.raises(ValueError, match="weights have shape"):
-            function(p, x, labels, weights=weights[bad])
-        if "loss" in function.keywords:  # second derivatives need no labels
-            with pytest.raises(ValueError, match="labels have shape"):
-                function(p, x, labels[bad])
-
-
-@every
-@pytest.mark.parametrize(
-    ("dtype", "features"),
-    [
-        ("float16", "uint8"),
-        ("bfloat16", "float64"),
-        ("float32", "uint8"),
-        ("float64", "float32"),
-    ],
-)
-def test_mixed_dtypes_compute_wide_and_return_their_own(function, dtype, features):
-    (W, b), x, labels, weights = problems.problem(dtype=dtype)
-    x = jnp.round(jnp.abs(3 * x)).astype(features)
-    call, p = jax.jit(function), Params(W / 8, b)
-    found = call(p, x, labels, weights=weights)
-    chex.assert_type(jax.tree.leaves(found), dtype)
-    p, x, weights = jax.tree.map(lambda a: a.astype("float64"), (p, x, weights))
-    exact = call(p, x, labels, weights=weights)
-    # One rounding into the result; float32 in sums of terms of size 81.
-    narrow = {"rtol": float(jnp.finfo(dtype).eps), "atol": 81e-6}
-    assert_close(found, exact, **({} if dtype == "float64" else narrow))
-
-
-@pytest.mark.parametrize("precision", ["highest", "high", None])
-def test_precision_reaches_every_product(precision):
-    p, x, labels, _ = problems.problem(dtype="float32")
-    expected = {f"Precision.{precision.upper()}" * 2 if precision else ""}
-    for function in (
-        *FUNCTIONS.values(),
-        functools.partial(gradients.inputs_gradient, loss=NAMES[0]),
-        functools.partial(gradients.per_example_gradient_norms, loss=NAMES[0]),
-    ):
-        call = functools.partial(function, precision=precision)
-        assert problems.product_precisions(call, p, x, labels) == expected
+def as_dtype(tree, dtype):
+    """Casts what is floating."""
+    return jax.tree.map(
+        lambda a: a.astype(dtype if a.dtype.kind == "f" else a.dtype), tree
+    )
 
 
 def naive_objective(name, problem, l2, weights):
@@ -128,69 +96,319 @@ def naive_objective(name, problem, l2, weights):
 
 @every_loss
 @pytest.mark.parametrize("shape", problems.SHAPES)
-def test_objective_is_the_naive_formula(name, shape):
-    problem = p, x, labels, weights = problems.problem(shape)
-    for given in (None, weights):
-        found = objective(p, x, labels, loss=name, l2=0.3, weights=given)
-        counted = np.ones(len(x)) if given is None else np.asarray(given)
-        assert_close(found, naive_objective(name, problem, 0.3, counted))
+def test_value_is_the_naive_formula_and_gradients_are_autodiffs(name, shape):
+    for scale in (1.0, 1e-6, 0.0):
+        problem = problems.problem(shape, scale=scale)
+        found = evaluate(*problem, name=name)
+        expected = naive_objective(name, problem, 0.3, problem.weights)
+        np.testing.assert_allclose(found["value"], expected, **tolerances.CLOSED_FORM)
+        close(found["gradient"], found["autodiff"])
+        close(found["inputs"], found["autodiff of inputs"])
 
 
-def test_penalty_leaves_the_bias_alone():
-    (W, b), x, labels, _ = problems.problem()
+@pytest.mark.parametrize("shape", problems.SHAPES)
+def test_second_derivatives_are_autodiffs_and_each_others(shape):
+    for scale in (1.0, 0.0):
+        p, *data = problems.problem(shape, scale=scale)
+        found = evaluate_twice(p, *data)
+        for way in ("forward", "forward by hand", "reverse"):
+            close(found[way], found["product"])
+        by_matrix = found["hessian"] @ ravel_pytree(p)[0]
+        close(ravel_pytree(found["product"])[0], by_matrix)
+
+
+@every_program
+def test_weights_count_rows_and_none_is_one_each(program):
+    p, x, labels, _ = problems.problem()
+    counts = np.array([2, 0, 1, 2, 0, 1, 1])
+    rows = np.repeat(np.arange(7), counts)
+    found = program(p, x, labels, counts)
+    repeated = program(p, x[rows], labels[rows], None)
+    for name in found.keys() - {"inputs", "autodiff of inputs"}:
+        close(found[name], repeated[name])
+    close(program(p, x, labels, np.full(7, 0.25)), program(p, x, labels, None))
+
+
+# What a row of weight 0 may hold: features, and a label.
+CONTENTS = {
+    "NaN": (np.nan, 1),
+    "infinity": (np.inf, 2),
+    "an overflow": (1e308, 1),
+    "padding": (0.0, -1),
+    "a class too many": (0.5, 4),
+    "NaN and padding": (np.nan, -1),
+}
+
+
+def with_content(content, lowest):
+    """A problem whose last two rows have weight 0, and one that they make harder.
+
+    Where the bias rules a class out, a row of that class has an infinite loss.
+    """
+    p, x, labels, weights = jax.tree.map(np.array, problems.problem())
+    value, label = CONTENTS[content]
+    labels[:5] = np.minimum(labels[:5], 2)
+    labels[5:], p.b[3], weights[5:] = 3, lowest, 0.0
+    spoilt, relabelled = x.copy(), labels.copy()
+    spoilt[5:], relabelled[6] = value, label
+    return (p, x, labels, weights), (p, spoilt, relabelled, weights)
+
+
+@every_program
+@pytest.mark.parametrize("lowest", [-0.5, -np.inf])
+def test_a_row_of_weight_0_takes_no_part_whatever_it_holds(program, lowest):
+    for content in CONTENTS:
+        (p, *data), (_, *spoilt) = with_content(content, lowest)
+        if program is evaluate_twice:
+            # Of the product the direction must be finite.
+            p = p._replace(b=p.b.clip(-0.5)) if lowest == -np.inf else p
+        found, expected = program(p, *spoilt), program(p, *data)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)), content
+        close(found, expected)
+        if "inputs" in found:
+            np.testing.assert_array_equal(found["inputs"][5:], 0.0)
+
+
+@every_loss
+def test_a_row_that_counts_is_not_masked(name):
+    for content, row in (("NaN", 5), ("padding", 6)):
+        _, (p, x, labels, weights) = with_content(content, -0.5)
+        weights[row] = 0.1
+        found = evaluate(p, x, labels, weights, name=name)
+        assert np.isnan(found["value"])
+        assert np.isnan(found["gradient"].b).any()
+        assert np.isnan(evaluate(p, x, labels, None, name=name)["value"])
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_metrics_leave_a_row_of_weight_0_out(content):
+    _, (_, x, labels, weights) = with_content(content, -0.5)
+    logits = np.concatenate([x, x[:, :1]], axis=1)
+    slope = jax.jit(jax.value_and_grad(metrics.negative_log_likelihood))
+    value, slopes = slope(logits, labels, weights)
+    logits[5:], labels[5:] = 0.0, 0
+    np.testing.assert_allclose(value, slope(logits, labels, weights)[0], rtol=1e-12)
+    np.testing.assert_array_equal(slopes[5:], 0.0)
+
+
+@every_loss
+def test_the_manual_gradient_is_clean_under_a_weighted_mean(name):
+    """As an objective of one's own is written, with jax.grad through it, twice."""
+    manual = gradients.with_manual_gradient(name)
+    scores = np.array([[0.5, -0.2, 1.0], [0.0, -np.inf, 1.0]])
+    labels, weights = np.array([2, 1]), np.array([2.0, 0.0])
+
+    def mean(scores):
+        return losses.weighted_mean(manual(scores, labels), weights)
+
+    @jax.jit
+    def derivatives(scores):
+        again = jax.grad(lambda s: (jax.grad(mean)(s) ** 2).sum())(scores)
+        return *jax.value_and_grad(mean)(scores), again
+
+    value, slope, again = derivatives(scores)
+    assert np.isfinite(value)
+    np.testing.assert_array_equal(slope[1], 0.0)
+    assert np.isfinite(again).all()
+
+
+@every_loss
+def test_objective_is_differentiable_in_l2_and_in_weights_at_0_too(name):
+    """What a row would add is asked at weight 0, and masking must not answer it."""
+    p, x, labels, weights = problems.problem()
+    weights = weights.at[5:].set(0.0)
+
+    def objective(l2, weights):
+        return losses.objective(p, x, labels, loss=name, l2=l2, weights=weights)
+
+    slope = jax.jit(jax.value_and_grad(objective, argnums=(0, 1)))
+    value, (in_l2, in_weights) = slope(0.0, weights)
+    close(in_l2, (p.W**2).sum() / 2)
+    each = losses.LOSSES[name](params.logits(p, x), labels)
+    expected = (each - value) / weights.sum()
+    close(in_weights, expected)
+    assert np.abs(expected[5:]).min() > 0
+
+
+@every_loss
+def test_label_out_of_range_spoils_the_whole_gradient(name):
+    p, x, labels, weights = problems.problem()
+    found = evaluate(p, x, labels.at[2].set(4), weights, name=name)
+    assert all(np.isnan(leaf).all() for leaf in found["gradient"])
+    spoilt = np.isnan(found["inputs"]).all(axis=1)
+    np.testing.assert_array_equal(spoilt, np.arange(7) == 2)
+
+
+@every_loss
+def test_class_sums_vanish_without_a_penalty(name):
+    p, x, labels, weights = problems.problem()
+    found = evaluate(p, x, labels, weights, 0.0, name=name)["gradient"]
+    np.testing.assert_allclose(found.W.sum(axis=1), 0, atol=1e-14)
+    np.testing.assert_allclose(found.b.sum(), 0, atol=1e-14)
+    p = p._replace(b=p.b + 3.0)
+    shifted = evaluate(p, x, labels, weights, 0.0, name=name)["gradient"]
+    close(shifted, found, rtol=1e-12, atol=1e-13)  # the shift rounds b
+
+
+@every_program
+@pytest.mark.parametrize(
+    ("dtype", "features"), [("bfloat16", "float64"), ("float32", "uint8")]
+)
+def test_mixed_dtypes_compute_wide_and_return_their_own(program, dtype, features):
+    (W, b), x, labels, weights = problems.problem(dtype=dtype)
+    p, x = Params(W / 8, b), jnp.round(jnp.abs(3 * x)).astype(features)
+    if program is not evaluate_twice and features == "uint8":
+        x = x.astype("float16")  # what autodiff can differentiate
+    found = program(p, x, labels, weights)
+    for name in found.keys() & {"inputs", "autodiff of inputs"}:
+        chex.assert_type(found.pop(name), x.dtype)
+    chex.assert_type(jax.tree.leaves(found), dtype)
+    wide = program(*as_dtype((p, x.astype("float64"), labels, weights), "float64"))
+    # One rounding into the result; float32 in sums of terms of size 81.
+    tolerance = {"rtol": float(jnp.finfo(dtype).eps), "atol": 81e-6}
+    for name in found:
+        close(as_dtype(found[name], "float64"), wide[name], **tolerance)
+
+
+@every_loss
+def test_norms_are_those_of_each_rows_own_gradient(name):
+    p, x, labels, _ = problems.problem((4, 4, 4))
+
+    @jax.vmap
+    def each(row, label):
+        def loss(p):
+            return losses.LOSSES[name](params.logits(p, row[None]), label[None])[0]
+
+        return jax.tree.map(jnp.linalg.norm, jax.grad(loss)(p))
+
+    norms = jax.jit(gradients.per_example_gradient_norms, static_argnames="loss")
+    close(norms(p, x, labels, loss=name), jax.jit(each)(x, labels))
+
+
+def test_norms_keep_what_their_squares_would_lose():
+    p = Params(50.0 * np.eye(2, dtype="float32"), np.zeros(2, "float32"))
+    x = np.array([[1.0, 0.0], [1e25, 1e25]], "float32")
+    norms = jax.jit(gradients.per_example_gradient_norms, static_argnames="loss")
+    found = norms(p, x, np.array([0, 0]), loss=SOFTMAX)
+    np.testing.assert_allclose(found.b[0], 2**0.5 * 1.9287498e-22, rtol=1e-6)
+    np.testing.assert_allclose(found.W, [found.b[0], 1e25], rtol=1e-6)
+
+
+def test_penalty_leaves_the_bias_alone_and_does_not_overflow_in_half_precision():
+    (W, b), *data = problems.problem()
     for scale, rtol in ((1, 1e-13), (100, 1e-11)):
         strong, none = (
-            objective(Params(W, scale * b), x, labels, loss=NAMES[0], l2=l2)
+            evaluate(Params(W, scale * b), *data, l2, name=SOFTMAX)["value"]
             for l2 in (2.0, 0.0)
         )
         np.testing.assert_allclose(strong - none, (W**2).sum(), rtol=rtol)
-
-
-def test_penalty_does_not_overflow_in_half_precision():
-    p = Params(jnp.full((2, 1), 300.0, "float16"), jnp.zeros(1, "float16"))
-    x, labels = jnp.ones((1, 2)), jnp.array([0])
-    found = losses.objective(p, x, labels, loss=NAMES[0], l2=0.01)
+    p = Params(np.full((2, 1), 300.0, "float16"), np.zeros(1, "float16"))
+    x, labels = np.ones((1, 2)), np.array([0])
+    found = evaluate(p, x, labels, None, 0.01, name=SOFTMAX)["value"]
     np.testing.assert_array_equal(found, np.float16(900.0))
 
 
-def test_objective_is_differentiable_in_l2_and_weights():
-    p, x, labels, weights = problems.problem()
-
-    def in_both(l2, weights):
-        return objective(p, x, labels, loss=NAMES[0], l2=l2, weights=weights)
-
-    in_l2, in_weights = jax.jit(jax.grad(in_both, argnums=(0, 1)))(0.1, weights)
-    assert_close(in_l2, (p.W**2).sum() / 2)
-    each = losses.softmax_cross_entropy(params.logits(p, x), labels)
-    mean = (weights * each).sum() / weights.sum()
-    assert_close(in_weights, (each - mean) / weights.sum())
-
-
 def test_lanes_of_l2_and_params_share_a_batch():
-    p, x, labels, _ = problems.problem()
+    p, x, labels, weights = problems.problem()
     lanes = [p, jax.tree.map(lambda a: 2 * a, p)]
-    stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
+    stack = jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
 
     @jax.jit
     @chex.assert_max_traces(n=1)
     def lane(p, l2):
-        return objective(p, x, labels, loss=NAMES[0], l2=l2)
+        return evaluate(p, x, labels, weights, l2, name=SOFTMAX)
 
-    l2s = jnp.array([0.1, 0.7])
-    alone = [
-        objective(p, x, labels, loss=NAMES[0], l2=l2)
-        for p, l2 in zip(lanes, l2s, strict=True)
-    ]
-    assert_close(jax.vmap(lane)(stack, l2s), jnp.stack(alone))
+    l2s = np.array([0.1, 0.7])
+    found = jax.vmap(lane)(stack, l2s)
+    for index, alone in enumerate(lanes):
+        expected = evaluate(alone, x, labels, weights, l2s[index], name=SOFTMAX)
+        close(jax.tree.map(lambda leaf, i=index: leaf[i], found), expected)
 
 
-def test_unknown_loss_is_refused_with_the_known_ones():
-    p, x, labels, _ = problems.problem()
-    for name in ("hinge", "", None):
-        for call in (
-            gradients.with_manual_gradient,
-            lambda name: gradients.logits_gradient(x, labels, loss=name),
-            lambda name: objective(p, x, labels, loss=name, l2=0.1),
-        ):
-            with pytest.raises(ValueError, match=f"named {name!r}; expected one of .*"):
-                call(name)
+# Functions of one classifier, one batch and one penalty: what they refuse.
+def times_itself(p, x, labels, **options):
+    return curvature.hessian_vector_product(p, p, x, labels, **options)
+
+
+def times_a_stack(p, x, labels, **options):
+    one = Params(np.ones((3, 3)), np.ones(3))
+    return curvature.hessian_vector_product(one, p, x, labels, **options)
+
+
+LOSS, L2 = {"loss": SOFTMAX}, {"l2": 0.1}
+FUNCTIONS = [
+    (losses.objective, LOSS | L2),
+    (gradients.objective_gradient, LOSS | L2),
+    (gradients.inputs_gradient, LOSS),
+    (gradients.per_example_gradient_norms, LOSS),
+    (curvature.hessian, L2),
+    (times_itself, L2),
+]
+every = pytest.mark.parametrize(("function", "options"), FUNCTIONS)
+
+
+@every
+@pytest.mark.parametrize("precision", ["highest", "high", None])
+def test_precision_reaches_every_product(function, options, precision):
+    p, x, labels, _ = problems.problem(dtype="float32")
+    expected = {f"Precision.{precision.upper()}" * 2 if precision else ""}
+    call = functools.partial(function, precision=precision, **options)
+    assert problems.product_precisions(call, p, x, labels) == expected
+
+
+@every
+def test_weights_and_labels_of_another_shape_are_refused(function, options):
+    """Three of everything, so that nothing fails by itself."""
+    p, x, labels = Params(np.ones((3, 3)), np.ones(3)), np.ones((3, 3)), np.arange(3)
+    takes_weights = function is not gradients.per_example_gradient_norms
+    with jax.numpy_rank_promotion("allow"):
+        for bad in (np.s_[:1], np.s_[:, None], np.s_[:2]):
+            if takes_weights:
+                with pytest.raises(ValueError, match="weights have shape"):
+                    function(p, x, labels, weights=np.ones(3)[bad], **options)
+            if "loss" in options:  # second derivatives need no labels
+                with pytest.raises(ValueError, match="labels have shape"):
+                    function(p, x, labels[bad], **options)
+
+
+@pytest.mark.parametrize(("function", "options"), [*FUNCTIONS, (times_a_stack, L2)])
+def test_a_stack_of_classifiers_or_of_penalties_is_refused(function, options):
+    p, x, labels = Params(np.ones((3, 3)), np.ones(3)), np.ones((3, 3)), np.arange(3)
+    stack = Params(np.ones((3, 3, 3)), np.ones((3, 3)))
+    with pytest.raises(ValueError, match="one classifier"):
+        function(stack, x, labels, **options)
+    if "l2" in options:
+        message = r"l2 has shape \(3,\); expected one number: map several with jax.vmap"
+        with pytest.raises(ValueError, match=message):
+            function(p, x, labels, **options | {"l2": np.ones(3)})
+
+
+ONES, ROW = np.ones((3, 3)), np.ones((1, 3))
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (losses.smooth_labels, (np.arange(3), 3, np.ones(3)), r"smoothing .* \(3,\)"),
+        (losses.weighted_mean, (ONES, np.ones(3)), r"values have shape \(3, 3\)"),
+        (losses.weighted_mean, (ONES, None), r"values have shape \(3, 3\)"),
+        (
+            losses.softmax_cross_entropy_with_targets,
+            (ONES, ROW),
+            r"targets have shape \(1, 3\); expected \(3, 3\), that of logits",
+        ),
+        (
+            gradients.softmax_cross_entropy_with_targets,
+            (ONES, np.ones(3)),
+            r"targets have shape \(3,\)",
+        ),
+        (
+            curvature.logits_hessian_vector_product,
+            (ONES, ROW),
+            r"tangent have shape \(1, 3\); expected \(3, 3\)",
+        ),
+    ],
+)
+def test_a_shape_that_is_not_meant_is_refused(function, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        function(*arguments)
