@@ -33,7 +33,7 @@ import numpy as np
 from linclf_jax.cli import console, main
 from linclf_jax.config.fields import flag
 from linclf_jax.scheduler import scheduler as engine_lib
-from linclf_jax.training import execution, optimizers, settings, trials
+from linclf_jax.training import execution, trials
 from linclf_jax.training import program as training
 from linclf_jax.training.settings import Hparams, Static
 from linclf_jax.training.states import NO_FOLD, Data
@@ -238,11 +238,7 @@ def rows(problem: Problem, seconds: dict[str, float]) -> list[dict[str, Any]]:
 def run(shape: Shape, optimizer: str, precision: str, repeats: int) -> list[dict]:
     """Measures all contenders at one shape."""
     problem = make_problem(shape, optimizer, precision)
-    settings.validate_static(
-        problem.static,
-        num_rows=len(problem.data.labels),
-        optimizers=optimizers.OPTIMIZERS,
-    )
+    trials.validate_static(problem.static, num_rows=len(problem.data.labels))
     contenders = [make(problem) for make in (products, ours, diverging, vmap, loop)]
     contenders += torch_contenders(problem)
     return rows(problem, measure(contenders, repeats))

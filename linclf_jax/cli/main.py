@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from linclf_jax.cli import notices, options, progress
+from linclf_jax.scheduler import memory, signals
 from linclf_jax.scheduler import progress as progress_records
-from linclf_jax.scheduler import signals
 from linclf_jax.studies import run_files
-from linclf_jax.training import planning
 
 
 class Script(NamedTuple):
@@ -85,7 +84,7 @@ def _guarded(
         return 130
     except Exception as error:
         is_expected = isinstance(error, ValueError | OSError | run_files.Unfinished)
-        if is_debugged or not (is_expected or planning.is_exhausted(error)):
+        if is_debugged or not (is_expected or memory.is_exhausted(error)):
             raise
         return _refuse(run_files.described(error))
 

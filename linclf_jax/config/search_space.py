@@ -12,7 +12,7 @@ from linclf_jax.config import penalty as penalty_config
 from linclf_jax.config.parts import TrainingConfig
 from linclf_jax.config.penalty import Penalty
 from linclf_jax.config.sweep import SearchConfig, SweepConfig
-from linclf_jax.training import optimizers, search_space, settings
+from linclf_jax.training import optimizers, search_space, trials
 from linclf_jax.training.search_space import Axis, Candidate, Range
 from linclf_jax.training.settings import Hparams, Static
 
@@ -108,9 +108,7 @@ def _grid(
     _validate_penalty(penalty, training, is_sampled=search.sample is not None)
     choices = statics(training, **size)
     for static in choices:
-        settings.validate_static(
-            static, num_rows=num_rows, optimizers=optimizers.OPTIMIZERS
-        )
+        trials.validate_static(static, num_rows=num_rows)
     listed = axes(training, penalty, **size)
     if search.sample is None:
         return search_space.grid(choices, listed)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from linclf_jax.selection import halving, ranking
 from linclf_jax.training import trials
-from linclf_jax.training.trials import Trial, TrialBatch
+from linclf_jax.training.trials import TrialBatch
 
 Rows = list[dict[str, Any]]
 
@@ -29,30 +29,11 @@ class Rungs(NamedTuple):
 
 
 def first(batches: Iterable[TrialBatch], rungs: Rungs | None = None) -> tuple[Job, ...]:
-    """Returns the jobs to begin with: to the end, or to the first rung.
-
-    Args:
-        batches: All of a study, in their order.
-        rungs: Of successive halving, if any.
-    """
+    """Returns the jobs to begin with: to the end, or to the first rung if any."""
     return tuple(
         Job(_name(0, index), batch, rungs.epochs[0] if rungs else batch.static.epochs)
         for index, batch in enumerate(batches)
     )
-
-
-def share(jobs: Sequence[Job], index: int, count: int) -> tuple[Job, ...]:
-    """Returns the jobs of one shard of a study.
-
-    A batch is the same batch in every shard, so that shards together train what one
-    process would have trained.
-
-    Args:
-        jobs: All.
-        index: Of the shard, from 0.
-        count: Of the shards.
-    """
-    return tuple(jobs[index::count])
 
 
 def following(
@@ -75,7 +56,8 @@ def following(
     alive = halving.survivors(standing, metric=rungs.metric, eta=rungs.eta)
     origin = {trial: job for job in jobs for trial in job.batch.trials}
     going_on = [trial for trial in origin if trial.trial in alive]
-    batches = trials.make_batches(sorted(going_on, key=_number), width)
+    going_on.sort(key=lambda trial: trial.trial)
+    batches = trials.make_batches(going_on, width)
     return tuple(
         Job(
             _name(number, index),
@@ -88,16 +70,8 @@ def following(
 
 
 def numbers(jobs: Iterable[Job]) -> list[int]:
-    """Returns the numbers of the trials of jobs.
-
-    Args:
-        jobs: In any order.
-    """
+    """Returns the numbers of the trials of jobs."""
     return [trial.trial for job in jobs for trial in job.batch.trials]
-
-
-def _number(trial: Trial) -> int:
-    return trial.trial
 
 
 def _name(rung: int, index: int) -> str:

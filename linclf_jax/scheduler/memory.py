@@ -1,8 +1,11 @@
-"""How much memory there is, how much is in use, and how much was in use at most.
+"""How much memory there is and is in use, and how many batches fit at once.
 
-A CPU's devices share the host's memory: what Linux tells of this process, and what the
-control groups around it, a container's or a batch job's, leave of their limits. A GPU
-has its own, of which JAX tells. All sizes are bytes.
+A CPU's devices share the host's memory: what Linux reports of this process, and what
+the control groups around it, a container's or a batch job's, leave of their limits. A
+GPU has its own, which JAX reports. All sizes are bytes.
+
+What a batch takes is what its compiled program says. That can be too low, so that a
+program still runs out of memory: then the scheduler tries fewer at once.
 """
 
 import contextlib
@@ -12,10 +15,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
+
+import jax
 
 MARGIN = 10  # percent of what is left that a run does not plan with
-ASSUMED = 4 * 2**30  # of a host that does not tell
+ASSUMED = 4 * 2**30  # of a host that does not say
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
     "kib": 2**10,
@@ -37,19 +42,79 @@ class Device(Protocol):
         ...
 
     def memory_stats(self) -> dict[str, int] | None:
-        """Returns sizes by their names, or None from a device that does not tell."""
+        """Returns sizes by their names, or None from a device that does not say."""
         ...
+
+
+class Plan(NamedTuple):
+    """How many batches at once, and what is then in use at the peak."""
+
+    at_once: int
+    predicted: int  # what is resident included
+
+
+def plan(
+    *, budget: int, resident: int, per_batch: int, num_batches: int, most: int
+) -> Plan:
+    """Returns the plan with as many batches at once as fit the budget.
+
+    Args:
+        budget: What may be in use, ``resident`` included.
+        resident: In use already: the process, its programs, its data.
+        per_batch: What one more batch takes.
+        num_batches: Of the study.
+        most: Batches at once beyond which no speed is gained.
+
+    Raises:
+        ValueError: Not even one batch fits.
+
+    >>> plan(budget=1000, resident=100, per_batch=250, num_batches=8, most=16)
+    Plan(at_once=3, predicted=850)
+    """
+    fitting = (budget - resident) // max(1, per_batch)
+    at_once = max(1, min(fitting, num_batches, most))
+    predicted = resident + at_once * per_batch
+    if predicted > budget:
+        sizes = (size / 2**20 for size in (per_batch, resident, predicted, budget))
+        batch, in_use, whole, limit = (f"{size:,.1f} MiB" for size in sizes)
+        raise ValueError(
+            f"one batch of trials takes {batch} beside {in_use} in use, {whole} in "
+            f"all; expected at most the memory budget of {limit}: make "
+            "--trials_per_batch smaller or --memory_budget larger"
+        )
+    return Plan(at_once, predicted)
+
+
+def program_bytes(analysis: Any) -> int:
+    """Returns what a compiled program takes while it runs, by ``memory_analysis()``.
+
+    None, from a platform that does not say, counts as 0.
+    """
+    if analysis is None:
+        return 0
+    return (
+        analysis.argument_size_in_bytes
+        + analysis.output_size_in_bytes
+        + analysis.temp_size_in_bytes
+        + analysis.generated_code_size_in_bytes
+        # Outputs that lie where arguments lay were counted twice.
+        - analysis.alias_size_in_bytes
+    )
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Returns whether an exception of a program means that the memory was too small."""
+    signs = ("RESOURCE_EXHAUSTED", "CUDA_ERROR_OUT_OF_MEMORY")
+    by_jax = isinstance(error, jax.errors.JaxRuntimeError)
+    return isinstance(error, MemoryError) or (
+        by_jax and any(sign in str(error) for sign in signs)
+    )
 
 
 def parse_size(text: str) -> int:
     """Returns the bytes that a size means.
 
-    Args:
-        text: A number with a unit, of 1000 (``1.5GB``) or 1024 (``8GiB``), or without
-            one, in bytes.
-
-    Raises:
-        ValueError: The text is no such size, or less than one byte.
+    That is a number with a unit, of 1000 (``1.5GB``) or 1024 (``8GiB``), or without.
 
     >>> parse_size("512MiB"), parse_size("1.5GB"), parse_size("200000")
     (536870912, 1500000000, 200000)
@@ -69,9 +134,6 @@ def parse_size(text: str) -> int:
 def format_size(size: int) -> str:
     """Returns a size as a person reads it.
 
-    Args:
-        size: Bytes, not negative.
-
     >>> format_size(3_435_973_837), format_size(512)
     ('3.2 GiB', '512 B')
     """
@@ -88,8 +150,7 @@ def format_size(size: int) -> str:
 def available(devices: Sequence[Device]) -> int:
     """Returns what a run may take in addition to what is in use, less a margin.
 
-    Args:
-        devices: Those of the run, all of one kind. Of GPUs the fullest counts.
+    Of several GPUs the fullest counts, here and below.
     """
     gpus = _gpu_stats(devices)
     limited = [s for s in gpus if "bytes_limit" in s and "bytes_in_use" in s]
@@ -101,15 +162,17 @@ def available(devices: Sequence[Device]) -> int:
 
 
 def resident(devices: Sequence[Device]) -> int:
-    """Returns how much memory is in use now, 0 where the system does not tell.
+    """Returns how much memory is in use now, 0 where the system does not say."""
+    return _in_use(devices, "bytes_in_use", "VmRSS")
 
-    Args:
-        devices: Those of the run; of GPUs the fullest counts.
+
+def peak(devices: Sequence[Device]) -> int:
+    """Returns the most memory that was in use at any moment.
+
+    That is since ``forget_peak`` on Linux, and since the process began for a GPU and on
+    other systems; 0 where the system does not say.
     """
-    gpus = _gpu_stats(devices)
-    if gpus:
-        return max(stats.get("bytes_in_use", 0) for stats in gpus)
-    return _process("VmRSS") or _most_since_start()
+    return _in_use(devices, "peak_bytes_in_use", "VmHWM")
 
 
 def forget_peak() -> None:
@@ -118,23 +181,8 @@ def forget_peak() -> None:
         _CLEAR.write_text("5")  # resets VmHWM alone, see proc(5)
 
 
-def peak(devices: Sequence[Device]) -> int:
-    """Returns the most memory that was in use at any moment.
-
-    That is since ``forget_peak`` on Linux, and since the process began for a GPU and on
-    other systems; 0 where the system does not tell.
-
-    Args:
-        devices: Those of the run; of GPUs the fullest counts.
-    """
-    gpus = _gpu_stats(devices)
-    if gpus:
-        return max(stats.get("peak_bytes_in_use", 0) for stats in gpus)
-    return _process("VmHWM") or _most_since_start()
-
-
 def host_available(root: Path = _ROOT) -> int:
-    """Returns the bytes that the host, and each control group, still leave.
+    """Returns what the host, and each control group, still leave.
 
     Args:
         root: Of the file system that holds ``proc`` and ``sys``.
@@ -144,8 +192,15 @@ def host_available(root: Path = _ROOT) -> int:
     return max(0, min([host, *_group_limits(root)]))
 
 
+def _in_use(devices: Sequence[Device], name: str, host_name: str) -> int:
+    gpus = _gpu_stats(devices)
+    if gpus:
+        return max(stats.get(name, 0) for stats in gpus)
+    return _fields(_STATUS).get(host_name, 0) or _most_since_start()
+
+
 def _gpu_stats(devices: Sequence[Device]) -> list[dict[str, int]]:
-    """Returns what JAX tells of each device that has memory of its own, if it does."""
+    """Returns what JAX reports of devices that have memory of their own, if it does."""
     stats = [d.memory_stats() for d in devices if d.platform != "cpu"]
     return [s for s in stats if s]
 
@@ -174,10 +229,6 @@ def _left(group: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int
         stat = dict(pair.split() for pair in _read(group / "memory.stat").splitlines())
         # Pages of files that were read once are given up before anything fails.
         yield int(most) - int(used) + int(stat.get(reclaimable, 0))
-
-
-def _process(name: str) -> int:
-    return _fields(_STATUS).get(name, 0)
 
 
 def _fields(path: Path) -> dict[str, int]:

@@ -22,13 +22,7 @@ class Programs:
     def __init__(
         self, data: Mapping[Inputs, Data], width: int, devices: Sequence[Any]
     ) -> None:
-        """Places the data on the devices and compiles nothing yet.
-
-        Args:
-            data: Training and validation rows, by ``inputs`` of a static choice.
-            width: Trials of a batch.
-            devices: From ``choose_devices``.
-        """
+        """Places data, by ``Static.inputs``, on the devices; compiles nothing yet."""
         self.width, self.devices = width, tuple(devices)
         self.mesh = execution.make_mesh(self.devices)
         self.data = {
@@ -38,11 +32,7 @@ class Programs:
         self._programs: dict[Key, futures.Future[Program]] = {}
 
     def program(self, static: Static) -> "futures.Future[Program]":
-        """Returns the program of a static choice, compiled once, in the background.
-
-        Args:
-            static: Whose inputs are among the data.
-        """
+        """Returns the program of a static choice, compiled once, in the background."""
         key = self.key(static)
         if key not in self._programs:
             data = self.data[static.inputs]
@@ -52,11 +42,7 @@ class Programs:
         return self._programs[key]
 
     def key(self, static: Static) -> Key:
-        """Returns what a program depends on; of its data, the number of columns.
-
-        Args:
-            static: Whose inputs are among the data.
-        """
+        """Returns what a program depends on; of its data, the number of columns."""
         compiled = dataclasses.replace(static, features="", preprocessing="")
         return compiled, self.data[static.inputs].x.shape[1]
 
@@ -68,14 +54,7 @@ class Programs:
 
 
 def choose_devices(text: str) -> list[Any]:
-    """Returns the first devices of the machine, as many as ``--devices`` says.
-
-    Args:
-        text: A number, or ``all``.
-
-    Raises:
-        ValueError: There are not so many.
-    """
+    """Returns the first devices of the machine, as many as ``--devices`` says."""
     available = jax.devices()
     count = len(available) if text == "all" else int(text)
     if count > len(available):

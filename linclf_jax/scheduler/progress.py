@@ -20,14 +20,14 @@ class Begin(NamedTuple):
     """Trials are about to be fitted."""
 
     total: int  # trials
-    metric: str  # that the best of them is told by
+    metric: str  # a name in ``ranking.METRICS``, which the best of them is best by
 
 
 class Update(NamedTuple):
     """Trials are done; or, without rows, it goes on although none has ended."""
 
     rows: Sequence[Row]  # one per trial, as in ``results.jsonl``
-    restored: bool  # done by an earlier process, of whose speed they speak
+    restored: bool  # done by an earlier process
 
 
 class End(NamedTuple):
@@ -35,23 +35,12 @@ class End(NamedTuple):
 
 
 def begin(total: int, metric: str) -> None:
-    """Says that trials are about to be fitted.
-
-    Args:
-        total: How many.
-        metric: A name in ``ranking.METRICS``.
-    """
+    """Says that trials are about to be fitted."""
     _log(Begin(total, metric))
 
 
 def update(rows: Sequence[Row], *, restored: bool = False) -> None:
-    """Says that trials are done.
-
-    Args:
-        rows: One per trial; one whose status is ``retired`` ended early because others
-            were better. None: a sign of life.
-        restored: They were done by an earlier process.
-    """
+    """Says that trials are done; without any, that the study is alive."""
     _log(Update(rows, restored))
 
 
@@ -62,11 +51,7 @@ def end() -> None:
 
 @contextlib.contextmanager
 def attached(handler: logging.Handler) -> Iterator[None]:
-    """Lets a handler see all records that are logged in the meantime.
-
-    Args:
-        handler: Takes records with an attribute ``progress``.
-    """
+    """Lets a handler see all records that are logged in the meantime."""
     _logger.addHandler(handler)
     try:
         yield

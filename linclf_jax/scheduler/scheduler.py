@@ -6,6 +6,7 @@ width, and a state is all that a batch's future depends on.
 """
 
 import concurrent.futures as futures
+import itertools
 import logging
 import os
 import traceback
@@ -20,7 +21,6 @@ from linclf_jax.scheduler import jobs, memory, progress, signals
 from linclf_jax.scheduler.jobs import Job, Rows, Rungs
 from linclf_jax.scheduler.programs import Key, Programs
 from linclf_jax.scheduler.worker import Worker
-from linclf_jax.training import planning
 from linclf_jax.training.execution import Output, Program
 from linclf_jax.training.states import Data
 from linclf_jax.training.trials import TrialBatch
@@ -53,14 +53,7 @@ class Scheduler:
     def __init__(
         self, programs: Programs, store: Store, limits: Limits, stop: signals.Stop
     ) -> None:
-        """Measures the memory and trains nothing yet.
-
-        Args:
-            programs: And the data on the devices.
-            store: Of batches and states.
-            limits: Of memory and time.
-            stop: Says whether to stop.
-        """
+        """Measures the memory and trains nothing yet."""
         self._programs, self._store = programs, store
         self._worker = Worker(programs, store, limits.checkpoint_every, stop)
         self._exhausted: dict[str, int] = {}  # how often alone, by the name of a job
@@ -74,9 +67,7 @@ class Scheduler:
     def train(self, queue: Sequence[Job], rungs: Rungs | None = None) -> Iterator[Done]:
         """Yields the trials that need no more training, rung by rung if there are any.
 
-        Args:
-            queue: From ``jobs.first``; those of one static choice side by side.
-            rungs: Of successive halving.
+        The jobs are from ``jobs.first``, those of one static choice side by side.
 
         Raises:
             worker.Halted: The run was asked to stop; all states are saved.
@@ -92,15 +83,7 @@ class Scheduler:
         yield from self._run(queue)
 
     def train_single(self, batch: TrialBatch, steps: int | None = None) -> Output:
-        """Trains one batch from the beginning, without the store, to a step or the end.
-
-        Args:
-            batch: The trials.
-            steps: How many to make; all if None.
-
-        Raises:
-            worker.Halted: The run was asked to stop.
-        """
+        """Trains one batch from the beginning to a step or the end, storing nothing."""
         program = self._programs.program(batch.static).result()
         return self._worker.train_single(program, batch, steps)
 
@@ -114,7 +97,7 @@ class Scheduler:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Lets running jobs end at their next look, and compiles no more."""
+        """Lets running jobs end after their current segments; compiles no more."""
         self._worker.abort()
         self._programs.cancel()
 
@@ -131,13 +114,11 @@ class Scheduler:
         groups: dict[Key, list[Job]] = {}
         for job in missing:
             groups.setdefault(self._programs.key(job.batch.static), []).append(job)
-        order = [group[0].batch.static for group in groups.values()]
-        for number, group in enumerate(groups.values()):
-            program = self._programs.program(order[number]).result()
-            for following in order[number + 1 : number + 2]:
-                self._programs.program(
-                    following
-                )  # compiled while this group is trained
+        queues = [*groups.values()]
+        for group, following in itertools.zip_longest(queues, queues[1:]):
+            program = self._programs.program(group[0].batch.static).result()
+            if following:  # compiled while this group is trained
+                self._programs.program(following[0].batch.static)
             for rows in self._run_group(program, group):
                 yield Done(rows, False)
 
@@ -164,7 +145,7 @@ class Scheduler:
                         if error is None:
                             yield from future.result()
                             continue
-                        if not planning.is_exhausted(error):
+                        if not memory.is_exhausted(error):
                             raise error
                         # Its frames hold what lay on the device, and would hold it
                         # while the batch is tried again.
@@ -172,7 +153,7 @@ class Scheduler:
                         at_once = self._back_off(call, at_once, error, bool(running))
                         waiting.insert(0, call)
             except BaseException:
-                self._worker.abort()  # the others stop at their next look, and save
+                self._worker.abort()  # the others save their states and stop
                 raise
 
     def _back_off(
@@ -187,7 +168,7 @@ class Scheduler:
                 f"batch {name} alone is too much for the memory, {RETRIES + 1} times; "
                 f"make --trials_per_batch smaller ({error})"
             ) from error
-        fewer = planning.fewer(at_once)
+        fewer = max(1, at_once // 2)
         _logger.warning(
             "out of memory at batch %s; going on with %d at a time", name, fewer
         )
@@ -198,27 +179,27 @@ class Scheduler:
         calls: list[list[Job]] = []
         for job in group:
             fits = calls and len(calls[-1]) < self._programs.mesh.size
-            if fits and _same_call(calls[-1][0], job):
+            if fits and _kind(calls[-1][0]) == _kind(job):
                 calls[-1].append(job)
             else:
                 calls.append([job])
         return calls
 
     def _plan(self, program: Program, data: Data, calls: int) -> int:
-        size = planning.program_bytes(program.memory)
+        size = memory.program_bytes(program.memory)
         size -= sum(leaf.nbytes for leaf in jax.tree.leaves(data))  # there already
         # Results are put together, and then written, from copies of what came out.
         size += 2 * getattr(program.memory, "output_size_in_bytes", 0)
         if self._programs.devices[0].platform == "cpu":
             size *= self._programs.mesh.size  # the devices share the host's memory
-        plan = planning.plan(
+        plan = memory.plan(
             budget=self._budget,
             resident=memory.resident(self._programs.devices),
             per_batch=size,
             num_batches=calls,
             most=self._most,
         )
-        self.predicted = max(self.predicted, plan.predicted_bytes)
+        self.predicted = max(self.predicted, plan.predicted)
         return plan.at_once
 
     def _check_trials(self, job: Job, trials: list[int]) -> None:
@@ -235,9 +216,6 @@ def useful_at_once(mesh: Mesh) -> int:
 
     While one of them does what is not parallel, another one's product takes the cores;
     see docs/performance.md.
-
-    Args:
-        mesh: The devices.
     """
     if mesh.devices.flat[0].platform == "cpu":
         allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
@@ -245,8 +223,6 @@ def useful_at_once(mesh: Mesh) -> int:
     return 2  # a GPU runs one after the other; two hide what the host does between
 
 
-def _same_call(first: Job, second: Job) -> bool:
-    return (
-        first.batch.static.inputs == second.batch.static.inputs
-        and first.epochs == second.epochs
-    )
+def _kind(job: Job) -> tuple[object, int]:
+    """Returns what the jobs of one call agree in: their data, and where they end."""
+    return job.batch.static.inputs, job.epochs

@@ -32,13 +32,7 @@ class Stopped(Exception):  # noqa: N818, being stopped is no error
     """A study stopped because a signal asked for it; its store holds what was done."""
 
     def __init__(self, name: str, done: int, total: int) -> None:
-        """Says in one line how far it came.
-
-        Args:
-            name: Of the signal.
-            done: Trials that are fitted and saved.
-            total: Trials of the run.
-        """
+        """Says how many of all trials are fitted and saved at the named signal."""
         super().__init__(f"stopped by {name}: {done} of {total} trials are done")
         self.name, self.done, self.total = name, done, total
 

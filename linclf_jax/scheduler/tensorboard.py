@@ -1,4 +1,4 @@
-"""A study in TensorBoard: one event file that tells of all trials at once.
+"""A study in TensorBoard: one event file of all trials at once.
 
     with tensorboard.recording(directory, "val_loss") as events:
         results = study.fit(store, stop)
@@ -33,11 +33,7 @@ INTERVAL = 5.0  # seconds after which what was written is brought to the disk
 
 
 def require() -> None:
-    """Refuses to go on where no event file can be written: before hours of training.
-
-    Raises:
-        ValueError: tensorboardX is not installed; with the command that installs it.
-    """
+    """Refuses to begin, before hours of training, where tensorboardX is missing."""
     if importlib.util.find_spec("tensorboardX") is None:
         raise ValueError(
             "--tensorboard needs tensorboardX, which is not installed: "
@@ -51,16 +47,7 @@ class EventFile:
     def __init__(
         self, directory: Path, metric: str, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """Opens the file.
-
-        Args:
-            directory: The run directory.
-            metric: A name in ``ranking.METRICS``; the best trial is told by it.
-            clock: Returns seconds since 1970.
-
-        Raises:
-            ValueError: tensorboardX is not installed, or ``metric`` is another word.
-        """
+        """Opens the file in a run directory; the best trial is that by ``metric``."""
         require()
         ranking.validate_metric(metric)
         # Imported here, because a study without the flag does without.
@@ -83,11 +70,7 @@ class EventFile:
         self.close()
 
     def update(self, rows: Sequence[Row]) -> None:
-        """Adds where the study stands after more trials are done.
-
-        Args:
-            rows: One per trial, restored ones included, as in ``results.jsonl``.
-        """
+        """Adds where the study stands after more trials are done."""
         self._done += len(rows)
         self._diverged += len(ranking.diverged(rows))
         for name, scores in self._scores.items():
@@ -97,21 +80,14 @@ class EventFile:
         self._add(self._done, self._standing())
 
     def write_curves(self, curves: Mapping[str, np.ndarray]) -> None:
-        """Adds the learning curves of the chosen trial, by epoch from 1.
-
-        Args:
-            curves: ``train_loss``, ``val_loss``, ``val_accuracy``: each (E,).
-        """
+        """Adds the learning curves ``(E,)`` of the chosen trial, by epoch from 1."""
         values = {name: np.asarray(curve).tolist() for name, curve in curves.items()}
         for epoch, point in enumerate(zip(*values.values(), strict=True), start=1):
             names = (f"chosen/{name}" for name in values)
             self._add(epoch, dict(zip(names, point, strict=True)))
 
     def close(self) -> None:
-        """Brings all that was written to the disk; the file is complete.
-
-        Once is enough, and more often does no harm.
-        """
+        """Brings all that was written to the disk, the first time it is called."""
         if not self._closed:
             self._closed = True
             self._writer.flush()
@@ -158,10 +134,6 @@ class _Handler(logging.Handler):
 @contextlib.contextmanager
 def recording(directory: Path, metric: str) -> Iterator[EventFile]:
     """Records what becomes of trials in the meantime.
-
-    Args:
-        directory: The run directory.
-        metric: The best trial is told by it.
 
     Yields:
         The file, for the curves of the chosen trial; to be closed before a seal.

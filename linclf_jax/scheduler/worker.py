@@ -35,44 +35,26 @@ class Worker:
         checkpoint_every: float,
         stop: signals.Stop,
     ) -> None:
-        """Remembers what all calls have in common.
-
-        Args:
-            programs: And the data on the devices.
-            store: Of batches and states.
-            checkpoint_every: Seconds between two saves of a state.
-            stop: Says whether the run is asked to stop.
-        """
+        """Begins nothing yet; a state is saved every so many seconds."""
         self._programs, self._store = programs, store
         self._every, self._stop = checkpoint_every, stop
         self._abort = threading.Event()
 
     def abort(self) -> None:
-        """Lets all calls save their states and end at their next look."""
+        """Lets all calls save their states and end after their current segments."""
         self._abort.set()
 
     def train_single(
         self, program: Program, batch: TrialBatch, steps: int | None = None
     ) -> Output:
-        """Trains one batch from the beginning, without the store, to a step or the end.
-
-        Args:
-            program: Of its static choice.
-            batch: The trials.
-            steps: How many to make; all if None.
-
-        Raises:
-            Halted: The run was asked to stop.
-        """
+        """Trains one batch from the beginning to a step or the end, storing nothing."""
         last = program.last_step if steps is None else steps
         return self._advance(program, self._begin(batch, program), batch, last)
 
     def run_batch(self, program: Program, call: Sequence[Job]) -> list[Rows]:
         """Trains jobs side by side, one on each device, and makes them durable.
 
-        Args:
-            program: Of their static choice.
-            call: Jobs of one rung and of the same data.
+        The jobs are of one rung and of the same data.
 
         Raises:
             Halted: The run was asked to stop; the states are saved.
@@ -84,7 +66,7 @@ class Worker:
             for job, step, state in zip(call, steps, reached, strict=True):
                 self._store.save_state(job.name, step, state)
 
-        def look(steps: list[int], reached: Callable[[], list[State]]) -> None:
+        def on_segment(steps: list[int], reached: Callable[[], list[State]]) -> None:
             nonlocal saved
             stopping = self._stopping()
             if stopping or time.monotonic() - saved >= self._every:
@@ -95,7 +77,7 @@ class Worker:
 
         self._check_stop()
         data = self._programs.data[call[0].batch.static.inputs]
-        outputs = execution.run(program, starts, data, last, look)
+        outputs = execution.run(program, starts, data, last, on_segment)
         finished = last == program.last_step
         if not finished:  # the survivors go on from here
             save([last] * len(call), [output.state for output in outputs])
@@ -120,14 +102,11 @@ class Worker:
             return start._replace(step=saved[0], state=saved[1])
         if not job.sources:
             return start
-        here = set(job.batch.trials)
-        parts = [
-            (
-                self._state_after(source, program),
-                [i for i, trial in enumerate(source.batch.trials) if trial in here],
-            )
-            for source in job.sources
-        ]
+        members, parts = set(job.batch.trials), []
+        for source in job.sources:
+            origin = source.batch.trials
+            lanes = [i for i, trial in enumerate(origin) if trial in members]
+            parts.append((self._state_after(source, program), lanes))
         state = states.gather(parts, self._programs.width)
         return start._replace(step=last_step(job.sources[0], program), state=state)
 
@@ -158,10 +137,5 @@ class Worker:
 
 
 def last_step(job: Job, program: Program) -> int:
-    """Returns one past the last step of a job.
-
-    Args:
-        job: To any number of epochs.
-        program: Of its static choice.
-    """
+    """Returns one past the last step of a job."""
     return program.last_step // job.batch.static.epochs * job.epochs

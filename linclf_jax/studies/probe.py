@@ -16,9 +16,8 @@ from linclf_jax.studies import inputs as inputs_lib
 from linclf_jax.studies.exact import ExactStudy
 from linclf_jax.studies.study import Inputs, Plan
 from linclf_jax.studies.training import TrainingStudy
-from linclf_jax.training import optimizers, program, search_space, settings
+from linclf_jax.training import program, search_space, trials
 from linclf_jax.training.settings import Static
-from linclf_jax.training.trials import make_trials
 
 GROUP_BY = ("features", "shots", "seed")
 SEED = 0  # of initial weights and minibatch order
@@ -52,13 +51,13 @@ def prepare(config: ProbeConfig) -> ExactStudy | TrainingStudy:
     )
     if protocol.training is None:
         return ExactStudy(plan, _problems(config, protocol, sets))
-    trials = []
+    every = []
     for one in sets:
         static = _static(protocol, protocol.training, one)
         axes = _axes(protocol, protocol.training, one, static)
-        own = make_trials(search_space.grid([static], axes), (SEED,))
-        trials += [trial._replace(trial=len(trials) + trial.trial) for trial in own]
-    return TrainingStudy(plan, tuple(trials), len(trials) // len(sets), resources)
+        own = trials.make_trials(search_space.grid([static], axes), (SEED,))
+        every += [trial._replace(trial=len(every) + trial.trial) for trial in own]
+    return TrainingStudy(plan, tuple(every), len(every) // len(sets), resources)
 
 
 def _description(
@@ -135,9 +134,7 @@ def _static(protocol: Protocol, sets: Training, inputs: Inputs) -> Static:
         features=inputs.name,
         preprocessing=protocol.preprocessing,
     )
-    settings.validate_static(
-        static, num_rows=num_rows, optimizers=optimizers.OPTIMIZERS
-    )
+    trials.validate_static(static, num_rows=num_rows)
     return static
 
 

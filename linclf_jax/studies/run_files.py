@@ -32,11 +32,11 @@ from linclf_jax.runs import (
 from linclf_jax.runs import model as model_lib
 from linclf_jax.runs.model import Model
 from linclf_jax.runs.schema import Selected
+from linclf_jax.scheduler import memory
 from linclf_jax.scheduler.signals import Interrupted, Stopped
 from linclf_jax.selection.ranking import Row
 from linclf_jax.studies import inputs as inputs_lib
 from linclf_jax.studies.study import Classifier, FitResults, Inputs, Plan
-from linclf_jax.training import planning
 
 FLAGS = "flags.txt"
 
@@ -71,7 +71,7 @@ def described(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     text = str(error)
-    if planning.is_exhausted(error):  # JAX says in many lines where the memory went
+    if memory.is_exhausted(error):  # JAX says in many lines where the memory went
         text = next(iter(text.splitlines()), "")
     speaks = isinstance(error, ValueError | OSError | Unfinished)
     return text if speaks and text else f"{type(error).__name__}: {text}"

@@ -90,10 +90,14 @@ class TrainingStudy:
 
     @functools.cached_property
     def jobs(self) -> tuple[Job, ...]:
-        """What is trained first: all batches, or this shard's share of them."""
+        """What is trained first: all batches, or those of this shard.
+
+        A batch is the same batch in every shard, so that shards together train what one
+        process would have trained.
+        """
         batches = trials.make_batches(self.trials, self.width)
-        every = jobs.first(batches, self.rungs)
-        return every if self.plan.shard is None else jobs.share(every, *self.plan.shard)
+        index, count = self.plan.shard or (0, 1)
+        return jobs.first(batches, self.rungs)[index::count]
 
     @property
     def rungs(self) -> Rungs | None:

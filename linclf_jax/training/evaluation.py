@@ -52,27 +52,27 @@ def evaluate(
     Raises:
         ValueError: Labels or weights are not one for each row.
     """
-    _require_rows(x, labels, weights)
+    _require_rows(x, labels)
     num_rows = x.shape[0]
+    if weights.ndim != 2 or weights.shape[0] != num_rows:
+        raise ValueError(
+            f"weights have shape {weights.shape}; expected ({num_rows}, 1) or "
+            f"({num_rows}, L), one per row of x"
+        )
     size = min(num_rows, BLOCK)
 
     def add_block(number: jax.Array, sums: Scores) -> Scores:
         # The last block starts early enough to be whole; what it repeats weighs 0.
         start = jnp.minimum(number * size, num_rows - size)
         is_new = start + jnp.arange(size) >= number * size
-        x_block, labels_block, weights_block = (
-            jax.lax.dynamic_slice_in_dim(array, start, size)
-            for array in (x, labels, weights)
-        )
-        scores = stack.logits(params, x_block, precision=static.precision)
-        weights_block = jnp.where(is_new[:, None], weights_block, 0.0)
-        values = _losses(params, x_block, labels_block, scores, static)
+        block = jax.lax.dynamic_slice_in_dim(weights, start, size)
+        block = jnp.where(is_new[:, None], block, 0.0)
+        values, right = _score_rows(params, x, labels, start, size, static)
         # Multiplied by 0, an infinite loss would be NaN.
-        values = jnp.where(weights_block != 0, values, 0.0)
-        right = stack.accuracy(scores, labels_block)
+        values = jnp.where(block != 0, values, 0.0)
         return Scores(
-            sums.loss + jnp.sum(weights_block * values, axis=0),
-            sums.accuracy + jnp.sum(weights_block * right, axis=0),
+            sums.loss + jnp.sum(block * values, axis=0),
+            sums.accuracy + jnp.sum(block * right, axis=0),
         )
 
     zeros = jnp.zeros(params.W.shape[-1], params.W.dtype)
@@ -87,14 +87,7 @@ def by_row(
 ) -> RowScores:
     """Returns each lane's loss on every row, and whether it is right.
 
-    Args:
-        params: ``W (D, C, L)`` and ``b (1, C, L)``.
-        x: Features ``(M, D)``.
-        labels: ``(M,)``, integers in ``0..C-1``.
-        static: Loss and precision are used.
-
-    Raises:
-        ValueError: There is not one label for each row.
+    The arguments are those of ``evaluate``.
     """
     _require_rows(x, labels)
     num_rows = x.shape[0]
@@ -103,12 +96,8 @@ def by_row(
 
     def one_block(number: jax.Array) -> RowScores:
         start = jnp.minimum(number * size, num_rows - size)
-        x_block, labels_block = (
-            jax.lax.dynamic_slice_in_dim(array, start, size) for array in (x, labels)
-        )
-        scores = stack.logits(params, x_block, precision=static.precision)
-        values = _losses(params, x_block, labels_block, scores, static)
-        return RowScores(values, stack.accuracy(scores, labels_block) > 0)
+        values, right = _score_rows(params, x, labels, start, size, static)
+        return RowScores(values, right > 0)
 
     scores = jax.lax.map(one_block, jnp.arange(blocks))
     # The last block starts early enough to be whole: its first rows are repeated.
@@ -122,23 +111,30 @@ def by_row(
     )
 
 
-def _losses(
-    params: Params, x: jax.Array, labels: jax.Array, scores: jax.Array, static: Static
-) -> jax.Array:
-    """Returns each lane's loss on each row of a block, ``(B, L)``."""
-    ones = jnp.ones((len(labels), 1), scores.dtype)
+def _score_rows(
+    params: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    start: jax.Array,
+    size: int,
+    static: Static,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns losses and accuracies of ``size`` rows from ``start`` on, ``(B, L)``."""
+    x, labels = (jax.lax.dynamic_slice_in_dim(a, start, size) for a in (x, labels))
+    scores = stack.logits(params, x, precision=static.precision)
+    ones = jnp.ones((size, 1), scores.dtype)
     values, _ = fused.FUSED[static.loss](scores, labels, ones)
-    if static.loss != "softmax_cross_entropy":
-        return values
-    # The logits are computed again in the rare branch: kept for it, they would not stay
-    # in the processor's cache.
-    return jax.lax.cond(
-        jnp.any(jnp.isnan(values)),
-        lambda: _with_limits(
-            values, stack.logits(params, x, precision=static.precision), labels
-        ),
-        lambda: values,
-    )
+    if static.loss == "softmax_cross_entropy":
+        # The logits are computed again in the rare branch: kept for it, they would not
+        # stay in the processor's cache.
+        values = jax.lax.cond(
+            jnp.any(jnp.isnan(values)),
+            lambda: _with_limits(
+                values, stack.logits(params, x, precision=static.precision), labels
+            ),
+            lambda: values,
+        )
+    return values, stack.accuracy(scores, labels)
 
 
 def _with_limits(values: jax.Array, scores: jax.Array, labels: jax.Array) -> jax.Array:
@@ -157,17 +153,10 @@ def _with_limits(values: jax.Array, scores: jax.Array, labels: jax.Array) -> jax
     return jnp.where(one, jnp.where(right, 0.0, jnp.inf), values)
 
 
-def _require_rows(
-    x: jax.Array, labels: jax.Array, weights: jax.Array | None = None
-) -> None:
-    """Checks the rows of all arrays: a slice that starts too late is moved back."""
-    rows = x.shape[:1]
-    if labels.shape != rows:
+def _require_rows(x: jax.Array, labels: jax.Array) -> None:
+    """Refuses labels of other rows: a slice that starts too late is moved back."""
+    if labels.shape != x.shape[:1]:
         raise ValueError(
-            f"labels have shape {labels.shape}; expected {rows}, one per row of x"
-        )
-    if weights is not None and (weights.ndim != 2 or weights.shape[:1] != rows):
-        raise ValueError(
-            f"weights have shape {weights.shape}; expected ({rows[0]}, 1) or "
-            f"({rows[0]}, L), one per row of x"
+            f"labels have shape {labels.shape}; expected {x.shape[:1]}, one per row "
+            "of x"
         )

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from linclf_jax.training import keeping
 from linclf_jax.training import program as training
 from linclf_jax.training.evaluation import Scores
+from linclf_jax.training.program import Lanes
 from linclf_jax.training.settings import Hparams, Static
-from linclf_jax.training.states import Data, State
+from linclf_jax.training.states import Data, State, final_params
 
 _BATCHES = "batches"  # the axis of the mesh
 # Between two calls of ``on_segment``; the steps of the first segment show how many that
@@ -64,21 +64,12 @@ class Program(NamedTuple):
 
 
 def make_mesh(devices: Sequence[Any]) -> Mesh:
-    """Returns the mesh that batches are spread over.
-
-    Args:
-        devices: One or more of a kind.
-    """
+    """Returns the mesh that batches are spread over, of devices of one kind."""
     return Mesh(np.asarray(devices), (_BATCHES,), axis_types=(AxisType.Auto,))
 
 
 def place(data: Data, mesh: Mesh) -> Data:
-    """Returns the data as it lies on every device of the mesh.
-
-    Args:
-        data: Training and validation rows.
-        mesh: From ``make_mesh``.
-    """
+    """Returns the data as it lies on every device of the mesh."""
     return jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
 
 
@@ -86,7 +77,7 @@ def build(static: Static, data: Data, width: int, mesh: Mesh) -> Program:
     """Compiles the one program of a static choice.
 
     Args:
-        static: What is compiled in; see ``settings.validate_static``.
+        static: What is compiled in.
         data: From ``place``; its shapes and dtypes are used.
         width: L, lanes of a batch.
         mesh: From ``make_mesh``.
@@ -99,10 +90,10 @@ def build(static: Static, data: Data, width: int, mesh: Mesh) -> Program:
         out_specs=per_batch,
         check_vma=False,  # nothing is exchanged: each device loops for itself
     )
-    batch = _empty_batch(width, data)
-    state = jax.eval_shape(
-        lambda: training.begin(static, jax.random.key(0), batch.hparams, data)
-    )
+    dtype = np.result_type(data.x.dtype, np.float32)
+    hparams = Hparams(*[np.zeros(width, dtype)] * len(Hparams._fields))
+    batch = BatchInputs(np.zeros((), np.uint32), hparams, np.zeros(width, np.int32))
+    state = jax.eval_shape(lambda: training.begin(static, _lanes(batch), data))
     stacked = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
             (mesh.size, *leaf.shape),
@@ -137,8 +128,7 @@ def run(
     """
     sharding = NamedSharding(program.mesh, PartitionSpec(_BATCHES))
     batches, state = arguments(program, starts)
-    filled = _filled(program, starts)
-    steps = np.array([start.step for start in filled], np.int32)
+    steps = np.array([s.step for s in _for_each_device(program, starts)], np.int32)
     stride = FIRST_STRIDE
     while True:
         stop = min(int(steps.min()) + stride, last)
@@ -165,16 +155,11 @@ def run(
 
 
 def arguments(program: Program, starts: Sequence[Start]) -> tuple[BatchInputs, State]:
-    """Returns batches and states as the program takes them, on the devices.
-
-    Args:
-        program: From ``build``.
-        starts: At most one for each device; the last one fills up what is missing.
-    """
+    """Returns batches and states as the program takes them, on the devices."""
     begin = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), program.state)
-    pairs = [(start.batch, start.state or begin) for start in _filled(program, starts)]
-    sharding = NamedSharding(program.mesh, PartitionSpec(_BATCHES))
-    return jax.device_put(_stack(pairs), sharding)
+    trees = [(s.batch, s.state or begin) for s in _for_each_device(program, starts)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+    return jax.device_put(stacked, NamedSharding(program.mesh, PartitionSpec(_BATCHES)))
 
 
 def _advance_batch(static: Static, width: int) -> Callable[..., Any]:
@@ -189,41 +174,33 @@ def _advance_batch(static: Static, width: int) -> Callable[..., Any]:
         data: Data,
     ) -> tuple[State, Scores, Scores]:
         batch, state, first = jax.tree.map(lambda leaf: leaf[0], (batch, state, first))
-        key, hparams = jax.random.key(batch.seed), batch.hparams
-        fold = jnp.asarray(batch.fold)
+        lanes = _lanes(batch)
         state = jax.lax.cond(
             first == 0,
-            lambda _: training.begin(static, key, hparams, data),
+            lambda _: training.begin(static, lanes, data),
             lambda state: state,
             state,
         )
-        state = training.advance(static, state, key, hparams, fold, data, first, last)
+        state = training.advance(static, lanes, data, state, first, last)
         unknown = Scores(*[jnp.full(width, jnp.nan, state.params.W.dtype)] * 2)
         scores = jax.lax.cond(
             scored,
-            lambda params: training.score(static, params, fold, data),
+            lambda params: training.score(static, lanes, data, params),
             lambda _: (unknown, unknown),
-            keeping.params(state),
+            final_params(state),
         )
         return jax.tree.map(lambda leaf: leaf[None], (state, *scores))
 
     return advance_batch
 
 
-def _filled(program: Program, starts: Sequence[Start]) -> list[Start]:
+def _lanes(batch: BatchInputs) -> Lanes:
+    return Lanes(jax.random.key(batch.seed), batch.hparams, jnp.asarray(batch.fold))
+
+
+def _for_each_device(program: Program, starts: Sequence[Start]) -> list[Start]:
     """Returns a start for each device; those that are missing repeat the last."""
     return [*starts, *[starts[-1]] * (program.mesh.size - len(starts))]
-
-
-def _empty_batch(width: int, data: Data) -> BatchInputs:
-    """Returns a batch whose shapes and dtypes are used."""
-    dtype = np.result_type(data.x.dtype, np.float32)
-    hparams = Hparams(*[np.zeros(width, dtype)] * len(Hparams._fields))
-    return BatchInputs(np.zeros((), np.uint32), hparams, np.zeros(width, np.int32))
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def _unstack(tree: Any, count: int) -> list[Any]:

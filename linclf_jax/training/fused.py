@@ -39,7 +39,7 @@ def softmax_cross_entropy(
 
     Args:
         scores: Logits ``(B, C, L)``, float32 or wider.
-        labels: ``(B,)``, integers in ``0..C-1``; another one makes its row NaN.
+        labels: ``(B,)``, integers in ``0..C-1``; another one makes its loss NaN.
         scale: ``(B, 1)`` or ``(B, L)``, what each row's gradient is multiplied by.
         smoothing: ``(L,)``, a in the targets ``(1 - a) one_hot + a / C``; None is 0
             everywhere.
@@ -47,11 +47,8 @@ def softmax_cross_entropy(
     Returns:
         Losses ``(B, L)``, without ``scale``, and residuals ``(B, C, L)``. A row
         with a logit of plus infinity is NaN: a lane of such logits stops.
-
-    Raises:
-        ValueError: The shapes are others.
     """
-    require_shapes(scores.shape, labels, scale)
+    _require_shapes(scores, labels, scale)
     num_classes = scores.shape[CLASSES]
     iota = jax.lax.broadcasted_iota(jnp.int32, scores.shape, CLASSES)
     true_class = iota == labels[:, None, None]
@@ -90,9 +87,7 @@ def _unfused(loss: str) -> FusedLoss:
     ) -> tuple[jax.Array, jax.Array]:
         if smoothing is not None:
             raise ValueError(f"{loss} has no label smoothing")
-        require_shapes(scores.shape, labels, scale)
-        rows, _, lanes = scores.shape
-        per_lane = jnp.broadcast_to(labels[:, None], (rows, lanes))
+        per_lane = labels_per_lane(scores, labels, scale)
         values = losses.LOSSES[loss](scores, per_lane, axis=CLASSES)
         residual = gradients.logits_gradient(scores, per_lane, loss=loss, axis=CLASSES)
         return values, residual * scale[:, None]
@@ -100,32 +95,30 @@ def _unfused(loss: str) -> FusedLoss:
     return loss_and_residual
 
 
-def require_shapes(shape: tuple[int, ...], labels: jax.Array, scale: jax.Array) -> None:
-    """Refuses labels or a scale of one row, which would be broadcast to all rows.
+def labels_per_lane(
+    scores: jax.Array, labels: jax.Array, scale: jax.Array
+) -> jax.Array:
+    """Returns labels as the functions of ``losses`` take them, ``(B, L)``."""
+    _require_shapes(scores, labels, scale)
+    rows, _, lanes = scores.shape
+    return jnp.broadcast_to(labels[:, None], (rows, lanes))
 
-    Args:
-        shape: Of the logits, ``(B, C, L)``.
-        labels: ``(B,)``.
-        scale: ``(B, 1)`` or ``(B, L)``.
 
-    Raises:
-        ValueError: The shapes are others.
-    """
-    rows, _, lanes = shape
+def _require_shapes(scores: jax.Array, labels: jax.Array, scale: jax.Array) -> None:
+    """Refuses labels or a scale of one row, which would be broadcast to all rows."""
+    rows, _, lanes = scores.shape
     if labels.shape != (rows,) or scale.shape not in {(rows, 1), (rows, lanes)}:
         raise ValueError(
             f"labels have shape {labels.shape} and weights {scale.shape}; expected "
             f"({rows},), and ({rows}, 1) or ({rows}, {lanes}), for logits of shape "
-            f"{shape}"
+            f"{scores.shape}"
         )
 
 
 FUSED: MappingProxyType[str, FusedLoss] = MappingProxyType(
     {
         "softmax_cross_entropy": softmax_cross_entropy,
-        **{
-            name: _unfused(name)
-            for name in ("weston_watkins_hinge", "crammer_singer_hinge")
-        },
+        "weston_watkins_hinge": _unfused("weston_watkins_hinge"),
+        "crammer_singer_hinge": _unfused("crammer_singer_hinge"),
     }
 )

@@ -7,7 +7,7 @@ inside, from tracers, and one program serves every value.
 
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,54 +18,47 @@ from linclf_jax.training import settings
 from linclf_jax.training.settings import Hparams, Static
 
 Schedule = Callable[[jax.Array], jax.Array]
-Rate = float | jax.Array
-
-
-class Optimizer(NamedTuple):
-    """How to build an optimizer, and which hyper-parameters take part in it."""
-
-    build: Callable[[Hparams, Rate], optax.GradientTransformation]
-    uses: tuple[str, ...]
-    elementwise: bool = True  # whether no entry's update depends on another entry
-
+Build = Callable[[Hparams, Any], optax.GradientTransformation]  # from a learning rate
 
 # Decoupled weight decay and layer-wise scaling leave the bias alone, as l2 does.
 _W_ONLY = Params(W=True, b=False)  # pyright: ignore[reportArgumentType]
 
 
+class Optimizer(NamedTuple):
+    """How to build an optimizer, and which hyper-parameters take part in it."""
+
+    build: Build
+    uses: tuple[str, ...] = ()
+    elementwise: bool = True  # whether no entry's update depends on another entry
+
+
+def _decoupled(make: Callable[..., optax.GradientTransformation]) -> Optimizer:
+    """Returns an optimizer with two moments and decoupled weight decay."""
+
+    def build(h: Hparams, lr: Any) -> optax.GradientTransformation:
+        decay = {"weight_decay": h.weight_decay, "mask": _W_ONLY}
+        return make(lr, b1=h.b1, b2=h.b2, **decay)
+
+    return Optimizer(build, ("b1", "b2", "weight_decay"))
+
+
 OPTIMIZERS: MappingProxyType[str, Optimizer] = MappingProxyType(
     {
-        "sgd": Optimizer(lambda _, lr: optax.sgd(lr), uses=()),
+        "sgd": Optimizer(lambda _, lr: optax.sgd(lr)),
         "momentum": Optimizer(
-            lambda h, lr: optax.sgd(lr, momentum=h.momentum), uses=("momentum",)
+            lambda h, lr: optax.sgd(lr, momentum=h.momentum), ("momentum",)
         ),
         "nesterov": Optimizer(
             lambda h, lr: optax.sgd(lr, momentum=h.momentum, nesterov=True),
-            uses=("momentum",),
+            ("momentum",),
         ),
-        "adam": Optimizer(
-            lambda h, lr: optax.adam(lr, b1=h.b1, b2=h.b2), uses=("b1", "b2")
-        ),
-        "adamw": Optimizer(
-            lambda h, lr: optax.adamw(
-                lr, b1=h.b1, b2=h.b2, weight_decay=h.weight_decay, mask=_W_ONLY
-            ),
-            uses=("b1", "b2", "weight_decay"),
-        ),
-        "lion": Optimizer(
-            lambda h, lr: optax.lion(
-                lr, b1=h.b1, b2=h.b2, weight_decay=h.weight_decay, mask=_W_ONLY
-            ),
-            uses=("b1", "b2", "weight_decay"),
-        ),
-        "rmsprop": Optimizer(lambda h, lr: optax.rmsprop(lr, decay=h.b2), uses=("b2",)),
+        "adam": Optimizer(lambda h, lr: optax.adam(lr, b1=h.b1, b2=h.b2), ("b1", "b2")),
+        "adamw": _decoupled(optax.adamw),
+        "lion": _decoupled(optax.lion),
+        "rmsprop": Optimizer(lambda h, lr: optax.rmsprop(lr, decay=h.b2), ("b2",)),
         "lars": Optimizer(
-            lambda h, lr: optax.lars(
-                lr,
-                trust_ratio_mask=_W_ONLY,
-                momentum=h.momentum,
-            ),
-            uses=("momentum",),
+            lambda h, lr: optax.lars(lr, trust_ratio_mask=_W_ONLY, momentum=h.momentum),
+            ("momentum",),
             elementwise=False,
         ),
     }
@@ -77,10 +70,6 @@ COMMON_HPARAMS = ("learning_rate", "l2", "warmup", "init_scale")
 def uses(static: Static) -> tuple[str, ...]:
     """Returns the fields of ``Hparams`` that can change a run with these choices.
 
-    Args:
-        static: Its optimizer is a key of ``OPTIMIZERS``; its loss says whether labels
-            can be smoothed.
-
     >>> uses(Static(num_classes=3, optimizer="sgd", loss="weston_watkins_hinge"))
     ('learning_rate', 'l2', 'warmup', 'init_scale')
     """
@@ -88,49 +77,35 @@ def uses(static: Static) -> tuple[str, ...]:
     return COMMON_HPARAMS + OPTIMIZERS[static.optimizer].uses + of_loss
 
 
-def make(
-    name: str, hparams: Hparams, learning_rate: Rate
-) -> optax.GradientTransformation:
-    """Returns the named optimizer at one learning rate: that of the step to make.
-
-    The rate is no schedule inside the chain, which XLA would fuse into the update: a
-    cosine taken for every weight. Its state holds no rate, so it can be built anew in
-    every step.
-
-    Args:
-        name: A key of ``OPTIMIZERS``.
-        hparams: Scalars, concrete or traced.
-        learning_rate: A scalar, concrete or traced; see ``make_schedule``.
-    """
-    return OPTIMIZERS[name].build(hparams, learning_rate)
-
-
 def make_stacked(
     name: str, hparams: Hparams, learning_rate: jax.Array
 ) -> optax.GradientTransformation:
-    """Returns the named optimizer for a stack of lanes, lanes last.
+    """Returns the named optimizer for a stack of lanes, at the rates of one step.
 
     An elementwise optimizer updates a stack as it is, each lane by its own
     hyper-parameters. One that takes norms is mapped over the lanes.
 
+    The rate is no schedule inside the chain, which XLA would fuse into the update: a
+    cosine taken for every weight. The state holds no rate, so the chain can be built
+    anew in every step.
+
     Args:
         name: A key of ``OPTIMIZERS``.
         hparams: Arrays ``(1, 1, L)``.
-        learning_rate: ``(1, 1, L)``, of the step to make.
+        learning_rate: ``(1, 1, L)``; see ``make_schedule``.
     """
-    if OPTIMIZERS[name].elementwise:
-        return make(name, hparams, learning_rate)
-    per_lane = Hparams(*(jnp.asarray(value)[0, 0] for value in hparams))
-    rates = learning_rate[0, 0]
-
-    def build(h: Hparams, rate: jax.Array) -> optax.GradientTransformation:
-        return make(name, h, rate)
+    build, _, elementwise = OPTIMIZERS[name]
+    if elementwise:
+        return build(hparams, learning_rate)
+    per_lane = jax.tree.map(
+        lambda value: jnp.asarray(value)[0, 0], (hparams, learning_rate)
+    )
 
     def init(params: optax.Params) -> optax.OptState:
         mapped = jax.vmap(
-            lambda h, r, p: build(h, r).init(p), in_axes=(0, 0, -1), out_axes=-1
+            lambda lane, p: build(*lane).init(p), in_axes=(0, -1), out_axes=-1
         )
-        return mapped(per_lane, rates, params)
+        return mapped(per_lane, params)
 
     def update(
         updates: optax.Updates,
@@ -138,11 +113,11 @@ def make_stacked(
         params: optax.Params | None = None,
     ) -> tuple[optax.Updates, optax.OptState]:
         mapped = jax.vmap(
-            lambda h, r, u, s, p: build(h, r).update(u, s, p),
-            in_axes=(0, 0, -1, -1, -1),
+            lambda lane, u, s, p: build(*lane).update(u, s, p),
+            in_axes=(0, -1, -1, -1),
             out_axes=-1,
         )
-        return mapped(per_lane, rates, updates, state, params)
+        return mapped(per_lane, updates, state, params)
 
     return optax.GradientTransformation(init, update)
 
@@ -151,12 +126,7 @@ def make_schedule(name: str, hparams: Hparams, num_steps: int) -> Schedule:
     """Returns the learning rate as a function of the step, counted from 0.
 
     It rises linearly over the first ``warmup * num_steps`` steps, and then stays or
-    falls, reaching 0 where step ``num_steps`` would be.
-
-    Args:
-        name: ``constant``, ``cosine`` or ``linear``.
-        hparams: ``learning_rate`` and ``warmup`` are used, concrete or traced.
-        num_steps: Steps of the whole run.
+    falls, reaching 0 where step ``num_steps``, the end of the run, would be.
     """
     shape = _SHAPES[name]
 

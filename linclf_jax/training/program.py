@@ -11,37 +11,38 @@ lanes to the front of what a loop carries, and ``stack`` says why they stand las
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
-from linclf_jax.training import evaluation, keeping, optimizers, states
-from linclf_jax.training import step as step_lib
+from linclf_jax.training import evaluation, optimizers, stack, states
+from linclf_jax.training.evaluation import Scores
 from linclf_jax.training.settings import Hparams, Static
-from linclf_jax.training.states import Curves, Data, History, State, diagnose
+from linclf_jax.training.states import NO_FOLD, OK, Curves, Data, History, State
 
 Train = Callable[[jax.Array, Hparams, Data], tuple[Params, History]]
+# Of a state, the learning rates (1, 1, L), the rows (B,) and their weights (B,).
+Step = Callable[[State, jax.Array, jax.Array, jax.Array], State]
+
+
+class Lanes(NamedTuple):
+    """What tells one stack of runs from another of the same static choice."""
+
+    key: jax.Array  # of the first weights and the order of the rows, in all lanes
+    hparams: Hparams  # arrays (L,)
+    fold: jax.Array  # (L,), the fold that each holds out, or NO_FOLD
 
 
 def steps_per_epoch(num_rows: int, static: Static) -> int:
-    """Returns the minibatches of an epoch; the last one may be short.
-
-    Args:
-        num_rows: N, of the training rows.
-        static: The batch size is used.
-    """
+    """Returns the minibatches of an epoch; the last one may be short."""
     return -(-num_rows // static.batch_size)
 
 
 def num_steps(num_rows: int, static: Static) -> int:
-    """Returns the steps of a whole run.
-
-    Args:
-        num_rows: N, of the training rows.
-        static: Batch size and epochs are used.
-    """
+    """Returns the steps of a whole run."""
     return static.epochs * steps_per_epoch(num_rows, static)
 
 
@@ -51,48 +52,37 @@ def make_train(static: Static) -> Train:
     A run whose minibatch loss is not finite, or above ``states.EXPLODED_ABOVE``, keeps
     the parameters that it had and is frozen; its status and step count say so.
 
-    Args:
-        static: What is compiled in; see ``settings.validate_static``.
-
     Returns:
         A pure function of a key (``jax.random.key``), scalar ``Hparams`` and ``Data``.
     """
 
     def train(key: jax.Array, hparams: Hparams, data: Data) -> tuple[Params, History]:
         data = jax.tree.map(jnp.asarray, data)
-        lanes = Hparams(*(jnp.reshape(value, 1) for value in hparams))
-        fold = jnp.full(1, states.NO_FOLD)
-        state = begin(static, key, lanes, data)
+        one = Hparams(*(jnp.reshape(value, 1) for value in hparams))
+        lanes = Lanes(key, one, jnp.full(1, NO_FOLD))
         last = num_steps(data.x.shape[0], static)
-        state = advance(static, state, key, lanes, fold, data, 0, last)
+        state = advance(static, lanes, data, begin(static, lanes, data), 0, last)
         curves = (curve[:, 0] for curve in state.curves)
-        W, b = keeping.params(state)
+        W, b = states.final_params(state)
         params = Params(W[..., 0], b[0, :, 0])
         return params, History(*curves, status=state.status[0], steps=state.steps[0])
 
     return train
 
 
-def begin(static: Static, key: jax.Array, hparams: Hparams, data: Data) -> State:
-    """Returns a stack of runs before their first step.
-
-    Args:
-        static: What is compiled in.
-        key: Of the stack; ``advance`` takes the same one.
-        hparams: Arrays ``(L,)``.
-        data: Its shapes and dtypes are used.
-    """
-    hparams, dtype = _rank_of_stack(hparams, data)
-    init_key, _ = jax.random.split(key)
+def begin(static: Static, lanes: Lanes, data: Data) -> State:
+    """Returns a stack of runs before their first step; of the data the shapes count."""
+    hparams, dtype = _rank_of_stack(lanes.hparams, data)
+    init_key, _ = jax.random.split(lanes.key)
     unit = params_lib.init(
         init_key, data.x.shape[1], static.num_classes, scale=1.0, dtype=dtype
     )
     # The same draw for every lane, scaled by its init_scale.
     W = unit.W[:, :, None] * hparams.init_scale
     params = Params(W, jnp.zeros_like(W[:1]))
-    lanes = W.shape[-1]
-    zeros = jnp.zeros(lanes, jnp.int32)
-    curve = jnp.full((static.epochs, lanes), jnp.nan, dtype)
+    width = W.shape[-1]
+    zeros = jnp.zeros(width, jnp.int32)
+    curve = jnp.full((static.epochs, width), jnp.nan, dtype)
     optimizer = optimizers.make_stacked(
         static.optimizer, hparams, jnp.asarray(hparams.learning_rate)
     )
@@ -101,19 +91,17 @@ def begin(static: Static, key: jax.Array, hparams: Hparams, data: Data) -> State
         optimizer.init(params),
         status=zeros,
         steps=zeros,
-        epoch_loss=jnp.zeros(lanes, dtype),
+        epoch_loss=jnp.zeros(width, dtype),
         curves=Curves(curve, curve, curve),
-        best=keeping.begin(static, params),
+        best=states.no_best(params) if static.keep == "best" else None,
     )
 
 
 def advance(
     static: Static,
-    state: State,
-    key: jax.Array,
-    hparams: Hparams,
-    fold: jax.Array,
+    lanes: Lanes,
     data: Data,
+    state: State,
     first: int | jax.Array,
     last: int | jax.Array,
 ) -> State:
@@ -121,39 +109,25 @@ def advance(
 
     Args:
         static: What is compiled in.
-        state: From ``begin``, with ``first`` 0, or from an earlier ``advance``.
-        key: The one that the runs began with.
-        hparams: Arrays ``(L,)``.
-        fold: ``(L,)``, the fold that each lane holds out, or ``states.NO_FOLD``; used
-            where the data has folds.
+        lanes: What the runs began with.
         data: Training and validation rows.
+        state: From ``begin``, with ``first`` 0, or from an earlier ``advance``.
         first: The step to make first, from 0; may be traced.
         last: One past the step to make last, at most ``num_steps``; may be traced.
     """
     num_rows = data.x.shape[0]
     per_epoch = steps_per_epoch(num_rows, static)
-    hparams, _ = _rank_of_stack(hparams, data)
-    step = step_lib.make_step(static, hparams, fold, data)
+    hparams, _ = _rank_of_stack(lanes.hparams, data)
+    step = _make_step(static, hparams, lanes.fold, data)
+    close = _make_close(static, lanes.fold, data)
     schedule = optimizers.make_schedule(
         static.schedule, hparams, num_steps(num_rows, static)
     )
-    _, order_key = jax.random.split(key)
-    held_out = _validation_weights(fold, data)
-    num_trained = num_rows
-    if data.folds is not None:
-        num_trained = jnp.sum(step_lib.train_mask(fold, data.folds), 0)
-
-    def close(number: jax.Array, state: State) -> State:
-        scores = evaluation.evaluate(
-            state.params, data.val_x, data.val_labels, held_out, static
-        )
-        return _close_epoch(state, number, state.epoch_loss / num_trained, scores)
+    _, order_key = jax.random.split(lanes.key)
 
     def epoch(number: jax.Array, state: State) -> State:
         epoch_key = jax.random.fold_in(order_key, number)
-        rows, weights = step_lib.draw_minibatches(
-            epoch_key, num_rows, static.batch_size
-        )
+        rows, weights = draw_minibatches(epoch_key, num_rows, static.batch_size)
         steps = number * per_epoch + jnp.arange(per_epoch)
         rates = jax.vmap(schedule)(steps)  # (S, 1, 1, L)
         start = jnp.maximum(first - number * per_epoch, 0)
@@ -170,51 +144,111 @@ def advance(
     return jax.lax.fori_loop(first // per_epoch, -(-last // per_epoch), epoch, state)
 
 
-def _close_epoch(
-    state: State, number: jax.Array, train_loss: jax.Array, scores: evaluation.Scores
-) -> State:
-    """Returns the state with the epoch's entry of the curves filled."""
-    # Divergence shows in the next minibatch, and after the last one of an epoch only in
-    # the validation loss.
-    status = jnp.where(state.status == states.OK, diagnose(scores.loss), state.status)
-    curves = (
-        curve.at[number].set(jnp.where(status == states.OK, value, jnp.nan))
-        for curve, value in zip(state.curves, (train_loss, *scores), strict=True)
-    )
-    state = state._replace(
-        status=status,
-        epoch_loss=jnp.zeros_like(state.epoch_loss),
-        curves=Curves(*curves),
-    )
-    return keeping.close_epoch(state, number, scores.loss)
+def draw_minibatches(
+    key: jax.Array, num_rows: int, batch_size: int
+) -> tuple[jax.Array, jax.Array]:
+    """Returns one epoch's rows and weights, both ``(S, B)``, in a new random order.
+
+    Every row occurs once. When B, at most N, does not divide N, the last batch is
+    filled up with rows of weight 0, so that all steps have one shape and no example is
+    dropped.
+    """
+    steps = -(-num_rows // batch_size)
+    padding = (0, steps * batch_size - num_rows)
+    order = jnp.pad(jax.random.permutation(key, num_rows), padding)
+    weights = jnp.pad(jnp.ones(num_rows), padding)
+    return order.reshape(steps, -1), weights.reshape(steps, -1)
 
 
 def score(
-    static: Static, params: Params, fold: jax.Array, data: Data
-) -> tuple[evaluation.Scores, evaluation.Scores]:
-    """Returns the scores of lanes on their training rows and on their validation rows.
-
-    Args:
-        static: Loss and precision are used.
-        params: ``W (D, C, L)`` and ``b (1, C, L)``.
-        fold: ``(L,)``, as in ``advance``.
-        data: Training and validation rows.
-    """
+    static: Static, lanes: Lanes, data: Data, params: Params
+) -> tuple[Scores, Scores]:
+    """Returns the lanes' scores on their training rows and on their validation rows."""
     trained = jnp.ones((len(data.labels), 1), params.W.dtype)
     if data.folds is not None:
-        trained = step_lib.train_mask(fold, data.folds).astype(params.W.dtype)
+        trained = _train_mask(lanes.fold, data.folds).astype(params.W.dtype)
+    held_out = _validation_weights(lanes.fold, data)
     return (
         evaluation.evaluate(params, data.x, data.labels, trained, static),
-        evaluation.evaluate(
-            params, data.val_x, data.val_labels, _validation_weights(fold, data), static
-        ),
+        evaluation.evaluate(params, data.val_x, data.val_labels, held_out, static),
     )
 
 
-def _rank_of_stack(hparams: Hparams, data: Data) -> tuple[Hparams, jnp.dtype]:
-    """Returns hyper-parameters as ``(1, 1, L)``, in the dtype of the parameters."""
-    dtype = params_lib.at_least_float32(data.x).dtype
-    return Hparams(*(jnp.asarray(h, dtype)[None, None, :] for h in hparams)), dtype
+def _make_step(static: Static, hparams: Hparams, fold: jax.Array, data: Data) -> Step:
+    """Returns one update of every lane; ``hparams`` are ``(1, 1, L)``."""
+    gradient_of = stack.GRADIENTS[static.gradient]
+    objective = stack.Objective(
+        static.loss,
+        jnp.asarray(hparams.l2),
+        jnp.asarray(hparams.label_smoothing)[0, 0] if static.smoothed else None,
+        static.precision,
+    )
+
+    def step(
+        state: State, rate: jax.Array, rows: jax.Array, weights: jax.Array
+    ) -> State:
+        optimizer = optimizers.make_stacked(static.optimizer, hparams, rate)
+        x, labels, weights = data.x[rows], data.labels[rows], weights[:, None]
+        if data.folds is not None:
+            weights = weights * _train_mask(fold, data.folds[rows])
+        batch = stack.Batch(x, labels, stack.normalised(weights))
+        loss, gradient = gradient_of(state.params, batch, objective)
+        status = states.diagnosed(state.status, loss)
+        alive = status == OK
+        updates, optimizer_state = optimizer.update(
+            gradient, state.optimizer_state, state.params
+        )
+        params = jax.tree.map(
+            lambda old, update: jnp.where(alive[None, None, :], old + update, old),
+            state.params,
+            updates,
+        )
+        seen = jnp.sum(weights, axis=0).astype(loss.dtype)
+        return state._replace(
+            params=params,
+            optimizer_state=optimizer_state,
+            status=status,
+            steps=state.steps + alive.astype(jnp.int32),
+            epoch_loss=state.epoch_loss + loss * seen,
+        )
+
+    return step
+
+
+def _make_close(
+    static: Static, fold: jax.Array, data: Data
+) -> Callable[[jax.Array, State], State]:
+    """Returns what fills an epoch's entry of the curves, at its end."""
+    held_out = _validation_weights(fold, data)
+    num_trained = data.x.shape[0]
+    if data.folds is not None:
+        num_trained = jnp.sum(_train_mask(fold, data.folds), 0)
+
+    def close(number: jax.Array, state: State) -> State:
+        scores = evaluation.evaluate(
+            state.params, data.val_x, data.val_labels, held_out, static
+        )
+        # Divergence shows in the next minibatch, and after the last one of an epoch
+        # only in the validation loss.
+        status = states.diagnosed(state.status, scores.loss)
+        values = (state.epoch_loss / num_trained, *scores)
+        curves = (
+            curve.at[number].set(jnp.where(status == OK, value, jnp.nan))
+            for curve, value in zip(state.curves, values, strict=True)
+        )
+        state = state._replace(
+            status=status,
+            epoch_loss=jnp.zeros_like(state.epoch_loss),
+            curves=Curves(*curves),
+        )
+        return states.with_best(state, number, scores.loss)
+
+    return close
+
+
+def _train_mask(fold: jax.Array, row_folds: jax.Array) -> jax.Array:
+    """Returns which rows each lane trains on, boolean ``(rows, L)``."""
+    return row_folds[:, None] != fold[None, :]
 
 
 def _validation_weights(fold: jax.Array, data: Data) -> jax.Array:
@@ -223,5 +257,11 @@ def _validation_weights(fold: jax.Array, data: Data) -> jax.Array:
     if data.val_folds is None:
         return jnp.ones((len(data.val_labels), 1), dtype)
     # A lane that holds no fold out is scored on all rows.
-    held_out = ~step_lib.train_mask(fold, data.val_folds)
-    return (held_out | (fold == states.NO_FOLD)[None, :]).astype(dtype)
+    held_out = ~_train_mask(fold, data.val_folds)
+    return (held_out | (fold == NO_FOLD)[None, :]).astype(dtype)
+
+
+def _rank_of_stack(hparams: Hparams, data: Data) -> tuple[Hparams, jnp.dtype]:
+    """Returns hyper-parameters as ``(1, 1, L)``, in the dtype of the parameters."""
+    dtype = params_lib.at_least_float32(data.x).dtype
+    return Hparams(*(jnp.asarray(h, dtype)[None, None, :] for h in hparams)), dtype

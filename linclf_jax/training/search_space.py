@@ -53,11 +53,7 @@ class Candidate(NamedTuple):
 def parse(text: str) -> Axis:
     """Returns the axis that ``0.1``, ``0.1,0.3``, ``log:LOW:HIGH:COUNT`` or lin means.
 
-    Args:
-        text: One of these forms; nothing at all is an axis without values.
-
-    Raises:
-        ValueError: The text has none of these forms.
+    Nothing at all is an axis without values.
 
     >>> parse("0.1,0.3")
     (0.1, 0.3)
@@ -69,22 +65,19 @@ def parse(text: str) -> Axis:
         if not numbers:
             return tuple(map(float, text.split(","))) if text.strip() else ()
         low, high, count = numbers
-        found = Range(kind, float(low), float(high), int(count))
-        _validate_range(found)
+        axis = Range(kind, float(low), float(high), int(count))
+        _validate_range("range", axis)
     except ValueError as error:
         raise ValueError(
             f"found {text!r}; expected numbers such as 0.1 or 0.1,0.3, or "
             "log:LOW:HIGH:COUNT (both above 0), or lin:LOW:HIGH:COUNT, with a COUNT "
             f"of 1 to {MAX_COUNT}"
         ) from error
-    return found
+    return axis
 
 
 def text(axis: Axis) -> str:
     """Returns the text of which ``parse`` makes the same axis.
-
-    Args:
-        axis: Numbers or a range.
 
     >>> text(Range("log", 1e-3, 100.0, 16))
     'log:0.001:100:16'
@@ -95,11 +88,7 @@ def text(axis: Axis) -> str:
 
 
 def values(axis: Axis) -> tuple[float, ...]:
-    """Returns the values that a grid takes from an axis, as Python floats.
-
-    Args:
-        axis: Numbers or a range.
-    """
+    """Returns the values that a grid takes from an axis, as Python floats."""
     if isinstance(axis, Range):
         return tuple(_SPACINGS[axis.kind](axis.low, axis.high, axis.count).tolist())
     return tuple(map(float, axis))
@@ -120,7 +109,10 @@ def grid(statics: Sequence[Static], axes: Mapping[str, Axis]) -> tuple[Candidate
     listed = {name: values(axis) for name, axis in axes.items()}
     for name, column in listed.items():
         _validate_distinct(name, column)
-    columns = [_columns(static, listed) for static in statics]
+    columns = []
+    for static in statics:
+        used = optimizers.uses(static)
+        columns.append({n: c if n in used else c[:1] for n, c in listed.items()})
     size = sum(math.prod(map(len, column.values())) for column in columns)
     if size > MAX_CANDIDATES:
         raise ValueError(
@@ -171,57 +163,31 @@ def sample(
 
 
 def make_candidate(static: Static, hparams: Hparams) -> Candidate:
-    """Returns a candidate whose program smooths labels only where it asks for it.
-
-    Args:
-        static: The choices; ``smoothed`` is set here.
-        hparams: Python floats.
-    """
+    """Returns a candidate whose program smooths labels only where it asks for it."""
     used = "label_smoothing" in optimizers.uses(static)
     smoothed = used and settings.to_float32(float(hparams.label_smoothing)) > 0
-    if smoothed != static.smoothed:
-        static = dataclasses.replace(static, smoothed=smoothed)
-    return Candidate(static, hparams)
+    return Candidate(dataclasses.replace(static, smoothed=smoothed), hparams)
 
 
 def identity(candidate: Candidate) -> tuple[Static, tuple[float, ...]]:
-    """Returns what tells a candidate from others: what it uses, as a run sees it.
-
-    Args:
-        candidate: One that ``grid`` or ``sample`` made.
-
-    Returns:
-        The static choices, and in float32 the hyper-parameters that they use.
-    """
-    used = (
-        getattr(candidate.hparams, name) for name in optimizers.uses(candidate.static)
-    )
-    return candidate.static, tuple(map(settings.to_float32, used))
-
-
-def _columns(
-    static: Static, listed: Mapping[str, tuple[float, ...]]
-) -> dict[str, tuple[float, ...]]:
-    used = optimizers.uses(static)
-    return {n: column if n in used else column[:1] for n, column in listed.items()}
+    """Returns what tells a candidate from others: what it uses, in float32."""
+    used = optimizers.uses(candidate.static)
+    numbers = (getattr(candidate.hparams, name) for name in used)
+    return candidate.static, tuple(map(settings.to_float32, numbers))
 
 
 def _draw(
     statics: Sequence[Static], axes: Mapping[str, Axis], words: Sequence[int]
 ) -> Candidate:
-    # A field has a word of its own: whether it is used or swept moves no other field.
+    # A field has a word of its own: whether it is used or varied moves no other field.
     static = _pick(statics, words[0])
     used = optimizers.uses(static)
     hparams = {}
     for name, word in zip(Hparams._fields, words[1:], strict=False):
         if name in axes:
             axis = axes[name]
-            hparams[name] = _value(axis, word) if name in used else _first(axis)
+            hparams[name] = _value(axis, word) if name in used else _ends(axis)[0]
     return make_candidate(static, Hparams(**hparams))
-
-
-def _first(axis: Axis) -> float:
-    return axis.low if isinstance(axis, Range) else float(axis[0])
 
 
 def _value(axis: Axis, word: int) -> float:
@@ -229,7 +195,7 @@ def _value(axis: Axis, word: int) -> float:
     if not isinstance(axis, Range):
         return float(_pick(axis, word))
     share = (word >> 11) * 2.0**-53  # in [0, 1), exactly
-    ends = (axis.low, axis.high)
+    ends = _ends(axis)
     low, high = map(math.log, ends) if axis.kind == "log" else ends
     value = low + share * (high - low)
     value = math.exp(value) if axis.kind == "log" else value
@@ -240,6 +206,11 @@ def _value(axis: Axis, word: int) -> float:
 
 def _pick(items: Sequence[Any], word: int) -> Any:
     return items[word * len(items) >> 64]
+
+
+def _ends(axis: Axis) -> tuple[float, ...]:
+    """Returns both ends of a range, or all numbers that are listed."""
+    return (axis.low, axis.high) if isinstance(axis, Range) else tuple(map(float, axis))
 
 
 def _digits(value: float) -> str:
@@ -260,16 +231,15 @@ def _validate(statics: Sequence[Static], axes: Mapping[str, Axis]) -> None:
                 f"{', '.join(Hparams._fields)}"
             )
         if isinstance(axis, Range):
-            _validate_range(axis, name)
-        ends = (axis.low, axis.high) if isinstance(axis, Range) else axis
-        if len(ends) == 0:
+            _validate_range(name, axis)
+        if len(_ends(axis)) == 0:
             raise ValueError(f"--{name} is empty; expected at least one value")
-        for value in ends:
+        for value in _ends(axis):
             settings.validate_hparam(name, value)
 
 
-def _validate_range(axis: Range, name: str = "range") -> None:
-    ends = (axis.low, axis.high)
+def _validate_range(name: str, axis: Range) -> None:
+    ends = _ends(axis)
     finite = all(map(math.isfinite, ends))
     positive = axis.kind == "lin" or (axis.kind == "log" and min(ends) > 0)
     if not (finite and positive and 1 <= axis.count <= MAX_COUNT):

@@ -2,13 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import numpy as np
-
-from linclf_jax import losses
 
 SCHEDULES = ("constant", "cosine", "linear")
 GRADIENTS = ("manual", "autodiff")
@@ -49,7 +46,7 @@ class Static:
     epochs: int = 60
     gradient: str = "manual"
     precision: str = "highest"
-    keep: str = "last"  # the epoch whose parameters a run ends with; see ``keeping``
+    keep: str = "last"  # the epoch whose parameters a run ends with; see ``states``
     features: str = RAW  # what the program is given: these columns or image features,
     preprocessing: str = "standardize"  # scaled like this
     # Whether label smoothing is part of the program. A run without it has its own
@@ -62,76 +59,22 @@ class Static:
         return self.features, self.preprocessing
 
 
-# name: (lowest value, whether it is allowed, first value too high)
-_BOUNDS = {
-    "learning_rate": (0.0, False, math.inf),
-    "l2": (0.0, True, math.inf),
-    "momentum": (0.0, True, 1.0),
-    "b1": (0.0, True, 1.0),
-    "b2": (0.0, True, 1.0),
-    "weight_decay": (0.0, True, math.inf),
-    "warmup": (0.0, True, 1.0),
-    "init_scale": (0.0, True, math.inf),
-    "label_smoothing": (0.0, True, 1.0),
-}
-
-
-def validate_static(static: Static, *, num_rows: int, optimizers: Mapping) -> None:
-    """Checks every choice before anything is compiled.
-
-    Names of features and preprocessing are checked where the features are made.
-
-    Args:
-        static: The choices.
-        num_rows: Rows of the training split; a batch cannot be larger.
-        optimizers: The optimizers that exist, by name.
-
-    Raises:
-        ValueError: Naming the choice, what was found, and the values allowed.
-    """
-    allowed = {
-        "loss": losses.LOSSES,
-        "optimizer": optimizers,
-        "schedule": SCHEDULES,
-        "gradient": GRADIENTS,
-        "precision": PRECISIONS,
-        "keep": KEPT,
-    }
-    for name, values in allowed.items():
-        value = getattr(static, name)
-        if value not in values:
-            raise ValueError(
-                f"--{name} is {value!r}; expected one of {', '.join(values)}"
-            )
-    for name, highest in (("batch_size", num_rows), ("epochs", 10**6)):
-        value = getattr(static, name)
-        if not 1 <= value <= highest:
-            why = " (the training rows)" if name == "batch_size" else ""
-            raise ValueError(f"--{name} is {value}; expected 1 to {highest}{why}")
-    if static.smoothed and static.loss != SMOOTHED_LOSS:
-        raise ValueError(
-            f"--loss is {static.loss!r}, whose labels cannot be smoothed; expected "
-            f"{SMOOTHED_LOSS!r} with --label_smoothing"
-        )
+_BELOW_1 = ("momentum", "b1", "b2", "warmup", "label_smoothing")
 
 
 def validate_hparam(name: str, value: float) -> None:
-    """Checks one hyper-parameter, as a run will see it: rounded to float32.
+    """Refuses a hyper-parameter that is not finite or not in its range.
 
-    Args:
-        name: A field of ``Hparams``.
-        value: A concrete number.
-
-    Raises:
-        ValueError: The number is not finite or not in its range.
+    Checked is what a run will see: the number rounded to float32.
     """
-    low, low_allowed, too_high = _BOUNDS[name]
     rounded = to_float32(value)
+    is_positive, is_share = name == "learning_rate", name in _BELOW_1
     # As it was given, too: rounding makes a zero of -1e-50.
-    above = value >= low and (rounded >= low if low_allowed else rounded > low)
-    if not (math.isfinite(rounded) and above and rounded < too_high):
-        lower = f"at least {low:g}" if low_allowed else f"above {low:g}"
-        upper = "finite" if too_high == math.inf else f"below {too_high:g}"
+    above = value >= 0 and (rounded > 0 or not is_positive)
+    below = rounded < (1.0 if is_share else math.inf)
+    if not (above and below):
+        lower = "above 0" if is_positive else "at least 0"
+        upper = "below 1" if is_share else "finite"
         seen = "" if rounded == value else f", in float32 {rounded:g}"
         raise ValueError(
             f"--{name} holds {value:.9g}{seen}; expected {lower} and {upper}"
@@ -139,10 +82,6 @@ def validate_hparam(name: str, value: float) -> None:
 
 
 def to_float32(value: float) -> float:
-    """Returns the float32 nearest to a number, infinity where it is too large.
-
-    Args:
-        value: A concrete number.
-    """
+    """Returns the float32 nearest to a number, infinity where it is too large."""
     with np.errstate(over="ignore"):
         return float(np.float32(value))

@@ -9,9 +9,8 @@ times more slowly on a CPU; the tests hold both together.
 The bias has a leading axis of one: with hyper-parameters as ``(1, 1, L)`` all arrays of
 a stack have one rank, and optax updates them as they are.
 
-Sample weights are normalised, ``w_i / sum_j w_j``: ``(B, 1)`` of all lanes, or
-``(B, L)`` where lanes hold out different folds. A row of weight 0 in a lane takes no
-part in it, whatever is in the row.
+Rows of weight 0 are multiplied by 0, and so must be finite, their labels classes; the
+data of training is.
 """
 
 from typing import NamedTuple
@@ -26,21 +25,26 @@ from linclf_jax.training.fused import CLASSES
 
 
 class Batch(NamedTuple):
-    """Some rows, and what they weigh."""
+    """Some rows, and what they weigh: the same in all lanes, or not."""
 
     x: jax.Array  # (B, D)
     labels: jax.Array  # (B,), integers in 0..C-1
     sample_weights: jax.Array  # (B, 1) or (B, L), see ``normalised``
 
 
+class Objective(NamedTuple):
+    """What the lanes minimise, and how precisely its products are computed."""
+
+    loss: str  # a name in ``losses.LOSSES``
+    l2: jax.Array  # (1, 1, L)
+    smoothing: jax.Array | None = None  # (L,), of the labels of softmax cross-entropy
+    precision: jax.lax.PrecisionLike = None
+
+
 def normalised(weights: jax.Array) -> jax.Array:
-    """Returns weights divided by their sum over the rows; 0 where all of them are 0.
+    """Returns weights ``(B, 1)`` or ``(B, L)`` divided by their sum over the rows.
 
-    Args:
-        weights: ``(B, 1)`` or ``(B, L)``, at least 0.
-
-    Raises:
-        ValueError: They have another shape.
+    They are 0 where all of them are 0.
     """
     if weights.ndim != 2:
         raise ValueError(
@@ -51,21 +55,8 @@ def normalised(weights: jax.Array) -> jax.Array:
 
 
 def lanes_last(params: Params) -> Params:
-    """Returns ``W (D, C, L)``, ``b (1, C, L)`` from ``W (L, D, C)``, ``b (L, C)``.
-
-    Args:
-        params: Classifiers, lanes in front.
-    """
+    """Returns ``W (D, C, L)``, ``b (1, C, L)`` from ``W (L, D, C)``, ``b (L, C)``."""
     return Params(jnp.moveaxis(params.W, 0, -1), params.b.T[None])
-
-
-def lanes_first(params: Params) -> Params:
-    """Returns ``W (L, D, C)``, ``b (L, C)`` from ``W (D, C, L)``, ``b (1, C, L)``.
-
-    Args:
-        params: Classifiers, lanes last.
-    """
-    return Params(jnp.moveaxis(params.W, -1, 0), params.b[0].T)
 
 
 def logits(
@@ -93,12 +84,7 @@ def logits(
 def accuracy(scores: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns 1 where a lane's prediction is right and 0 where it is not, ``(B, L)``.
 
-    Args:
-        scores: Logits ``(B, C, L)``; of equal ones the first class counts.
-        labels: ``(B,)``, integers in ``0..C-1``.
-
-    Raises:
-        ValueError: There is not one label for each row.
+    Of equal logits the first class counts.
     """
     if labels.shape != scores.shape[:1]:
         raise ValueError(
@@ -110,81 +96,43 @@ def accuracy(scores: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def manual_gradient(
-    params: Params,
-    batch: Batch,
-    *,
-    loss: str,
-    l2: jax.Array,
-    smoothing: jax.Array | None = None,
-    precision: jax.lax.PrecisionLike = None,
-    mask: bool = True,
+    params: Params, batch: Batch, objective: Objective
 ) -> tuple[jax.Array, Params]:
     """Returns each lane's mean loss and objective's gradient, equations (18) and (19).
 
     Args:
         params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
         batch: The rows and their weights.
-        loss: A name in ``losses.LOSSES``.
-        l2: ``(1, 1, L)``.
-        smoothing: ``(L,)``, label smoothing of softmax cross-entropy, or None.
-        precision: Of the products.
-        mask: Whether rows of weight 0 may hold anything. Training does without: its
-            rows are finite, their labels classes.
+        objective: Of all lanes.
 
     Returns:
-        The mean loss ``(L,)``, without the penalty, and ``Params`` shaped as
+        The mean loss ``(L,)``, without the penalty, and the gradient, shaped as
         ``params``.
     """
-    batch = _masked(batch, params.W.shape) if mask else batch
+    loss, l2, smoothing, precision = objective
     scores = logits(params, batch.x, precision=precision)
     weights = batch.sample_weights.astype(scores.dtype)
-    if mask:
-        scores = _finite_where_ignored(scores, weights)
     values, residual = fused.FUSED[loss](scores, batch.labels, weights, smoothing)
-    if mask:
-        values = _finite_where_ignored(values, weights)
     W = _product(at_least_float32(batch.x).T, residual, precision) + l2 * params.W
     b = jnp.sum(residual, axis=0, keepdims=True)
     return jnp.sum(weights * values, axis=0), Params(W, b)
 
 
 def autodiff_gradient(
-    params: Params,
-    batch: Batch,
-    *,
-    loss: str,
-    l2: jax.Array,
-    smoothing: jax.Array | None = None,
-    precision: jax.lax.PrecisionLike = None,
-    mask: bool = True,
+    params: Params, batch: Batch, objective: Objective
 ) -> tuple[jax.Array, Params]:
-    """Returns what ``jax.grad`` makes of each lane's objective; as ``manual_gradient``.
-
-    Args:
-        params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
-        batch: The rows and their weights.
-        loss: A name in ``losses.LOSSES``.
-        l2: ``(1, 1, L)``.
-        smoothing: ``(L,)`` or None.
-        precision: Of the products.
-        mask: Whether rows of weight 0 may hold anything.
-    """
-    batch = _masked(batch, params.W.shape) if mask else batch
+    """Returns what ``manual_gradient`` does, made by ``jax.grad`` of the objective."""
+    loss, l2, smoothing, precision = objective
 
     def summed_objective(params: Params) -> tuple[jax.Array, jax.Array]:
         scores = logits(params, batch.x, precision=precision)
         weights = batch.sample_weights.astype(scores.dtype)
-        if mask:
-            scores = _finite_where_ignored(scores, weights)
-        rows, _, lanes = scores.shape
-        per_lane = jnp.broadcast_to(batch.labels[:, None], (rows, lanes))
+        per_lane = fused.labels_per_lane(scores, batch.labels, weights)
         values = losses.LOSSES[loss](scores, per_lane, axis=CLASSES)
         if smoothing is not None:
             log_probs = losses.log_softmax(scores, axis=CLASSES)
             uniform = 0.0 - jnp.mean(log_probs, axis=CLASSES)
             values = (1.0 - smoothing[None]) * values + smoothing[None] * uniform
-        if mask:
-            values = _finite_where_ignored(values, weights)
         mean_loss = jnp.sum(weights * values, axis=0)
         penalty = 0.5 * jnp.sum(l2 * jnp.square(params.W))
         # A lane's parameters take part in its own term alone: the sum's gradient
@@ -196,36 +144,6 @@ def autodiff_gradient(
 
 
 GRADIENTS = {"manual": manual_gradient, "autodiff": autodiff_gradient}
-
-
-def _masked(batch: Batch, shape: tuple[int, ...]) -> Batch:
-    """Returns the batch without entries that, multiplied by a weight of 0, are not 0.
-
-    Where the row has weight 0 in some lane, infinity, NaN and what is no class are
-    replaced by 0. Lanes in which the row has weight get a weight of NaN for it, and so
-    a loss and a gradient of NaN.
-    """
-    _, num_classes, lanes = shape
-    fused.require_shapes(
-        (len(batch.x), num_classes, lanes), batch.labels, batch.sample_weights
-    )
-    ignored = batch.sample_weights == 0
-    ignored_by_some = jnp.any(ignored, axis=1)
-    infinite = ignored_by_some[:, None] & ~jnp.isfinite(batch.x)
-    outside = (batch.labels < 0) | (batch.labels >= num_classes)
-    outside = ignored_by_some & outside
-    replaced = jnp.any(infinite, axis=1) | outside
-    return Batch(
-        jnp.where(infinite, 0, batch.x),
-        jnp.where(outside, 0, batch.labels),
-        jnp.where(replaced[:, None] & ~ignored, jnp.nan, batch.sample_weights),
-    )
-
-
-def _finite_where_ignored(values: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns values ``(B, L)`` or ``(B, C, L)``, 0 for infinity or NaN of weight 0."""
-    ignored = weights == 0 if values.ndim == weights.ndim else (weights == 0)[:, None]
-    return jnp.where(ignored & ~jnp.isfinite(values), 0.0, values)
 
 
 def _product(

@@ -1,6 +1,13 @@
 """The data of training, its state from step to step, and the statuses of lanes.
 
 A run that diverges raises nothing: it gets a status and is frozen.
+
+A lane ends with the parameters of its last epoch, or of its best: the first epoch with
+the lowest validation loss, whatever metric trials are compared by later, for a loss
+varies less by chance than an accuracy, which goes in steps of one row. That is the best
+of many evaluations of the same rows: the validation scores of a lane that keeps its
+best epoch are biased, the more so the more epochs there are, and only rows that chose
+nothing say how good it is.
 """
 
 from collections.abc import Sequence
@@ -73,17 +80,57 @@ class History(NamedTuple):
     steps: jax.Array  # (), int32
 
 
-def diagnose(loss: jax.Array) -> jax.Array:
-    """Returns the status that a loss amounts to, int32 of the shape of ``loss``.
-
-    Args:
-        loss: Mean losses, ``(L,)``.
-    """
-    return jnp.select(
+def diagnosed(status: jax.Array, loss: jax.Array) -> jax.Array:
+    """Returns statuses, int32 ``(L,)``, after mean losses: the first failure stays."""
+    found = jnp.select(
         [~jnp.isfinite(loss), loss > EXPLODED_ABOVE],
         [jnp.int32(NONFINITE_LOSS), jnp.int32(EXPLODED)],
         jnp.int32(OK),
     )
+    return jnp.where(status == OK, found, status)
+
+
+def no_best(params: Params) -> Best:
+    """Returns the best before the first epoch."""
+    lanes = params.W.shape[-1]
+    worst = jnp.full(lanes, jnp.inf, params.W.dtype)
+    return Best(params, worst, jnp.zeros(lanes, jnp.int32))
+
+
+def with_best(state: State, epoch: jax.Array, loss: jax.Array) -> State:
+    """Returns the state with the current parameters where they are the best so far.
+
+    Args:
+        state: At the end of an epoch, its status that of the lanes by then.
+        epoch: From 0.
+        loss: ``(L,)``, on the validation rows.
+    """
+    if state.best is None:
+        return state
+    better = (state.status == OK) & (loss < state.best.loss)
+    params = jax.tree.map(
+        lambda new, old: jnp.where(better[None, None, :], new, old),
+        state.params,
+        state.best.params,
+    )
+    loss = jnp.where(better, loss, state.best.loss)
+    epoch = jnp.where(better, epoch + 1, state.best.epoch).astype(jnp.int32)
+    return state._replace(best=Best(params, loss, epoch))
+
+
+def final_params(state: State) -> Params:
+    """Returns what the lanes end with, ``W (D, C, L)`` and ``b (1, C, L)``."""
+    return state.params if state.best is None else state.best.params
+
+
+def final_epochs(state: State) -> np.ndarray:
+    """Returns the epoch, from 1, that each lane's parameters are of, integers ``(L,)``.
+
+    Where the last is kept, it is the last that ended well; 0 where none did.
+    """
+    if state.best is None:
+        return np.sum(np.isfinite(state.curves.val_loss), axis=0)
+    return np.asarray(state.best.epoch)
 
 
 def gather(parts: Sequence[tuple[State, Sequence[int]]], width: int) -> State:
@@ -97,7 +144,6 @@ def gather(parts: Sequence[tuple[State, Sequence[int]]], width: int) -> State:
     Returns:
         The lanes in the order of ``parts``, each with the bits it had.
     """
-    missing = width - sum(len(lanes) for _, lanes in parts)
 
     def join(*leaves: np.ndarray) -> np.ndarray:
         if leaves[0].ndim == 0:  # a step count, the same in all parts
@@ -107,6 +153,6 @@ def gather(parts: Sequence[tuple[State, Sequence[int]]], width: int) -> State:
             for leaf, (_, lanes) in zip(leaves, parts, strict=True)
         ]
         joined = np.concatenate(taken, axis=-1)
-        return np.concatenate([joined, *[joined[..., -1:]] * missing], axis=-1)
+        return joined[..., np.minimum(np.arange(width), joined.shape[-1] - 1)]
 
     return jax.tree.map(join, *(state for state, _ in parts))

@@ -9,14 +9,14 @@ with copies of their last trial, and the copies' results are dropped.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from linclf_jax import regularization, validation
-from linclf_jax.training import execution, keeping, optimizers, states
-from linclf_jax.training.execution import Output
+from linclf_jax.training import optimizers, states
+from linclf_jax.training.execution import BatchInputs, Output
 from linclf_jax.training.search_space import Candidate
 from linclf_jax.training.settings import Hparams, Static
 from linclf_jax.training.states import NO_FOLD, Data
@@ -55,13 +55,10 @@ def make_trials(
 
     Args:
         candidates: Static choices with hyper-parameters.
-        seeds: Each in uint32.
+        seeds: Distinct, each in uint32.
         folds: K of a K-fold cross-validation; 0 is none.
-        num_rows: How many a trial trains on, by the fold that it holds out; None where
-            none is. Not known if not given.
-
-    Raises:
-        ValueError: No seed, one twice, or one out of range; a single fold.
+        num_rows: How many a trial trains on, by the fold that it holds out (None where
+            none is), if it is to be in its row.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"--seeds is {list(seeds)}; expected one or more, none twice")
@@ -69,25 +66,18 @@ def make_trials(
         validation.validate_seed(seed, name="--seeds")
     if folds < 0 or folds == 1:
         raise ValueError(f"--folds is {folds}; expected 0, or at least 2")
-    held_out, known = range(folds) if folds else (None,), num_rows or {}
+    held_out, sizes = range(folds) if folds else (None,), num_rows or {}
     runs = itertools.product(candidates, seeds, held_out)
     return tuple(
-        Trial(number, candidate.static, candidate.hparams, seed, fold, known.get(fold))
+        Trial(number, candidate.static, candidate.hparams, seed, fold, sizes.get(fold))
         for number, (candidate, seed, fold) in enumerate(runs)
     )
 
 
 def make_batches(trials: Iterable[Trial], width: int) -> tuple[TrialBatch, ...]:
-    """Returns trials in batches of at most ``width``, those of a static side by side.
-
-    Args:
-        trials: In any order.
-        width: Trials of one compiled program.
-
-    Raises:
-        ValueError: The width is out of range.
-    """
-    validate_width(width)
+    """Returns batches of at most ``width`` trials, those of a static side by side."""
+    if not 1 <= width <= MAX_WIDTH:
+        raise ValueError(f"--trials_per_batch is {width}; expected 1 to {MAX_WIDTH}")
     groups: dict[Static, dict[int, list[Trial]]] = {}
     for trial in trials:
         seeds = groups.setdefault(trial.static, {})
@@ -103,11 +93,8 @@ def make_batches(trials: Iterable[Trial], width: int) -> tuple[TrialBatch, ...]:
 def default_width(num_classes: int) -> int:
     """Returns a width at which a program is fast, and short batches waste little.
 
-    A product is fast from about a thousand columns, ``C T`` of them, on; see
-    docs/performance.md.
-
-    Args:
-        num_classes: C.
+    A product is fast from about a thousand columns, one for each class of each trial,
+    on; see docs/performance.md.
 
     >>> default_width(10), default_width(100), default_width(1000)
     (128, 32, 4)
@@ -115,54 +102,33 @@ def default_width(num_classes: int) -> int:
     return min(128, 1 << max(0, (4096 // num_classes).bit_length() - 1))
 
 
-def validate_width(width: int) -> None:
-    """Checks the width of a batch.
-
-    Args:
-        width: Trials of one compiled program.
-
-    Raises:
-        ValueError: It is out of range.
-    """
-    if not 1 <= width <= MAX_WIDTH:
-        raise ValueError(f"--trials_per_batch is {width}; expected 1 to {MAX_WIDTH}")
-
-
-def filled(batch: TrialBatch, width: int, dtype: np.dtype) -> execution.BatchInputs:
-    """Returns a batch as its program takes it, filled up with its last trial.
-
-    Args:
-        batch: At most ``width`` trials.
-        width: Of the compiled program.
-        dtype: Of the parameters.
-
-    Raises:
-        ValueError: The batch holds more trials than ``width``.
-    """
-    missing = width - len(batch.trials)
-    if missing < 0:
-        raise ValueError(
-            f"a batch holds {len(batch.trials)} trials; its width is {width}"
-        )
-    trials = batch.trials + batch.trials[-1:] * missing
+def filled(batch: TrialBatch, width: int, dtype: np.dtype) -> BatchInputs:
+    """Returns a batch as its program takes it, filled up with its last trial."""
+    trials = batch.trials + batch.trials[-1:] * (width - len(batch.trials))
     columns = zip(*(trial.hparams for trial in trials), strict=True)
     hparams = Hparams(*(np.array(column, dtype) for column in columns))
     folds = [NO_FOLD if trial.fold is None else trial.fold for trial in trials]
-    return execution.BatchInputs(
+    return BatchInputs(
         np.array(batch.seed, np.uint32), hparams, np.array(folds, np.int32)
     )
 
 
-def validate_data(data: Data, num_classes: int) -> None:
-    """Checks training and validation rows, before anything is compiled.
+def validate_static(static: Static, *, num_rows: int) -> None:
+    """Refuses minibatches larger than the training rows, and too many epochs or none.
 
-    Args:
-        data: What the trials will see.
-        num_classes: C.
-
-    Raises:
-        ValueError: Bad entries, or lengths or widths that do not match.
+    Names are checked as flags, those of features where the features are made.
     """
+    for name, highest, why in (
+        ("batch_size", num_rows, " (the training rows)"),
+        ("epochs", 10**6, ""),
+    ):
+        value = getattr(static, name)
+        if not 1 <= value <= highest:
+            raise ValueError(f"--{name} is {value}; expected 1 to {highest}{why}")
+
+
+def validate_data(data: Data, num_classes: int) -> None:
+    """Refuses rows with bad entries, or lengths or widths that do not match."""
     validation.validate_batch(data.x, data.labels, num_classes)
     validation.validate_batch(data.val_x, data.val_labels, num_classes)
     if data.x.shape[1] != data.val_x.shape[1]:
@@ -177,51 +143,46 @@ def make_rows(
 ) -> list[dict[str, Any]]:
     """Returns one row per trial: its choices, its hyper-parameters, what came of it.
 
-    A hyper-parameter that the trial does not use is None.
-
-    Args:
-        batch: The trials.
-        output: What ``execution.run`` returned for them.
-        finished: Whether the trials made all their steps; where they did not, those
-            that have not diverged are retired.
+    A hyper-parameter that the trial does not use is None. Trials that were stopped
+    before they were ``finished`` are retired, unless they have diverged.
     """
-    return list(_rows(batch, output, "ok" if finished else RETIRED))
-
-
-def _rows(batch: TrialBatch, output: Output, well: str) -> Iterator[dict[str, Any]]:
     scores = {
         f"{split}_{name}": values.tolist()
         for split, part in (("train", output.train), ("val", output.validation))
         for name, values in part._asdict().items()
     }
-    epochs = keeping.epochs(output.state).tolist()
+    scores |= {
+        "epoch": states.final_epochs(output.state).tolist(),
+        "steps": output.state.steps.tolist(),
+    }
+    well, rows = "ok" if finished else RETIRED, []
     for index, trial in enumerate(batch.trials):
         status = int(output.state.status[index])
         used = optimizers.uses(trial.static)
-        yield {
-            "trial": trial.trial,
-            **{name: getattr(trial.static, name) for name in _STATIC_COLUMNS},
-            **{k: v if k in used else None for k, v in trial.hparams._asdict().items()},
-            "C": inverse_strength(trial),
-            "seed": trial.seed,
-            "fold": trial.fold,
-            "status": well if status == states.OK else "diverged",
-            "reason": states.REASONS.get(status),
-            **{name: values[index] for name, values in scores.items()},
-            "epoch": epochs[index],
-            "steps": int(output.state.steps[index]),
-        }
+        rows.append(
+            {
+                "trial": trial.trial,
+                **{name: getattr(trial.static, name) for name in _STATIC_COLUMNS},
+                **{
+                    name: value if name in used else None
+                    for name, value in trial.hparams._asdict().items()
+                },
+                "C": _inverse_strength(trial),
+                "seed": trial.seed,
+                "fold": trial.fold,
+                "status": well if status == states.OK else "diverged",
+                "reason": states.REASONS.get(status),
+                **{name: values[index] for name, values in scores.items()},
+            }
+        )
+    return rows
 
 
-def inverse_strength(trial: Trial) -> float | None:
-    """Returns scikit-learn's ``C`` for the penalty of a trial.
+def _inverse_strength(trial: Trial) -> float | None:
+    """Returns scikit-learn's ``C``; None where it is unknown, infinite or has no sense.
 
-    Args:
-        trial: Of any loss.
-
-    Returns:
-        None without a penalty, for a loss that is not logistic regression's, and where
-        it is not known how many rows the trial trains on.
+    That is without a penalty, for a loss that is not logistic regression's, and where
+    the number of rows is not given.
     """
     logistic = trial.static.loss == "softmax_cross_entropy"
     if trial.num_rows is None or trial.hparams.l2 == 0 or not logistic:
@@ -250,17 +211,12 @@ _STATIC_COLUMNS = (
 
 
 def make_arrays(batch: TrialBatch, output: Output) -> dict[str, np.ndarray]:
-    """Returns what came of a batch's trials as arrays, trials in front, without copies.
+    """Returns what came of a batch's trials, without copies.
 
-    Args:
-        batch: The trials.
-        output: What ``execution.run`` returned for them.
-
-    Returns:
-        ``trial (L,)``, ``W (L, D, C)``, ``b (L, C)``, and the curves ``(L, E)``.
+    That is ``trial (L,)``, ``W (L, D, C)``, ``b (L, C)``, and the curves ``(L, E)``.
     """
     count, state = len(batch.trials), output.state
-    W, b = map(np.asarray, keeping.params(state))
+    W, b = map(np.asarray, states.final_params(state))
     curves = {k: np.asarray(v).T[:count] for k, v in state.curves._asdict().items()}
     return {
         "trial": np.array([trial.trial for trial in batch.trials]),

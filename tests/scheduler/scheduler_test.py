@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from linclf_jax.runs.checkpoint import DiskStore
-from linclf_jax.scheduler import programs, scheduler, worker
-from linclf_jax.training import execution, planning, search_space
+from linclf_jax.scheduler import memory, programs, scheduler, worker
+from linclf_jax.training import execution, search_space
 from linclf_jax.training import program as training
 from tests import sweeps
 
@@ -36,14 +36,14 @@ def test_batches_at_a_time_change_no_bit(at_once, finished):
 
 def test_the_memory_budget_decides_how_many_and_changes_no_bit(finished, monkeypatch):
     """What is in use is held still, for a batch of iris is small beside its changes."""
-    monkeypatch.setattr(scheduler.memory, "resident", lambda _: 1000)
-    plans, plan = [], planning.plan
+    monkeypatch.setattr(memory, "resident", lambda _: 1000)
+    plans, plan = [], memory.plan
 
     def noted(**sizes):
         plans.append((sizes["per_batch"], plan(**sizes).at_once))
         return plan(**sizes)
 
-    monkeypatch.setattr(planning, "plan", noted)
+    monkeypatch.setattr(memory, "plan", noted)
     sweeps.fit(concurrent_batches=6)
     ((per_batch, at_once),) = plans
     assert at_once == 6

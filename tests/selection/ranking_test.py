@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from linclf_jax.selection import ranking
-from linclf_jax.training import keeping, optimizers, trials
+from linclf_jax.training import optimizers, states, trials
 from linclf_jax.training.search_space import Candidate
 from linclf_jax.training.settings import Hparams, Static
 from tests.selection.trial_rows import numbers, row
@@ -198,7 +198,7 @@ def rows_of(candidates, monkeypatch):
     scores = types.SimpleNamespace(_asdict=lambda: {"loss": np.zeros(1)})
     state = types.SimpleNamespace(status=np.zeros(1, int), steps=np.ones(1, int))
     output = types.SimpleNamespace(train=scores, validation=scores, state=state)
-    monkeypatch.setattr(keeping, "epochs", lambda _: np.ones(1, int))
+    monkeypatch.setattr(states, "final_epochs", lambda _: np.ones(1, int))
     rows = []
     for trial in trials.make_trials(candidates, (0,)):
         rows += trials.make_rows(trials.TrialBatch(trial.static, 0, (trial,)), output)

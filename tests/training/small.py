@@ -1,4 +1,4 @@
-"""A small problem, and programs of one run and of a stack, compiled once each."""
+"""A small problem, and programs of a run, a stack and a batch, compiled once."""
 
 import functools
 
@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linclf_jax.training import program, states
+from linclf_jax.training import execution, program, states
+from linclf_jax.training.program import Lanes
 from linclf_jax.training.settings import Hparams, Static
 
 HPARAMS = Hparams(learning_rate=0.1, l2=0.01)
-NO_FOLDS = jnp.full(3, states.NO_FOLD)
+WIDTH = 4  # of the batches of ``compiled``
+FOLDS = jnp.array([1, states.NO_FOLD, 0])  # of three lanes
 
 
 def make_data(num_rows=21, dtype=np.float64, *, folds=False):
@@ -25,6 +27,16 @@ def make_data(num_rows=21, dtype=np.float64, *, folds=False):
     x, labels = x[:num_rows], labels[:num_rows]
     fold = jnp.asarray(np.arange(num_rows) * 2 % 3, jnp.int32)
     return states.Data(x, labels, x, labels, fold, fold)
+
+
+def lanes_of(*hparams):
+    """Returns hyper-parameters of several runs, as arrays."""
+    return Hparams(*(jnp.array(column, float) for column in zip(*hparams, strict=True)))
+
+
+def of_rates(*rates):
+    """Returns hyper-parameters of runs that differ in their learning rates."""
+    return lanes_of(*(HPARAMS._replace(learning_rate=rate) for rate in rates))
 
 
 @functools.cache
@@ -42,26 +54,24 @@ def train(static, hparams=HPARAMS, data=None, seed=0):
 @functools.cache
 def stacked_program(static: Static):
     """Returns the jitted ``advance`` of seed 0; without a state it begins."""
+    begin = jax.jit(functools.partial(program.begin, static))
+    advance = jax.jit(functools.partial(program.advance, static))
 
-    def advance(state, lanes, fold, data, first, last):
-        key = jax.random.key(0)
+    def run(state, hparams, fold, data, first, last):
+        lanes = Lanes(jax.random.key(0), hparams, fold)
         if state is None:
-            state = program.begin(static, key, lanes, data)
-        return program.advance(static, state, key, lanes, fold, data, first, last)
+            state = begin(lanes, data)
+        return advance(lanes, data, state, first, last)
 
-    return jax.jit(advance)
-
-
-def lanes_of(*hparams):
-    """Returns hyper-parameters of several runs, as arrays."""
-    return Hparams(*(jnp.array(column, float) for column in zip(*hparams, strict=True)))
+    return run
 
 
-def train_stack(static, lanes, data, fold=None):
+def train_stack(static, hparams, data, fold=None):
     """Returns the last state of a stack."""
-    fold = NO_FOLDS[: len(lanes.l2)] if fold is None else fold
+    if fold is None:
+        fold = jnp.full(len(hparams.l2), states.NO_FOLD)
     last = program.num_steps(len(data.labels), static)
-    return stacked_program(static)(None, lanes, fold, data, 0, last)
+    return stacked_program(static)(None, hparams, fold, data, 0, last)
 
 
 def lane_of(tree, lane):
@@ -73,3 +83,18 @@ def run_of(state, lane):
     """Returns parameters and curves of one lane, as ``train`` does."""
     W, b = lane_of(state.params, lane)
     return W, b[0], *lane_of(state.curves, lane)
+
+
+@functools.cache
+def compiled(static: Static, devices=1, *, folds=False):
+    """Returns the program of batches of ``WIDTH`` in float32, and its data."""
+    mesh = execution.make_mesh(jax.devices()[:devices])
+    data = execution.place(make_data(dtype=np.float32, folds=folds), mesh)
+    return execution.build(static, data, WIDTH, mesh), data
+
+
+def run(built, starts, last=None, on_segment=lambda *_: None):
+    """Returns the outputs of batches, after their last step if none is given."""
+    program, data = built
+    last = program.last_step if last is None else last
+    return execution.run(program, starts, data, last, on_segment)

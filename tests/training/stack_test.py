@@ -1,5 +1,7 @@
 """The stack, lanes last, against the plain functions mapped over lanes."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,14 +13,22 @@ from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 from linclf_jax.training import stack
 
-SHAPES = [(5, 4, 3, 2), (3, 3, 3, 3), (7, 1, 2, 5), (1, 6, 4, 1)]  # N, D, C, L
-TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+# N, D, C, L: all different, where a transpose shows, and one row or one lane.
+SHAPES = [
+    ((5, 4, 3, 2), "float64"),
+    ((3, 3, 3, 3), "float32"),
+    ((1, 6, 4, 1), "float64"),
+]
+CLOSE = {
+    "float64": {"rtol": 1e-12, "atol": 1e-12},
+    "float32": {"rtol": 1e-5, "atol": 1e-5},
+}
 SMOOTHED = "smoothed"  # softmax cross-entropy with smoothed labels
 
 
-def make_problem(shape, dtype, seed=0):
+def make_problem(shape, dtype):
     num_rows, num_features, num_classes, lanes = shape
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
 
     def draw(*size):
         return jnp.asarray(rng.normal(size=size), dtype)
@@ -26,13 +36,16 @@ def make_problem(shape, dtype, seed=0):
     params = Params(draw(lanes, num_features, num_classes), draw(lanes, num_classes))
     x = draw(num_rows, num_features)
     labels = jnp.asarray(rng.integers(0, num_classes, num_rows), jnp.int32)
-    weights = jnp.asarray(rng.integers(1, 4, num_rows), dtype)
-    l2 = jnp.abs(draw(lanes))
-    return params, x, labels, weights, l2
+    # In the last lane of several, the first row takes no part.
+    weights = jnp.asarray(rng.integers(1, 4, (num_rows, lanes)), dtype)
+    weights = weights.at[0, 1:].multiply(np.arange(lanes - 1, dtype=dtype)[::-1])
+    return params, x, labels, weights, jnp.abs(draw(lanes))
 
 
+@functools.partial(jax.jit, static_argnames="loss")
+@functools.partial(jax.vmap, in_axes=(None, 0, None, None, -1, 0, 0))
 def plain(loss, params, x, labels, weights, l2, smoothing):
-    """Returns the mean loss of one classifier, and the objective's gradient."""
+    """Returns the mean loss of each lane, and the objective's gradient."""
     if loss != SMOOTHED:
         options = {"loss": loss, "weights": weights}
         return (
@@ -51,62 +64,57 @@ def plain(loss, params, x, labels, weights, l2, smoothing):
     return value, gradient._replace(W=gradient.W + l2 * params.W)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("shape", SHAPES)
+@functools.partial(jax.jit, static_argnames=("name", "loss"))
+def stacked(name, loss, params, x, labels, weights, l2, smoothing):
+    """Returns the same by the stack, lanes last."""
+    batch = stack.Batch(x, labels, stack.normalised(weights))
+    objective = stack.Objective(loss, l2[None, None])
+    if loss == SMOOTHED:
+        objective = stack.Objective("softmax_cross_entropy", l2[None, None], smoothing)
+    return stack.GRADIENTS[name](stack.lanes_last(params), batch, objective)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), SHAPES)
 @pytest.mark.parametrize("loss", [*losses.LOSSES, SMOOTHED])
 def test_the_stack_is_the_plain_functions_mapped(loss, shape, dtype):
     params, x, labels, weights, l2 = make_problem(shape, dtype)
     smoothing = jnp.linspace(0.0, 0.8, shape[-1]).astype(dtype)
-    value, gradient = jax.vmap(
-        lambda p, l2, smoothing: plain(loss, p, x, labels, weights, l2, smoothing)
-    )(params, l2, smoothing)
-    batch = stack.Batch(x, labels, stack.normalised(weights[:, None]))
-    options = {"loss": loss, "l2": l2[None, None]}
-    if loss == SMOOTHED:
-        options |= {"loss": "softmax_cross_entropy", "smoothing": smoothing}
-    close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
-    for gradient_of in stack.GRADIENTS.values():
-        mean_loss, by_stack = gradient_of(stack.lanes_last(params), batch, **options)
-        assert mean_loss.dtype == by_stack.W.dtype == by_stack.b.dtype == dtype
-        chex.assert_trees_all_close(mean_loss, value, **close)
-        chex.assert_trees_all_close(stack.lanes_first(by_stack), gradient, **close)
+    others = l2, smoothing
+    value, gradient = plain(loss, params, x, labels, weights, *others)
+    for name in stack.GRADIENTS:
+        found, by_stack = stacked(name, loss, params, x, labels, weights, *others)
+        assert found.dtype == by_stack.W.dtype == by_stack.b.dtype == dtype
+        chex.assert_trees_all_close(found, value, **CLOSE[dtype])
+        expected = stack.lanes_last(gradient)
+        chex.assert_trees_all_close(by_stack, expected, **CLOSE[dtype])
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", stack.GRADIENTS)
+def test_weights_of_all_lanes_are_those_of_each(name):
+    params, x, labels, weights, l2 = make_problem((5, 4, 3, 2), "float64")
+    shared = weights[:, :1]
+    arguments = name, "softmax_cross_entropy", params, x, labels
+    once = stacked(*arguments, shared, l2, l2)
+    each = stacked(*arguments, jnp.tile(shared, (1, 2)), l2, l2)
+    chex.assert_trees_all_close(once, each, **CLOSE["float64"])
+
+
+@pytest.mark.parametrize(("shape", "dtype"), SHAPES)
 def test_logits_and_accuracy_are_the_plain_ones_mapped(shape, dtype):
     params, x, labels, _, _ = make_problem(shape, dtype)
-    expected = jax.vmap(lambda p: params_lib.logits(p, x))(params)
-    accuracy = jax.vmap(lambda s: metrics.accuracy(s, labels))(expected)
-    scores = stack.logits(stack.lanes_last(params), x)
-    close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
-    chex.assert_trees_all_close(jnp.moveaxis(scores, -1, 0), expected, **close)
-    right = stack.accuracy(scores, labels)
+
+    @jax.jit
+    def both(params):
+        expected = jax.vmap(lambda p: params_lib.logits(p, x))(params)
+        accuracy = jax.vmap(lambda s: metrics.accuracy(s, labels))(expected)
+        scores = stack.logits(stack.lanes_last(params), x)
+        right = stack.accuracy(scores, labels)
+        return (expected, accuracy), (scores, right)
+
+    (expected, accuracy), (scores, right) = jax.device_get(both(params))
+    np.testing.assert_allclose(np.moveaxis(scores, -1, 0), expected, **CLOSE[dtype])
     assert right.dtype == dtype
-    chex.assert_trees_all_equal(jnp.mean(right, axis=0), accuracy)
-
-
-@pytest.mark.parametrize("loss", losses.LOSSES)
-@pytest.mark.parametrize("gradient", stack.GRADIENTS)
-def test_lanes_may_have_different_rows(gradient, loss):
-    params, x, labels, _, l2 = make_problem((6, 4, 3, 2), "float64")
-    weights = jnp.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 2], [0, 3]], x.dtype)
-    batch = stack.Batch(x, labels, stack.normalised(weights))
-    values, gradients_ = stack.GRADIENTS[gradient](
-        stack.lanes_last(params), batch, loss=loss, l2=l2[None, None]
-    )
-    gradients_ = stack.lanes_first(gradients_)
-    for lane in range(2):
-        one, alone = (
-            jax.tree.map(lambda leaf, lane=lane: leaf[lane], tree)
-            for tree in (params, gradients_)
-        )
-        rows = weights[:, lane] > 0
-        value, expected = plain(
-            loss, one, x[rows], labels[rows], weights[rows, lane], l2[lane], None
-        )
-        np.testing.assert_allclose(values[lane], value, rtol=1e-12)
-        chex.assert_trees_all_close(alone, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(right.mean(axis=0), accuracy.astype(dtype))
 
 
 def test_normalised_weights_sum_to_one_or_are_zero():
@@ -114,29 +122,18 @@ def test_normalised_weights_sum_to_one_or_are_zero():
     np.testing.assert_array_equal(weights, [[0.25, 0.0], [0.75, 0.0]])
 
 
-def test_lanes_first_undoes_lanes_last():
-    params, *_ = make_problem((5, 4, 3, 2), "float32")
-    last = stack.lanes_last(params)
-    chex.assert_shape(last.W, (4, 3, 2))
-    chex.assert_shape(last.b, (1, 3, 2))
-    np.testing.assert_array_equal(last.W[:, :, 1], params.W[1])
-    np.testing.assert_array_equal(last.b[0, :, 1], params.b[1])
-    chex.assert_trees_all_equal(stack.lanes_first(last), params)
-
-
 @pytest.mark.parametrize("loss", losses.LOSSES)
 def test_classes_on_any_axis_give_the_same_loss_and_gradient(loss):
     rng = np.random.default_rng(1)
     logits = jnp.asarray(rng.normal(size=(6, 4, 5)))
     labels = jnp.asarray(rng.integers(0, 5, (6, 4)), jnp.int32)
-    value = losses.LOSSES[loss](logits, labels)
-    gradient = gradients.logits_gradient(logits, labels, loss=loss)
-    for axis in (0, 1, -3, -2):
+
+    def along(axis):
         moved = jnp.moveaxis(logits, -1, axis)
-        chex.assert_trees_all_close(
-            losses.LOSSES[loss](moved, labels, axis=axis), value, rtol=1e-14
-        )
-        moved = gradients.logits_gradient(moved, labels, loss=loss, axis=axis)
-        chex.assert_trees_all_close(
-            moved, jnp.moveaxis(gradient, -1, axis), rtol=1e-14, atol=1e-16
-        )
+        gradient = gradients.logits_gradient(moved, labels, loss=loss, axis=axis)
+        value = losses.LOSSES[loss](moved, labels, axis=axis)
+        return value, jnp.moveaxis(gradient, axis, -1)
+
+    expected, *others = jax.jit(lambda: [along(axis) for axis in (-1, 0, -2)])()
+    for found in others:
+        chex.assert_trees_all_close(found, expected, rtol=1e-14, atol=1e-16)
