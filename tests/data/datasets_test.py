@@ -5,8 +5,9 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
+from sklearn import datasets as sklearn_datasets
 
-from linclf_jax.data import datasets, preprocessing, sources
+from linclf_jax.data import datasets, sources
 from linclf_jax.data.sources import UnreadSource
 
 SHAPES = {
@@ -60,44 +61,16 @@ def test_splits_partition_the_source_and_keep_the_class_shares(name, fractions):
         assert np.all(np.abs(counts - share * whole * rows) <= 1)
 
 
-def test_rows_are_those_of_the_source():
-    sklearn_datasets = pytest.importorskip("sklearn.datasets")
-    bunch = sklearn_datasets.load_wine()
-    dataset = datasets.load("wine", split_seed=5)
-    for part in splits(dataset):
-        np.testing.assert_array_equal(part.x, bunch.data[part.index])
-        np.testing.assert_array_equal(part.labels, bunch.target[part.index])
-    assert dataset.feature_names == tuple(bunch.feature_names)
-
-
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint8, np.int64])
-def test_every_dtype_stays_with_its_values(dtype):
+def test_rows_are_those_of_the_source_in_their_dtype(dtype):
     x = (np.arange(60).reshape(20, 3) * 4).astype(dtype)
     for part in splits(small(x=x)):
         assert part.x.dtype == dtype
         np.testing.assert_array_equal(part.x, x[part.index])
+        np.testing.assert_array_equal(part.labels, source().labels[part.index])
 
 
-def test_a_small_spread_about_a_large_value_survives():
-    """In float32 the neighbours of 1e8 are 8 apart, and this column is constant."""
-    noise = np.random.Generator(np.random.PCG64(0)).standard_normal((20, 3))
-    train = small(x=1e8 + noise).train
-    exact = noise[train.index]
-    expected = (exact - exact.mean(axis=0)) / exact.std(axis=0)
-    scaled = preprocessing.apply(preprocessing.fit("standardize", train.x), train.x)
-    np.testing.assert_allclose(scaled, expected, atol=1e-7)  # 1e8 has an ulp of 1.5e-8
-
-
-def test_a_value_beyond_float32_is_scaled_and_not_refused():
-    x = small(x=source().x * 1e39).train.x
-    fitted = preprocessing.fit("mean_range", x)
-    assert np.abs(preprocessing.apply(fitted, x)).max() <= 1
-    fitted = preprocessing.fit("none", x)
-    with pytest.raises(ValueError, match=r"x after none\[0, 0\] = inf"):
-        preprocessing.apply(fitted, x[1:])
-
-
-def test_names_and_images():
+def test_names_and_images_of_bundled_data():
     digits = datasets.load("digits", split_seed=0)
     assert digits.image_shape == (8, 8)
     assert digits.class_names == tuple("0123456789")
@@ -105,21 +78,19 @@ def test_names_and_images():
     assert iris.image_shape is None
     assert iris.class_names == ("setosa", "versicolor", "virginica")
     assert iris.feature_names[0] == "sepal length (cm)"
-    assert datasets.load("synthetic", split_seed=0).feature_names is None
+    row, index = iris.train.x[0], iris.train.index[0]
+    np.testing.assert_array_equal(row, sklearn_datasets.load_iris().data[index])
 
 
 def test_a_seed_names_the_same_split_for_ever():
     assert [part.index.tolist() for part in splits(small(split_seed=7))] == PINNED_INDEX
+    other = small(x=np.ones((20, 3)), split_seed=7)  # whatever the features
+    assert [part.index.tolist() for part in splits(other)] == PINNED_INDEX
     digits = datasets.load("digits", split_seed=0)
     assert datasets.fingerprint(digits) == PINNED_FINGERPRINT
     first, second = (datasets.load("iris", split_seed=seed) for seed in (0, 1))
     assert not np.array_equal(first.train.index, second.train.index)
     assert datasets.fingerprint(first) != datasets.fingerprint(second)
-
-
-def test_split_does_not_depend_on_the_features():
-    other = small(x=np.ones((20, 3)))
-    np.testing.assert_array_equal(small().train.index, other.train.index)
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])
@@ -175,12 +146,7 @@ def test_mnist5k_is_read_without_its_package(monkeypatch):
     assert dataset.train.x.max() == 255
 
 
-def with_value(value):
-    x = np.ones((20, 3))
-    x[4, 1] = value
-    return x
-
-
+BAD = np.where(np.arange(60) == 13, np.nan, 1.0).reshape(20, 3)
 PAIRS = {"labels": np.repeat(np.arange(10), 2), "class_names": tuple("abcdefghij")}
 FRACTIONS = "expected three positive ones that sum to 1"
 
@@ -188,8 +154,7 @@ FRACTIONS = "expected three positive ones that sum to 1"
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x": with_value(np.nan)}, r"1 of 60 .*x\[4, 1\] = nan"),
-        ({"x": with_value(-np.inf)}, r"1 of 60 .*x\[4, 1\] = -inf"),
+        ({"x": BAD}, r"1 of 60 .*x\[4, 1\] = nan"),
         ({"x": np.full((20, 3), "1.5")}, "dtype"),
         ({"labels": np.arange(20) % 2 * 2}, r"10 of 20 .*labels\[1\] = 2"),
         ({"labels": np.zeros(20)}, "dtype float64"),
@@ -200,8 +165,6 @@ FRACTIONS = "expected three positive ones that sum to 1"
         ({"feature_names": ("a", "b", "a")}, "found two features 'a'"),
         ({"image_shape": (2, 2)}, "image shape .* for 3 columns"),
         ({"split_seed": -1}, "split_seed is"),
-        ({"split_seed": 2**32}, "split_seed is"),
-        ({"split_seed": 0.5}, "split_seed is"),
         ({"fractions": (0.6, 0.2, 0.1)}, FRACTIONS),
         ({"fractions": (0.8, 0.2, 0.0)}, FRACTIONS),
         ({"fractions": (0.6, 0.4)}, FRACTIONS),
@@ -230,11 +193,8 @@ def test_a_rare_class_is_trained_on_first(rows, sizes):
     assert [(part.labels == 0).sum() for part in splits(dataset)] == [18, 6, 6]
     lacking = [((1, rows),) if size == 0 else () for size in sizes[1:]]
     assert dataset.lacking == tuple(lacking)
-
-
-def test_training_has_every_class_whatever_its_share():
-    for fractions in ((0.1, 0.1, 0.8), (0.1, 0.8, 0.1)):
-        assert (small(fractions=fractions, **rare(1)).train.labels == 1).sum() == 1
+    for fractions in ((0.1, 0.1, 0.8), (0.1, 0.8, 0.1)):  # whatever its share
+        assert (small(fractions=fractions, **rare(rows)).train.labels == 1).any()
 
 
 def test_a_file_may_lack_a_class_without_being_said_to_lack_it():
@@ -244,24 +204,17 @@ def test_a_file_may_lack_a_class_without_being_said_to_lack_it():
     assert len(dataset.train.labels) == 31
 
 
-def test_joined_splits_hold_the_rows_of_both_in_order():
-    dataset = small(split_seed=7)
-    both = datasets.joined(dataset.train, dataset.validation)
-    assert both.index.tolist() == PINNED_INDEX[0] + PINNED_INDEX[1]
-    np.testing.assert_array_equal(both.x, source().x[both.index])
-    np.testing.assert_array_equal(both.labels, source().labels[both.index])
-    assert both.labels.dtype == np.int32
-
-
-@pytest.mark.parametrize("other", [np.float16, np.int64, np.uint8])
-def test_joined_splits_of_two_files_may_differ_in_dtype(other):
+@pytest.mark.parametrize("other", [np.float64, np.float16, np.int64, np.uint8])
+def test_joined_splits_hold_the_rows_of_both_in_a_dtype_of_both(other):
     whole = small(split_seed=7)
     first = whole.train._replace(x=whole.train.x.astype(ml_dtypes.bfloat16))
     second = whole.validation._replace(x=whole.validation.x.astype(other))
     for pair in ((first, second), (second, first)):
         both = datasets.joined(*pair)
-        expected = np.concatenate([split.x.astype(np.float64) for split in pair])
-        np.testing.assert_array_equal(both.x.astype(np.float64), expected)
+        assert both.index.tolist() == [row for part in pair for row in part.index]
+        np.testing.assert_array_equal(both.x.astype(float), source().x[both.index])
+        np.testing.assert_array_equal(both.labels, source().labels[both.index])
+        assert both.labels.dtype == np.int32
 
 
 def test_constant_columns_are_those_of_the_training_rows():

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 
-from linclf_jax.data import datasets, files
+from linclf_jax.data import files
 from linclf_jax.data.columns import ReadOptions
-from linclf_jax.data.datasets import Files
+from tests.data import own_files
 
 X = np.array([[0.1, -2.0, 3e-5], [1 / 3, 7.0, 1e300], [5.0, 0.0, -0.25]])
 LABELS = ["ant", "bee", "ant"]
@@ -194,20 +194,13 @@ def test_labels_are_of_the_kind_that_training_had(write):
     ],
 )
 def test_a_file_that_is_no_table_is_refused(what, content, message, write):
-    path = write(content)
-    with pytest.raises(ValueError, match=message) as refused:
-        READ[what](path)
-    assert str(path) in str(refused.value)
+    own_files.refuse(message, write(content), READ[what])
 
 
 def test_one_file_is_features_and_labels(write):
     x, labels = np.random.default_rng(0).normal(size=(40, 3)), ["ant", "bee"] * 20
     path = write(text(x, labels, "width,height,mass,kind"))
-    dataset = datasets.load(
-        "features",
-        split_seed=0,
-        files=Files(train_features=path, train_labels=path),
-        options=ReadOptions(label_column="kind", drop_columns=("height",)),
-    )
+    options = {"label_column": "kind", "drop_columns": ("height",)}
+    dataset = own_files.load(path, **options)
     np.testing.assert_array_equal(dataset.train.x, x[dataset.train.index][:, [0, 2]])
     assert dataset.class_names == ("ant", "bee")

@@ -6,18 +6,19 @@ none, they are what the bytes say to a second reader, which is written here.
 
 import ast
 import gzip
-import importlib.util
 import io
 import json
 import pickle
 import struct
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
 from safetensors import numpy as safetensors_numpy
 
 from linclf_jax.data import cifar, files
@@ -73,34 +74,33 @@ def make() -> tuple[ValidFile, ...]:
     stored, deflated = io.BytesIO(), io.BytesIO()
     np.savez(stored, features=_X, labels=_NAMES)
     np.savez_compressed(deflated, features=_X, labels=_NAMES)
-    arrays = _equals(_X, _NAMES)
-    images, zipped = idx(_IMAGES), gzip.compress(idx(_IMAGES), mtime=0)
+    arrays, images = _equals(_X, _NAMES), idx(_IMAGES)
     rows = np.concatenate([_LABELS[:, None], _ROWS], axis=1).tobytes()
     batch = {"data": _ROWS, "labels": _LABELS.tolist(), "filenames": ["a", "b", "c"]}
     old, new = (pickle.dumps(batch, protocol) for protocol in (2, 5))
-    archive, zipped_archive = (
-        tar({"test_batch.bin": rows}, mode) for mode in ("w", "w:gz")
-    )
-    half, brain = _X.astype(np.float16), _X.astype(_BFLOAT16)
+    tars = (tar({"test_batch.bin": rows}, mode) for mode in ("w", "w:gz"))
+    brain = _X.astype(_BFLOAT16)
     return (
         ValidFile("x.npy", npy(_X), _features, _as_npy_says),
-        ValidFile("half.npy", npy(half), _features, _as_npy_says),
+        ValidFile("half.npy", npy(_X.astype("f2")), _features, _as_npy_says),
         ValidFile("brain.npy", npy(brain), _features, _as_npy_says),
         ValidFile("names.npy", npy(_NAMES), _classes, _is_mapping),
         ValidFile("bytes.npy", npy(_NAMES.astype("S")), _classes, _is_mapping),
         ValidFile("stored.npz", stored.getvalue(), _both, arrays),
         ValidFile("deflated.npz", deflated.getvalue(), _both, arrays),
         ValidFile("images", images, _features, _as_idx_says),
-        ValidFile("images.gz", zipped, _features, _equals(_IMAGES)),
+        ValidFile(
+            "images.gz", gzip.compress(images, mtime=0), _features, _equals(_IMAGES)
+        ),
         ValidFile("rows.bin", rows, _features, _as_rows_say),
         ValidFile("test_batch", old, _folder, _is_batch),
         ValidFile("test_batch", new, _folder, _is_batch),
-        ValidFile("c.tar", archive, _archive, _is_batch),
-        ValidFile("c.tar.gz", zipped_archive, _archive, _equals(_PIXELS, _LABELS)),
+        ValidFile("c.tar", next(tars), _archive, _is_batch),
+        ValidFile("c.tar.gz", next(tars), _archive, _equals(_PIXELS, _LABELS)),
         ValidFile("x.csv", _text(), _both, _as_text_says),
         ValidFile("x.safetensors", _tensors(_X), _both, _as_tensors_say),
         ValidFile("brain.safetensors", _tensors(brain), _both, _as_tensors_say),
-        *(_parquet() if importlib.util.find_spec("pyarrow") else ()),
+        *_parquet(),
     )
 
 
@@ -115,19 +115,12 @@ def _tensors(x: np.ndarray) -> bytes:
     return safetensors_numpy.save({"features": x, "labels": np.arange(len(x)) % 3})
 
 
-def _parquet() -> tuple[ValidFile, ...]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
+def _parquet() -> Iterator[ValidFile]:
     lists = pa.FixedSizeListArray.from_arrays(pa.array(_X.reshape(-1)), 4)
-    columns = {name: _X[:, index] for index, name in enumerate("abcd")}
-    made = []
-    for table in (columns, {"features": lists}):
-        stream = io.BytesIO()
-        whole = pa.table({**table, "label": _NAMES.tolist()})
-        parquet.write_table(whole, stream, write_page_checksum=True)
-        made.append(ValidFile("x.parquet", stream.getvalue(), _both, _is_table))
-    return tuple(made)
+    for features in (dict(zip("abcd", _X.T, strict=True)), {"features": lists}):
+        stream, table = io.BytesIO(), pa.table({**features, "label": _NAMES.tolist()})
+        parquet.write_table(table, stream, write_page_checksum=True)
+        yield ValidFile("x.parquet", stream.getvalue(), _both, _is_table)
 
 
 def _features(path: Path) -> Arrays:
