@@ -29,8 +29,13 @@ GROUPS = {
     "epochs": int,
     "preprocessing": str,
 }
-AXES = (*Hparams._fields, "C")
-_ITEMS = {str: "a name", int: "an integer"}
+KINDS = {**GROUPS, **dict.fromkeys((*Hparams._fields, "C"), float)}
+_TYPES = {str: (str,), int: (int,), float: (int, float)}  # of an item
+_EXPECTED = {
+    str: "a name or a list of them",
+    int: "an integer or a list of them",
+    float: "a number, a list of them, or a text such as log:1e-3:1:10",
+}
 
 
 def read(value: str) -> str:
@@ -102,45 +107,29 @@ def _overrides(grid: Any, where: str) -> dict[str, Any]:
             '{"optimizer": "adam"}'
         )
     for name in grid:
-        if name not in (*GROUPS, *AXES):
+        if name not in KINDS:
             raise ValueError(
                 f"{where}: nothing to search over is named {name!r}; expected one of "
-                f"{', '.join((*GROUPS, *AXES))}"
+                f"{', '.join(KINDS)}"
             )
-    return {
-        name: _group(value, GROUPS[name], f"{where}: {name}")
-        if name in GROUPS
-        else _axis(value, f"{where}: {name}")
-        for name, value in grid.items()
-    }
+    return {name: _values(name, grid[name], f"{where}: {name}") for name in grid}
 
 
-def _group(value: Any, kind: type, where: str) -> tuple:
-    items = value if isinstance(value, list) else [value]
-    # By type, not isinstance: true is no integer here.
-    if not items or any(type(item) is not kind for item in items):
-        raise ValueError(
-            f"{where} is {_brief(value)}; expected {_ITEMS[kind]} or a list of them"
-        )
-    return tuple(items)
-
-
-def _axis(value: Any, where: str) -> search_space.Axis:
+def _values(name: str, value: Any, where: str) -> search_space.Axis | tuple:
+    kind = KINDS[name]
     items = value if isinstance(value, list) else [value]
     try:
-        if isinstance(value, str):
+        if kind is float and isinstance(value, str):
             return search_space.parse(value)
-        if not items or any(type(item) not in (int, float) for item in items):
-            raise ValueError(
-                f"found {_brief(value)}; expected a number, a list of them, or a text "
-                "such as log:1e-3:1:10"
-            )
-        numbers = tuple(map(float, items))
-        if not all(map(math.isfinite, numbers)):
+        # By type, not isinstance: true is no integer here.
+        if not items or any(type(item) not in _TYPES[kind] for item in items):
+            raise ValueError(f"found {_brief(value)}; expected {_EXPECTED[kind]}")
+        values = tuple(map(kind, items))
+        if kind is float and not all(map(math.isfinite, values)):
             raise ValueError(f"found {_brief(value)}; expected finite numbers")
-        return numbers
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from error
+    return values
 
 
 def _brief(value: Any) -> str:

@@ -51,13 +51,11 @@ _UNIFORM = (
     "distribution, 0.01"
 )
 
+_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1)
 _DINOV2 = Training(
     optimizer="momentum",
     schedule="cosine",
-    learning_rate=(
-        *(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
-        *(2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1),
-    ),
+    learning_rate=_RATES,
     batch_size=128,
     epochs=None,
     steps=12_500,

@@ -3,15 +3,14 @@
 The search has ``num_classes`` C, and ``num_rows`` rows of training, all folds together.
 """
 
-import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from linclf_jax.config import grid_file, sweep
+from linclf_jax.config import flat, grid_file, sweep
 from linclf_jax.config import penalty as penalty_config
 from linclf_jax.config.parts import TrainingConfig
 from linclf_jax.config.penalty import Penalty
-from linclf_jax.config.sweep import SearchConfig, SweepConfig
+from linclf_jax.config.sweep import SweepConfig
 from linclf_jax.training import optimizers, search_space, trials
 from linclf_jax.training.search_space import Axis, Candidate, Range
 from linclf_jax.training.settings import Hparams, Static
@@ -28,12 +27,17 @@ def candidates(
         ValueError: A flag is bad, or two do not go together; with its name, what was
             found and what is allowed, and the grid of a grid file.
     """
-    grids = {}
-    for name, training, penalty in _grids(config):
+    text, grids = config.search.grid_file, {}
+    overrides = ({},) if text is None else grid_file.overrides(text)
+    for number, changes in enumerate(overrides, 1):
+        name = f"{grid_file.FLAG}, grid {number}"
         try:
-            grids[name] = _grid(training, penalty, config.search, num_classes, num_rows)
+            grid = _grid(flat.build(config, changes), num_classes, num_rows)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}" if name else str(error)) from error
+            if text is None:
+                raise
+            raise ValueError(f"{name}: {error}") from error
+        grids[name] = grid
     _validate_disjoint(grids)
     every = tuple(itertools.chain.from_iterable(grids.values()))
     epochs = {candidate.static.epochs for candidate in every}
@@ -81,35 +85,17 @@ def axes(
     }
 
 
-def _grids(config: SweepConfig) -> Iterator[tuple[str, TrainingConfig, Penalty]]:
-    """Yields each grid of a grid file, or that of the flags, and what to call it."""
-    if config.search.grid_file is None:
-        yield "", config.training, config.penalty
-        return
-    for number, grid in enumerate(grid_file.overrides(config.search.grid_file), 1):
-        name = f"{grid_file.FLAG}, grid {number}"
-        try:
-            penalty = penalty_config.from_units(grid) or config.penalty
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-        changes = {k: v for k, v in grid.items() if k not in penalty_config.HELP}
-        yield name, dataclasses.replace(config.training, **changes), penalty
-
-
 def _grid(
-    training: TrainingConfig,
-    penalty: Penalty,
-    search: SearchConfig,
-    num_classes: int,
-    num_rows: int,
+    config: SweepConfig, num_classes: int, num_rows: int
 ) -> tuple[Candidate, ...]:
     size = {"num_classes": num_classes, "num_rows": num_rows}
+    training, search = config.training, config.search
     sweep.validate_training(training)
-    _validate_penalty(penalty, training, is_sampled=search.sample is not None)
+    _validate_penalty(config.penalty, training, is_sampled=search.sample is not None)
     choices = statics(training, **size)
     for static in choices:
         trials.validate_static(static, num_rows=num_rows)
-    listed = axes(training, penalty, **size)
+    listed = axes(training, config.penalty, **size)
     if search.sample is None:
         return search_space.grid(choices, listed)
     return search_space.sample(

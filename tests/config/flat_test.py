@@ -44,6 +44,9 @@ _VALUES = {
 }
 _VALUES |= {kind | None: st.none() | values for kind, values in _VALUES.items()}
 
+_WRONG = {int: -1, float: float("inf"), str: "x", int | None: -1, str | None: "x"}
+_WRONG |= {tuple[str, ...]: ("x",), tuple[int, ...]: (-1,)}
+
 
 @st.composite
 def configurations(draw, kind):
@@ -101,6 +104,16 @@ def test_flags_have_names_of_their_own_and_a_sentence_of_help(kind):
     assert len({flag.name for flag in flags}) == len(flags)
     assert all(flag.help.endswith(".") for flag in flags)
     flat.validate(kind())
+
+
+@every_kind
+def test_a_value_that_is_not_allowed_is_refused_with_its_flag(kind):
+    checked = [flag for flag in flat.flags(kind()) if flag.check is not None]
+    assert checked
+    for flag in checked:
+        config = flat.build(kind(), {flag.name: _WRONG[flag.type]})
+        with pytest.raises(ValueError, match=f"^--{flag.name} is .*; expected "):
+            flat.validate(config)
 
 
 def test_everything_that_a_trial_takes_is_a_flag():
