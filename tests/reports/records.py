@@ -1,15 +1,17 @@
 """Records of small studies, made of numbers that a test can check by hand."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 
-from linclf_jax.runs import checkpoint, directory
+from linclf_jax.data.datasets import Split
+from linclf_jax.runs import checkpoint, directory, examples
 from linclf_jax.runs.record import Record
+from linclf_jax.selection import ranking
 
 NASTY = "<script>alert('x')</script> & $\\frac"
 NAMES = ("cat", NASTY, "dog")
-EPOCHS = 3
 L2S = (1.0, 0.1, 0.01, 0.001)
 LOSSES = (0.9, 0.5, 0.25, 0.375)
 BINS = {
@@ -118,37 +120,34 @@ def selected(entries, **changes):
 
 def training_rows(*, diverged=(), retired=()):
     """Two optimizers x 3 rates x 2 penalties x 2 seeds; trial 17 is the best."""
-    grid = [
-        (optimizer, rate, l2, seed)
-        for optimizer in ("sgd", "adam")
-        for rate in (0.01, 0.1, 1.0)
-        for l2 in (0.0, 0.001234567)
-        for seed in (0, 1)
-    ]
+    grid = itertools.product(
+        ("sgd", "adam"), (0.01, 0.1, 1.0), (0.0, 0.001234567), (0, 1)
+    )
     rows = []
     for trial, (optimizer, rate, l2, seed) in enumerate(grid):
-        lost, distance = trial in diverged, abs(trial - 17)
-        status = "diverged" if lost else "retired" if trial in retired else "ok"
-        rows.append(
-            {
-                "trial": trial,
-                "optimizer": optimizer,
-                "learning_rate": rate,
-                "l2": l2,
-                "momentum": 0.9 if optimizer == "sgd" else None,
-                "batch_size": 32,
-                "seed": seed,
-                "fold": None,
-                "steps": 12,
-                "epoch": 2,
-                "status": status,
-                "reason": "nonfinite_loss" if lost else None,
-                "train_loss": None if lost else 0.2 + distance / 64,
-                "train_accuracy": None if lost else 0.97,
-                "val_loss": None if lost else 0.25 + distance / 32,
-                "val_accuracy": None if lost else 0.9375 - distance / 64,
-            }
-        )
+        distance = abs(trial - 17)
+        row = {
+            "trial": trial,
+            "optimizer": optimizer,
+            "learning_rate": rate,
+            "l2": l2,
+            "momentum": 0.9 if optimizer == "sgd" else None,
+            "batch_size": 32,
+            "seed": seed,
+            "fold": None,
+            "steps": 12,
+            "epoch": 2,
+            "status": "retired" if trial in retired else "ok",
+            "reason": None,
+            "train_loss": 0.2 + distance / 64,
+            "train_accuracy": 0.97,
+            "val_loss": 0.25 + distance / 32,
+            "val_accuracy": 0.9375 - distance / 64,
+        }
+        if trial in diverged:
+            row |= {"status": "diverged", "reason": "nonfinite_loss"}
+            row |= dict.fromkeys(ranking.SCORES)
+        rows.append(row)
     return rows
 
 
@@ -156,9 +155,8 @@ def curves(rows):
     loss = np.tile([1.0, 0.7, 0.5], (len(rows), 1))
     loss[[row["status"] != "ok" for row in rows], 1:] = np.nan
     trials = np.array([row["trial"] for row in rows], int)
-    return {"trial": trials, "train_loss": loss, "val_loss": loss} | {
-        "val_accuracy": 1 - loss / 2
-    }
+    accuracy = 1 - loss / 2
+    return dict(trial=trials, train_loss=loss, val_loss=loss, val_accuracy=accuracy)
 
 
 def made(study, rows, history, chosen, settings=None, **state):
@@ -182,10 +180,26 @@ def sweep(rows=None, *, trial=17, settings=None, change=None, **state):
     return made("sweep", rows, curves(rows), chosen, settings, **state)
 
 
+def unfinished(rows=None, **state):
+    """A sweep that is still trained."""
+    return sweep(rows, trial=None, fitting=True, sealed=False, **state)
+
+
+def grouped(**settings):
+    """A sweep that selects for each optimizer; that of the second is chosen."""
+    rows = training_rows()
+    entries = [
+        entry(rows[trial], group={"optimizer": rows[trial]["optimizer"]})
+        for trial in (11, 17)
+    ]
+    chosen = selected(entries, chosen=1, select_per=["optimizer"])
+    return made("sweep", rows, curves(rows), chosen, config("sweep", **settings))
+
+
 def folds(*, refit):
     """Three penalties x three folds, the middle one chosen by its mean."""
     losses = {0.0: (0.5, 0.1, 0.6), 0.01: (0.2, 0.3, 0.4), 0.1: (0.9, 0.8, 0.7)}
-    pairs = [(l2, fold) for l2 in losses for fold in range(3)]
+    pairs = itertools.product(losses, range(3))
     rows = [
         row
         | {"trial": trial, "optimizer": "sgd", "momentum": None, "learning_rate": 0.1}
@@ -207,6 +221,25 @@ def folds(*, refit):
     return sweep(rows, trial=3, change={"ties": [], "warnings": [], **change})
 
 
+def fit(trial, l2, **changes):
+    """The row of an exact fit."""
+    return {
+        "trial": trial,
+        "features": "raw",
+        "preprocessing": "standardize",
+        "l2": l2,
+        "C": 1 / (80 * l2) if l2 else None,
+        "fold": None,
+        "stage": "selection",
+        "status": "converged",
+        "steps": 2,
+        "relative_gap": 1e-7,
+        "val_loss": None,
+        "val_accuracy": None,
+        **changes,
+    }
+
+
 def path(
     *,
     l2s=L2S,
@@ -218,34 +251,30 @@ def path(
     at=(2, 1),
     ends=None,
     metric="val_loss",
-    certificates=True,
 ):
-    """A path; ``at`` are the places of what the two rules select."""
+    """A path; ``at`` are the indices of what the two rules select.
+
+    ``ends`` has status and gap of fits that end badly, by indices of penalty and fold.
+    """
     shape = len(l2s), num_folds + 1
+    order = np.arange(np.prod(shape)).reshape(shape)
+    gaps = np.geomspace(1e-8, 4e-7, order.size).reshape(shape)
     rows = []
+    for (index, fold), trial in np.ndenumerate(order):
+        status, gap = (ends or {}).get((index, fold), ("converged", gaps[index, fold]))
+        gaps[index, fold] = np.nan if gap is None else gap
+        is_final = num_folds and fold == num_folds
+        row = fit(int(trial), l2s[index], status=status, relative_gap=gap)
+        row |= {"steps": int(trial) % 3 + 1, "fold": fold if fold < num_folds else None}
+        rows.append(row | {"stage": "final" if is_final else "selection"})
     history = path_arrays(l2s, losses, num_folds)
     W = np.linspace(-1, 1, features * len(names)).reshape(1, features, len(names))
     history["coefficients"] = np.arange(1, len(l2s) + 1).reshape(-1, 1, 1) * W
-    history["newton_steps"] = np.arange(np.prod(shape)).reshape(shape) % 3 + 1
-    history["products"] = np.arange(np.prod(shape)).reshape(shape)
-    gaps = np.geomspace(1e-8, 4e-7, np.prod(shape)).reshape(shape)
-    for trial, (place, fold) in enumerate(np.ndindex(*shape)):
-        known = ("converged", float(gaps[place, fold]))
-        status, gap = (ends or {}).get((place, fold), known)
-        gaps[place, fold] = np.nan if gap is None else gap
-        l2 = l2s[place]
-        row = {"trial": trial, "l2": l2, "C": 1 / (80 * l2) if l2 else None}
-        row |= {"fold": fold if fold < num_folds else None, "status": status}
-        row |= {"features": "raw", "preprocessing": "standardize"}
-        row |= {"steps": int(history["newton_steps"][place, fold])}
-        row |= {"relative_gap": gap, "val_loss": None, "val_accuracy": None}
-        row["stage"] = "selection" if fold < num_folds or not num_folds else "final"
-        rows.append(row)
-    history["relative_gap"] = gaps
+    history |= {"newton_steps": order % 3 + 1, "products": order, "relative_gap": gaps}
     rules = {
         name: {
             "l2": l2s[i],
-            "C": rows[i * shape[1]]["C"],
+            "C": rows[order[i, 0]]["C"],
             "val_loss": losses[i],
             "standard_error": history["0.val_loss_se"][i],
             "val_accuracy": 0.93,
@@ -253,25 +282,20 @@ def path(
         }
         for name, i in zip(("best", "one_standard_error"), at, strict=True)
     }
-    place = at[rule != "best"]
+    first, *_, last = order[at[rule != "best"]].tolist() * 2
+    scores = {k: rules[rule][k] for k in ("val_loss", "standard_error", "val_accuracy")}
     chosen = entry(
-        rows[(place + 1) * shape[1] - 1],
-        trials=[place * shape[1]],
+        rows[last],
+        trials=[first],
         reason="the lowest mean loss",
         warnings=["the best l2 is <b> at the edge"],
         rules=rules,
-        validation={
-            "resampling": "folds" if num_folds else "leave_one_out",
-            "val_loss": losses[place],
-            "standard_error": rules[rule]["standard_error"],
-            "val_accuracy": 0.93,
-        },
+        validation={"resampling": "folds" if num_folds else "leave_one_out", **scores},
         refit=True,
         test=measured(len(names)),
     )
     proof = {"fits": len(rows), "worst_relative_gap": float(gaps.max()), "tol": 1e-6}
-    certified = proof if certificates else None
-    answer = selected([chosen], metric=metric, rule=rule, certificates=certified)
+    answer = selected([chosen], metric=metric, rule=rule, certificates=proof)
     return made("path", rows, history, answer, config("path", names=names))
 
 
@@ -310,45 +334,28 @@ def probe(groups, *, settings=None, **changes):
     """A probe; ``groups`` are pairs of a group and the test accuracy of its entry."""
     rows, history, entries = [], {}, []
     l2s, losses = (1.0, 0.1, 0.01), (0.75, 0.5, 0.625)
+    scaled = {"calibration_error_scaled": 0.03125, "reliability_scaled": BINS}
+    where = {"resampling": "folds", "standard_error": 0.0625}
     for index, (group, accuracy) in enumerate(groups):
         fits = [
-            {
-                "trial": len(rows) + i,
-                "features": "raw",
-                **group,
-                "l2": l2,
-                "C": 1.5,
-                "preprocessing": "standardize",
-                "status": "converged",
-                "steps": 2,
-                "fold": None,
-                "stage": "selection",
-                "relative_gap": 1e-7,
-                "val_loss": loss,
-                "val_accuracy": 0.875,
-            }
+            fit(len(rows) + i, l2, C=1.5, val_loss=loss, val_accuracy=0.875, **group)
             for i, (l2, loss) in enumerate(zip(l2s, losses, strict=True))
         ]
         rows += fits
         history |= path_arrays(l2s, losses, 0, index)
-        scaled = {"calibration_error_scaled": 0.03125, "reliability_scaled": BINS}
         test = measured(accuracy=accuracy, temperature=1.75, **scaled)
-        where = {"resampling": "folds", "standard_error": 0.0625}
-        seed = group.get("seed")
-        row = fits[1 if seed is None else seed]
+        row = fits[1 if group.get("seed") is None else group["seed"]]
         entries.append(entry(row, group=group, refit=True, test=test, validation=where))
-    protocol = {
-        "name": "clip",
-        "source": "a paper & its <code>.",
-        "sets": {"unit": "C", "grid": [1e-6, 1.0]},
-        "overridden": ["l2"],
-        "changed": ["every penalty is solved; the original <stops>"],
-    }
-    proof = {"fits": len(rows), "worst_relative_gap": 1e-7, "tol": 1e-6}
     known = {
         "select_per": ["features", "shots", "seed"],
-        "protocol": protocol,
-        "certificates": proof,
+        "protocol": {
+            "name": "clip",
+            "source": "a paper & its <code>.",
+            "sets": {"unit": "C", "grid": [1e-6, 1.0]},
+            "overridden": ["l2"],
+            "changed": ["every penalty is solved; the original <stops>"],
+        },
+        "certificates": {"fits": len(rows), "worst_relative_gap": 1e-7, "tol": 1e-6},
     }
     chosen = selected(entries, **known | changes)
     return made("probe", rows, history, chosen, settings or config("probe"))
@@ -363,12 +370,12 @@ def sets(*names, **changes):
     return probe(groups, **changes)
 
 
-def shots(**changes):
+def shots(counts=(1, 10), **changes):
     """A probe of two feature sets, two numbers of shots, three draws."""
     groups = [
         ({"features": name, "shots": count, "seed": seed}, base + seed / 64)
         for name, base in (("clip", 0.5), ("dino", 0.625))
-        for count in (1, 10)
+        for count in counts
         for seed in range(3)
     ]
     return probe(groups, **changes)
@@ -377,6 +384,22 @@ def shots(**changes):
 def changed(record, **changes):
     """The record with other words in its ``selected.json``."""
     return record._replace(selected={**record.selected, **changes})
+
+
+def keep_examples(folder, *, image_shape=(2, 2), calibrated=True, perfect=False):
+    """Eight test rows of each class, one in four taken for the next class."""
+    labels = np.arange(24) % 3
+    wrong = (np.arange(24) % 4 == 0) & (not perfect)
+    logits = 3.0 * np.eye(3)[(labels + wrong) % 3]
+    logits[2] *= 0.1
+    x = np.arange(96, dtype=np.uint8).reshape(24, 4)
+    split = Split(x, labels.astype(np.int32), 1000 + np.arange(24))
+    collected = examples.collect(
+        logits, split, image_shape=image_shape, calibrated=calibrated
+    )
+    folder.mkdir(exist_ok=True)
+    examples.write(folder, collected)
+    return collected
 
 
 def write(record, folder):
@@ -394,13 +417,13 @@ def write(record, folder):
     return folder
 
 
-def to_batches(folder, *, cut):
-    """Turns the results of a run directory into two finished batches of it."""
-    rows = directory.read(folder / "results.jsonl")
-    history = directory.read(folder / "history.npz")
+def write_unfinished(record, folder):
+    """Writes a record as a run directory with two finished batches."""
+    write(record, folder)
     store = checkpoint.DiskStore(folder)
-    for number, part in enumerate((slice(0, cut), slice(cut, None))):
-        arrays = {name: array[part] for name, array in history.items()}
-        store.save_batch(f"{number:06d}", checkpoint.Batch(rows[part], arrays))
+    for number, part in enumerate((slice(0, 10), slice(10, None))):
+        arrays = {name: array[part] for name, array in record.history.items()}
+        store.save_batch(f"{number:06d}", checkpoint.Batch(record.rows[part], arrays))
     (folder / "results.jsonl").unlink()
     (folder / "history.npz").unlink()
+    return folder

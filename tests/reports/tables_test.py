@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linclf_jax.reports import penalties, search, tables
+from linclf_jax.reports import penalties, tables
 from tests.reports import records
 
 
@@ -14,13 +14,8 @@ def as_dicts(table):
 class TestRanking:
     def test_trials(self):
         table = tables.best(records.sweep())
-        assert table.columns[:5] == [
-            "trial",
-            "optimizer",
-            "learning_rate",
-            "l2",
-            "seed",
-        ]
+        columns = ["trial", "optimizer", "learning_rate", "l2", "seed"]
+        assert table.columns[:5] == columns
         # Neighbours of trial 17 at equal distance: the stronger l2 comes first, which
         # every second setting has; of equal ones the lower trial.
         trials = [int(row[0]) for row in table.rows]
@@ -52,10 +47,8 @@ class TestRanking:
     def test_one_repeat_has_no_spread_and_an_unknown_score_no_mean(self):
         record = records.folds(refit=True)
         record.rows[0]["train_loss"] = None
-        by_l2 = {
-            row["l2"]: row
-            for row in as_dicts(tables.best(record._replace(rows=record.rows[:7])))
-        }
+        table = tables.best(record._replace(rows=record.rows[:7]))
+        by_l2 = {row["l2"]: row for row in as_dicts(table)}
         assert by_l2["0.1"]["validation loss"] == "0.9000"
         assert by_l2["0.1"]["repeats"] == "1"
         assert by_l2["0"]["training loss"] == "none"
@@ -101,7 +94,7 @@ class TestScores:
         assert "seed" not in table.columns
 
     def test_groups_of_trials_have_their_settings(self):
-        record = grouped()
+        record = records.grouped()
         table = tables.scores(record, record.selected)
         assert [row["optimizer"] for row in as_dicts(table)] == ["sgd", "adam"]
         assert [row["learning_rate"] for row in as_dicts(table)] == ["1", "0.1"]
@@ -110,22 +103,12 @@ class TestScores:
         assert "optimizer" in table.words
 
     def test_a_group_without_a_selection_keeps_its_line(self):
-        record = grouped()
+        record = records.grouped()
         entries = record.selected["entries"]
         entries[0] = {"group": {"optimizer": "sgd"}, "failure": "all diverged"}
         table = tables.scores(record, record.selected)
         assert set(table.rows[0]) == {"sgd", "none"}
         assert table.marked == 1
-
-
-def grouped(**settings):
-    """A sweep that selects for each optimizer; that of the second is chosen."""
-    rows = records.training_rows()
-    groups = [({"optimizer": rows[n]["optimizer"]}, rows[n]) for n in (11, 17)]
-    entries = [records.entry(row, group=group) for group, row in groups]
-    chosen = records.selected(entries, chosen=1, select_per=["optimizer"])
-    config = records.config("sweep", **settings)
-    return records.made("sweep", rows, records.curves(rows), chosen, config)
 
 
 def test_pairs_have_their_counts_and_adjusted_p_values():
@@ -205,8 +188,3 @@ class TestPenalties:
         rows = [r for r in record.rows if r["fold"] is not None or r["l2"] >= 0.01]
         *_, section = penalties.make(record._replace(rows=rows))
         assert section.table.rows[-1][:2] == ["0.001", "12.5"]
-
-
-def test_what_trials_share_is_told_once():
-    shared = search.common(records.sweep())
-    assert shared == {"momentum": 0.9, "batch_size": 32}
