@@ -1,5 +1,7 @@
 """The temperature: its optimum by another road, and the cases without one."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from scipy import optimize, special
@@ -39,24 +41,18 @@ def test_no_other_temperature_has_a_lower_loss(sharpness):
     assert loss(logits, labels, found) < min(nearby)
 
 
-def test_the_slope_vanishes_there_to_the_last_digits():
-    logits, labels = problem(seed=3, sharpness=4.0)
-    found = calibration.fit_temperature(logits, labels)
-    probs = special.softmax(logits / found, axis=1)
-    own = logits[np.arange(len(labels)), labels]
-    assert abs(np.mean(np.sum(probs * logits, axis=1) - own)) < 1e-11
-
-
 @pytest.mark.parametrize("sharpness", [0.3, 1.0, 7.0])
 def test_newton_gets_there_in_a_few_steps(sharpness, monkeypatch):
     """Bisection alone would, too, in 45: a wrong curvature shows here and not above."""
     logits, labels = problem(sharpness=sharpness)
-    steps, slope = [], calibration.slope
-    monkeypatch.setattr(
-        calibration, "slope", lambda *args: (steps.append(args), slope(*args))[1]
-    )
-    calibration.fit_temperature(logits, labels)
-    assert len(steps) <= 2 + 10  # both bounds are looked at
+    slope = mock.Mock(side_effect=calibration.slope)
+    monkeypatch.setattr(calibration, "slope", slope)
+    found = calibration.fit_temperature(logits, labels)
+    assert slope.call_count <= 2 + 10  # both bounds are tried
+    # The slope vanishes there to the last digits.
+    probs = special.softmax(logits / found, axis=1)
+    own = logits[np.arange(len(labels)), labels]
+    assert abs(np.mean(np.sum(probs * logits, axis=1) - own)) < 1e-11
 
 
 def test_sharper_logits_have_a_higher_temperature_in_proportion():
@@ -88,38 +84,54 @@ def test_where_no_temperature_changes_anything_it_is_one():
     assert calibration.fit_temperature(np.zeros((3, 1)), np.zeros(3, int)) == 1.0
 
 
-def test_a_class_that_is_ruled_out_takes_no_part():
-    logits, labels = problem()
-    masked = np.concatenate([logits, np.full((len(labels), 1), -np.inf)], axis=1)
-    assert calibration.fit_temperature(masked, labels) == pytest.approx(
-        calibration.fit_temperature(logits, labels), rel=1e-14
-    )
-
-
-def test_float32_logits_are_solved_in_float64():
+def test_a_class_that_is_ruled_out_takes_no_part_and_float32_is_widened():
     logits, labels = problem()
     logits = logits.astype(np.float32)
     expected = calibration.fit_temperature(logits.astype(np.float64), labels)
     assert calibration.fit_temperature(logits, labels) == expected
+    masked = np.concatenate([logits, np.full((len(labels), 1), -np.inf)], axis=1)
+    found = calibration.fit_temperature(masked, labels)
+    assert found == pytest.approx(expected, rel=1e-14)
+
+
+LOGITS, LABELS = problem()
+
+
+def with_entry(array, index, value):
+    array = array.copy()
+    array[index] = value
+    return array
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "message"),
+    ("logits", "labels", "message"),
     [
-        ((4, 2), np.nan, "1 entries that are NaN or infinity.* nan in row 4, column 2"),
-        ((0, 1), np.inf, "the first is inf in row 0, column 1"),
-        (slice(None), -np.inf, "minus infinity in 200 rows, the first is 0"),
+        (LOGITS, LABELS[:-1], r"expected \(N, C\) and \(N,\)"),
+        (LOGITS[0], LABELS, r"expected \(N, C\) and \(N,\)"),
+        (LOGITS[:0], LABELS[:0], r"expected \(N, C\) and \(N,\), at least one row"),
+        (
+            with_entry(LOGITS, (4, 2), np.nan),
+            LABELS,
+            "1 entries that are NaN or infinity.* nan in row 4, column 2",
+        ),
+        (
+            with_entry(LOGITS, (0, 1), np.inf),
+            LABELS,
+            "the first is inf in row 0, column 1",
+        ),
+        (
+            np.full_like(LOGITS, -np.inf),
+            LABELS,
+            "minus infinity in 200 rows, the first is 0",
+        ),
+        (LOGITS, with_entry(LABELS, 2, -1), r"label -1 in row 2.* integers in 0\.\.4"),
+        (
+            LOGITS,
+            with_entry(LABELS, slice(1, 3), 5),
+            "2 labels that are no class, the first is label 5 in row 1",
+        ),
     ],
 )
-def test_logits_that_say_nothing_are_refused(at, value, message):
-    logits, labels = problem()
-    logits[at] = value
+def test_what_cannot_be_calibrated_is_refused(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         calibration.fit_temperature(logits, labels)
-
-
-def test_shapes_that_do_not_fit_are_refused():
-    logits, labels = problem()
-    for pair in ((logits, labels[:-1]), (logits[0], labels), (logits[:0], labels[:0])):
-        with pytest.raises(ValueError, match=r"expected \(N, C\) and \(N,\)"):
-            calibration.fit_temperature(*pair)

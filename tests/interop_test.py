@@ -55,8 +55,8 @@ def test_scikit_learn_predicts_what_we_predict(classes):
     assert model.coef_.shape == ((1, 4) if classes == 2 else (classes, 4))
 
 
-@pytest.mark.parametrize("classes", NAMES)
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float32, np.float64])
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float64])
 def test_there_and_back_predictions_classes_and_dtype_are_the_same(classes, dtype):
     p, x = make(classes, dtype)
     wide = np.float64 if dtype == np.float64 else np.float32
@@ -87,12 +87,15 @@ def test_what_scikit_learn_fitted_predicts_the_same_here(name):
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_a_class_that_no_fit_has_seen_has_no_probability_there(classes):
+def test_a_class_that_no_fit_has_seen_has_no_probability_there_and_back(classes):
     p, x = make(classes)
     model = interop.to_sklearn(p._replace(b=p.b.at[0].set(-jnp.inf)), range(classes))
     assert (model.predict_proba(x)[:, 0] == 0).all()
     np.testing.assert_allclose(model.predict_proba(x).sum(axis=1), 1, **CLOSED_FORM)
     assert 0 not in model.predict(x)
+    back, _ = interop.from_sklearn(model)
+    np.testing.assert_array_equal(params.predict_proba(back, x)[:, 0], 0.0)
+    interop.to_sklearn(back, range(classes))
 
 
 @pytest.mark.parametrize(
@@ -208,11 +211,18 @@ def fitted(model, classes=3):
         SGDClassifier(random_state=0),
         Perceptron(),
         LinearDiscriminantAnalysis(),
+        SVC(kernel="linear"),
+        NuSVC(kernel="linear"),
     ],
     ids=repr,
 )
 def test_linear_classifiers_of_two_classes_and_of_three_are_taken(model, classes):
     model, x = fitted(model, classes)
+    if isinstance(model, SVC | NuSVC) and classes == 3:
+        pairs = r"SVC of 3 classes votes over pairs.*one versus one.*LinearSVC"
+        with pytest.raises(ValueError, match=pairs):
+            interop.from_sklearn(model)
+        return
     p, names = interop.from_sklearn(model)
     assert p.W.shape == (13, classes)
     np.testing.assert_array_equal(names[params.predict(p, x)], model.predict(x))
@@ -229,18 +239,6 @@ def test_coefficients_of_two_classes_may_be_a_vector(shape):
     model.coef_ = model.coef_.reshape(shape)
     p, names = interop.from_sklearn(model)
     np.testing.assert_array_equal(names[params.predict(p, x)], model.predict(x))
-
-
-@pytest.mark.parametrize("machine", [SVC, NuSVC])
-def test_a_machine_of_two_classes_is_taken_and_votes_over_pairs_are_not(machine):
-    model, x = fitted(machine(kernel="linear"), 2)
-    p, names = interop.from_sklearn(model)
-    np.testing.assert_array_equal(names[params.predict(p, x)], model.predict(x))
-    with pytest.raises(
-        ValueError,
-        match=r"SVC of 3 classes votes over pairs.*one versus one.*LinearSVC",
-    ):
-        interop.from_sklearn(fitted(machine(kernel="linear"))[0])
 
 
 class Halved(LogisticRegression):
@@ -315,11 +313,3 @@ def test_arrays_that_would_be_broadcast_are_refused(change, message):
         setattr(model, name, value)
     with pytest.raises(ValueError, match=message):
         interop.from_sklearn(model)
-
-
-def test_a_class_without_probability_comes_back_as_one():
-    p, x = make(2)
-    p = p._replace(b=p.b.at[0].set(-jnp.inf))
-    back, _ = interop.from_sklearn(interop.to_sklearn(p, range(2)))
-    np.testing.assert_array_equal(params.predict_proba(back, x)[:, 0], 0.0)
-    interop.to_sklearn(back, range(2))
