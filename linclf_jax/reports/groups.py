@@ -54,15 +54,10 @@ def _estimate(average: Average, marked: bool) -> Estimate:
     accuracy, held_out = average.test("accuracy"), average.validation("val_accuracy")
     assert accuracy is not None
     low, high = interval(average)
-    return Estimate(
-        schema.name(average.group),
-        accuracy.mean,
-        low,
-        high,
-        f"{text.score(accuracy.mean)}  ({text.score(low)} to {text.score(high)})",
-        marked,
-        None if held_out is None else held_out.mean,
-    )
+    shown = f"{text.score(accuracy.mean)}  ({text.score(low)} to {text.score(high)})"
+    other = held_out.mean if held_out else None
+    name = schema.name(average.group)
+    return Estimate(name, accuracy.mean, low, high, shown, marked, other)
 
 
 def interval(average: Average) -> tuple[float, float]:
@@ -119,14 +114,9 @@ def _differences(selected: Selected) -> Section:
 def _difference(pair: Mapping[str, Any]) -> Estimate:
     names = (style.short_name(pair[which], 20) for which in ("first", "second"))
     value, low, high = pair["difference"], pair["low"], pair["high"]
-    return Estimate(
-        " minus ".join(names),
-        value,
-        low,
-        high,
-        f"{text.signed(value)}  ({text.signed(low)} to {text.signed(high)})",
-        marked=pair["adjusted"] <= SIGNIFICANT,
-    )
+    shown = f"{text.signed(value)}  ({text.signed(low)} to {text.signed(high)})"
+    is_sure = pair["adjusted"] <= SIGNIFICANT
+    return Estimate(" minus ".join(names), value, low, high, shown, is_sure)
 
 
 def _scores(record: Record, selected: Selected, averages: Sequence[Average]) -> Section:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from linclf_jax.runs.record import Record
 
 PAGE = "report.html"
 PROGRESS = "progress.html"
+NEEDED = {"matplotlib": "the report is drawn", "jinja2": "the report is written"}
 MOST_NAMES = 20  # of classes
 # A figure broader than this, in CSS pixels, scrolls sideways on a telephone.
 NARROW = 640
@@ -41,13 +42,12 @@ def require() -> None:
     """Refuses to go on where no page can be made: before hours of training.
 
     Raises:
-        ValueError: matplotlib or jinja2 is not installed; with the command that
-            installs them.
+        ValueError: A package is not installed; with the command that installs it.
     """
-    for package, purpose in (("matplotlib", "drawn"), ("jinja2", "written")):
+    for package, purpose in NEEDED.items():
         if importlib.util.find_spec(package) is None:
             raise ValueError(
-                f"the report is {purpose} by {package}, which is not installed: "
+                f"{purpose} by {package}, which is not installed: "
                 "pip install 'linclf_jax[experiments]'"
             )
 
@@ -56,17 +56,13 @@ def write(directory: str | Path) -> Path:
     """Draws the figures of a run directory and writes ``report.html`` around them.
 
     The same directory gives the same bytes. A run without a usable setting gets a page
-    that says so.
-
-    Args:
-        directory: see ``record.read``. Every figure is also written into it as a PNG
-            file.
+    that says so. Every figure is also a PNG file of the directory.
 
     Returns:
         The path of ``report.html``.
 
     Raises:
-        ValueError: a file is missing, or what it holds does not fit the others; or as
+        ValueError: A file is missing, or what it holds does not fit the others; or as
             ``require`` does.
     """
     path = Path(directory)
@@ -79,14 +75,13 @@ def write(directory: str | Path) -> Path:
 def write_progress(directory: str | Path) -> Path:
     """Writes ``progress.html``: the page of a run that is unfinished, as it stands.
 
-    Args:
-        directory: which another process may be writing.
+    Another process may be writing the directory. The figures are inside the page.
 
     Returns:
-        The path of ``progress.html``; its figures are inside it.
+        The path of ``progress.html``.
 
     Raises:
-        ValueError: as ``write`` does; or no batch of the run is finished yet.
+        ValueError: As ``write`` does; or no batch of the run is finished yet.
     """
     require()
     path = Path(directory)
@@ -98,19 +93,16 @@ def write_progress(directory: str | Path) -> Path:
 def redraw(directory: str | Path) -> Path:
     """Draws the page of a sealed run again, which stays sealed.
 
-    Where the same bytes come out, nothing is written. Where others do, for the code
-    that draws has changed, or the directory has moved, whose path the page names, they
-    are written and their entries in the manifest renewed, and no other entry: the
-    results are compared with the manifest before they are drawn, and stay comparable.
-
-    Args:
-        directory: of a finished run.
+    Where other bytes come out, for the code that draws has changed, or the directory
+    has moved, whose path the page names, they are written and their entries in the
+    manifest renewed, and no other entry: the results are compared with the manifest
+    before they are drawn, and stay comparable.
 
     Returns:
         The path of ``report.html``.
 
     Raises:
-        ValueError: files that the page is made from are not as they were sealed; or as
+        ValueError: Files that the page is made from are not as they were sealed; or as
             ``write`` does.
     """
     path = Path(directory)
@@ -149,7 +141,22 @@ def _draw(record: Record) -> tuple[dict[str, bytes], str]:
     """The figures of a record as PNG bytes by name, and its page as HTML5."""
     shown = list(contents(record))
     images = style.pngs({s.id: s.figure for s in shown if s.figure is not None})
-    return images, page(record, shown, images)
+    config = record.config
+    data, names = config["data"], config["data"]["class_names"]
+    first = [*names[:MOST_NAMES], "…"] if len(names) > MOST_NAMES else names
+    css = resources.files("linclf_jax.reports") / "templates/page.css"
+    page = text.render(
+        "page.html.j2",
+        title=f"{config['experiment']} on {data['name']}",
+        css=css.read_text("utf-8"),
+        answer=answer.make(record),
+        sections=shown,
+        images={name: _image(png) for name, png in images.items()},
+        data={**data, "class_names": first},
+        environment=config["environment"],
+        flags={k: "unset" if v is None else v for k, v in config["flags"].items()},
+    )
+    return images, page
 
 
 def contents(record: Record) -> Iterator[Section]:
@@ -159,35 +166,6 @@ def contents(record: Record) -> Iterator[Section]:
     yield from penalties.make(record)
     yield from chosen_classifier.make(record)
     yield from groups.protocol(record)
-
-
-def page(record: Record, shown: list[Section], images: Mapping[str, bytes]) -> str:
-    """The whole page as HTML5, with everything inside it.
-
-    Args:
-        record: of any study.
-        shown: the sections, in order.
-        images: PNG bytes by the name of their section.
-    """
-    config = record.config
-    css = resources.files("linclf_jax.reports").joinpath("templates/page.css")
-    data, names = dict(config["data"]), config["data"]["class_names"]
-    cut = [*names[:MOST_NAMES], "…"] if len(names) > MOST_NAMES else names
-    return (
-        text.environment()
-        .overlay(trim_blocks=True)
-        .get_template("page.html.j2")
-        .render(
-            title=f"{config['experiment']} on {data['name']}",
-            css=css.read_text("utf-8"),
-            answer=answer.make(record),
-            sections=shown,
-            images={name: _image(png) for name, png in images.items()},
-            data=data | {"class_names": cut},
-            environment=config["environment"],
-            flags={k: "unset" if v is None else v for k, v in config["flags"].items()},
-        )
-    )
 
 
 def _image(png: bytes) -> dict[str, Any]:

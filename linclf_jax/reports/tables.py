@@ -14,7 +14,10 @@ from linclf_jax.selection import choose, ranking
 from linclf_jax.selection.ranking import Row
 
 SHOWN = 10  # of a ranking
-WORDS = ("features", "preprocessing", "optimizer", "schedule", "loss")
+WORDS = (
+    *("features", "preprocessing", "optimizer", "schedule", "loss"),
+    *("keep", "gradient", "precision"),
+)
 # Of the test split, by their names in selected.json.
 TEST_SCORES = {
     "top5_accuracy": "top-5",
@@ -72,8 +75,7 @@ def scores(record: Record, selected: Selected) -> Table:
             lines[index] = {name: text.plain(entry["group"][name]) for name in names}
     order = sorted(lines)
     chosen = next(e.indices[0] for e in averages if selected["chosen"] in e.indices)
-    words = {*names, *WORDS}
-    return table([lines[index] for index in order], words, order.index(chosen))
+    return table([lines[index] for index in order], WORDS, order.index(chosen))
 
 
 def group_columns(selected: Selected) -> list[str]:

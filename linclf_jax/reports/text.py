@@ -28,7 +28,7 @@ METRICS = {
 
 
 @functools.cache
-def environment() -> jinja2.Environment:
+def _environment() -> jinja2.Environment:
     """The templates, with what they call."""
     import jinja2
 
@@ -38,36 +38,30 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         lstrip_blocks=True,
     )
-    made.filters |= {
-        "score": score,
-        "rounded": rounded,
-        "plain": plain,
-        "gap": gap,
-        "signed": signed,
-        "plus_minus": lambda pair: plus_minus(*pair),
-        "count": count,
-        "capitalized": capitalized,
-    }
+    filters = (score, rounded, plain, gap, signed, count, capitalized)
+    made.filters |= {function.__name__: function for function in filters}
+    made.filters["plus_minus"] = lambda pair: plus_minus(*pair)
     made.globals |= {"metrics": METRICS, "zip": zip}
     made.globals["words"] = made.get_template(f"words{TEXT}").module
     return made
 
 
-def blocks(template: str, values: Mapping[str, Any]) -> dict[str, str]:
-    """The texts that a template makes, by the names of its blocks.
+def render(template: str, **values: Any) -> str:
+    """The markup that a template makes of values."""
+    made = _environment().overlay(trim_blocks=True).get_template(template)
+    return made.render(**values)
 
-    Args:
-        template: the name of its file, without ``.txt.j2``.
-        values: that it speaks of.
-    """
-    made = environment().get_template(f"{template}{TEXT}")
+
+def blocks(template: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of ``TEMPLATE.txt.j2`` for values, by the names of its blocks."""
+    made = _environment().get_template(f"{template}{TEXT}")
     context = made.new_context(dict(values))
     return {name: _line(render(context)) for name, render in made.blocks.items()}
 
 
 def words(macro: str, *values: Any) -> str:
     """What a macro of ``words.txt.j2`` says, empty where it has nothing to say."""
-    return _line([getattr(environment().globals["words"], macro)(*values)])
+    return _line([getattr(_environment().globals["words"], macro)(*values)])
 
 
 def _line(parts: Any) -> str:
