@@ -20,15 +20,18 @@ class Solution(NamedTuple):
     objective: float
 
 
-def solve(x, labels, l2, weights=None) -> Solution:
-    """Returns the optimum; every class must have some weight, l2 may be 0."""
+def solve(x, labels, l2, weights=None, *, start=0.0) -> Solution:
+    """Returns the optimum; every class must have some weight.
+
+    l2 may be 0, and it may be one penalty for each feature: then nothing is proved.
+    """
     columns = np.hstack([x, np.ones((len(x), 1))])
     targets = one_hot(labels, np.max(labels) + 1)
-    penalty = np.append(np.full(len(columns[0]) - 1, float(l2)), 0.0)
-    theta = _newton(columns, targets, _shares(weights, len(x)), penalty)
+    penalty = np.append(np.zeros(x.shape[1]) + l2, 0.0)
+    theta = _newton(columns, targets, _shares(weights, len(x)), penalty, start=start)
     W, b = theta[:-1], theta[-1]
     value = objective(W, b, x, targets, l2, weights)
-    if l2 > 0:
+    if np.ndim(l2) == 0 and l2 > 0:
         missing = value - lower_bound(W, b, x, targets, l2, weights)
         assert missing <= ACCURACY * (1 + value), f"the reference is off by {missing}"
     return Solution(W, b, value)
@@ -39,7 +42,7 @@ def objective(W, b, x, labels, l2, weights=None) -> float:
     W, b, x = (np.asarray(array, np.float64) for array in (W, b, x))
     targets = one_hot(labels, len(b))
     loss = _loss(x @ W + b, targets, _shares(weights, len(x)))
-    return float(loss + 0.5 * l2 * np.sum(W**2))
+    return float(loss + 0.5 * np.sum(l2 * np.sum(W**2, axis=1)))
 
 
 def lower_bound(W, b, x, labels, l2, weights=None) -> float:

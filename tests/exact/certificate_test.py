@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.optimize
 
 from linclf_jax.exact import certificate, line_search, newton, objective
 from linclf_jax.exact import problem as problem_lib
@@ -51,7 +50,7 @@ def test_gap_bounds_the_distance_from_the_optimum(name, l2):
             assert (proof.gap <= 1e-11 * (1 + proof.objective)).all()
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-3, 0.1, 3.0])
+@pytest.mark.parametrize("scale", [0.0, 0.1, 3.0])
 @pytest.mark.parametrize("l2", problems.PENALTIES)
 def test_gap_is_primal_minus_dual_objective(l2, scale):
     params = problems.random_params(DATA, scale=scale)
@@ -130,14 +129,11 @@ def test_gradient_norm_is_that_of_the_objective_at_the_best_bias():
     slopes = jax.jit(jax.grad(value))
     norms = problems.certify(params, DATA, 0.01).gradient_norm
     for W, b, weights, norm in zip(*params, DATA.weights, norms, strict=True):
-        best = scipy.optimize.minimize(
-            lambda b: float(value(Params(W, b), weights)),  # noqa: B023
-            b,
-            jac=lambda b: np.asarray(slopes(Params(W, b), weights).b),  # noqa: B023
-            tol=1e-12,
-        )
-        slope = slopes(Params(W, best.x), weights).W
-        np.testing.assert_allclose(norm, np.sqrt((slope**2).sum()), rtol=1e-7)
+        for _ in range(400):
+            b -= np.asarray(slopes(Params(W, b), weights).b)
+        slope = slopes(Params(W, b), weights)
+        assert np.abs(slope.b).max() < 1e-9
+        np.testing.assert_allclose(norm, np.sqrt((slope.W**2).sum()), rtol=1e-7)
 
 
 def test_gap_shows_a_single_coordinate_moved():
@@ -181,15 +177,13 @@ def test_a_lane_of_nan_leaves_the_other_alone():
 
 def test_absent_class_costs_nothing():
     # The same numbers as if the class did not exist.
-    data = problems.random(num_classes=4)
-    kept, l2 = data.labels < 3, np.full(2, 0.01)
-    W, b = problems.random_params(data, scale=0.1)
-    W[:, :, 3], b[:, 3] = 0.0, -np.inf
-    proof = certificate.certify(
-        Params(W, b), data.x, data.labels, l2, kept.astype(float)
-    )
-    fewer = Params(W[:, :, :3], b[:, :3])
-    expected = certificate.certify(fewer, data.x[kept], data.labels[kept], l2)
+    x, labels, _ = problems.random(num_rows=90)
+    kept, l2 = labels < 2, np.full(2, 0.01)
+    W, b = problems.random_params(DATA, scale=0.1)
+    W[:, :, 2], b[:, 2] = 0.0, -np.inf
+    proof = certificate.certify(Params(W, b), x, labels, l2, kept.astype(float))
+    fewer = Params(W[:, :, :2], b[:, :2])
+    expected = certificate.certify(fewer, x[kept], labels[kept], l2)
     assert_equal_claims(proof, expected, rtol=1e-12)
 
 

@@ -10,7 +10,6 @@ import pytest
 from linclf_jax.exact import leave_one_out
 from linclf_jax.params import Params
 from tests import reference_solver
-from tests.tolerances import CLOSED_FORM
 
 STEP = {"rtol": 1e-9, "atol": 1e-11}  # two ways to one Newton step
 
@@ -91,19 +90,20 @@ def stepped(theta, s: Small):
     return np.array([row_loss(theta + left_out_step(theta, s, i), s, i) for i in rows])
 
 
-def optimum(s: Small, weights=None):
+def optimum(s: Small, weights=None, start=0.0):
     """Returns the optimum with weights that need not sum to 1, all rows' if None."""
     weights = s.weights / s.weights.sum() if weights is None else weights
     # The reference normalises the weights, and so the penalty is in their unit.
     l2 = s.l2 / weights.sum()
-    W, b, _ = reference_solver.solve(s.x, s.targets, l2, weights)
+    W, b, _ = reference_solver.solve(s.x, s.targets, l2, weights, start=start)
     return np.concatenate([W, b[None]])
 
 
 def refitted(s: Small):
     """Returns the loss of each row at the optimum of all other rows."""
+    start = optimum(s)
     rows = range(len(s.x))
-    return np.array([row_loss(optimum(s, without(s, i)), s, i) for i in rows])
+    return np.array([row_loss(optimum(s, without(s, i), start), s, i) for i in rows])
 
 
 def estimate(theta, s: Small) -> leave_one_out.Estimate:
@@ -114,14 +114,15 @@ def estimate(theta, s: Small) -> leave_one_out.Estimate:
 def cases() -> dict[str, Small]:
     rng = np.random.default_rng(3)
     three = small(11, 4, 3)
-    double = np.concatenate([three.x, np.full((11, 1), 7.0), three.x[:, :2]], axis=1)
-    absent = np.eye(4)[[0, 2, 3] * 4][:11]
+    # A constant column and a double one.
+    double = np.stack([*three.x.T[:2], np.full(11, 7.0), three.x[:, 0]], axis=1)
+    more = small(14, 4, 3)
     return {
         "two classes": small(9, 3, 2),
         "three classes": three,
         "soft targets": three._replace(targets=rng.dirichlet(np.ones(3), size=11)),
         "weights": three._replace(weights=rng.uniform(0.3, 3.0, size=11)),
-        "rows of weight 0": three._replace(weights=np.arange(11) % 4.0),
+        "rows of weight 0": more._replace(weights=np.arange(14) % 4.0),
         "more columns than rows": small(8, 20, 3),
         "as many rows, columns and classes": small(4, 4, 4)._replace(
             targets=rng.dirichlet(np.ones(4), size=4)
@@ -129,8 +130,8 @@ def cases() -> dict[str, Small]:
         "constant and double columns": three._replace(x=double),
         "double columns and no penalty": three._replace(x=double, l2=0.0),
         "columns of other sizes": three._replace(x=three.x * [1e-3, 1.0, 10.0, 1e3]),
-        "no column that varies": three._replace(x=np.ones((11, 1))),
-        "an absent class": three._replace(targets=absent),
+        "no column that varies": three._replace(x=np.ones((11, 4))),
+        "an absent class": three._replace(targets=np.eye(3)[[1, 2] * 6][:11]),
     }
 
 
@@ -145,7 +146,7 @@ def test_each_row_is_one_newton_step_away(name):
 
 def test_origin_and_unit_of_the_features_do_not_matter():
     s = small(11, 4, 3)
-    s = s._replace(targets=np.eye(4)[[1, 2, 3] * 4][:11])  # the first class is absent
+    s = s._replace(targets=np.eye(3)[[1, 2] * 6][:11])  # the first class is absent
     theta = guess(s)
     moved = s._replace(x=1.0 + 1e-6 * s.x, l2=1e-12 * s.l2)
     # The same scores: larger weights, and a bias that takes up the origin.
@@ -156,10 +157,8 @@ def test_origin_and_unit_of_the_features_do_not_matter():
     np.testing.assert_allclose(estimated.losses, expected.losses, rtol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["two classes", "three classes", "soft and weighted"])
+@pytest.mark.parametrize("name", ["two classes", "soft and weighted"])
 def test_error_against_refits_falls_with_the_square_of_the_rows(name):
-    # Measured: 0.34 % at 60 rows and 0.011 % at 240 for two classes, 0.34 % and
-    # 0.020 % for three; the loss on the training rows is 12 % and 3 % too low.
     errors = []
     for rows in (60, 240):
         s = small(rows, 4, 2 if name == "two classes" else 3, l2=0.1)
@@ -178,19 +177,19 @@ def test_error_against_refits_falls_with_the_square_of_the_rows(name):
     assert errors[1] < errors[0] / 8  # 16 times, if it were exactly the square
 
 
-@pytest.mark.parametrize("seed", [0, 4, 5])
+@pytest.mark.parametrize("seed", [0, 5])
 def test_choice_of_l2_for_few_shots_is_that_of_refits(seed):
     few = small(15, 8, 3, seed=seed, apart=0.5)
     approximate, exact, plain = [], [], []
-    for l2 in np.logspace(-4, 1, 11):
+    for l2 in np.logspace(-4, 1, 6):
         s = few._replace(l2=l2)
         theta = optimum(s)
         approximate.append(estimate(theta, s).loss[0])
         exact.append(refitted(s).mean())
         plain.append(np.mean([row_loss(theta, s, i) for i in range(15)]))
     best = np.argmin(exact)
-    assert 2 <= best <= 8
-    assert abs(np.argmin(approximate) - best) <= 1
+    assert 1 <= best <= 4
+    assert np.argmin(approximate) == best
     assert np.argmin(plain) == 0
 
 
@@ -244,17 +243,14 @@ def test_lanes_are_independent():
     theta = np.stack([guess(s, seed) for seed in range(5)])
     params = Params(jnp.asarray(theta[:, :-1]), jnp.asarray(theta[:, -1]))
     estimated = leave_one_out.approximate(params, s.x, labels, l2, weights)
+    theta[3, -1, 1] = -np.inf  # a class that is absent
     for lane in (0, 1, 3):
-        alone = leave_one_out.approximate(
-            jax.tree.map(lambda array, lane=lane: array[lane : lane + 1], params),
-            s.x,
-            labels,
-            l2[lane : lane + 1],
-            weights[lane],
-        )
-        for ours, expected in zip(estimated, alone, strict=True):
-            # Alone, the rows that the lane does not count are no part of any product.
-            np.testing.assert_allclose(ours[lane], expected[0], **CLOSED_FORM)
+        alone = s._replace(weights=weights[lane], l2=l2[lane])
+        used = weights[lane] > 0
+        losses = stepped(theta[lane], alone)[used]
+        np.testing.assert_allclose(estimated.losses[lane, used], losses, **STEP)
+        mean = np.average(losses, weights=weights[lane, used])
+        np.testing.assert_allclose(estimated.loss[lane], mean, **STEP)
     assert not estimated.right[[2, 4]].any()
     for values in estimated._replace(right=estimated.losses):
         assert np.isnan(values[[2, 4]]).all()

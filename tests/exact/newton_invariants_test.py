@@ -48,12 +48,6 @@ def solution(data):
     return solve(*data)
 
 
-def test_solution_is_that_of_the_reference(data, solution):
-    for lane, l2 in enumerate(L2):
-        expected = reference_solver.solve(*data, l2)
-        np.testing.assert_allclose(solution.W[lane], expected.W, **SAME)
-
-
 # As many rows as before, where some are gone and some are there twice.
 @pytest.mark.parametrize(
     "counts",
@@ -97,13 +91,11 @@ def test_coefficients_sum_to_zero_over_the_classes(data, solution):
     assert_same(solved, solution)
 
 
-SPLIT = np.eye(8)
-SPLIT[6, 6:] = 1 / np.sqrt(2)
 ROTATION, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))
 PERMUTATION = np.eye(8)[np.random.default_rng(2).permutation(8)]
 
 
-@pytest.mark.parametrize("matrix", [SPLIT, ROTATION, PERMUTATION])
+@pytest.mark.parametrize("matrix", [ROTATION, PERMUTATION])
 def test_another_basis_of_the_features_is_one_of_the_solution(data, solution, matrix):
     x, labels = data
     W = np.einsum("de,ldc->lec", matrix, solution.W)
@@ -130,14 +122,14 @@ def test_order_of_rows_and_classes_does_not_matter(data, solution):
 def test_two_steps_are_one_and_one(data):
     # In float32 a bias is rounded in between, which the last digit of W may feel.
     x, labels = data[0].astype("float64"), data[1]
-    twice, told = newton.solve(x, labels, L2, max_newton=2)
+    twice, whole = newton.solve(x, labels, L2, max_newton=2)
     start = None
     for _ in range(2):
         start, info = newton.solve(x, labels, L2, max_newton=1, init=start)
         assert (info.newton_steps == 1).all()
     jax.tree.map(np.testing.assert_array_equal, start, twice)
-    np.testing.assert_array_equal(info.objective, told.objective)
-    np.testing.assert_array_equal(info.gap, told.gap)
+    np.testing.assert_array_equal(info.objective, whole.objective)
+    np.testing.assert_array_equal(info.gap, whole.gap)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -151,6 +143,15 @@ def test_no_steps_return_the_start(data, dtype):
     assert (info.status == status.MAX_STEPS).all()
     assert (info.newton_steps == 0).all()
     assert (info.products == 0).all()
+    assert info.objective.dtype == info.gap.dtype == np.float64
+
+
+def test_whole_numbers_are_float32_features(data):
+    x, labels = np.round(10 * data[0]), data[1]
+    params, _ = newton.solve(x.astype("int32"), labels, L2)
+    assert params.W.dtype == params.b.dtype == "float32"
+    wide, _ = newton.solve(x, labels, L2)
+    np.testing.assert_allclose(params.W, wide.W, rtol=1e-2, atol=1e-3)
 
 
 def test_without_a_start_it_is_zero_and_the_best_bias(data):
@@ -171,12 +172,11 @@ def test_an_optimum_is_left_alone(data, solution):
     assert (info.newton_steps == 0).all()
 
 
-@pytest.mark.parametrize("scale", [0.0, 10.0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_objective_never_rises(data, dtype, scale):
+def test_objective_never_rises(data, dtype):
     x, labels = data[0].astype(dtype), data[1]
     rng = np.random.default_rng(4)
-    W, b = scale * rng.normal(size=(2, 8, 3)), scale * rng.normal(size=(2, 3))
+    W, b = 10 * rng.normal(size=(2, 8, 3)), 10 * rng.normal(size=(2, 3))
     params, before = Params(W.astype(dtype), b.astype(dtype)), np.inf
     for steps in range(12):
         params, info = newton.solve(
@@ -194,19 +194,6 @@ def test_objective_never_rises(data, dtype, scale):
         if steps == 1:
             assert (values < 0.99 * before).all()
         before = values
-
-
-@pytest.mark.parametrize(
-    ("dtype", "expected"),
-    [("float32", "float32"), ("float64", "float64"), ("int32", "float32")],
-)
-def test_dtype_is_kept(data, dtype, expected):
-    x, labels = np.round(10 * data[0]).astype(dtype), data[1]
-    params, info = newton.solve(x, labels, L2)
-    assert params.W.dtype == params.b.dtype == expected
-    assert info.objective.dtype == info.gap.dtype == np.float64
-    wide, _ = newton.solve(x.astype("float64"), labels, L2)
-    np.testing.assert_allclose(params.W, wide.W, rtol=1e-2, atol=1e-3)
 
 
 # Frozen answers of the R package glmnet with alpha=0, lambda=1 and standardize=F, whose
@@ -243,12 +230,3 @@ def test_glmnet_binomial():
     np.testing.assert_allclose(bias, 0.89230405539, rtol=1e-6)
     # Room for a third class, as in the program above, takes nothing from the two.
     np.testing.assert_array_equal(params.W[0, :, 2], 0)
-
-
-def test_a_single_feature():
-    x = np.array([[0.5, 0.65, 1.1, 1.25, 0.8, 0.54, 0.95, 0.7]]).T
-    labels = np.array([1, 1, 0, 0, 1, 1, 0, 1])
-    params, info = newton.solve(x, labels, np.array([1 / 8]), tol=1e-14)
-    expected = reference_solver.solve(x, labels, 1 / 8)
-    np.testing.assert_allclose(params.W[0], expected.W, **SAME)
-    np.testing.assert_allclose(info.objective[0], expected.objective, rtol=1e-13)

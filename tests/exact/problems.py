@@ -1,5 +1,6 @@
 """Small problems of two folds, which are lanes, with optima and honest claims."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from linclf_jax.params import Params
 from tests import reference_solver
 
 PENALTIES = (1.0, 1e-3, 1e-6)
+ROWS, FEATURES, CLASSES = 60, 8, 3
 # The benchmark's problems in small; all but the last have one shape, compiled once.
 NAMES = ("digits", "power_law", "pixels", "few_shot", "wide")
 
@@ -22,11 +24,11 @@ class Data(NamedTuple):
     weights: np.ndarray  # (2, N)
 
 
-def random(num_rows=60, num_features=8, num_classes=3, *, seed=0, noise=2.0) -> Data:
+def random(num_rows=ROWS, num_features=FEATURES, *, seed=0, noise=2.0) -> Data:
     """Returns classes that overlap, so that the optimum is finite without penalty."""
     rng = np.random.default_rng(seed)
-    labels = np.arange(num_rows) % num_classes
-    means = rng.normal(size=(num_classes, num_features))
+    labels = np.arange(num_rows) % CLASSES
+    means = rng.normal(size=(CLASSES, num_features))
     x = means[labels] + noise * rng.normal(size=(num_rows, num_features))
     return _folded(x, labels)
 
@@ -35,23 +37,26 @@ def make(name) -> Data:
     """Returns one of ``NAMES``, or ``random``."""
     if name == "random":
         return random()
+    if name == "wide":
+        return random(20, 24, seed=2)
     rng = np.random.default_rng(5)
-    labels = np.arange(120) % 10
+    labels = np.arange(ROWS) % CLASSES
+    means, noise = (
+        rng.normal(size=(CLASSES, FEATURES)),
+        rng.normal(size=(ROWS, FEATURES)),
+    )
+    rows = means[labels] + noise
     if name == "digits":
-        x, labels = datasets.load_digits(return_X_y=True)
-        blocks = x[:120].reshape(120, 4, 2, 4, 2).mean(axis=(2, 4))
-        return _folded(blocks.reshape(120, 16) / 16, labels[:120])
+        x, labels = datasets.load_digits(n_class=CLASSES, return_X_y=True)
+        halves = x[:ROWS].reshape(ROWS, 4, 2, 2, 4).mean(axis=(2, 4))
+        return _folded(halves.reshape(ROWS, FEATURES) / 16, labels[:ROWS])
     if name == "power_law":
-        rotation, _ = np.linalg.qr(rng.normal(size=(16, 16)))
-        rows = 2 * rng.normal(size=(10, 16))[labels] + rng.normal(size=(120, 16))
-        return _folded(rows / (1 + np.arange(16)) @ rotation, labels)
-    rows = rng.normal(size=(10, 16))[labels] + rng.normal(size=(120, 16))
+        rotation, _ = np.linalg.qr(rng.normal(size=(FEATURES, FEATURES)))
+        return _folded((rows + means[labels]) / (1 + np.arange(8)) @ rotation, labels)
     if name == "pixels":
         # Most are exactly black, as the border of every image is.
         return _folded(np.clip(rows - 1, 0, 1), labels)
-    if name == "few_shot":
-        return _folded(rows / np.linalg.norm(rows, axis=1, keepdims=True), labels)
-    return random(30, 40, 4, seed=2)
+    return _folded(rows / np.linalg.norm(rows, axis=1, keepdims=True), labels)
 
 
 def _folded(x, labels) -> Data:
@@ -73,18 +78,16 @@ def certify(params, data, l2):
     return certificate.certify(params, data.x, data.labels, l2, data.weights)
 
 
-_OPTIMA = {}
-
-
 def optima(data, l2):
     """Returns the reference's solutions of both folds; each problem is solved once."""
-    key = (*(array.tobytes() for array in data), l2)
-    if key not in _OPTIMA:
-        _OPTIMA[key] = [
-            reference_solver.solve(data.x, data.labels, l2, weights)
-            for weights in data.weights
-        ]
-    return _OPTIMA[key]
+    return _optima(*((a.tobytes(), a.shape, a.dtype.str) for a in data), l2)
+
+
+@functools.cache
+def _optima(*arrays_and_l2):
+    *arrays, l2 = arrays_and_l2
+    x, labels, weights = (np.frombuffer(b, d).reshape(s) for b, s, d in arrays)
+    return [reference_solver.solve(x, labels, l2, each) for each in weights]
 
 
 def values(params, data, l2):
@@ -103,13 +106,12 @@ def above(params, data, l2):
     return values(params, data, l2) - optimum
 
 
-def random_params(data, *, scale, dtype="float64", seed=3):
+def random_params(data, *, scale, seed=3):
     """Returns parameters that are no optimum."""
     rng = np.random.default_rng(seed)
     num_features, num_classes = data.x.shape[1], int(data.labels.max()) + 1
     W = scale * rng.normal(size=(2, num_features, num_classes))
-    b = rng.normal(size=(2, num_classes))
-    return Params(W.astype(dtype), b.astype(dtype))
+    return Params(W, rng.normal(size=(2, num_classes)))
 
 
 def assert_honest(params, info, data, l2):
