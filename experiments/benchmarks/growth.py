@@ -60,13 +60,7 @@ Curves = dict[str, list[tuple[float, Cost]]]  # by the size that grows
 
 
 def run(path: Path, scale: int, repeats: int) -> None:
-    """Measures, and writes the figure.
-
-    Args:
-        path: A PNG.
-        scale: Divides all rows and features, for trying.
-        repeats: Turns of each path.
-    """
+    """Measures, and writes a PNG; for trying, rows and features are divided."""
     problems.check_scale(scale)
     path.touch()  # what is missing should not show after an hour
     costs: dict[Sizes, Cost] = {}  # the middle is on every curve
@@ -86,12 +80,7 @@ def _scaled(sizes: Sizes, scale: int) -> Sizes:
 
 
 def measure(sizes: Sizes, repeats: int) -> Cost:
-    """Returns what a path costs.
-
-    Args:
-        sizes: Of the path.
-        repeats: Turns, after one that compiles.
-    """
+    """Returns what a path costs, by several turns after one that compiles."""
     shape = (sizes.rows, sizes.features, sizes.classes)
     x, labels = problems.spectral(shape, decay=1.0, separation=2.0)
     x = x.astype(np.float32)
@@ -112,11 +101,7 @@ def measure(sizes: Sizes, repeats: int) -> Cost:
 
 @style.style()
 def draw(curves: Curves) -> Figure:
-    """Seconds above and products below, over each of the sizes, on logarithmic axes.
-
-    Args:
-        curves: By the size that grows, its values with what they cost.
-    """
+    """Seconds above and products below, over each of the sizes, on logarithmic axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.0, 4.2), layout="constrained")

@@ -62,7 +62,7 @@ class Pass(NamedTuple):
 def relative_gaps(
     problem: Problem, params: Params, l2: float, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the certified relative gaps and the gradient's norms, ``(L,)`` each.
+    """Returns certified relative gaps and the gradient's norms of lanes, ``(L,)`` each.
 
     Args:
         problem: What was solved.
@@ -78,15 +78,7 @@ def relative_gaps(
 def walk(
     peer: Peer, problem: Problem, tolerance: float, folds: int, limit: float
 ) -> Pass:
-    """Lets a peer follow the path until it is done, misses, or takes too long.
-
-    Args:
-        peer: The solver.
-        problem: To solve.
-        tolerance: The peer's own.
-        folds: How many of the problem's.
-        limit: Seconds.
-    """
+    """Lets a peer follow the path until it is done, misses, or exceeds the seconds."""
     done: list[Step] = []
     for step in _steps(peer, problem, tolerance, folds):
         done.append(step)
@@ -101,7 +93,7 @@ def _steps(
 ) -> Iterator[Step]:
     for fold, weights in enumerate(problem.weights[:folds]):
         kept = problem.folds != fold
-        fit = peer.open(problem.x[kept], problem.labels[kept])
+        fit = peer(problem.x[kept], problem.labels[kept])
         for l2 in problem.l2s:
             start = time.perf_counter()
             params, iterations = fit(l2, tolerance)
@@ -116,36 +108,26 @@ def search(
     problem: Problem,
     folds: int,
     limit: float,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Pass:
     """Returns the pass with the loosest tolerance that reaches the target everywhere.
 
-    Args:
-        peer: The solver.
-        problem: To solve.
-        folds: How many of the problem's.
-        limit: Seconds of a pass.
-        tell: Is called with what came of each tolerance.
-
-    Returns:
-        That pass; one that took too long before it missed; or, where no tolerance is
-        tight enough, the last that was tried.
+    Each tolerance is reported. A pass that takes too many seconds before it misses ends
+    the search; where no tolerance is tight enough, the last that was tried is returned.
     """
-    found = None
     for tolerance in TOLERANCES:
-        found = walk(peer, problem, tolerance, folds, limit)
-        tell(f"tolerance {tolerance:.0e}: {found.status}, {found.seconds:.1f} s")
-        if found.worst <= TARGET or _in_vain(found, problem):
+        latest = walk(peer, problem, tolerance, folds, limit)
+        report(f"tolerance {tolerance:.0e}: {latest.status}, {latest.seconds:.1f} s")
+        if latest.worst <= TARGET or _in_vain(latest, problem):
             break
-    assert found is not None
-    return found
+    return latest
 
 
-def _in_vain(found: Pass, problem: Problem) -> bool:
+def _in_vain(latest: Pass, problem: Problem) -> bool:
     """Whether a peer ended short of its tolerance: a tighter one changes nothing.
 
     Tolerances bound the largest entry of the gradient, which is at least this.
     """
     unknowns = (problem.x.shape[1] + 1) * problem.num_classes
-    least = found.steps[-1].gradient_norm / math.sqrt(unknowns)
-    return least > found.tolerance
+    least = latest.steps[-1].gradient_norm / math.sqrt(unknowns)
+    return least > latest.tolerance

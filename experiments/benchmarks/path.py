@@ -19,111 +19,118 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from experiments.benchmarks import growth
-from experiments.benchmarks import passes as bench_passes
-from experiments.benchmarks import peers as bench_peers
-from experiments.benchmarks import problems as bench_problems
+from experiments.benchmarks import growth, passes, peers, problems
 from experiments.benchmarks.passes import TARGET, Pass
-from experiments.benchmarks.problems import Problem
+from experiments.benchmarks.problems import FOLDS, Problem
 from linclf_jax.cli import console, main
-from linclf_jax.config.fields import flag
-from linclf_jax.exact import path
+from linclf_jax.config import flat
+from linclf_jax.config.fields import Check, at_least, flag
+from linclf_jax.exact import path as exact_path
 from linclf_jax.runs import formats
 
 # A peer is stopped after so many times the seconds of the fastest one, or these.
 LIMIT, LEAST_LIMIT = 5.0, 60.0
-OURS = "linclf_jax"
 COLUMNS = (
     *("problem", "solver", "measured", "tolerance", "seconds", "cold", "ratio"),
     *("worst_gap", "steps", "products", "status"),
 )
 
 
-class Settings(NamedTuple):
-    """How to measure."""
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is measured, how often, and where it is written."""
 
-    peers: Sequence[str] = tuple(bench_peers.PEERS)
-    repeats: int = 3  # turns of each solver
-    peer_folds: int = bench_problems.FOLDS  # that a peer solves; scaled up to all
-    peer_limit: float | None = None  # seconds; None means LIMIT
+    problems: tuple[str, ...] = flag((), "Letters; all that need no files if unset.")
+    peers: tuple[str, ...] = flag(
+        tuple(peers.PEERS), "Solvers to compare with.", names=peers.PEERS
+    )
+    scale: int = flag(1, "Divides rows and features, for trying.")
+    repeats: int = flag(3, "Turns of each solver.", check=at_least(1))
+    peer_folds: int = flag(
+        FOLDS,
+        "That a peer solves; scaled up to all.",
+        check=Check(lambda count: 1 <= count <= FOLDS, f"1 to {FOLDS}"),
+    )
+    peer_limit: float | None = flag(
+        None,
+        f"Seconds after which a pass is stopped; {LIMIT:g} times the fastest peer's if "
+        "unset.",
+        check=at_least(0),
+    )
+    data_dir: str | None = flag(None, "Has Fashion-MNIST's IDX files, problem c.")
+    json: str | None = flag(None, "A file to which a line is added for each row.")
+    growth: str | None = flag(None, "A PNG to draw how the cost grows in, alone.")
 
 
 class Ours(NamedTuple):
     """One call of this package's solver, all folds at once."""
 
     seconds: float
-    points: tuple[path.Point, ...]
+    points: tuple[exact_path.Point, ...]
 
 
 def follow(problem: Problem) -> Ours:
-    """Solves a problem with this package.
-
-    Args:
-        problem: Any.
-    """
+    """Solves a problem with this package."""
     l2s, weights = np.array(problem.l2s), problem.weights
     start = time.perf_counter()
-    points = path.follow(problem.x, problem.labels, l2s, weights=weights, tol=TARGET)
+    points = exact_path.follow(
+        problem.x, problem.labels, l2s, weights=weights, tol=TARGET
+    )
     # Without their states, which would keep the probabilities of all rows.
     points = (point._replace(state=None) for point in points)
     points = tuple(jax.block_until_ready(point) for point in points)
     return Ours(time.perf_counter() - start, points)
 
 
-def run(problem: Problem, settings: Settings) -> list[dict[str, Any]]:
-    """Measures this package and its peers on one problem.
-
-    Args:
-        problem: To solve.
-        settings: How to measure.
-
-    Returns:
-        A row for each solver.
-    """
-    refused = {n: bench_peers.refusal(n, problem) for n in settings.peers}
+def run(problem: Problem, config: BenchmarkConfig) -> list[dict[str, Any]]:
+    """Returns a row for this package and for each of its peers on one problem."""
+    refused = {name: peers.refusal(name, problem) for name in config.peers}
     jax.clear_caches()
     cold = follow(problem)
-    _tell(problem, OURS, f"cold {cold.seconds:.1f} s")
+    _report(problem, "linclf_jax", f"cold {cold.seconds:.1f} s")
     ours: list[Ours] = []
-    passes: dict[str, list[Pass]] = {n: [] for n, why in refused.items() if not why}
-    for _ in range(settings.repeats):
+    done: dict[str, list[Pass]] = {n: [] for n, why in refused.items() if not why}
+    for _ in range(config.repeats):
         ours.append(follow(problem))
-        for name, so_far in passes.items():
+        for name, so_far in done.items():
             if not so_far or so_far[0].status == "ok":
-                limit = _limit(passes, settings.peer_limit)
-                so_far.append(_turn(name, problem, so_far, settings.peer_folds, limit))
-    first = _our_row(problem, cold, ours)
-    rows = [first]
-    for name, why in refused.items():
-        row = {**dict.fromkeys(COLUMNS), **_about(problem), "solver": name}
-        if why:
-            rows.append(row | {"status": why})
-        else:
-            rows.append(row | _peer_row(problem, settings, passes[name], first))
-    return rows
+                limit = _limit(done, config.peer_limit)
+                so_far.append(_turn(name, problem, so_far, config.peer_folds, limit))
+    row = _our_row(problem, cold, ours)
+    common = dict.fromkeys(COLUMNS) | _about(problem)
+    return [row] + [
+        common
+        | {"solver": name}
+        | (
+            {"status": why}
+            if why
+            else peer_row(problem, config.peer_folds, done[name], row["seconds"])
+        )
+        for name, why in refused.items()
+    ]
 
 
 def _turn(
     name: str, problem: Problem, so_far: Sequence[Pass], folds: int, limit: float
 ) -> Pass:
-    peer = bench_peers.PEERS[name]
+    peer = peers.PEERS[name]
     if not so_far:
-        tell = functools.partial(_tell, problem, name)
-        return bench_passes.search(peer, problem, folds, limit, tell)
-    return bench_passes.walk(peer, problem, so_far[0].tolerance, folds, math.inf)
+        report = functools.partial(_report, problem, name)
+        return passes.search(peer, problem, folds, limit, report)
+    return passes.walk(peer, problem, so_far[0].tolerance, folds, math.inf)
 
 
-def _limit(passes: dict[str, list[Pass]], given: float | None) -> float:
+def _limit(done: Mapping[str, Sequence[Pass]], given: float | None) -> float:
     """Returns the seconds after which a pass is stopped; none before one has ended."""
     fastest = min(
-        (p.seconds for done in passes.values() for p in done if p.status == "ok"),
+        (p.seconds for each in done.values() for p in each if p.status == "ok"),
         default=math.inf,
     )
     return max(LIMIT * fastest, LEAST_LIMIT) if given is None else given
@@ -140,15 +147,14 @@ def _about(problem: Problem) -> dict[str, Any]:
 
 
 def _our_row(problem: Problem, cold: Ours, ours: Sequence[Ours]) -> dict[str, Any]:
-    points = ours[-1].points
+    points, times = ours[-1].points, [one.seconds for one in ours]
     gaps = [
-        bench_passes.relative_gaps(problem, p.params, p.l2, problem.weights)[0]
+        passes.relative_gaps(problem, p.params, p.l2, problem.weights)[0]
         for p in points
     ]
     worst = float(np.max(gaps))
-    times = [one.seconds for one in ours]
     return _about(problem) | {
-        "solver": OURS,
+        "solver": "linclf_jax",
         "measured": f"{problem.num_folds} of {problem.num_folds} folds",
         "tolerance": TARGET,
         "seconds": statistics.median(times),
@@ -162,94 +168,47 @@ def _our_row(problem: Problem, cold: Ours, ours: Sequence[Ours]) -> dict[str, An
     }
 
 
-def _peer_row(
-    problem: Problem, settings: Settings, done: Sequence[Pass], ours: dict[str, Any]
+def peer_row(
+    problem: Problem, folds: int, done: Sequence[Pass], our_seconds: float
 ) -> dict[str, Any]:
     """Returns what was measured, without seconds where a peer did not get there."""
-    scale = problem.num_folds / settings.peer_folds
+    scale = problem.num_folds / folds
     scaled = "" if scale == 1 else f", x {scale:g}"
-    found = {
-        "measured": f"{settings.peer_folds} of {problem.num_folds} folds{scaled}",
+    row = {
+        "measured": f"{folds} of {problem.num_folds} folds{scaled}",
         "tolerance": done[0].tolerance,
         "worst_gap": max(one.worst for one in done),
         "steps": round(scale * sum(step.iterations for step in done[0].steps)),
         "status": next((o.status for o in done if o.status != "ok"), "ok"),
         "turns": [scale * one.seconds for one in done],
     }
-    if found["status"] == "ok":
-        found["seconds"] = statistics.median(found["turns"])
-        found["ratio"] = found["seconds"] / ours["seconds"]
-    return found
+    if row["status"] == "ok":
+        row["seconds"] = statistics.median(row["turns"])
+        row["ratio"] = row["seconds"] / our_seconds
+    return row
 
 
-def _tell(problem: Problem, solver: str, what: str) -> None:
+def _report(problem: Problem, solver: str, what: str) -> None:
     print(f"{problem.name}, {solver}: {what}", file=sys.stderr, flush=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class BenchmarkConfig:
-    """What is measured, how often, and where it is written."""
-
-    problems: tuple[str, ...] = flag((), "Letters; all that need no files if unset.")
-    peers: tuple[str, ...] = flag(tuple(bench_peers.PEERS), "Solvers to compare with.")
-    scale: int = flag(1, "Divides rows and features, for trying.")
-    repeats: int = flag(3, "Turns of each solver.")
-    peer_folds: int = flag(
-        bench_problems.FOLDS, "That a peer solves; scaled up to all."
-    )
-    peer_limit: float | None = flag(
-        None,
-        f"Seconds after which a pass is stopped; {LIMIT:g} times the fastest peer's if "
-        "unset.",
-    )
-    data_dir: str | None = flag(None, "Has Fashion-MNIST's IDX files, problem c.")
-    json: str | None = flag(None, "A file to which a line is added for each row.")
-    growth: str | None = flag(None, "A PNG to draw how the cost grows in, alone.")
 
 
 def run_benchmark(config: BenchmarkConfig) -> None:
     """Measures the problems that the flags name, or how the cost grows."""
-    settings = checked(config)
+    flat.validate(config)
     if config.growth:
         growth.run(Path(config.growth), config.scale, config.repeats)
         return
     letters = config.problems or [c for c in "abcde" if c != "c" or config.data_dir]
     # All of them first: what is missing should not show after an hour.
-    problems = [
-        bench_problems.make(letter, config.scale, config.data_dir) for letter in letters
-    ]
+    every = [problems.make(letter, config.scale, config.data_dir) for letter in letters]
     if config.json:
         Path(config.json).touch()
-    for problem in problems:
-        rows = run(problem, settings)
+    for problem in every:
+        rows = run(problem, config)
         print(console.rows_table(rows, COLUMNS), end="\n\n", flush=True)
         if config.json:
             with Path(config.json).open("ab") as file:
                 file.write(formats.encode_rows(rows))
-
-
-def checked(config: BenchmarkConfig) -> Settings:
-    """Returns how to measure.
-
-    Args:
-        config: All flags.
-
-    Raises:
-        ValueError: A peer is unknown or a number out of range.
-    """
-    unknown = [name for name in config.peers if name not in bench_peers.PEERS]
-    if unknown:
-        known = ", ".join(bench_peers.PEERS)
-        raise ValueError(f"--peers names {unknown[0]!r}; expected some of {known}")
-    if not 1 <= config.peer_folds <= bench_problems.FOLDS:
-        raise ValueError(
-            f"--peer_folds is {config.peer_folds}; expected 1 to {bench_problems.FOLDS}"
-        )
-    if config.repeats < 1:
-        raise ValueError(f"--repeats is {config.repeats}; expected at least 1")
-    if config.peer_limit is not None and config.peer_limit < 0:
-        raise ValueError(f"--peer_limit is {config.peer_limit}; expected at least 0")
-    return Settings(config.peers, config.repeats, config.peer_folds, config.peer_limit)
 
 
 SCRIPT = main.Script(run_benchmark, BenchmarkConfig())

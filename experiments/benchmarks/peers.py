@@ -1,8 +1,8 @@
 """Peers of ``benchmarks.path``: solvers that follow a path one fit at a time.
 
-A peer opens some rows and returns ``fit(l2, tolerance)``, which starts where the fit
+A peer takes some rows and returns ``fit(l2, tolerance)``, which starts where the fit
 before it ended, as its users would. What can be done once for all fits, such as
-compiling, is done in ``open``, which nobody times.
+compiling, is done before, and nobody times it.
 """
 
 import functools
@@ -33,22 +33,11 @@ class Fitted(NamedTuple):
 
 
 Fit = Callable[[float, float], Fitted]
-
-
-class Peer(NamedTuple):
-    """A solver by its name, which ends in the type that it computes in."""
-
-    name: str
-    open: Callable[[np.ndarray, np.ndarray], Fit]  # of features and labels
+Peer = Callable[[np.ndarray, np.ndarray], Fit]  # of features and labels
 
 
 def refusal(name: str, problem: Problem) -> str | None:
-    """Returns why a peer cannot take a problem, None if it can.
-
-    Args:
-        name: Of the peer.
-        problem: What it would solve.
-    """
+    """Returns why a peer cannot take a problem, None if it can."""
     if not name.startswith("newton-cholesky"):
         return None
     unknowns = (problem.x.shape[1] + 1) * problem.num_classes
@@ -142,21 +131,20 @@ def _minimise(
     infinite = jnp.asarray(jnp.inf, x.dtype)
     none = jnp.zeros((), int)
     first = _Search(params, solver.init(params), infinite, infinite, none, none)
-    found = jax.lax.while_loop(proceed, step, first)
-    return found.params, found.iterations
+    last = jax.lax.while_loop(proceed, step, first)
+    return last.params, last.iterations
 
 
-def _peers() -> dict[str, Peer]:
-    """Returns all of them, the likely fastest first: it limits those after it."""
-    makers = {
-        f"{solver}:{dtype}": functools.partial(_scikit_learn, solver, dtype)
-        for dtype in ("float64", "float32")
-        for solver in ("newton-cg", "lbfgs", "newton-cholesky")
-        if (solver, dtype) != ("newton-cholesky", "float32")
-    }
-    for dtype in ("float64", "float32"):
-        makers[f"optax-lbfgs:{dtype}"] = functools.partial(_optax, dtype)
-    return {name: Peer(name, make) for name, make in makers.items()}
-
-
-PEERS = _peers()
+# By solver and the type that it computes in. The likely fastest stand first: they limit
+# those after them.
+PEERS: dict[str, Peer] = {
+    "newton-cg:float64": functools.partial(_scikit_learn, "newton-cg", "float64"),
+    "lbfgs:float64": functools.partial(_scikit_learn, "lbfgs", "float64"),
+    "newton-cholesky:float64": functools.partial(
+        _scikit_learn, "newton-cholesky", "float64"
+    ),
+    "newton-cg:float32": functools.partial(_scikit_learn, "newton-cg", "float32"),
+    "lbfgs:float32": functools.partial(_scikit_learn, "lbfgs", "float32"),
+    "optax-lbfgs:float64": functools.partial(_optax, "float64"),
+    "optax-lbfgs:float32": functools.partial(_optax, "float32"),
+}

@@ -59,42 +59,22 @@ class Problem(NamedTuple):
         return ",".join(map(str, (*self.x.shape, self.num_classes)))
 
 
-class Sizes(NamedTuple):
-    """What to make: the real thing has ``scale`` 1."""
-
-    scale: int
-    data_dir: str | None
-
-
 def make(letter: str, scale: int = 1, data_dir: str | None = None) -> Problem:
     """Returns the problem that a letter stands for.
 
-    Args:
-        letter: One of ``LETTERS``.
-        scale: Divides the numbers of rows and of features, for trying.
-        data_dir: Holds the IDX files of Fashion-MNIST's training split.
-
-    Raises:
-        ValueError: The letter is unknown, the scale out of range, or the files are not
-            given or no such files.
+    For trying, rows and features are divided by ``scale``. Problem c reads the IDX
+    files of Fashion-MNIST's training split.
     """
     if letter not in LETTERS:
         raise ValueError(
             f"--problems names {letter!r}; expected some of {', '.join(LETTERS)}"
         )
     check_scale(scale)
-    return LETTERS[letter](Sizes(scale, data_dir))
+    return _fashion(scale, data_dir) if letter == "c" else LETTERS[letter](scale)
 
 
 def check_scale(scale: int) -> None:
-    """Refuses a scale at which some fold would lack a class.
-
-    Args:
-        scale: Divides the numbers of rows and of features.
-
-    Raises:
-        ValueError: It is out of range.
-    """
+    """Refuses a scale at which some fold would lack a class."""
     if not 1 <= scale <= MOST_SCALE:
         raise ValueError(f"--scale is {scale}; expected 1 to {MOST_SCALE}")
 
@@ -108,7 +88,7 @@ def spectral(
     class means by ``separation`` times that.
 
     Args:
-        shape: N, D and C; rows are dealt to the classes in turn.
+        shape: N, D and C; the classes of the rows take turns.
         decay: Exponent of the power law.
         separation: Of the class means.
         seed: Of everything that is drawn.
@@ -127,77 +107,64 @@ def spectral(
 
 
 def grid(low: float, count: int) -> tuple[float, ...]:
-    """Returns penalties from 1 down to ``low``, evenly spaced in their logarithm.
-
-    Args:
-        low: The smallest.
-        count: How many.
-    """
+    """Returns penalties from 1 down to ``low``, evenly spaced in their logarithm."""
     return tuple(np.geomspace(1.0, low, count).tolist())
 
 
 def assemble(
     name: str, data: tuple[np.ndarray, np.ndarray], l2s: tuple[float, ...]
 ) -> Problem:
-    """Returns the problem with its folds dealt class by class.
-
-    Args:
-        name: Of the problem.
-        data: Features and labels.
-        l2s: From the largest to the smallest.
-    """
+    """Returns the problem with its folds assigned class by class."""
     x, labels = data
     folds = folds_lib.assign(labels, FOLDS, seed=0)
     return Problem(name, x.astype(np.float32), labels.astype(np.int32), folds, l2s)
 
 
-def _digits(sizes: Sizes) -> Problem:
+def _digits(scale: int) -> Problem:
     from sklearn import datasets as bundled
 
     bunch: Any = bundled.load_digits()
-    x, labels = bunch.data[:: sizes.scale, :: sizes.scale], bunch.target[:: sizes.scale]
-    kept = x / 16.0, labels
-    return assemble("digits", kept, grid(1e-6, 45))
+    x, labels = bunch.data[::scale, ::scale], bunch.target[::scale]
+    return assemble("digits", (x / 16.0, labels), grid(1e-6, 45))
 
 
-def _power_law(sizes: Sizes) -> Problem:
-    shape = (20_000 // sizes.scale, 256 // sizes.scale, 10)
+def _power_law(scale: int) -> Problem:
+    shape = (20_000 // scale, 256 // scale, 10)
     data = spectral(shape, decay=1.0, separation=2.0)
     return assemble("power_law", data, grid(1e-6, 45))
 
 
-def _fashion(sizes: Sizes) -> Problem:
-    if sizes.data_dir is None:
+def _fashion(scale: int, data_dir: str | None) -> Problem:
+    if data_dir is None:
         raise ValueError(
             f"--problems names 'c'; expected --data_dir, a folder with {IMAGES} "
             f"and {LABELS}"
         )
-    images, labels = (files.read_idx(Path(sizes.data_dir, n)) for n in (IMAGES, LABELS))
+    images, labels = (files.read_idx(Path(data_dir, name)) for name in (IMAGES, LABELS))
     if images.ndim != 3 or labels.shape != images.shape[:1] or labels.max() > 9:
         raise ValueError(
-            f"{sizes.data_dir} has images of shape {images.shape} and labels of shape "
+            f"{data_dir} has images of shape {images.shape} and labels of shape "
             f"{labels.shape} up to {labels.max()}; expected (N, H, W), (N,) and 9"
         )
-    kept = slice(0, FASHION_ROWS, sizes.scale)
-    pixels = images[kept].reshape(-1, images[0].size)[:, :: sizes.scale] / 255.0
+    kept = slice(0, FASHION_ROWS, scale)
+    pixels = images[kept].reshape(-1, images[0].size)[:, ::scale] / 255.0
     return assemble("fashion", (pixels, labels[kept]), grid(1e-5, 11))
 
 
-def _few_shot(sizes: Sizes) -> Problem:
-    rows = 5_000 // sizes.scale
-    shape = (rows, 768 // sizes.scale, rows // ROWS_A_CLASS)
+def _few_shot(scale: int) -> Problem:
+    rows = 5_000 // scale
+    shape = (rows, 768 // scale, rows // ROWS_A_CLASS)
     x, labels = spectral(shape, decay=0.5, separation=1.0)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     return assemble("few_shot", (x, labels), grid(1e-5, 11))
 
 
-def _wide(sizes: Sizes) -> Problem:
-    shape = (2_000 // sizes.scale, 2_048 // sizes.scale, 10)
-    data = spectral(shape, decay=0.5, separation=0.5)
+def _wide(scale: int) -> Problem:
+    data = spectral((2_000 // scale, 2_048 // scale, 10), decay=0.5, separation=0.5)
     return assemble("wide", data, grid(1e-5, 11))
 
 
-LETTERS: dict[str, Callable[[Sizes], Problem]] = {
+LETTERS: dict[str, Callable[..., Problem]] = {
     "a": _digits,
     "b": _power_law,
     "c": _fashion,

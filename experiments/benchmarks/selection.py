@@ -2,7 +2,7 @@
 
     python -m experiments.benchmarks.selection --problems=digits,wine --seeds=10
 
-A seed draws the training rows and deals the folds. One cross-validation over the
+A seed draws the training rows and assigns the folds. One cross-validation over the
 penalties serves all ``ranking.METRICS``: the same fits, chosen among by
 each, and the fits to all training rows tested. The test loss is that of logits divided
 by the temperature of the rows that were held out; as they are where that is the bound
@@ -17,6 +17,7 @@ import functools
 import itertools
 import json
 import math
+import os
 import statistics
 import sys
 import time
@@ -26,17 +27,21 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 from experiments.benchmarks import selection_problems
 from experiments.benchmarks.selection_problems import Draw
 from linclf_jax import calibration, losses
 from linclf_jax.cli import main
-from linclf_jax.config.fields import flag
+from linclf_jax.config import flat
+from linclf_jax.config.fields import at_least, flag
 from linclf_jax.selection import cross_validation, ranking
 
 Row = dict[str, Any]
 Pair = tuple[float, float | None]  # a mean and its standard error, None of one value
 SCORES = ("accuracy", "loss")
+METRICS = tuple(ranking.METRICS)
+OTHERS = tuple(metric for metric in METRICS if metric != "val_loss")
 
 
 class Settings(NamedTuple):
@@ -50,14 +55,8 @@ class Settings(NamedTuple):
 def measure(draw: Draw, seed: int, settings: Settings) -> Row:
     """Returns what each metric chooses, and what that does on the test rows.
 
-    Args:
-        draw: Training and test rows.
-        seed: Deals the folds.
-        settings: How penalties are compared.
-
-    Returns:
-        By metric: l2, accuracy, loss, and ties, how many other penalties have
-        exactly the score of the best.
+    That is by metric: l2, accuracy, loss, and ties, how many other penalties have
+    exactly the score of the best. The seed assigns the folds.
     """
     results = cross_validation.cross_validate(
         draw.x,
@@ -70,7 +69,7 @@ def measure(draw: Draw, seed: int, settings: Settings) -> Row:
         max_newton=200,
     )
     row: Row = {}
-    for metric in ranking.METRICS:
+    for metric in METRICS:
         choices = cross_validation.choose(results, metric)
         index = choices.best
         W, b = (np.asarray(array[index], np.float64) for array in results.params)
@@ -96,63 +95,46 @@ def run(
     settings: Settings,
     *,
     done: Sequence[Row] = (),
-    keep: Callable[[Row], None] | None = None,
+    keep: Callable[[Row], None],
 ) -> list[Row]:
-    """Measures every draw of every problem that has not been measured yet.
-
-    Args:
-        problems: Their names.
-        seeds: Of the draws.
-        draw: Returns the rows of a problem and a seed.
-        settings: How penalties are compared.
-        done: Rows of an earlier call.
-        keep: Is given each row as soon as it is there.
-    """
+    """Measures every draw that is not ``done``, and keeps each row at once."""
     rows = list(done)
-    known = {(row["problem"], row["seed"]) for row in done}
+    measured = {(row["problem"], row["seed"]) for row in done}
     for name, seed in itertools.product(problems, seeds):
-        if (name, seed) in known:
+        if (name, seed) in measured:
             continue
         start = time.perf_counter()
         scores = measure(draw(name, seed), seed, settings)
         seconds = time.perf_counter() - start
         print(f"{name}, seed {seed}: {seconds:.1f} s", file=sys.stderr)
         row = {"problem": name, "seed": seed, "seconds": seconds, **scores}
-        if keep is not None:
-            keep(row)
+        keep(row)
         rows.append(row)
     return rows
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Returns means over the seeds and what they differ by, in Markdown.
-
-    Args:
-        rows: From ``run``.
-    """
-    others = [metric for metric in ranking.METRICS if metric != "val_loss"]
+    """Returns means over the seeds and what they differ by, in Markdown."""
     heads = ["problem", "seeds"]
     for score in SCORES:
-        heads += [f"{score}: val_loss", *(f"{metric} less that" for metric in others)]
-    lines = [" | ".join(heads), " | ".join(["---"] * len(heads))]
-    for name in dict.fromkeys(row["problem"] for row in rows):
-        own = [row for row in rows if row["problem"] == name]
+        heads += [f"{score}: val_loss", *(f"{metric} less that" for metric in OTHERS)]
+    lines = [heads, ["---"] * len(heads)]
+    for name, own in _by_problem(rows).items():
         cells = [name, str(len(own))]
         for score in SCORES:
             cells.append(f"{_mean([row['val_loss'][score] for row in own])[0]:.4f}")
-            cells += [_signed(difference(own, metric, score)) for metric in others]
-        lines.append(" | ".join(cells))
-    lines.append(" | ".join(["mean rank", "", *_rank_cells(rows, others)]))
-    return "\n".join(f"| {line} |" for line in lines)
+            cells += [_signed(difference(own, metric, score)) for metric in OTHERS]
+        lines.append(cells)
+    each = [ranks(rows, score) for score in SCORES]
+    means = [f"{one[m]:.2f}" for one in each for m in ("val_loss", *OTHERS)]
+    lines.append(["mean rank", "", *means])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def difference(rows: Sequence[Row], metric: str, score: str) -> Pair:
-    """Returns by how much a criterion's test score is above that of ``val_loss``.
+    """Returns by how much the test score of a metric's choice exceeds ``val_loss``'s.
 
-    Args:
-        rows: Of one problem; paired, for the draws are the same.
-        metric: A name in ``ranking.METRICS``.
-        score: ``accuracy`` or ``loss``.
+    The rows are of one problem, and paired, for the draws are the same.
     """
     return _mean([row[metric][score] - row["val_loss"][score] for row in rows])
 
@@ -161,32 +143,19 @@ def ranks(rows: Sequence[Row], score: str) -> dict[str, float]:
     """Returns the mean rank of each metric over the problems, 1 being the best.
 
     Equal means share the mean of their ranks.
-
-    Args:
-        rows: From ``run``.
-        score: ``accuracy`` or ``loss``.
     """
     sign = -1.0 if score == "accuracy" else 1.0
-    names = dict.fromkeys(row["problem"] for row in rows)
-    each: dict[str, list[float]] = {metric: [] for metric in ranking.METRICS}
-    for name in names:
-        own = [row for row in rows if row["problem"] == name]
-        costs = {
-            metric: sign * _mean([r[metric][score] for r in own])[0] for metric in each
-        }
-        for metric, cost in costs.items():
-            below = sum(other < cost for other in costs.values())
-            equal = sum(other == cost for other in costs.values())
-            each[metric].append(below + (equal + 1) / 2)
-    return {metric: statistics.fmean(values) for metric, values in each.items()}
-
-
-def _rank_cells(rows: Sequence[Row], others: Sequence[str]) -> list[str]:
-    return [
-        f"{ranks(rows, score)[metric]:.2f}"
-        for score in SCORES
-        for metric in ("val_loss", *others)
+    means = [
+        [sign * _mean([row[metric][score] for row in own])[0] for metric in METRICS]
+        for own in _by_problem(rows).values()
     ]
+    each = stats.rankdata(means, axis=1).mean(axis=0)
+    return dict(zip(METRICS, each.tolist(), strict=True))
+
+
+def _by_problem(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    names = dict.fromkeys(row["problem"] for row in rows)
+    return {name: [row for row in rows if row["problem"] == name] for name in names}
 
 
 def _mean(values: Sequence[float]) -> Pair:
@@ -205,31 +174,23 @@ def _signed(pair: Pair) -> str:
 class BenchmarkConfig:
     """What is measured, and where finished draws are kept."""
 
-    problems: tuple[str, ...] = flag(("gaussian", "digits", "wine"), "Which.")
-    seeds: int = flag(10, "Draws of each problem.")
+    problems: tuple[str, ...] = flag(
+        ("gaussian", "digits", "wine"), names=selection_problems.NAMES
+    )
+    seeds: int = flag(10, "Draws of each problem.", check=at_least(1))
     results: str | None = flag(None, "A file of finished draws; none if unset.")
     data_dir: str | None = flag(None, "Has the files of Fashion-MNIST.")
 
 
 def run_benchmark(config: BenchmarkConfig) -> None:
     """Measures what the flags name, and prints the table."""
-    known = selection_problems.names()
-    if not {*config.problems} <= {*known}:
-        raise ValueError(
-            f"--problems is {','.join(config.problems)}; expected some of "
-            f"{', '.join(known)}"
-        )
-    if config.seeds < 1:
-        raise ValueError(f"--seeds is {config.seeds}; expected at least 1")
-    file = Path(config.results) if config.results else None
-    done = []
-    if file is not None and file.exists():
-        done = [json.loads(line) for line in file.read_text().splitlines()]
+    flat.validate(config)
+    file = Path(config.results or os.devnull)
+    done = [*map(json.loads, file.read_text().splitlines())] if file.exists() else []
 
     def keep(row: Row) -> None:
-        if file is not None:
-            with file.open("a") as stream:
-                stream.write(json.dumps(row) + "\n")
+        with file.open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
 
     draw = functools.partial(selection_problems.draw, data_dir=config.data_dir)
     seeds = range(config.seeds)

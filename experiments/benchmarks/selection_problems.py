@@ -38,21 +38,13 @@ class Draw(NamedTuple):
     num_classes: int
 
 
-def names() -> tuple[str, ...]:
-    """Returns the names of all problems."""
-    return (*_TABLES, *_DRAWN, *_IMAGES)
-
-
 def draw(name: str, seed: int, data_dir: str | None = None) -> Draw:
     """Returns the rows of one seed, standardised.
 
     Args:
-        name: One of ``names()``.
+        name: One of ``NAMES``.
         seed: Of the draw.
         data_dir: Holds the files of Fashion-MNIST.
-
-    Raises:
-        ValueError: The files are missing or bad.
     """
     if name in _TABLES:
         arrays = _table(name, seed)
@@ -73,9 +65,9 @@ def draw(name: str, seed: int, data_dir: str | None = None) -> Draw:
 
 
 def _table(name: str, seed: int) -> Arrays:
-    found = datasets.load(name, split_seed=seed, fractions=(0.25, 0.25, 0.5))
-    x, labels, _ = datasets.joined(found.train, found.validation)
-    test = found.test.read()
+    dataset = datasets.load(name, split_seed=seed, fractions=(0.25, 0.25, 0.5))
+    x, labels, _ = datasets.joined(dataset.train, dataset.validation)
+    test = dataset.test.read()
     return x, labels, test.x, test.labels
 
 
@@ -142,3 +134,4 @@ _IMAGES = {
     for size, rows in (("500", 500), ("5000", 5_000), ("all", MOST_IMAGES))
     for name, features in (("fashion", "raw"), ("hog", "hog"))
 }
+NAMES = (*_TABLES, *_DRAWN, *_IMAGES)

@@ -4,7 +4,7 @@
 
 Contenders take turns in one process, after compilation, and the table shows medians:
 
-- ``ours``: this package, the lanes in tiles, as many at once as a sweep trains;
+- ``ours``: this package, the lanes in batches, as many at once as a sweep trains;
 - ``ours, 10 % diverging``: the same, with a learning rate of 1e30 in every tenth lane;
 - ``vmap``: one run, mapped over lanes that draw their own minibatches;
 - ``loop``: a Python loop over one jitted run (measured on a few lanes, scaled up);
@@ -19,6 +19,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import importlib.util
+import itertools
 import json
 import statistics
 import sys
@@ -31,27 +32,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax.cli import console, main
-from linclf_jax.config.fields import flag
-from linclf_jax.scheduler import scheduler as engine_lib
-from linclf_jax.training import execution, trials
+from linclf_jax.config import flat
+from linclf_jax.config.fields import at_least, flag
+from linclf_jax.scheduler import scheduler
+from linclf_jax.training import execution, settings, trials
 from linclf_jax.training import program as training
+from linclf_jax.training.optimizers import OPTIMIZERS
 from linclf_jax.training.settings import Hparams, Static
 from linclf_jax.training.states import NO_FOLD, Data
 
 SHAPES = (
-    (512, 10, 512, 256),
-    (64, 10, 128, 1024),
-    (784, 10, 256, 512),
-    (768, 100, 512, 64),
-    (1024, 1000, 256, 8),
+    "512x10x512x256",
+    "64x10x128x1024",
+    "784x10x256x512",
+    "768x100x512x64",
+    "1024x1000x256x8",
 )
 STEPS = 20
 LOOP_LANES = 4
 DIVERGING = "ours, 10 % diverging"
+COLUMNS = (
+    *("shape", "optimizer", "contender", "ms_per_step", "gflops"),
+    *("of_products", "times_loop"),
+)
 
 
 class Shape(NamedTuple):
-    """One problem: D features, C classes, B rows a batch, L lanes."""
+    """One problem."""
 
     num_features: int
     num_classes: int
@@ -110,37 +117,31 @@ def diverging(problem: Problem) -> Contender:
 
 
 def ours(problem: Problem) -> Contender:
-    """Returns this package's own way: compiled tiles, several of them at once."""
+    """Returns this package's own way: compiled batches, several of them at once."""
     mesh = execution.make_mesh(jax.devices()[:1])
     shape, data = problem.shape, execution.place(problem.data, mesh)
     width = min(trials.default_width(shape.num_classes), shape.lanes)
     # Two epochs, of which one is trained: the validation after it is no part of this.
     static = dataclasses.replace(problem.static, epochs=2)
     program = execution.build(static, data, width, mesh)
-    starts = [
-        execution.Start(
-            execution.BatchInputs(
-                np.zeros((), np.uint32),
-                Hparams(*(np.asarray(h)[i : i + width] for h in problem.hparams)),
-                np.full(width, NO_FOLD, np.int32),
-            )
-        )
-        for i in range(0, shape.lanes, width)
-    ]
-    begun = [execution.arguments(program, [start]) for start in starts]
-    at_once = engine_lib.useful_at_once(mesh)
-    pool = concurrent.futures.ThreadPoolExecutor(at_once)
+    begun = []
+    for first in range(0, shape.lanes, width):
+        own = Hparams(*(np.asarray(h)[first : first + width] for h in problem.hparams))
+        fold = np.full(width, NO_FOLD, np.int32)
+        batch = execution.BatchInputs(np.zeros((), np.uint32), own, fold)
+        begun.append(execution.arguments(program, [execution.Start(batch)]))
+    pool = concurrent.futures.ThreadPoolExecutor(scheduler.useful_at_once(mesh))
     # From step 1, so that drawing the initial weights is no part of it either.
     first, last = np.ones(1, np.int32), np.int32(STEPS)
 
-    def train(tile: Any, state: Any) -> Any:
-        done = program.call(tile, state, first, last, np.bool_(False), data)
-        return jax.block_until_ready(done)
+    def train(arguments: Any) -> Any:
+        return jax.block_until_ready(
+            program.call(*arguments, first, last, np.bool_(False), data)
+        )
 
-    def run() -> list[Any]:
-        return list(pool.map(lambda begin: train(*begin), begun))
-
-    return Contender("ours", run, scale=STEPS / (STEPS - 1))
+    return Contender(
+        "ours", lambda: list(pool.map(train, begun)), scale=STEPS / (STEPS - 1)
+    )
 
 
 def vmap(problem: Problem) -> Contender:
@@ -152,19 +153,16 @@ def vmap(problem: Problem) -> Contender:
 
 
 def loop(problem: Problem) -> Contender:
-    """Returns one jitted run after the other."""
+    """Returns one jitted run after the other, a few of them."""
     train = jax.jit(training.make_train(problem.static))
     lanes = min(LOOP_LANES, problem.shape.lanes)
+    each = [
+        Hparams(*(np.asarray(column)[lane] for column in problem.hparams))
+        for lane in range(lanes)
+    ]
 
     def run() -> list[Any]:
-        return [
-            train(
-                jax.random.key(0),
-                Hparams(*(np.asarray(column)[lane] for column in problem.hparams)),
-                problem.data,
-            )
-            for lane in range(lanes)
-        ]
+        return [train(jax.random.key(0), hparams, problem.data) for hparams in each]
 
     return Contender("loop", run, scale=problem.shape.lanes / lanes)
 
@@ -217,8 +215,10 @@ def measure(contenders: list[Contender], repeats: int) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def rows(problem: Problem, seconds: dict[str, float]) -> list[dict[str, Any]]:
+def run(problem: Problem, repeats: int) -> list[dict[str, Any]]:
     """Returns one row per contender: rate, share of the limit, times the loop."""
+    contenders = [make(problem) for make in (products, ours, diverging, vmap, loop)]
+    seconds = measure([*contenders, *torch_contenders(problem)], repeats)
     return [
         {
             "shape": ",".join(map(str, problem.shape)),
@@ -235,15 +235,6 @@ def rows(problem: Problem, seconds: dict[str, float]) -> list[dict[str, Any]]:
     ]
 
 
-def run(shape: Shape, optimizer: str, precision: str, repeats: int) -> list[dict]:
-    """Measures all contenders at one shape."""
-    problem = make_problem(shape, optimizer, precision)
-    trials.validate_static(problem.static, num_rows=len(problem.data.labels))
-    contenders = [make(problem) for make in (products, ours, diverging, vmap, loop)]
-    contenders += torch_contenders(problem)
-    return rows(problem, measure(contenders, repeats))
-
-
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
     """What is measured, and how often."""
@@ -251,30 +242,24 @@ class BenchmarkConfig:
     shapes: tuple[str, ...] = flag(
         (), "Each DxCxBATCHxLANES, such as 64x10x128x1024; five shapes if unset."
     )
-    optimizer: tuple[str, ...] = flag(("momentum", "adam"), "Which to measure.")
-    precision: str = flag("highest", "Of matrix products.")
-    repeats: int = flag(7, "Turns of each contender.")
+    optimizer: tuple[str, ...] = flag(("momentum", "adam"), names=OPTIMIZERS)
+    precision: str = flag("highest", "Of matrix products.", names=settings.PRECISIONS)
+    repeats: int = flag(7, "Turns of each contender.", check=at_least(1))
 
 
 def run_benchmark(config: BenchmarkConfig) -> None:
     """Measures the shapes and optimizers that the flags name."""
-    shapes = [*map(parse_shape, config.shapes)] or [*map(Shape._make, SHAPES)]
-    columns = ("shape", "optimizer", "contender", "ms_per_step", "gflops")
-    for shape in shapes:
-        for optimizer in config.optimizer:
-            rows = run(shape, optimizer, config.precision, config.repeats)
-            text = console.rows_table(rows, (*columns, "of_products", "times_loop"))
-            print(text, end="\n\n", file=sys.stderr)
-            for row in rows:
-                print(json.dumps(row), flush=True)
+    flat.validate(config)
+    shapes = [parse_shape(text) for text in config.shapes or SHAPES]
+    for shape, optimizer in itertools.product(shapes, config.optimizer):
+        rows = run(make_problem(shape, optimizer, config.precision), config.repeats)
+        print(console.rows_table(rows, COLUMNS), end="\n\n", file=sys.stderr)
+        for row in rows:
+            print(json.dumps(row), flush=True)
 
 
 def parse_shape(text: str) -> Shape:
-    """Returns the shape ``DxCxBxL``.
-
-    Raises:
-        ValueError: The text is not four positive integers.
-    """
+    """Returns the shape ``DxCxBxL``."""
     numbers = text.split("x")
     if len(numbers) != 4 or not all(n.strip().isdigit() and int(n) for n in numbers):
         raise ValueError(

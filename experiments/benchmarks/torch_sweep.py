@@ -15,13 +15,7 @@ Parameters = dict[str, torch.Tensor]
 def contenders(
     problem: Any, steps: int, loop_lanes: int
 ) -> Iterator[tuple[str, Callable[[], Any], float]]:
-    """Yields name, function and scale of each way to train all lanes.
-
-    Args:
-        problem: A ``benchmarks.sweep.Problem``.
-        steps: Minibatches to train on.
-        loop_lanes: How many lanes the loop trains; the scale makes up for the rest.
-    """
+    """Yields name, function and scale of each way to train the lanes of a problem."""
     shape, hparams = problem.shape, problem.hparams
     x = torch.tensor(np.asarray(problem.data.x))
     labels = torch.tensor(np.asarray(problem.data.labels), dtype=torch.int64)
@@ -29,10 +23,7 @@ def contenders(
         (x[i : i + shape.batch_size], labels[i : i + shape.batch_size])
         for i in range(0, steps * shape.batch_size, shape.batch_size)
     ]
-    lanes = [
-        tuple(float(column[lane]) for column in hparams[:3])
-        for lane in range(shape.lanes)
-    ]
+    lanes = np.stack(hparams[:3], axis=1).tolist()  # rate, l2 and momentum of each
 
     def mapped() -> Parameters:
         return _train_mapped(shape, batches, torch.tensor(lanes).T)

@@ -1,16 +1,16 @@
-"""The benchmark of paths: the problems are as told, and nothing counts unproved."""
+"""The benchmark of paths: problems as described, and nothing that counts unproved."""
 
 import json
 import math
 import time
-import types
 
 import numpy as np
 import pytest
 
-from experiments.benchmarks import growth, path, peers, problems
-from experiments.benchmarks import passes as bench_passes
+from experiments.benchmarks import growth, passes, path, peers, problems
 from experiments.benchmarks.passes import Pass, Step
+from experiments.benchmarks.path import BenchmarkConfig
+from linclf_jax.config import flat
 from linclf_jax.figures import style
 from linclf_jax.runs import formats
 from tests.fuzz import valid_files
@@ -41,93 +41,92 @@ def data_dir(tmp_path):
     return tmp_path
 
 
-class TestProblems:
-    @pytest.mark.parametrize("letter", "abcde")
-    def test_every_problem_has_its_sizes_and_all_classes_everywhere(
-        self, letter, data_dir
-    ):
-        shape = SHAPES[letter]
-        problem = problems.make(letter, 10, str(data_dir))
-        assert (*problem.x.shape, problem.num_classes) == shape
-        assert problem.shape == ",".join(map(str, shape))
-        assert problem.x.dtype == np.float32
-        for weights in problem.weights:
-            assert set(problem.labels[weights == 1]) == set(range(shape[2]))
-        np.testing.assert_array_equal(problem.weights.sum(axis=0), 4)
-        count, low = GRIDS[letter]
-        np.testing.assert_allclose(problem.l2s, np.geomspace(1, low, count))
+@pytest.mark.parametrize("letter", "abcde")
+def test_every_problem_has_its_sizes_and_all_classes_everywhere(letter, data_dir):
+    shape = SHAPES[letter]
+    problem = problems.make(letter, 10, str(data_dir))
+    assert (*problem.x.shape, problem.num_classes) == shape
+    assert problem.shape == ",".join(map(str, shape))
+    assert problem.x.dtype == np.float32
+    for weights in problem.weights:
+        assert set(problem.labels[weights == 1]) == set(range(shape[2]))
+    np.testing.assert_array_equal(problem.weights.sum(axis=0), 4)
+    count, low = GRIDS[letter]
+    np.testing.assert_allclose(problem.l2s, np.geomspace(1, low, count))
 
-    def test_the_spectrum_is_a_power_law_and_the_means_stand_apart(self):
-        x, labels = problems.spectral((40_000, 4, 2), decay=1.0, separation=2.0)
-        rest = x - np.stack([x[labels == c].mean(axis=0) for c in (0, 1)])[labels]
-        spread, basis = np.linalg.eigh(rest.T @ rest / len(x))
-        scales = 1.0 / np.arange(1, 5)
-        np.testing.assert_allclose(np.sqrt(spread[::-1]), scales, rtol=0.02)
-        means = problems.spectral((400, 4, 400), 1.0, 2.0)[0] @ basis[:, ::-1]
-        whole = np.sqrt(2.0**2 + 1.0) * scales  # one row a class: mean and spread
-        assert np.linalg.norm(means) == pytest.approx(
-            np.sqrt(400) * np.linalg.norm(whole), rel=0.1
-        )
 
-    def test_few_shot_features_have_norm_1_and_pixels_are_shares_of_white(
-        self, data_dir
-    ):
-        few = problems.make("d", 10)
-        np.testing.assert_allclose(np.linalg.norm(few.x, axis=1), 1, rtol=1e-6)
-        assert set(np.bincount(few.labels)) == {50}
-        pixels = problems.make("c", 1, str(data_dir)).x
-        assert (pixels.shape, pixels.min(), pixels.max()) == ((1000, 20), 0, 1)
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (("z",), "--problems names 'z'; expected some of a, b, c, d, e"),
-            (("a", 0), "--scale is 0; expected 1 to 20"),
-            (("a", 21), "--scale is 21"),
-            (("c",), "expected --data_dir, a folder with train-images"),
-            (("c", 1, "/nowhere"), "/nowhere/train-images"),
-        ],
+def test_the_spectrum_is_a_power_law_and_the_means_stand_apart():
+    x, labels = problems.spectral((40_000, 4, 2), decay=1.0, separation=2.0)
+    rest = x - np.stack([x[labels == c].mean(axis=0) for c in (0, 1)])[labels]
+    spread, basis = np.linalg.eigh(rest.T @ rest / len(x))
+    scales = 1.0 / np.arange(1, 5)
+    np.testing.assert_allclose(np.sqrt(spread[::-1]), scales, rtol=0.02)
+    means = problems.spectral((400, 4, 400), 1.0, 2.0)[0] @ basis[:, ::-1]
+    whole = np.sqrt(2.0**2 + 1.0) * scales  # one row a class: mean and spread
+    assert np.linalg.norm(means) == pytest.approx(
+        np.sqrt(400) * np.linalg.norm(whole), rel=0.1
     )
-    def test_what_is_no_problem_is_refused(self, arguments, message):
-        with pytest.raises(ValueError, match=message):
-            problems.make(*arguments)
-
-    def test_images_without_their_labels_are_refused(self, data_dir):
-        labels = data_dir / problems.LABELS
-        labels.write_bytes(valid_files.idx(np.zeros(999, np.uint8)))
-        with pytest.raises(ValueError, match=r"labels of shape \(999,\) up to 0"):
-            problems.make("c", 1, str(data_dir))
 
 
-class TestPeers:
-    @pytest.mark.parametrize("name", peers.PEERS)
-    def test_every_peer_solves_the_objective_on_the_rows_of_a_fold(self, name):
-        problem = tiny()
-        kept = problem.folds != 2
-        fit = peers.PEERS[name].open(problem.x[kept], problem.labels[kept])
-        # In float64 what is left is the bound of rounding: to make the means of 40 rows
-        # equal costs up to (40 + 2 C + 40) 2^-53 of twice the loss and the penalty.
-        tolerance, bound = (1e-5, 1e-6) if name.endswith("32") else (1e-9, 1e-12)
-        for l2 in (0.1, 0.01):
-            fitted = fit(l2, tolerance)
-            weights = problem.weights
-            gaps, _ = bench_passes.relative_gaps(
-                problem, fitted.params, l2, weights[[2]]
-            )
-            assert gaps[0] <= bound
-            assert fitted.iterations > 1
-        assert fit(0.01, 10 * tolerance).iterations <= 1  # it starts where it ended
-        gaps, _ = bench_passes.relative_gaps(problem, fitted.params, l2, weights[[0]])
-        assert gaps[0] > 1e-4  # of another fold's rows it is no solution
+def test_few_shot_features_have_norm_1_and_pixels_are_shares_of_white(data_dir):
+    few = problems.make("d", 10)
+    np.testing.assert_allclose(np.linalg.norm(few.x, axis=1), 1, rtol=1e-6)
+    assert set(np.bincount(few.labels)) == {50}
+    pixels = problems.make("c", 1, str(data_dir)).x
+    assert (pixels.shape, pixels.min(), pixels.max()) == ((1000, 20), 0, 1)
 
-    def test_a_hessian_that_does_not_fit_is_told(self, monkeypatch):
-        problem = tiny()
-        monkeypatch.setattr(peers.memory, "host_available", lambda: 3599)
-        why = peers.refusal("newton-cholesky:float64", problem)
-        assert why == "skipped: its Hessian and a copy take 3.5 KiB, 3.5 KiB is left"
-        assert peers.refusal("newton-cg:float64", problem) is None
-        monkeypatch.setattr(peers.memory, "host_available", lambda: 3600)
-        assert peers.refusal("newton-cholesky:float64", problem) is None
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("z",), "--problems names 'z'; expected some of a, b, c, d, e"),
+        (("a", 0), "--scale is 0; expected 1 to 20"),
+        (("a", 21), "--scale is 21"),
+        (("c",), "expected --data_dir, a folder with train-images"),
+        (("c", 1, "/nowhere"), "/nowhere/train-images"),
+    ],
+)
+def test_what_is_no_problem_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        problems.make(*arguments)
+
+
+def test_images_without_their_labels_are_refused(data_dir):
+    labels = data_dir / problems.LABELS
+    labels.write_bytes(valid_files.idx(np.zeros(999, np.uint8)))
+    with pytest.raises(ValueError, match=r"labels of shape \(999,\) up to 0"):
+        problems.make("c", 1, str(data_dir))
+
+
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_every_peer_solves_the_objective_on_the_rows_of_a_fold(name):
+    problem = tiny()
+    kept = problem.folds != 2
+    fit = peers.PEERS[name](problem.x[kept], problem.labels[kept])
+    # In float64 what is left is the bound of rounding: to make the means of 40 rows
+    # equal costs up to (40 + 2 C + 40) 2^-53 of twice the loss and the penalty.
+    tolerance, bound = (1e-5, 1e-6) if name.endswith("32") else (1e-9, 1e-12)
+
+    def gap(params, l2, fold):
+        weights = problem.weights[[fold]]
+        return passes.relative_gaps(problem, params, l2, weights)[0][0]
+
+    for l2 in (0.1, 0.01):
+        fitted = fit(l2, tolerance)
+        assert gap(fitted.params, l2, fold=2) <= bound
+        assert fitted.iterations > 1
+    assert fit(0.01, 10 * tolerance).iterations <= 1  # it starts where it ended
+    assert gap(fitted.params, 0.01, fold=0) > 1e-4  # no solution of another fold's rows
+
+
+def test_a_hessian_that_does_not_fit_is_refused(monkeypatch):
+    problem = tiny()
+    monkeypatch.setattr(peers.memory, "host_available", lambda: 3599)
+    why = peers.refusal("newton-cholesky:float64", problem)
+    assert why == "skipped: its Hessian and a copy take 3.5 KiB, 3.5 KiB is left"
+    assert peers.refusal("newton-cg:float64", problem) is None
+    monkeypatch.setattr(peers.memory, "host_available", lambda: 3600)
+    assert peers.refusal("newton-cholesky:float64", problem) is None
 
 
 def scripted(monkeypatch, gap, norm=0.0):
@@ -136,105 +135,93 @@ def scripted(monkeypatch, gap, norm=0.0):
     def relative_gaps(problem, params, l2, weights):
         return np.array([gap(params, l2)]), np.array([norm])
 
-    monkeypatch.setattr(bench_passes, "relative_gaps", relative_gaps)
-    return peers.Peer(
-        "scripted",
-        lambda _x, _labels: lambda _l2, tol: peers.Fitted(tol, 2),
-    )
+    monkeypatch.setattr(passes, "relative_gaps", relative_gaps)
+    return lambda _x, _labels: lambda _l2, tolerance: peers.Fitted(tolerance, 2)
 
 
 def search(peer, limit=math.inf):
-    told = []
-    return bench_passes.search(peer, tiny(), 5, limit, told.append), told
+    lines = []
+    return passes.search(peer, tiny(), 5, limit, lines.append), lines
 
 
-class TestPasses:
-    def test_a_peer_is_shown_the_rows_that_its_solutions_are_judged_by(self):
-        peer = peers.PEERS["newton-cholesky:float64"]
-        found = bench_passes.walk(peer, tiny(), 1e-6, 5, math.inf)
-        assert found.status == "ok"
-        assert len(found.steps) == 15
-
-    def test_the_loosest_tolerance_that_misses_nowhere_is_found(self, monkeypatch):
-        peer = scripted(monkeypatch, lambda tol, l2: 9e-5 * tol / l2)
-        found, told = search(peer)
-        assert found.tolerance == pytest.approx(1e-4)
-        assert found.status == "ok"
-        assert len(found.steps) == 15
-        assert found.worst == pytest.approx(9e-7)
-        assert [line.split(",")[0] for line in told] == [
-            "tolerance 1e-01: misses at l2=1.0e+00",
-            "tolerance 1e-02: misses at l2=1.0e-01",
-            "tolerance 1e-03: misses at l2=1.0e-02",
-            "tolerance 1e-04: ok",
-        ]
-
-    def test_a_pass_ends_at_the_first_miss_or_when_it_takes_too_long(self, monkeypatch):
-        peer = scripted(monkeypatch, lambda _tol, l2: 0.0 if l2 == 1 else math.nan)
-        missed = bench_passes.walk(peer, tiny(), 1e-3, 5, math.inf)
-        assert missed.status == "misses at l2=1.0e-01, 2 of 15 fits"
-        assert math.isnan(missed.worst)
-        stopped, _ = search(peer, limit=0.0)
-        assert stopped.tolerance == 0.1
-        assert stopped.status == "stopped after 0.0 s at l2=1.0e+00, 1 of 15 fits"
-
-    def test_a_peer_that_no_tolerance_helps_is_given_up(self, monkeypatch):
-        # 15 unknowns: no gradient of this norm has all entries below 0.0051.
-        peer = scripted(monkeypatch, lambda _tol, _l2: 1.0, norm=0.02)
-        assert search(peer)[0].tolerance == pytest.approx(1e-3)
-        peer = scripted(monkeypatch, lambda _tol, _l2: 1.0)
-        assert search(peer)[0].tolerance == pytest.approx(1e-12)
-
-    def test_certificates_and_opening_take_no_time(self, monkeypatch):
-        peer = scripted(monkeypatch, lambda _tol, _l2: time.sleep(0.02) or 0.0)
-
-        def slow(x, labels):
-            time.sleep(0.02)
-            return peer.open(x, labels)
-
-        found = bench_passes.walk(peer._replace(open=slow), tiny(), 1.0, 5, math.inf)
-        assert found.seconds < 0.02
+def test_a_peer_gets_the_rows_that_its_solutions_are_judged_by():
+    peer = peers.PEERS["newton-cholesky:float64"]
+    done = passes.walk(peer, tiny(), 1e-6, 5, math.inf)
+    assert (done.status, len(done.steps)) == ("ok", 15)
 
 
-class TestRun:
-    def test_every_solver_has_a_row_and_nothing_counts_unproved(self, monkeypatch):
-        monkeypatch.setattr(peers.memory, "host_available", lambda: 0)
-        names = ("newton-cg:float64", "newton-cholesky:float64", "lbfgs:float64")
-        settings = path.Settings(names, repeats=2, peer_folds=2)
-        rows = path.run(tiny(), settings)
-        ours, first, refused, second = rows
-        assert [row["solver"] for row in rows] == ["linclf_jax", *names]
-        assert [row["status"] for row in (ours, first, second)] == ["ok"] * 3
-        assert all(0 < r["worst_gap"] <= 1e-6 for r in (ours, first, second))
-        assert 0 < ours["seconds"] < ours["cold"]
-        assert first["ratio"] == pytest.approx(first["seconds"] / ours["seconds"])
-        assert first["measured"] == "2 of 5 folds, x 2.5"
-        assert len(first["turns"]) == 2
-        assert ours["steps"] >= 15
-        assert refused["status"].startswith("skipped")
-        assert refused["seconds"] is refused["measured"] is None
-        lines = formats.encode_rows(rows).splitlines()
-        assert [json.loads(line)["solver"] for line in lines] == ["linclf_jax", *names]
+def test_the_loosest_tolerance_that_misses_nowhere_is_searched(monkeypatch):
+    peer = scripted(monkeypatch, lambda tolerance, l2: 9e-5 * tolerance / l2)
+    done, lines = search(peer)
+    assert done.tolerance == pytest.approx(1e-4)
+    assert (done.status, len(done.steps)) == ("ok", 15)
+    assert done.worst == pytest.approx(9e-7)
+    assert [line.split(",")[0] for line in lines] == [
+        "tolerance 1e-01: misses at l2=1.0e+00",
+        "tolerance 1e-02: misses at l2=1.0e-01",
+        "tolerance 1e-03: misses at l2=1.0e-02",
+        "tolerance 1e-04: ok",
+    ]
 
-    def test_what_our_solver_says_of_itself_does_not_count(self):
-        problem = tiny()
-        ours = path.follow(problem)
-        assert path._our_row(problem, ours, [ours])["status"] == "ok"
-        worse = tuple(
-            point._replace(params=point.params._replace(W=1.01 * point.params.W))
-            for point in ours.points
-        )
-        row = path._our_row(problem, ours, [ours._replace(points=worse)])
-        assert row["status"] == "misses"
-        assert row["worst_gap"] > 1e-6
 
-    def test_a_longer_path_needs_more_products(self):
-        sizes = growth.Sizes(60, 4, 3, lanes=5, inverse_l2=10.0)
-        short, long = (
-            growth.measure(sizes._replace(inverse_l2=end), 1) for end in (10.0, 100.0)
-        )
-        assert 0 < short.products < long.products
-        assert min(short.seconds, long.seconds) > 0
+def test_a_pass_ends_at_the_first_miss_or_when_it_takes_too_long(monkeypatch):
+    peer = scripted(monkeypatch, lambda _, l2: 0.0 if l2 == 1 else math.nan)
+    missed = passes.walk(peer, tiny(), 1e-3, 5, math.inf)
+    assert missed.status == "misses at l2=1.0e-01, 2 of 15 fits"
+    assert math.isnan(missed.worst)
+    stopped, _ = search(peer, limit=0.0)
+    assert stopped.tolerance == 0.1
+    assert stopped.status == "stopped after 0.0 s at l2=1.0e+00, 1 of 15 fits"
+
+
+def test_a_peer_that_no_tolerance_helps_is_given_up(monkeypatch):
+    # 15 unknowns: no gradient of this norm has all entries below 0.0051.
+    peer = scripted(monkeypatch, lambda _tolerance, _l2: 1.0, norm=0.02)
+    assert search(peer)[0].tolerance == pytest.approx(1e-3)
+    peer = scripted(monkeypatch, lambda _tolerance, _l2: 1.0)
+    assert search(peer)[0].tolerance == pytest.approx(1e-12)
+
+
+def test_certificates_and_preparation_take_no_time(monkeypatch):
+    peer = scripted(monkeypatch, lambda _tolerance, _l2: time.sleep(0.02) or 0.0)
+
+    def slow(x, labels):
+        time.sleep(0.02)
+        return peer(x, labels)
+
+    assert passes.walk(slow, tiny(), 1.0, 5, math.inf).seconds < 0.02
+
+
+def test_every_solver_has_a_row_and_nothing_counts_unproved(monkeypatch):
+    monkeypatch.setattr(peers.memory, "host_available", lambda: 0)
+    names = ("newton-cg:float64", "newton-cholesky:float64", "lbfgs:float64")
+    rows = path.run(tiny(), BenchmarkConfig(peers=names, repeats=2, peer_folds=2))
+    ours, first, refused, second = rows
+    assert [row["solver"] for row in rows] == ["linclf_jax", *names]
+    assert [row["status"] for row in (ours, first, second)] == ["ok"] * 3
+    assert all(0 < r["worst_gap"] <= 1e-6 for r in (ours, first, second))
+    assert 0 < ours["seconds"] < ours["cold"]
+    assert first["ratio"] == pytest.approx(first["seconds"] / ours["seconds"])
+    assert first["measured"] == "2 of 5 folds, x 2.5"
+    assert len(first["turns"]) == 2
+    assert ours["steps"] >= 15
+    assert refused["status"].startswith("skipped")
+    assert refused["seconds"] is refused["measured"] is None
+    lines = formats.encode_rows(rows).splitlines()
+    assert [json.loads(line)["solver"] for line in lines] == ["linclf_jax", *names]
+
+
+def test_what_our_solver_says_of_itself_does_not_count():
+    problem = tiny()
+    ours = path.follow(problem)
+    assert path._our_row(problem, ours, [ours])["status"] == "ok"
+    worse = tuple(
+        point._replace(params=point.params._replace(W=1.01 * point.params.W))
+        for point in ours.points
+    )
+    row = path._our_row(problem, ours, [ours._replace(points=worse)])
+    assert row["status"] == "misses"
+    assert row["worst_gap"] > 1e-6
 
 
 def done(seconds, gap=0.0):
@@ -242,38 +229,47 @@ def done(seconds, gap=0.0):
 
 
 def test_a_peer_gets_five_times_the_fastest_that_got_there():
-    passes = {"a": [done(20.0), done(30.0)], "b": [done(0.1, gap=1.0)], "c": []}
-    assert path._limit(passes, None) == 100.0
+    each = {"a": [done(20.0), done(30.0)], "b": [done(0.1, gap=1.0)], "c": []}
+    assert path._limit(each, None) == 100.0
     assert path._limit({"a": [done(1.0)]}, None) == 60.0
-    assert path._limit(passes, 7.0) == 7.0
-    assert path._limit({"b": passes["b"], "c": []}, None) == math.inf
-
-
-def peer_row(*passes):
-    settings = path.Settings(peer_folds=1)
-    return path._peer_row(tiny(), settings, passes, {"seconds": 0.5})
+    assert path._limit(each, 7.0) == 7.0
+    assert path._limit({"b": each["b"], "c": []}, None) == math.inf
 
 
 def test_a_peer_has_seconds_only_where_it_never_missed():
-    row = peer_row(done(2.0), done(4.0), done(3.0))
+    row = path.peer_row(tiny(), 1, [done(2.0), done(4.0), done(3.0)], 0.5)
     assert (row["seconds"], row["ratio"], row["steps"]) == (15.0, 30.0, 15)
     assert row["measured"] == "1 of 5 folds, x 5"
     assert row["tolerance"] == 0.1
-    for row in (peer_row(done(2.0, gap=1.0)), peer_row(done(2.0), done(1.0, gap=1.0))):
+    for passed in ([done(2.0, gap=1.0)], [done(2.0), done(1.0, gap=1.0)]):
+        row = path.peer_row(tiny(), 1, passed, 0.5)
         assert "seconds" not in row
         assert row["worst_gap"] == 1.0
         assert row["status"] == "misses at l2=1.0e+00, 1 of 1 fits"
 
 
-def test_bad_flags_are_refused():
-    given = {"peers": [], "repeats": 1, "peer_folds": 5, "peer_limit": None}
-    for changes, message in (
-        ({"peers": ["sag"]}, "--peers names 'sag'; expected some of newton-cg:float64"),
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"peers": ("sag",)}, "--peers is 'sag'; expected one of newton-cg:float64"),
         ({"peer_folds": 0}, "--peer_folds is 0; expected 1 to 5"),
         ({"peer_folds": 6}, "--peer_folds is 6"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            path.checked(types.SimpleNamespace(**given | changes))
+        ({"repeats": 0}, "--repeats is 0; expected at least 1"),
+        ({"peer_limit": -1.0}, "--peer_limit is -1.0; expected at least 0"),
+    ],
+)
+def test_bad_flags_are_refused(flags, message):
+    with pytest.raises(ValueError, match=message):
+        path.run_benchmark(flat.build(BenchmarkConfig(), flags))
+
+
+def test_a_longer_path_needs_more_products():
+    sizes = growth.Sizes(60, 4, 3, lanes=5, inverse_l2=10.0)
+    short, long = (
+        growth.measure(sizes._replace(inverse_l2=end), 1) for end in (10.0, 100.0)
+    )
+    assert 0 < short.products < long.products
+    assert min(short.seconds, long.seconds) > 0
 
 
 def test_the_growth_is_drawn_as_measured_and_the_middle_is_measured_once(
