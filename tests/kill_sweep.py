@@ -11,6 +11,7 @@ writes, and the last second of a run, are hit too.
 
 import argparse
 import collections
+import contextlib
 import os
 import random
 import subprocess
@@ -54,25 +55,18 @@ PATIENCE = 300.0  # seconds until a run that does nothing is a failure
 def command(folder: Path, cache: Path, *more: str) -> list[str]:
     """Returns the command line of the sweep."""
     script = (sys.executable, "-m", "experiments.sweep")
-    return [
-        *script,
-        *FLAGS,
-        *more,
-        f"--out_dir={folder}",
-        f"--compilation_cache={cache}",
-    ]
+    paths = (f"--out_dir={folder}", f"--compilation_cache={cache}")
+    return [*script, *FLAGS, *more, *paths]
 
 
 def versions(folder: Path, pattern: str) -> set[tuple[str, int, int]]:
     """Returns which files are there, and as what: each write makes another one."""
-    found = set()
+    there = set()
     for path in folder.glob(pattern):
-        try:
+        with contextlib.suppress(FileNotFoundError):
             status = path.stat()
-        except FileNotFoundError:
-            continue
-        found.add((path.name, status.st_ino, status.st_mtime_ns))
-    return found
+            there.add((path.name, status.st_ino, status.st_mtime_ns))
+    return there
 
 
 def wait_for(
@@ -102,18 +96,8 @@ def run(
 ) -> collections.Counter[str]:
     """Kills sweeps and finishes them, and compares each with one left in peace.
 
-    Args:
-        base: A folder for run directories and the compilation cache.
-        more: Further flags.
-        kills: How often to kill.
-        seed: Of the moments.
-        tell: Takes a line about each run.
-
-    Returns:
-        How many kills there were by what they waited for.
-
-    Raises:
-        AssertionError: A run ended otherwise, or with other bytes.
+    The base is a folder for run directories and the compilation cache; ``tell`` takes a
+    line about each run. Returns how many kills there were by what they waited for.
     """
     draw, cache, peaceful = random.Random(seed), base / "cache", base / "peaceful"
     process = start(command(peaceful, cache, *more))
@@ -141,9 +125,9 @@ def run(
         compare(folder, expected)
         # A run that was killed behind its last write has left nothing but that.
         again = start(command(folder, cache, *more))
-        _, told = again.communicate(timeout=PATIENCE)
-        assert again.returncode == 2, told
-        assert "is complete" in told, told
+        _, printed = again.communicate(timeout=PATIENCE)
+        assert again.returncode == 2, printed
+        assert "is complete" in printed, printed
         assert not (folder / "pieces").exists()
         tell(f"{folder.name}: {starts} starts, {counts.total()} kills, same bytes")
     return counts
@@ -162,8 +146,8 @@ def start(command: list[str]) -> subprocess.Popen:
 
 def finish(process: subprocess.Popen) -> bool:
     """Waits for the end; returns whether it was a kill, and takes no other failure."""
-    _, told = process.communicate(timeout=PATIENCE)
-    assert process.returncode in (0, -9), told
+    _, printed = process.communicate(timeout=PATIENCE)
+    assert process.returncode in (0, -9), printed
     return process.returncode == -9
 
 
@@ -186,9 +170,9 @@ def main() -> None:
     parsed = parser.parse_args()
     more = ("--halving=3",) if parsed.halving else ()
     with tempfile.TemporaryDirectory(prefix="kill_sweep-") as base:
-        found = run(Path(base), *more, kills=parsed.kills, seed=parsed.seed)
-    print(f"{found.total()} kills, every run came out with the same bytes")
-    for event, count in sorted((+found).items()):
+        counts = run(Path(base), *more, kills=parsed.kills, seed=parsed.seed)
+    print(f"{counts.total()} kills, every run came out with the same bytes")
+    for event, count in sorted((+counts).items()):
         print(f"{count:4} {'at any moment' if event == ANY else f'behind {event}'}")
 
 

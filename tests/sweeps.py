@@ -17,10 +17,11 @@ from linclf_jax.studies import pipeline, sweep
 from linclf_jax.studies.study import FitResults
 from linclf_jax.studies.training import TrainingStudy
 from linclf_jax.training import execution
+from tests import small_studies
 
 ROOT = Path(__file__).parents[1]
 # What one process makes, and every other way of making it must make again.
-FILES = ("results.jsonl", "history.npz", "selected.json", "selected.safetensors")
+FILES, contents = small_studies.SAME, small_studies.contents
 # Sixteen trials in six batches of one program; twelve steps each.
 SMALL = flat.build(
     SweepConfig(),
@@ -96,11 +97,6 @@ def same(first, second):
     for row in first.results.rows:
         one, other = (f.store.load_trial(row["trial"], "Wb") for f in (first, second))
         np.testing.assert_equal(one, other)
-
-
-def contents(folder, names=FILES):
-    """Returns the bytes of the files that must not depend on how they came about."""
-    return {name: (Path(folder) / name).read_bytes() for name in names}
 
 
 def untouched(folder):

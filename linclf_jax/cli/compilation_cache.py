@@ -20,15 +20,11 @@ logger = logging.getLogger(__name__)
 
 
 def enable_cache(folder: str | None) -> Path | None:
-    """Keeps compiled programs in a private folder and takes them from there.
+    """Keeps compiled programs in a private folder, which it returns, if there is one.
 
-    Args:
-        folder: Where; made if it is missing, and closed to others. None for the user's
-            own cache folder, or for what ``JAX_COMPILATION_CACHE_DIR`` has set up;
-            ``none`` for no cache. Where the default cannot be written there is none.
-
-    Returns:
-        The folder, or None if there is no cache.
+    Without a name it is the one that ``JAX_COMPILATION_CACHE_DIR`` has set up, or the
+    user's own; where that cannot be written there is none. The name ``none`` means no
+    cache.
 
     Raises:
         ValueError: The folder is somebody else's, a symbolic link or a file, or the one

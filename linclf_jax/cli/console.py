@@ -18,11 +18,7 @@ from linclf_jax.studies.replay import Replay
 
 
 def summary(result: StudyResult) -> str:
-    """Returns the answer of a study, whose run directory is finished.
-
-    Args:
-        result: Of any study.
-    """
+    """Returns the answer of a study, whose run directory is finished."""
     directory, selected = result.directory, result.selected
     if directory is None:
         raise ValueError("found no run directory; expected that of the study")
@@ -48,11 +44,7 @@ def summary(result: StudyResult) -> str:
 
 
 def replayed(replay: Replay) -> str:
-    """Returns both rows of a trial side by side, and how far apart they are.
-
-    Args:
-        replay: Of any trial.
-    """
+    """Returns both rows of a trial side by side, and how far apart they are."""
     columns = ("", "row", "again")
     rows = [
         [name, text.rounded(replay.row[name]), text.rounded(replay.again[name])]
@@ -69,11 +61,7 @@ def replayed(replay: Replay) -> str:
 
 
 def curves(history: Mapping[str, np.ndarray]) -> str:
-    """Returns the learning curve of the first trial, ten epochs of it and the last.
-
-    Args:
-        history: As ``history.npz`` holds it.
-    """
+    """Returns the learning curve of the first trial, ten epochs of it and the last."""
     epochs = history["val_loss"].shape[1]
     shown = sorted({*range(0, epochs, max(1, epochs // 10)), epochs - 1})
     rows = [

@@ -41,9 +41,7 @@ def launch(script: Script) -> None:
 def run(script: Script, argv: Sequence[str]) -> int:
     """Runs a script in this process and returns its exit status.
 
-    Args:
-        script: What to run; what it prints goes to standard output.
-        argv: The command line, without the name of the script.
+    The command line is without the name of the script.
     """
     flag_values = flags.FlagValues()
     options.define(script.defaults, flag_values)

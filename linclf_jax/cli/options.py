@@ -45,12 +45,7 @@ class _Serializer(flags.ArgumentSerializer):
 
 
 def define(config: Any, flag_values: flags.FlagValues | None = None) -> None:
-    """Defines one absl flag for each flag of a configuration.
-
-    Args:
-        config: A script's own; what a flag that is not given stands for.
-        flag_values: Where; those of the command line if not given.
-    """
+    """Defines one absl flag for each flag of a script's configuration, its default."""
     flag_values = flags.FLAGS if flag_values is None else flag_values
     for flag in flat.flags(config):
         if flag.type in _DEFINE:
@@ -70,11 +65,7 @@ def define(config: Any, flag_values: flags.FlagValues | None = None) -> None:
 
 
 def from_flags(config: Config, flag_values: flags.FlagValues | None = None) -> Config:
-    """Returns the configuration that the command line makes.
-
-    Args:
-        config: That the flags were defined with.
-        flag_values: Parsed flags; those of the command line if not given.
+    """Returns the configuration that the command line makes of its defaults.
 
     Raises:
         ValueError: A penalty is given in both units, or ``--grid_file`` is bad; other

@@ -9,7 +9,7 @@ import datetime
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from linclf_jax.scheduler.progress import Begin, End, Update
@@ -17,6 +17,9 @@ from linclf_jax.selection import ranking
 from linclf_jax.selection.ranking import Row
 
 INTERVAL = 60.0  # seconds between two lines of a log file
+# A run of many hours outlives the window that it was started in: a terminal that has
+# gone raises OSError, a stream that was closed ValueError.
+_LOST_TERMINAL = contextlib.suppress(OSError, ValueError)
 
 
 class Handler(logging.Handler):
@@ -28,12 +31,7 @@ class Handler(logging.Handler):
         clock: Callable[[], float] = time.monotonic,
         stream: TextIO | None = None,
     ) -> None:
-        """Shows nothing yet.
-
-        Args:
-            clock: Returns seconds.
-            stream: Where to show it; stderr if None.
-        """
+        """Shows nothing yet; then on the stream, or on standard error."""
         super().__init__()
         self._clock, self._stream = clock, stream
         self._display: Display | None = None
@@ -86,7 +84,7 @@ class Display:
         elif not self._fitted:
             self._start = self._clock()  # reading them took time, too
         line = self.line()
-        with _a_lost_terminal_ignored():
+        with _LOST_TERMINAL:
             if self._bar is not None:
                 self._bar.set_description_str(line, refresh=False)
                 self._bar.update(len(rows))
@@ -96,7 +94,7 @@ class Display:
     def close(self) -> None:
         """Shows where it ended."""
         line = self.line()
-        with _a_lost_terminal_ignored():
+        with _LOST_TERMINAL:
             if self._bar is None:
                 self._write(line)
             else:
@@ -128,19 +126,8 @@ class Display:
 def duration(seconds: float) -> str:
     """Returns a time span as a person reads it.
 
-    Args:
-        seconds: Not negative.
-
     >>> duration(83.4), duration(90_000)
     ('0:01:23', '1 day, 1:00:00')
     """
     # A year is as good as any longer time, and no more than timedelta can hold.
     return str(datetime.timedelta(seconds=int(min(seconds, 366 * 86400))))
-
-
-@contextlib.contextmanager
-def _a_lost_terminal_ignored() -> Iterator[None]:
-    """Lets a run of many hours outlive the window that it was started in."""
-    # A terminal that has gone raises OSError, a stream that was closed ValueError.
-    with contextlib.suppress(OSError, ValueError):
-        yield

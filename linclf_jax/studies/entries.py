@@ -91,10 +91,7 @@ def selection_bias(
 ) -> dict[str, Any] | None:
     """Returns how much the best score of a group owes to having been chosen.
 
-    Args:
-        results: What came of all trials.
-        group: Values by column; none are all trials.
-        metric: That selections rank by.
+    An empty group is all trials.
     """
     own = _rows_of(results.rows, group)
     first = {s[0]["trial"] for s in ranking.rank_settings(own, metric=metric)}

@@ -67,20 +67,18 @@ class ExactStudy:
     ) -> list[Classifier | Failure]:
         """Returns the fits to all rows, solved again where the path kept none."""
         del results
-        outcomes: dict[int, Classifier | Failure] = {}
+        outcomes = []
+        # Selections are in the order of the rows, feature set by feature set.
         for problem in self.problems:
             if signal := stop.requested():
                 raise Stopped(signal, self._total, self._total)
-            keys = [key_of(selection.setting) for selection in selections]
-            index = [i for i, key in enumerate(keys) if key == problem.key]
-            own = [selections[i] for i in index]
+            own = [each for each in selections if key_of(each.setting) == problem.key]
             if problem.keep_path:
-                solved = [_kept(problem, selection, store) for selection in own]
+                outcomes += [_kept(problem, selection, store) for selection in own]
             else:
                 limits = self.plan.config.exact
-                solved = final_fits.solve(problem, own, limits, store)
-            outcomes |= dict(zip(index, solved, strict=True))
-        return [outcomes[i] for i in range(len(selections))]
+                outcomes += final_fits.solve(problem, own, limits, store)
+        return outcomes
 
     def replay(self, row: Row, stop: Stop) -> Row:
         """Fits one trial again, as far as its path leads to it; writes nothing."""

@@ -84,18 +84,7 @@ def make(
     unit: str = "l2",
     keep_path: bool = False,
 ) -> Problem:
-    """Lays out the fits of a feature set.
-
-    Args:
-        key: Of its rows.
-        inputs: Its rows.
-        l2s: ``(K,)``, the largest first.
-        resamplings: Of all rows; a single one where the path is kept.
-        first_trial: The number of the first fit.
-        refit: As in ``Problem``, as are the others.
-        unit: Of the penalties.
-        keep_path: Whether the classifier of all rows is kept at every penalty.
-    """
+    """Lays out the fits of a feature set; resamplings are of all rows."""
     # Other rows are most of a large set of which few shots are fitted.
     used = np.any([resampling_lib.train_rows(r) for r in resamplings], axis=0)
     if not used.all():

@@ -21,14 +21,7 @@ SCORES = ("loss", "accuracy", "loss_calibrated")
 
 
 def batch(problem: Problem, index: int, point: Point, measured: Measured) -> Batch:
-    """Returns what one penalty came to, as a store keeps it.
-
-    Args:
-        problem: Of the feature set.
-        index: Of the penalty.
-        point: The solutions.
-        measured: How they do.
-    """
+    """Returns what the penalty of an index came to, as a store keeps it."""
     first = problem.first_trial + index * len(problem.fits)
     l2s, groups = np.full(len(problem.fits), point.l2), measured.groups
     rows = make_rows(
@@ -62,17 +55,10 @@ def make_rows(
     info: Info,
     groups: Sequence[GroupScores] | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns one row of results for each fit.
+    """Returns one row of results for each of L fits, numbered from ``first``.
 
-    Args:
-        problem: Of the feature set.
-        fits: L fits.
-        first: The number of the first one.
-        l2s: ``(L,)``.
-        train: ``(L,)`` each, on the rows of the fit.
-        info: ``(L,)`` each.
-        groups: How the fits of each resampling do on rows they did not see; None of
-            fits that are made after the selection.
+    Without ``groups``, the scores on rows that the fits did not see, they are fits that
+    are made after the selection. The others have ``(L,)`` entries each.
     """
     rows = []
     for i, fit in enumerate(fits):
@@ -109,12 +95,7 @@ def make_rows(
 
 
 def collect(problems: Sequence[Problem], batches: Sequence[list[Batch]]) -> FitResults:
-    """Returns what all fits came to.
-
-    Args:
-        problems: Of the feature sets.
-        batches: Of each, one for each penalty, the largest first.
-    """
+    """Returns what all fits came to: of each feature set a batch for each penalty."""
     history: dict[str, np.ndarray] = {}
     held_out: list[HeldOut] = []
     errors: dict[str, dict[int, float]] = {name: {} for name in schema.FOLDS}

@@ -35,10 +35,6 @@ class Source(NamedTuple):
 def load(config: ProbeConfig, protocol: Protocol) -> list[Inputs]:
     """Loads and scales all feature sets and assigns their rows.
 
-    Args:
-        config: All flags.
-        protocol: With what flags override.
-
     Raises:
         ValueError: A file is missing or bad, or sets cannot be of the same test rows.
     """

@@ -32,14 +32,8 @@ def solve(
 ) -> list[Classifier | Failure]:
     """Solves what was selected for one feature set, all draws of shots together.
 
-    Args:
-        problem: Of the feature set.
-        selections: For some of its resamplings, in their order.
-        limits: When a fit ends.
-        store: The fits are kept in it.
-
-    Returns:
-        A failure where a fit of a resampling is not usable.
+    The selections are of some of its resamplings, in their order. A failure is a
+    resampling of which a fit is not usable.
     """
     if not selections:
         return []

@@ -166,13 +166,8 @@ def num_train_rows(inputs: Inputs, fold: int | None = None) -> int:
 def image_features(features: str, rows: Split, image_shape: ImageShape | None) -> Split:
     """Returns rows with features of their images in place of the pixels.
 
-    Args:
-        features: ``raw``, or one of ``images.NAMES``.
-        rows: Of the data.
-        image_shape: ``(H, W)`` or ``(H, W, 3)``; None of rows that are no images.
-
     Raises:
-        ValueError: The rows have no such features.
+        ValueError: The rows have no such features, as those without an image shape.
     """
     if features == RAW:
         return rows

@@ -20,8 +20,7 @@ from linclf_jax.studies.training import TrainingStudy
 def prepare(shards: Sequence[Path]) -> TrainingStudy:
     """Returns the study that the shards are all of, which takes over what they trained.
 
-    Args:
-        shards: Run directories of all shards, in any order; they are left as they are.
+    The shards are run directories, in any order; they are left as they are.
 
     Raises:
         ValueError: A shard is missing, there twice, unfinished, damaged, or of another

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,7 @@ class Predictions(NamedTuple):
 
 
 def encode(predictions: Predictions, ending: str) -> bytes:
-    """Returns the bytes of a file.
-
-    Args:
-        predictions: Of N rows.
-        ending: A name in ``ENDINGS``.
+    """Returns the bytes of a file whose name ends in one of ``ENDINGS``.
 
     Raises:
         ValueError: What the format needs is not installed.
@@ -43,13 +39,13 @@ def _columns(predictions: Predictions) -> dict[str, np.ndarray]:
 
 
 def _npy(predictions: Predictions) -> bytes:
-    fields: list[Any] = [("class", predictions.classes.dtype)]
+    columns = {"class": predictions.classes}
     if predictions.probabilities is not None:
-        fields.append(("probabilities", np.float32, (len(predictions.class_names),)))
+        columns["probabilities"] = predictions.probabilities
+    fields = [(name, c.dtype, c.shape[1:]) for name, c in columns.items()]
     table = np.empty(len(predictions.classes), fields)
-    table["class"] = predictions.classes
-    if predictions.probabilities is not None:
-        table["probabilities"] = predictions.probabilities
+    for name, column in columns.items():
+        table[name] = column
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, table, allow_pickle=False)
     return buffer.getvalue()

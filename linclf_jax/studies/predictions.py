@@ -166,11 +166,8 @@ def predict(
 ) -> Predictions:
     """Returns what a classifier says of rows of raw features.
 
-    Args:
-        model: The classifier.
-        x: ``(N, D)``, or images ``(N, H, W)`` or ``(N, H, W, 3)``.
-        probabilities: Whether to return those too.
-        names: Of the columns, matched with those of the model where it has some.
+    The rows are ``(N, D)``, or images ``(N, H, W)`` or ``(N, H, W, 3)``; the names of
+    their columns are matched with those of the model where it has some.
 
     Raises:
         ValueError: The rows do not fit the classifier, or are not finite.

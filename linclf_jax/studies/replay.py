@@ -51,10 +51,6 @@ class Replay(NamedTuple):
 def run(path: Path, trial: int) -> Replay:
     """Trains a trial of a run again, as far as the run trained it; writes nothing.
 
-    Args:
-        path: The run directory.
-        trial: Its number.
-
     Raises:
         ValueError: There is no such trial, or data and flags are no longer the same.
     """

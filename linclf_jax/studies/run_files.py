@@ -45,13 +45,7 @@ class Unfinished(Exception):  # noqa: N818, of a run whose results are safe
     """Something failed after fits were made; the same command does the rest."""
 
     def __init__(self, error: Exception, study: str, path: Path) -> None:
-        """Says in one line what failed and how to go on.
-
-        Args:
-            error: With the file that it is about.
-            study: The script.
-            path: The run directory.
-        """
+        """Says in one line what failed, on which file, and how to go on."""
         target, flagfile = (shlex.quote(str(p)) for p in (path, path / FLAGS))
         kept = f"what was finished is safe in {path}"
         if _is_in_store(error, path):
@@ -83,10 +77,8 @@ def guarded(
 ) -> Iterator[None]:
     """Turns what fails into ``Unfinished``, but for a stop by a signal.
 
-    Args:
-        study: The script.
-        path: The run directory; nothing is turned where there is none.
-        errors: What is turned; while fits are made, an ``OSError`` alone.
+    Nothing is turned where there is no path. While fits are made, ``errors`` is an
+    ``OSError`` alone.
     """
     try:
         yield
@@ -173,14 +165,7 @@ def write_selected(
 def write_examples(
     path: Path, classifier: Classifier, inputs: Inputs, test: Split
 ) -> None:
-    """Writes the few test rows that the page shows, where rows are images.
-
-    Args:
-        path: The run directory.
-        classifier: The chosen one; a hinge loss makes no probabilities.
-        inputs: What it was fitted to.
-        test: The rows that it was evaluated on, as they came.
-    """
+    """Writes the few test rows that the page shows, where rows are images."""
     shape = inputs.dataset.image_shape
     if shape is None:
         return
@@ -224,13 +209,6 @@ def check_measured(path: Path, test_data: Mapping[str, Mapping[str, Any]]) -> No
     """Refuses test rows other than those that an earlier attempt has measured.
 
     Where a run ended between its test and its page, ``selected.json`` says which.
-
-    Args:
-        path: The run directory.
-        test_data: What is said of the rows of each source, see ``testing.describe``.
-
-    Raises:
-        ValueError: They are others.
     """
     selected = path / schema.SELECTED
     if not selected.exists():

@@ -99,7 +99,7 @@ class Classifier(NamedTuple):
 
 
 class Study(Protocol):
-    """One command's work."""
+    """One command's work. What takes a ``stop`` raises ``signals.Stopped`` for it."""
 
     @property
     def plan(self) -> Plan:
@@ -107,11 +107,7 @@ class Study(Protocol):
         ...
 
     def fit(self, store: Store, stop: Stop) -> FitResults:
-        """Fits all trials but those that the store holds; asks ``stop`` in between.
-
-        Raises:
-            signals.Stopped: The run was asked to stop; all states are in the store.
-        """
+        """Fits all trials but those that the store holds; all states are kept there."""
         ...
 
     def classifiers(
@@ -124,9 +120,6 @@ class Study(Protocol):
         """Returns the classifier of each selection: loaded, fitted again, or solved.
 
         A failure is a setting that is not usable when it is fitted again.
-
-        Raises:
-            signals.Stopped: The run was asked to stop.
         """
         ...
 

@@ -23,9 +23,7 @@ from linclf_jax.training.trials import Trial
 def prepare(config: SweepConfig, name: str = "sweep") -> TrainingStudy:
     """Loads and scales the data and lays out the trials, after checking every flag.
 
-    Args:
-        config: All flags.
-        name: Of the script, which a replay command names.
+    The name is that of the script, for a replay.
 
     Raises:
         ValueError: A flag or the data is bad; nothing has been compiled or written.

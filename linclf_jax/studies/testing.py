@@ -45,17 +45,12 @@ def describe(split: Split) -> dict[str, Any]:
 
 
 def evaluate(classifier: Classifier, inputs: Inputs, test: Split) -> Evaluation:
-    """Returns what a classifier does on the test rows.
+    """Returns what a classifier does on the test rows, which are as they came.
 
     Scores are None where they have no meaning: the five best of five classes or fewer,
     probabilities of a hinge. Scores that are called scaled are of logits divided by the
     temperature; they are None without one, or where it is the bound of the fit and no
     optimum: a thousand times too sure is no calibration.
-
-    Args:
-        classifier: With its temperature.
-        inputs: What it was fitted to.
-        test: Test rows as they came.
     """
     rows = inputs_lib.image_features(inputs.features, test, inputs.dataset.image_shape)
     bounds = (calibration.COLDEST, calibration.HOTTEST)
@@ -87,14 +82,9 @@ def evaluate(classifier: Classifier, inputs: Inputs, test: Split) -> Evaluation:
 
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
-    """Returns what to divide logits by, fitted on rows that trained nothing.
+    """Returns what to divide logits ``(M, C)`` by, fitted on rows that trained nothing.
 
-    Args:
-        logits: ``(M, C)``.
-        labels: ``(M,)``.
-
-    Returns:
-        None where a label has no finite logit, so that no temperature can help.
+    None where a label ``(M,)`` has no finite logit: no temperature can help.
     """
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     if not np.isfinite(own).all():
@@ -123,11 +113,8 @@ def choose_entry(entries: Sequence[Entry], metric: str) -> tuple[int, list[int]]
 
     Entries that differ in their seed alone count by their mean, and stand for their
     first seed. Those of which nothing was held out come last, and tie with one another.
-    Ties are broken as ``ranking.ranking`` says, by the mean penalty.
-
-    Args:
-        entries: At least one of them without failure.
-        metric: A name in ``ranking.METRICS``.
+    Ties are broken as ``ranking.ranking`` says, by the mean penalty. At least one entry
+    is no failure.
     """
     averages, sign = schema.across_seeds(entries), ranking.METRICS[metric]
 

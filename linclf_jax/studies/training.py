@@ -183,10 +183,7 @@ class TrainingStudy:
         if self.plan.shard is not None:
             return FitResults(rows, history, (), {})
         rows, held_out = self._scored(rows, run_store)
-        errors: dict[str, dict[int, float]] = {}
-        for part in held_out:
-            for metric, by_trial in validation.standard_errors(part).items():
-                errors.setdefault(metric, {}).update(by_trial)
+        errors = validation.standard_errors(held_out)
         # What trials that were retired would have come to on other rows is unknown.
         known = () if self.halving is not None else held_out
         return FitResults(rows, history, known, errors)
@@ -195,23 +192,19 @@ class TrainingStudy:
         self, rows: Sequence[Row], store: Store
     ) -> tuple[list[Row], tuple[HeldOut, ...]]:
         """Returns rows with all their columns, and scores of each source of data."""
-        by_name: dict[str, list[Row]] = {}
-        for row in rows:
-            name = self.plan.inputs[self._key(row)].name
-            by_name.setdefault(name, []).append(row)
-        scored, parts = [], []
-        for own in by_name.values():
-            if self.plan.protocol is not None:
-                data = self.data[self._key(own[0])]
-                own, part = validation.calibrate_trials(store, own, data)
-            else:
-                inputs = self.plan.inputs[self._key(own[0])]
-                part = validation.score_settings(
-                    store, self.trials, inputs, self.data, own, width=self.width
-                )
-            scored += own
-            parts.append(part)
-        return sorted(scored, key=lambda row: row["trial"]), tuple(parts)
+        if self.plan.protocol is None:  # one source, whose rows are scaled otherwise
+            inputs, width = next(iter(self.plan.inputs.values())), self.width
+            scores = validation.score_settings(
+                store, self.trials, inputs, self.data, rows, width=width
+            )
+            return [*rows], (scores,)
+        calibrated, parts = [], []
+        for key, data in self.data.items():
+            own = [row for row in rows if self._key(row) == key]
+            own, scores = validation.calibrate_trials(store, own, data)
+            calibrated += own
+            parts.append(scores)
+        return calibrated, tuple(parts)
 
     def _key(self, row: Row) -> Key:
         return self.trials[row["trial"]].static.inputs

@@ -82,12 +82,8 @@ def calibrate_trials(
 ) -> tuple[list[Row], HeldOut]:
     """Returns rows with their calibrated loss, and how settings do on each row.
 
-    All is computed in float64, a trial at a time.
-
-    Args:
-        store: With a batch of every trial.
-        rows: Of results, of trials of the same data.
-        data: With a validation split.
+    All trials are of the same data, with a validation split, and are scored one by one
+    in float64.
     """
     x, labels = np.asarray(data.val_x), np.asarray(data.val_labels)
     every = np.ones((1, len(labels)), bool)
@@ -113,20 +109,16 @@ def calibrate_trials(
     return calibrated, held_out
 
 
-def standard_errors(held_out: HeldOut) -> dict[str, dict[int, float]]:
-    """Returns the standard error of each setting's mean over the rows.
-
-    Returns:
-        By metric, then by the first trial of the setting.
-    """
-    return {
-        metric: {
-            trial: float(row_scores.curve(values).standard_error)
-            for trial, values in zip(held_out.trials, scores, strict=True)
-        }
-        for metric, scores in held_out.by_metric.items()
-        if scores is not None
-    }
+def standard_errors(held_out: Sequence[HeldOut]) -> dict[str, dict[int, float]]:
+    """Returns the standard errors of means over rows, by metric and first trial."""
+    errors: dict[str, dict[int, float]] = {}
+    for part in held_out:
+        for metric, scores in part.by_metric.items():
+            if scores is not None:
+                own = errors.setdefault(metric, {})
+                for trial, values in zip(part.trials, scores, strict=True):
+                    own[trial] = float(row_scores.curve(values).standard_error)
+    return errors
 
 
 def temperature(
@@ -135,17 +127,8 @@ def temperature(
     """Returns the temperature that calibrates a chosen setting on held-out rows.
 
     Of several seeds the first is taken. With folds each row has the logits of the trial
-    that holds it out, and their temperature serves the classifier of all rows.
-
-    Args:
-        store: With a batch of every trial.
-        static: Of the setting, like the others.
-        inputs: Its rows.
-        data: The same rows.
-        repeats: Rows of results, the first trial first.
-
-    Returns:
-        None for a hinge, which makes no probabilities, and as ``testing.temperature``.
+    that holds it out, and their temperature serves the classifier of all rows. It is
+    None for a hinge, which makes no probabilities, and as ``testing.temperature``.
     """
     if static.loss != "softmax_cross_entropy":
         return None

@@ -1,18 +1,19 @@
 """What is printed at the end of a study, read back from what its directory says."""
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 from linclf_jax.cli import console
 from linclf_jax.config import flat
-from linclf_jax.config.path import PathConfig
 from linclf_jax.config.sweep import SweepConfig
 from linclf_jax.reports.tables import Table
 from linclf_jax.runs import directory
-from linclf_jax.studies import path, pipeline, replay, sweep
+from linclf_jax.studies import pipeline, replay, sweep
 from linclf_jax.studies.replay import Replay
+from tests import small_studies, sweeps
 
 SWEEP = {
     "dataset": "iris",
@@ -24,16 +25,21 @@ SWEEP = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    with sweeps.quick():
+        yield
+
+
 def run_sweep(out_dir, **changes):
     config = flat.build(SweepConfig(), {**SWEEP, **changes})
     return pipeline.run(sweep.prepare(config), out_dir)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, _quick):
     folder = tmp_path_factory.mktemp("runs")
-    solved = {"dataset": "iris", "C": (1.0, 0.1), "folds": 2}
-    of_path = path.prepare(flat.build(PathConfig(), solved))
+    of_path = small_studies.prepare("path", dataset="iris", C=(1.0, 0.1), l2=None)
     return {
         "sweep": run_sweep(folder / "a b" / "it's/$HOME"),
         "seeds": run_sweep(folder / "seeds", seeds=(0, 1)),
@@ -69,18 +75,14 @@ def test_an_answer_names_the_directory_the_page_and_a_command(name, finished):
     ]
 
 
-def test_the_best_trials_are_ranked(finished):
+def test_the_best_trials_are_ranked_and_repeats_by_their_means(finished):
     title, header, best, *_ = lines(finished, "sweep")
     assert title == "The 8 best trials by val_loss"
     assert header.split()[:2] == ["trial", "optimizer"]
     entry = finished["sweep"].selected["entries"][0]
     assert best.split()[0] == str(entry["trial"])
-    assert f"Chosen: trial {entry['trial']}; {entry['reason']}" in lines(
-        finished, "sweep"
-    )
-
-
-def test_repeats_are_ranked_by_their_means(finished):
+    chosen = f"Chosen: trial {entry['trial']}; {entry['reason']}"
+    assert chosen in lines(finished, "sweep")
     title, _, best, *_ = lines(finished, "seeds")
     assert title == "The 8 best settings by val_loss"
     repeats = finished["seeds"].selected["entries"][0]["repeats"]["val_loss"]
@@ -136,10 +138,7 @@ def test_warnings_follow_the_answer(finished):
 
 def test_ties_are_one_line(finished, tmp_path):
     result = finished["sweep"]
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for file in result.directory.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
+    copy = shutil.copytree(result.directory, tmp_path / "copy")
     for ties, words in (
         ([3], "trial 3"),
         ([*range(8)], "8 trials, first 0, 1, 2, 3, 4"),

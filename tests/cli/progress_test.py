@@ -82,13 +82,6 @@ def test_a_line_says_how_far_how_well_and_how_long(clock, log):
     )
 
 
-def test_the_last_line_says_how_long_it_took(clock, log):
-    records.begin(2, "val_loss")
-    clock.wait(83)
-    records.update([row()] * 2)
-    assert last_line(log).endswith(", took 0:01:23")
-
-
 def test_each_study_is_counted_anew(log):
     for total in (3, 4):
         records.begin(total, "val_loss")
@@ -104,24 +97,16 @@ def test_each_study_is_counted_anew(log):
 def test_the_best_is_the_best_by_the_metric_of_the_study(metric, best, log):
     records.begin(9, metric)
     records.update([row(0.3, 0.7), row(0.1, 0.5), row(0.4, 0.9)])
-    records.update([row(0.2, 0.8)])
+    # What is no score, and a trial that did not end well, is never the best.
+    records.update([row(0.2, 0.8), row(0.01, 0.99, status="diverged")])
+    records.update([row(score, score) for score in (None, math.nan)])
     assert f"best {metric} {best}" in last_line(log)
 
 
-@pytest.mark.parametrize("score", [None, math.nan, -math.inf])
-@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
-@pytest.mark.parametrize("others", [[], [row()]])
-def test_what_is_no_score_is_never_the_best(metric, score, others, log):
-    records.begin(9, metric)
-    records.update([*others, row(score, score)])
-    assert (f"best {metric}" in last_line(log)) == bool(others)
-
-
-@pytest.mark.parametrize("status", ["diverged", "retired"])
-def test_only_trials_that_ended_well_can_be_the_best(status, log):
+def test_without_a_score_there_is_no_best(log):
     records.begin(9, "val_loss")
-    records.update([row(0.01, status=status), row(0.5)])
-    assert "best val_loss 0.5000" in last_line(log)
+    records.update([row(-math.inf), row(None), row(0.01, status="retired")])
+    assert "best" not in last_line(log)
 
 
 def test_a_retired_trial_is_done_and_has_not_diverged(log):

@@ -39,14 +39,14 @@ def test_a_signal_ends_the_process_with_75_within_ten_seconds(name, tmp_path):
         assert started, process.stderr.read()
         began = time.monotonic()
         process.send_signal(getattr(signals.signal, name))
-        _, told = process.communicate(timeout=60)
+        _, printed = process.communicate(timeout=60)
     finally:
         process.kill()  # or a failure would wait for it
         process.wait()
-    assert process.returncode == signals.EXIT_STATUS == 75, told
+    assert process.returncode == signals.EXIT_STATUS == 75, printed
     assert time.monotonic() - began < 10
-    assert f"{name}: stopping as soon as the state is saved" in told
-    assert f"stopped by {name}: 0 of 1024 trials are done and saved; the sa" in told
+    assert f"{name}: stopping as soon as the state is saved" in printed
+    assert f"stopped by {name}: 0 of 1024 trials are done and saved; the sa" in printed
     assert list((tmp_path / "run" / "pieces").glob("*.state-*.npz"))
 
 

@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from linclf_jax.config import flat
-from linclf_jax.config.path import PathConfig
 from linclf_jax.data import datasets
 from linclf_jax.runs import csv_text, directory, model
-from linclf_jax.studies import path, pipeline, prediction_files, predictions
+from linclf_jax.studies import pipeline, prediction_files, predictions
 from linclf_jax.studies.prediction_files import Predictions
 from linclf_jax.studies.predictions import PredictConfig
+from tests import small_studies
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    flags = {"dataset": "iris", "l2": (1e-2, 1e-1), "folds": 2}
-    study = path.prepare(flat.build(PathConfig(), flags))
-    return pipeline.run(study, tmp_path_factory.mktemp("runs") / "path").directory
+    study = small_studies.prepare("path", dataset="iris")
+    with small_studies.blank_pages():
+        return pipeline.run(study, tmp_path_factory.mktemp("runs") / "path").directory
 
 
 @pytest.fixture(scope="module")
@@ -37,26 +36,21 @@ def run(finished, rows, to, **changes):
     return predictions.run(PredictConfig(**flags))
 
 
-def test_classes_are_those_of_the_model(finished, rows, tmp_path):
-    found = run(finished, rows, tmp_path / "out.npy")
-    stored = model.load(finished / "selected.safetensors")
-    assert stored.feature_names == datasets.load("iris", split_seed=0).feature_names
-    classes = np.array(stored.class_names)[model.predict(stored, np.load(rows))]
-    assert found.classes.tolist() == classes.tolist()
-    assert len(set(classes.tolist())) > 1
-    written = np.load(tmp_path / "out.npy")
-    assert written.dtype.names == ("class",)
-    assert written["class"].tolist() == classes.tolist()
-
-
 def test_every_format_says_the_same(finished, rows, tmp_path):
     for kind in ("npy", "csv", "parquet"):
-        found = run(finished, rows, tmp_path / f"out.{kind}", probabilities=True)
+        result = run(finished, rows, tmp_path / f"out.{kind}", probabilities=True)
     stored = model.load(finished / "selected.safetensors")
+    classes = np.array(stored.class_names)[model.predict(stored, np.load(rows))]
+    assert len({*classes.tolist()}) > 1
+    plain = run(finished, rows, tmp_path / "plain.npy")
+    written = np.load(tmp_path / "plain.npy")["class"]
+    for one in (plain.classes, result.classes, written):
+        assert one.tolist() == classes.tolist()
+    assert stored.feature_names == datasets.load("iris", split_seed=0).feature_names
     scaled = (np.load(rows) - stored.scaling.shift) / stored.scaling.scale
     logits = scaled @ np.asarray(stored.params.W) + np.asarray(stored.params.b)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    probabilities = found.probabilities
+    probabilities = result.probabilities
     assert probabilities is not None
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
     table = np.load(tmp_path / "out.npy")
@@ -64,13 +58,13 @@ def test_every_format_says_the_same(finished, rows, tmp_path):
     read = parquet.read_table(tmp_path / "out.parquet")
     names = ["class", *(f"probability of {name}" for name in stored.class_names)]
     assert read.column_names == names
-    assert read["class"].to_pylist() == found.classes.tolist()
+    assert read["class"].to_pylist() == classes.tolist()
     for column, values in zip(names[1:], probabilities.T, strict=True):
         np.testing.assert_array_equal(read[column].to_numpy(), values)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         header, *lines = csv.reader(file)
     assert header == names
-    assert [line[0] for line in lines] == found.classes.tolist()
+    assert [line[0] for line in lines] == classes.tolist()
     written = np.array([line[1:] for line in lines]).astype(np.float32)
     np.testing.assert_array_equal(written, probabilities)
 
@@ -134,14 +128,9 @@ def test_rows_of_another_width_are_refused(finished, rows, tmp_path):
     np.save(narrow, np.load(rows)[:, :3])
     with pytest.raises(ValueError, match=r"narrow\.npy: found 3 columns, expected 4"):
         run(finished, narrow, tmp_path / "out.csv")
-
-
-def test_the_rows_are_never_written_over(finished, rows, tmp_path):
-    mine = tmp_path / "mine.npy"
-    mine.write_bytes(rows.read_bytes())
+    # Nor are the rows written over, whatever they are called.
     with pytest.raises(ValueError, match=r"--out is .*, the file of --features"):
-        run(finished, mine, tmp_path / ".." / tmp_path.name / "mine.npy")
-    assert mine.read_bytes() == rows.read_bytes()
+        run(finished, narrow, tmp_path / ".." / tmp_path.name / "narrow.npy")
 
 
 def test_images_of_another_shape_are_refused(finished):

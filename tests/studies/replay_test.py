@@ -1,6 +1,7 @@
 """A trial of a run, trained again alone, and how far it is from its row."""
 
 import json
+import shutil
 
 import pytest
 
@@ -28,11 +29,11 @@ def finished(tmp_path_factory, _quick):
 
 def same(path, row):
     """Returns the replay of a trial, which has the bits of its row."""
-    found = replay.run(path, row["trial"])
-    assert (found.trial, found.row) == (row["trial"], row)
-    assert found.differing == []
-    assert len(found.compared) == 8
-    return found
+    result = replay.run(path, row["trial"])
+    assert (result.trial, result.row) == (row["trial"], row)
+    assert result.differing == []
+    assert len(result.compared) == 8
+    return result
 
 
 def test_every_trial_of_a_run_has_the_bits_of_its_row(finished):
@@ -62,12 +63,7 @@ def test_a_retired_trial_is_trained_as_far_as_it_came(tmp_path):
     assert by_status["retired"]["steps"] < 12
 
 
-def test_a_trial_that_holds_a_fold_out(tmp_path):
-    for row in sweeps.run(tmp_path / "run", folds=3, l2=(0.0,)).rows[::5]:
-        same(tmp_path / "run", row)
-
-
-def test_a_trial_of_an_unfinished_run_and_of_a_shard(tmp_path, monkeypatch):
+def test_a_trial_of_an_unfinished_run_by_folds_and_of_a_shard(tmp_path, monkeypatch):
     save, calls = DiskStore.save_batch, []
 
     def failing(*arguments):
@@ -76,34 +72,30 @@ def test_a_trial_of_an_unfinished_run_and_of_a_shard(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         save(*arguments)
 
+    flags = {"folds": 3, "l2": (0.0,)}
     with monkeypatch.context() as patch:
         patch.setattr(DiskStore, "save_batch", failing)
         with pytest.raises(KeyboardInterrupt):
-            sweeps.run(tmp_path / "run", concurrent_batches=1)
-    rows = [
-        row for batch in DiskStore(tmp_path / "run").batches(()) for row in batch.rows
-    ]
-    for row in rows[::3]:
+            sweeps.run(tmp_path / "run", concurrent_batches=1, **flags)
+    batches = [*DiskStore(tmp_path / "run").batches(())]
+    for row in [row for batch in batches for row in batch.rows][::3]:
         same(tmp_path / "run", row)
     shard = sweeps.run(tmp_path / "shard", num_shards=3, shard_index=1)
     same(tmp_path / "shard", shard.rows[0])
 
 
 def test_rows_of_another_machine_differ_and_are_said_to(finished, tmp_path):
-    path = tmp_path / "run"
-    path.mkdir()
-    for file in finished.directory.iterdir():
-        (path / file.name).write_bytes(file.read_bytes())
+    path = shutil.copytree(finished.directory, tmp_path / "run")
     config = json.loads((path / "config.json").read_text())
     config["environment"]["jax"] = "0.0.1"
     (path / "config.json").write_text(json.dumps(config))
     rows = [dict(row) for row in finished.rows]
     rows[0]["val_loss"] += 0.25
     directory.write(path / "results.jsonl", rows)
-    found = replay.run(path, 0)
-    assert found.differing == ["val_loss"]
-    assert found.distance == pytest.approx(0.25)
-    (line,) = found.environment
+    result = replay.run(path, 0)
+    assert result.differing == ["val_loss"]
+    assert result.distance == pytest.approx(0.25)
+    (line,) = result.environment
     assert line.startswith('environment.jax is "0.0.1" there and ')
 
 

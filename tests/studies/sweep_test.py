@@ -1,23 +1,15 @@
 """What the flags of a sweep make: data, trials, and what is refused before any fit."""
 
 import importlib.util
-import re
 
 import numpy as np
 import pytest
 
-from experiments import train
-from linclf_jax.cli import main
 from linclf_jax.config import flat
 from linclf_jax.config.sweep import SweepConfig
-from linclf_jax.runs.store import MemoryStore
-from linclf_jax.scheduler.signals import Stop
-from linclf_jax.selection import choose
-from linclf_jax.selection.folds import NOT_HELD_OUT
+from linclf_jax.selection import ranking
 from linclf_jax.studies import pipeline
 from tests import sweeps
-
-KEY = ("raw", "standardize")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,29 +36,41 @@ def test_trials_are_numbered_and_have_the_columns_of_the_contract():
     assert not np.allclose(history["train_loss"][good], history["val_loss"][good])
 
 
-def test_data_are_scaled_by_the_rows_that_no_split_holds_out():
-    study = sweeps.prepare()
-    inputs, dataset = study.plan.inputs[KEY], study.plan.inputs[KEY].dataset
-    for count, scaling in (
-        (90, inputs.scaling),
-        (120, sweeps.prepare(folds=3).plan.inputs[KEY].scaling),
-    ):
-        x = np.concatenate([dataset.train.x, dataset.validation.x])[:count]
-        x = x.astype(np.float64)
-        np.testing.assert_allclose(scaling.shift, x.mean(axis=0), rtol=1e-12)
-        np.testing.assert_allclose(scaling.scale, x.std(axis=0), rtol=1e-12)
+@pytest.mark.parametrize("folds", [0, 3])
+def test_penalties_by_inverse_strength_are_those_of_l2_and_rows_say_both(folds):
+    """Of iris 90 rows train, of three folds 80 each, and C is meant for all 120."""
+    small = {"learning_rate": (0.1,), "seeds": (0,), "epochs": (4,), "folds": folds}
+    fitted = sweeps.fit(**small, C=(10.0, 1.0))
+    rows, count = fitted.results.rows, 120 if folds else 90
+    repeats = [1] * (folds or 1)
+    l2s = [1 / (10 * count), 1 / count]
+    assert [row["l2"] for row in rows] == [l2 for l2 in l2s for _ in repeats]
+    own = 1.5 if folds else 1.0
+    strengths = [C * own for C in (10.0, 1.0) for _ in repeats]
+    assert [row["C"] for row in rows] == pytest.approx(strengths, rel=1e-14)
+    assert {trial.num_rows for trial in fitted.study.trials} == {80 if folds else 90}
+    assert ranking.varying([row for row in rows if not row["fold"]]) == ["l2"]
+    assert len(ranking.rank_settings(rows, metric="val_loss")) == 2
+    assert sweeps.fit(**small, l2=tuple(l2s)).results.rows == rows
 
 
-@pytest.mark.parametrize("flags", [{}, {"folds": 3}, {"folds": 4, "seeds": (0,)}])
-def test_the_inverse_strength_of_a_trial_is_for_the_rows_that_it_trains_on(flags):
-    study = sweeps.prepare(C=(0.5, 2.0), **flags)
-    inputs, folds = study.plan.inputs[KEY], flags.get("folds", 0)
-    assert study.plan.unit == "C"
-    assert {trial.fold for trial in study.trials} == {*range(folds)} or {None}
-    for trial in study.trials:
-        held_out = NOT_HELD_OUT if trial.fold is None else trial.fold
-        trained = inputs.fold != held_out if folds else inputs.fold == NOT_HELD_OUT
-        assert trial.num_rows == trained.sum()
+def test_what_has_no_strength_has_none_in_its_row():
+    flags = {"learning_rate": (0.1,), "seeds": (0,), "epochs": (4,)}
+    losses = ("softmax_cross_entropy", "weston_watkins_hinge")
+    mixed = sweeps.fit(**flags, loss=losses, metric="val_accuracy", l2=(0.0, 0.5))
+    assert [row["C"] for row in mixed.results.rows] == [None, 1 / 45, None, None]
+
+
+def test_flags_and_warnings_are_in_the_unit_that_was_given(tmp_path):
+    flags = {"learning_rate": (0.1,), "seeds": (0,), "epochs": (4,)}
+    study = sweeps.prepare(**flags, C=(10.0, 1.0))
+    selected = pipeline.run(study, tmp_path / "run").selected
+    text = (tmp_path / "run" / "flags.txt").read_text(encoding="utf-8")
+    assert "--C=10.0,1.0\n" in text
+    assert "--l2" not in text
+    assert flat.read(tmp_path / "run" / "flags.txt", SweepConfig) == study.plan.config
+    (entry,) = selected["entries"]
+    assert "is the smallest of the grid; widen --C" in "\n".join(entry["warnings"])
 
 
 def test_what_results_depend_on_is_not_left_open_in_the_configuration():
@@ -90,13 +94,6 @@ def test_a_grid_file_says_what_flags_cannot():
         ("adam", 8, 0.01, 0.5),
         ("adam", 16, 0.01, 0.5),
     ]
-
-
-def test_a_setting_at_the_edge_of_the_grid_is_a_warning():
-    fitted = sweeps.fit(learning_rate=(1e-5, 1e-4), l2=(0.0,))
-    (selection,) = pipeline.select(fitted.study.plan, fitted.results)
-    (warning,) = selection.warnings
-    assert "learning_rate, 0.0001, is the largest" in warning
 
 
 @pytest.mark.parametrize(
@@ -128,61 +125,3 @@ def test_tensorboard_is_asked_for_before_hours_of_training(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"pip install 'linclf_jax\[tensorboard\]'"):
         sweeps.prepare(tensorboard=True)
-
-
-def test_one_trial_trained_alone_has_the_bits_of_its_row(tmp_path, capsys):
-    fitted = sweeps.fit(optimizer=("momentum", "adam"))
-    best = choose.select(fitted.results.rows, metric="val_loss").rows[0]
-    names = ("optimizer", "learning_rate", "l2", "epochs")
-    flags = [f"--{name}={best[name]}" for name in names]
-    flags += ["--dataset=iris", f"--seeds={best['seed']}", "--trials_per_batch=3"]
-    path = tmp_path / "run"
-    flags += [f"--out_dir={path}", "--compilation_cache=none"]
-    assert main.run(train.SCRIPT, flags) == 0
-    assert "epoch" in capsys.readouterr().out
-    alone = sweeps.fit(
-        config=flat.read(path / "flags.txt", SweepConfig), store=MemoryStore()
-    )
-    assert alone.results.rows == [{**best, "trial": 0}]
-    with Stop() as stop:
-        (one,) = alone.study.classifiers(
-            pipeline.select(alone.study.plan, alone.results),
-            alone.results,
-            alone.store,
-            stop,
-        )
-    expected = fitted.store.load_trial(best["trial"], "Wb")
-    np.testing.assert_array_equal(one.params.W, expected["W"])
-    _run_the_readmes_examples(path, capsys)
-
-
-def _run_the_readmes_examples(path, capsys):
-    """With the classifier of iris in place of digits, whose columns it lacks."""
-    text = (sweeps.ROOT / "README.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 2
-    for code in examples:
-        code = code.replace("load_digits", "load_iris")
-        exec(compile(code, "README.md", "exec"), {"run_directory": path})
-    printed = capsys.readouterr().out
-    assert "Params(W=" in printed
-    assert "'setosa'" in printed or "[0 0 0" in printed
-
-
-@pytest.mark.parametrize(
-    ("flag", "message"),
-    [
-        ("--num_shards=2", "--num_shards is for experiments.sweep"),
-        ("--optimizer=sgd,adam", "--optimizer has 2 values; expected one"),
-        ("--l2=log:0.1:1:3", "--l2 has 3 values; expected one"),
-        ("--sample=1", "--sample is for experiments.sweep; expected it unset"),
-        ("--folds=2", "--folds is for experiments.sweep"),
-        ("--halving=2", "--halving is for experiments.sweep"),
-        ('--grid_file={"grids":[{}]}', "--grid_file is for experiments.sweep"),
-        ("--replay=somewhere", "expected --replay=RUN_DIRECTORY and --trial=NUMBER"),
-    ],
-)
-def test_train_refuses_what_makes_several_trials(flag, message, capsys, tmp_path):
-    assert main.run(train.SCRIPT, [flag, f"--out_dir={tmp_path / 'run'}"]) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()

@@ -9,7 +9,6 @@ from linclf_jax.params import Params
 from linclf_jax.runs.store import MemoryStore
 from linclf_jax.scheduler.signals import Stop
 from linclf_jax.selection import choose, ranking
-from linclf_jax.selection.folds import NOT_HELD_OUT
 from linclf_jax.selection.held_out import HeldOut
 from linclf_jax.studies import inputs as inputs_lib
 from linclf_jax.studies import validation
@@ -99,12 +98,10 @@ def test_a_row_is_scored_by_the_trials_that_have_not_seen_it(fitted):
 def test_what_a_study_says_is_of_these_rows(fitted):
     study, results = fitted.study, fitted.results
     scores = held_out_scores(fitted)
-    assert results.standard_errors == validation.standard_errors(scores)
-    if study.halving:
-        # Who would have gone on with other rows, and to what scores, nobody knows.
-        assert results.held_out == ()
-    else:
-        np.testing.assert_equal(results.held_out, (scores,))
+    assert results.standard_errors == validation.standard_errors([scores])
+    # Who would have gone on after a rung with other rows, and to what scores, nobody
+    # knows.
+    np.testing.assert_equal(results.held_out, () if study.halving else (scores,))
 
 
 def test_the_temperature_is_that_of_rows_that_trained_nothing(fitted):
@@ -144,7 +141,7 @@ def test_standard_errors_are_those_over_rows():
     rng = np.random.default_rng(0)
     correct = (rng.random((2, 50)) < 0.5).astype(np.float32)
     scores = HeldOut((3, 8), rng.random((2, 50)), correct, None)
-    errors = validation.standard_errors(scores)
+    errors = validation.standard_errors([scores])
     assert {metric: list(known) for metric, known in errors.items()} == {
         "val_loss": [3, 8],
         "val_accuracy": [3, 8],
@@ -155,7 +152,7 @@ def test_standard_errors_are_those_over_rows():
     share = correct[0].mean()
     expected = np.sqrt(share * (1 - share) / 49)
     assert errors["val_accuracy"][3] == pytest.approx(expected, rel=1e-6)
-    calibrated = validation.standard_errors(scores._replace(calibrated=scores.loss))
+    calibrated = validation.standard_errors([scores._replace(calibrated=scores.loss)])
     assert calibrated["val_loss_calibrated"] == errors["val_loss"]
 
 
@@ -176,30 +173,3 @@ def test_a_strongest_penalty_within_one_standard_error(tmp_path):
     expected = max(v for v, mean in zip(l2, means, strict=True) if mean <= limit)
     assert selection.rows[0]["l2"] == expected
     assert expected > results.rows[selection.best]["l2"]
-
-
-@pytest.mark.parametrize("in_order", [True, False])
-def test_a_split_is_trained_on_the_rows_that_it_does_not_hold_out(in_order):
-    inputs = sweeps.prepare().plan.inputs[KEY]
-    fold = inputs.fold if in_order else np.roll(inputs.fold, 7)
-    data = inputs_lib.data(inputs._replace(fold=fold))
-    held_out = fold != NOT_HELD_OUT
-    for name, rows in (("", ~held_out), ("val_", held_out)):
-        np.testing.assert_array_equal(getattr(data, f"{name}x"), inputs.x[rows])
-        labels = getattr(data, f"{name}labels")
-        np.testing.assert_array_equal(labels, inputs.labels[rows])
-    assert data.folds is None
-    assert inputs_lib.num_train_rows(inputs, None) == (~held_out).sum()
-
-
-def test_a_row_that_no_fold_holds_out_is_in_training_in_all_of_them():
-    inputs = sweeps.prepare(folds=3).plan.inputs[KEY]
-    inputs = inputs._replace(fold=np.where(np.arange(120) == 5, -1, inputs.fold))
-    data = inputs_lib.data(inputs)
-    assert data.folds[5] == 3
-    assert not inputs_lib.is_held_out(inputs)[5]
-    for fold in range(3):
-        own = inputs_lib.is_held_out(inputs, fold)
-        np.testing.assert_array_equal(own, np.asarray(data.val_folds) == fold)
-        assert inputs_lib.num_train_rows(inputs, fold) == (~own).sum()
-    assert inputs_lib.num_train_rows(inputs, None) == 120
