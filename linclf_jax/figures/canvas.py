@@ -103,11 +103,8 @@ def value_axis(
 ) -> None:
     """Makes one axis logarithmic, with zero beside the smallest positive value.
 
-    Args:
-        axis: of a panel.
-        values: non-negative, any number of them; they are the ticks where they are few.
-        vertical: the vertical axis rather than the horizontal one.
-        most: ticks.
+    The ticks are the values, none negative, or powers of ten where these are more than
+    ``most``.
     """
     set_scale, set_limits, across, ticks_of = (
         (axis.set_yscale, axis.set_ylim, axis.axhline, axis.yaxis)
@@ -178,13 +175,9 @@ def _log_scale(
 
 
 def error_floor(accuracy: np.ndarray) -> float:
-    """What stands for an error rate of zero on a logarithmic scale.
+    """What stands for an error rate of zero: half of the smallest positive one.
 
-    Args:
-        accuracy: all accuracies of a figure, any shape, NaN where unknown.
-
-    Returns:
-        Half of the smallest positive error rate, 0.005 if there is none.
+    ``accuracy`` has all accuracies of a figure, any shape, NaN where unknown.
     """
     error = 1.0 - np.asarray(accuracy, np.float64)
     positive = error[error > ROUNDING]
@@ -200,10 +193,9 @@ def error_rates(accuracy: np.ndarray, floor: float) -> np.ndarray:
 def worth_seeing(values: np.ndarray, named: np.ndarray) -> tuple[float, float]:
     """The range that a logarithmic axis should span; any, if there is nothing to see.
 
-    Args:
-        values: of one metric, any shape, with NaN: without the best and the worst few
-            percent, a trial that nearly diverged does not flatten all others.
-        named: those that must be seen, if they stay within ten times that range.
+    Of ``values``, with NaN, the best and the worst few percent are left out, lest a
+    trial that nearly diverged flattens all others; ``named`` must be seen, if they stay
+    within ten times that range.
     """
     usable = values[np.isfinite(values) & (values > 0)]
     if not usable.size:

@@ -34,7 +34,7 @@ def confusion(
     Args:
         counts: (C, C) integers, true classes down, predicted classes across.
         recall: (C,) share of each true class that was recognised, None without rows.
-        class_names: (C,) names.
+        class_names: (C,).
     """
     size = len(class_names)
     written = size <= MOST_CLASSES_WITH_COUNTS
@@ -106,20 +106,28 @@ def templates(
     shown = min(W.shape[1], MOST_TEMPLATES)
     across = min(shown, 5 if shown <= 15 else 10)
     down = -(-shown // across)
-    column = 8.6 / across if across > 3 else 2.0
-    row = column * image_shape[0] / image_shape[1] + 0.2
-    figure, axes = canvas.subplots(column * across + 1.0, row * down, down, across)
+    column = 8.6 / across if across > 3 else 2.0  # inches; other lengths are in columns
+    tall = 0.9 * image_shape[0] / image_shape[1]
+    row = tall + 0.22
+    figure, (axis,) = canvas.subplots(column * across + 1.0, column * row * down)
     limit = float(np.abs(W).max()) or 1.0
     is_colour = len(image_shape) == 3
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, weights, name in zip(axes, W.T, class_names, strict=False):
-        image = weights.reshape(image_shape)
+    for i in range(shown):
+        left, top = i % across, i // across * row
+        image = W[:, i].reshape(image_shape)
         shades = 0.5 + 0.5 * image / limit if is_colour else image
-        drawn = axis.imshow(shades, DIVERGING, vmin=-limit, vmax=limit)
-        axis.set_title(style.short_name(name, 16 if across <= 5 else 9))
+        look = {
+            "vmin": -limit,
+            "vmax": limit,
+            "extent": (left, left + 0.9, top + tall, top),
+        }
+        drawn = axis.imshow(shades, DIVERGING, **look)
+        name = style.short_name(class_names[i], 16 if across <= 5 else 9)
+        axis.text(left, top - 0.03, name, ha="left", va="bottom")
+    axis.set(xlim=(-0.02, across - 0.08), ylim=(down * row - 0.2, -0.2))
+    axis.set_axis_off()
     if not is_colour:
-        figure.colorbar(drawn, ax=axes, label="weight", shrink=0.8, aspect=25)
+        figure.colorbar(drawn, label="weight", shrink=0.8, aspect=25)
     return figure
 
 
@@ -127,9 +135,8 @@ def templates(
 def reliability(*diagrams: Diagram) -> canvas.Figure:
     """Accuracy over confidence in bins, with the number of rows in each bin below.
 
-    Args:
-        diagrams: of the same rows, side by side: as trained, and perhaps after
-            temperature scaling.
+    The diagrams are of the same rows, side by side: as trained, and perhaps after
+    temperature scaling.
     """
     count = len(diagrams)
     width = 4.8 if count == 1 else 4.6 * count

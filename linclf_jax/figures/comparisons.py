@@ -53,11 +53,8 @@ def forest(
 ) -> canvas.Figure:
     """Numbers with their intervals, one below the other, in the order given.
 
-    Args:
-        estimates: at least one.
-        label: what the axis has.
-        other: what the hollow marks are.
-        reference: where a vertical line says that nothing is different.
+    ``label`` says what the axis has and ``other`` what the hollow marks are; at
+    ``reference`` a vertical line says that nothing is different.
     """
     count = len(estimates)
     figure, (axis,) = canvas.subplots(9.2, ROW * count + 0.85)
@@ -87,12 +84,7 @@ def _draw_estimate(axis: canvas.Axes, height: int, each: Estimate, other: str) -
 
 @style.style()
 def shots(curves: Sequence[ShotCurve], *, label: str) -> canvas.Figure:
-    """A score over the number of shots: every seed a dot, their mean a line.
-
-    Args:
-        curves: of the feature sets, at least one.
-        label: what the vertical axis has.
-    """
+    """A score over the number of shots: every seed a dot, their mean a line."""
     figure, (axis,) = canvas.subplots(7.6, 4.3)
     for number, curve in enumerate(curves):
         _draw_shots(axis, curve, style.series(number))

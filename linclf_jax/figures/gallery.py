@@ -30,8 +30,7 @@ class Strip(NamedTuple):
 def draw(strips: Sequence[Strip]) -> canvas.Figure:
     """The strips one below the other; two that fit side by side share a line.
 
-    Args:
-        strips: at least one, all images of one shape.
+    There is at least one, and all images are of one shape.
     """
     from matplotlib.figure import Figure
 

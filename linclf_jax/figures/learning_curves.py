@@ -11,8 +11,8 @@ from linclf_jax.figures import canvas, style
 
 MOST_ENDED = 5  # trials that ended early, of either kind, that are drawn
 FEWEST_FOR_BAND = 10
-LOST: dict[str, Any] = {"color": style.DIVERGED, "marker": "x"}
-RETIRED: dict[str, Any] = {"color": style.RETIRED, "marker": "v"}
+LOST: dict[str, Any] = {"color": style.DIVERGED, "marker": "x", "linewidth": 1.0}
+RETIRED: dict[str, Any] = {"color": style.RETIRED, "marker": "v", "linewidth": 1.0}
 
 
 class GroupCurve(NamedTuple):

@@ -49,12 +49,8 @@ def held_out(
 ) -> canvas.Figure:
     """Loss and accuracy on rows that were held out, with what the rules select.
 
-    Args:
-        l2s: (K,) penalties.
-        loss: over the penalties.
-        accuracy: over the penalties; no panel where nothing of it is known.
-        marks: the penalties to mark.
-        calibrated: whether the loss is that at the best temperature of each penalty.
+    The loss may be ``calibrated``: that at the best temperature of each penalty. Where
+    nothing is known of the accuracy it has no panel.
     """
     scaled = ", calibrated" if calibrated else ""
     shown = [(f"log-loss on held-out rows{scaled}", loss, canvas.log_axis)]
@@ -202,13 +198,8 @@ def work(
 ) -> canvas.Figure:
     """Newton steps, products and relative gap of each fit.
 
-    Args:
-        l2s: (K,) penalties.
-        history: ``newton_steps``, ``products`` and ``relative_gap``, (K, F + 1) each,
-            the fit to all rows last.
-        converged: (K, F + 1) bool.
-        tol: the relative gap that was asked for.
-        marks: the penalties to mark.
+    ``history`` has ``newton_steps``, ``products`` and ``relative_gap``, (K, F + 1) each
+    as ``converged``, the fit to all rows last; ``tol`` is the gap that was asked for.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -240,5 +231,4 @@ def _drawable(gaps: np.ndarray, tol: float) -> np.ndarray:
     """Gaps fit for a logarithmic axis: zeros and the unbounded at its ends."""
     usable = np.append(tol, gaps[np.isfinite(gaps) & (gaps > 0)])
     bounded = np.where(np.isnan(gaps), np.inf, gaps)
-    room = 1 if np.isfinite(bounded).all() else 10
-    return np.clip(bounded, usable.min(), room * usable.max())
+    return np.clip(bounded, usable.min(), 10 * usable.max())

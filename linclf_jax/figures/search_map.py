@@ -39,9 +39,7 @@ def draw(
 ) -> canvas.Figure:
     """A heat map of a grid, a scatter of a sample.
 
-    Args:
-        settings: of the whole search, at least one.
-        chosen: optimizer, learning rate and l2 to mark, if any.
+    ``chosen`` is the optimizer, the learning rate and the l2 to mark, if any.
     """
     from matplotlib.colors import LogNorm
 
@@ -80,13 +78,9 @@ def _size(panels: Sequence[Panel], is_scattered: bool) -> tuple[float, float]:
 def error_range(errors: np.ndarray) -> tuple[float, float]:
     """The error rates at the two ends of the shared colour scale.
 
-    Args:
-        errors: positive error rates, any shape, with NaN.
-
-    Returns:
-        The smallest error rate and ten times it, or 0.3 if that is more, or the
-        largest if that is less: a decade at the top tells 0.97 from 0.98, and what
-        lies below is merely bad.
+    They are the smallest of ``errors``, with NaN, and ten times it, or 0.3 if that is
+    more, or the largest if that is less: a decade at the top tells 0.97 from 0.98, and
+    what lies below is merely bad.
     """
     known = errors[np.isfinite(errors)]
     if not known.size:

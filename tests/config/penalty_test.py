@@ -51,7 +51,7 @@ def test_exact_fits_go_from_the_largest_penalty():
         ("C", (1.0, -1e-50), "--C holds -1e-50; expected above 0"),
         ("C", (math.nan,), "--C holds nan; expected above 0"),
         ("C", (1e-45,), r"--C holds 1e-45, as l2 out of range: --l2 holds 1\.1+e\+43"),
-        ("C", (1.0, 1.0), "--C has 2 values, 1 of them distinct as l2"),
+        ("C", (1.0, 1 + 1e-9), "--C has 2 values, 1 of them distinct as l2"),
         ("C", (), "--C has 0 values"),
         ("l2", (), "--l2 has 0 values"),
         ("l2", (1.0, 1.0), "--l2 has 2 values, 1 of them distinct"),

@@ -36,6 +36,7 @@ def test_flags_override_what_they_name():
     assert names == ("preprocessing", "metric", "l2")
     assert (protocol.preprocessing, protocol.metric) == ("none", "val_loss")
     assert (protocol.penalty.unit, protocol.penalty.axis) == ("l2", (1.0, 2.0))
+    assert resolve(protocol="clip", metric="val_accuracy")[1] == ()
     assert protocol.hold_out == protocols.PROTOCOLS["clip"].hold_out
     assert resolve(shots=(1, 2))[0].shots == (1, 2)
 
