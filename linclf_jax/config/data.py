@@ -115,7 +115,9 @@ def _warn_of_constant_columns(dataset: Dataset, source: str) -> None:
 def _warn_of_files_without_names(paths: Files, options: ReadOptions) -> None:
     """Says which files cannot be matched by names, where others have them."""
     given = [path for field, path in paths._asdict().items() if "_features" in field]
-    names = {path: files.feature_names(path, options) for path in given if path}
+    names = {
+        path: files.DataFile(path, options).feature_names for path in given if path
+    }
     without = [path for path in names if names[path] is None]
     for path in without if len(without) < len(names) else ():
         logger.warning(
@@ -128,12 +130,14 @@ def _warn_of_files_without_names(paths: Files, options: ReadOptions) -> None:
 def _warn_of_columns_left_out(config: DataConfig, options: ReadOptions) -> None:
     """Says which columns are no features though no flag names them."""
     path = config.train_features
-    features = None if path is None else files.feature_names(path, options)
-    if path is None or features is None:
+    if path is None:
+        return
+    features = files.DataFile(path, options).feature_names
+    if features is None:
         return
     named = {*options.drop_columns, options.label_column}
     # A column without a name is what pandas makes of every index: no news.
-    left_out = {*files.column_names(path)} - {*features, ""} - named
+    left_out = {*files.DataFile(path).column_names} - {*features, ""} - named
     if path == config.train_labels:
         left_out -= {*columns.LABELS}
     for name in sorted(left_out):

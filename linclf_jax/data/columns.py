@@ -177,16 +177,9 @@ def order(
 ) -> list[int] | None:
     """Returns the columns of a table in the order of the features of training.
 
-    Args:
-        names: Of the columns of the table, None where they have none.
-        trained: Of the features of training, likewise.
-
-    Returns:
-        D numbers of columns; None where columns are matched by position: the order is
-        the same, or one side has no names.
-
-    Raises:
-        ValueError: A feature is missing, a column is none, or a name is repeated.
+    They are D numbers; None where columns are matched by position: the order is the
+    same, or one side has no names, which is None. A feature that is missing, a column
+    that is none and a name that is repeated are refused.
 
     >>> order(("b", "a"), ("a", "b")), order(None, ("a", "b"))
     ([1, 0], None)

@@ -17,19 +17,18 @@ _DIGEST = 16  # bytes
 
 
 class Duplicates(NamedTuple):
-    """Which rows are equal to one of another set."""
+    """Which of N rows are equal to one of another set."""
 
     rows: np.ndarray  # (N,) boolean
-    # (N,) boolean, those of which no equal row has the same label.
-    another_label: np.ndarray
+    another_label: np.ndarray  # (N,) boolean, where no equal row has the same label
 
 
 class Counts(NamedTuple):
-    """How many rows are equal to one of another set."""
+    """How many rows of ``Duplicates`` there are, of all that were compared."""
 
     rows: int
-    another_label: int  # of these, those of which no equal row has the same label
-    size: int  # of all rows that were compared
+    another_label: int
+    size: int
 
 
 def common_dtype(*arrays: np.ndarray) -> np.dtype:

@@ -75,10 +75,7 @@ def read_features(path: str | Path, *, options: ReadOptions = _DEFAULT) -> np.nd
     They are ``(N, D)``, or images ``(N, H, W)`` or ``(N, H, W, 3)``, in the file's
     dtype. NaN and infinity are refused with the count and the first row and column.
     """
-    file = _File(path, options)
-    x = formats.load(file.features, path, file.format.expected)
-    checks.check_finite(x, path, file.feature_names)
-    return x if file.kept is None else x[:, file.kept]
+    return DataFile(path, options).read_features()
 
 
 def read_labels(
@@ -100,151 +97,134 @@ def read_labels(
     """
     if class_names is not None and options.class_names is None:
         options = options._replace(label_texts=not labels.are_integers(class_names))
-    file = _File(path, options)
-    values = formats.load(file.labels, path, file.format.expected)
+    values = DataFile(path, options).read_label_values()
     return labels.from_array(values, class_names, path, options)
 
 
-def peek(
-    path: str | Path, options: ReadOptions = _DEFAULT
-) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns shape and dtype of the features, from the header."""
-    file = _File(path, options)
-    shape = file.features.shape
-    kept = shape if file.kept is None else (shape[0], len(file.kept))
-    return kept, file.features.dtype
-
-
-def peek_labels(path: str | Path, options: ReadOptions = _DEFAULT) -> int:
-    """Returns the number of labels, from the header."""
-    return _File(path, options).labels.shape[0]
-
-
-def feature_names(
-    path: str | Path, options: ReadOptions = _DEFAULT
-) -> tuple[str, ...] | None:
-    """Returns the names of the features, from the header, in the order of the columns.
-
-    One is for each column that ``read_features`` returns; None where a file has no
-    names: of arrays, lists, and a CSV without a header.
-    """
-    return _File(path, options).feature_names
-
-
-def names_or_numbers(
-    path: str | Path, options: ReadOptions = _DEFAULT
-) -> tuple[str, ...] | None:
-    """Returns how flags and messages refer to the features; None of images.
-
-    As ``feature_names``, with the number of the column in the file, from 0, where it
-    has no name.
-    """
-    file = _File(path, options)
-    if file.feature_columns is not None:
-        return file.feature_columns
-    shape = file.features.shape
-    if len(shape) != 2:
-        return None
-    return tuple(map(str, range(shape[1]) if file.kept is None else file.kept))
-
-
-def column_names(path: str | Path, options: ReadOptions = _DEFAULT) -> tuple[str, ...]:
-    """Returns the names of all columns of a table, from the header; none of arrays."""
-    table = _File(path, options).table
-    return () if table is None else table.columns.names
-
-
-def droppable(path: str | Path, options: ReadOptions = _DEFAULT) -> tuple[str, ...]:
-    """Returns what ``drop_columns`` may hold: all columns, by name or number."""
-    names = column_names(path, options)
-    dropped = tuple(name for name in options.drop_columns if name in names)
-    others = options._replace(drop_columns=dropped)
-    if feature_names(path, others) is not None:
-        return names
-    return (*names, *(names_or_numbers(path, others) or ()))
-
-
-def members(path: str | Path) -> tuple[str, ...]:
-    """Returns the names of the arrays in a file that has several; none of others."""
-    file = _File(path)
-    if file.format.names is None:
-        return ()
-    with file.reading():
-        return file.format.names(formats.split(path)[0])
-
-
 @dataclasses.dataclass(frozen=True)
-class _File:
-    """A file, of which headers are read as far as they are asked for."""
+class DataFile:
+    """A file, of which headers are read once, as far as they are asked for."""
 
     path: str | Path
     options: ReadOptions = _DEFAULT
 
-    @functools.cached_property
-    def format(self) -> Format:
-        return _format(formats.split(self.path)[0])
+    def read_features(self) -> np.ndarray:
+        """Returns the features; see ``read_features``."""
+        x = formats.load(self._features, self.path, self._format.expected)
+        checks.check_finite(x, self.path, self.feature_names)
+        return x if self._kept is None else x[:, self._kept]
 
-    def reading(self) -> contextlib.AbstractContextManager[None]:
-        return checks.reading(formats.split(self.path)[0], self.format.expected)
-
-    @functools.cached_property
-    def table(self) -> Table | None:
-        if self.format.table is None:
-            return None
-        with self.reading():
-            return self.format.table(Path(self.path), self.options)
-
-    @functools.cached_property
-    def chosen(self) -> tuple[str, ...]:
-        """The columns of a table that are features, or the one of lists."""
-        assert self.table is not None
-        return columns.features(self.table.columns, self.options, self.path)
+    def read_label_values(self) -> np.ndarray:
+        """Returns the labels as they are in the file."""
+        return formats.load(self._labels, self.path, self._format.expected)
 
     @property
-    def feature_columns(self) -> tuple[str, ...] | None:
-        """The columns that are features; None of an array, and of lists."""
-        if self.table is None:
-            return None
-        is_list = len(self.chosen) == 1 and self.chosen[0] in self.table.columns.lists
-        return None if is_list else self.chosen
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the features."""
+        shape = self._features.shape
+        return shape if self._kept is None else (shape[0], len(self._kept))
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels there are."""
+        return self._labels.shape[0]
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
-        named = self.table is not None and self.table.columns.named
-        return self.feature_columns if named else None
+        """The names of the features; None of arrays, lists, a CSV without a header."""
+        named = self._table is not None and self._table.columns.named
+        return self._feature_columns if named else None
+
+    @property
+    def names_or_numbers(self) -> tuple[str, ...] | None:
+        """How flags and messages refer to the features; None of images.
+
+        A column without a name has its number in the file, from 0.
+        """
+        if self._feature_columns is not None:
+            return self._feature_columns
+        shape = self._features.shape
+        if len(shape) != 2:
+            return None
+        return tuple(map(str, range(shape[1]) if self._kept is None else self._kept))
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of all columns of a table; none of arrays."""
+        return () if self._table is None else self._table.columns.names
+
+    @property
+    def droppable(self) -> tuple[str, ...]:
+        """What ``drop_columns`` may hold: all columns, by name or number."""
+        names, dropped = self.column_names, self.options.drop_columns
+        dropped = tuple(name for name in dropped if name in names)
+        others = DataFile(self.path, self.options._replace(drop_columns=dropped))
+        if others.feature_names is not None:
+            return names
+        return (*names, *(others.names_or_numbers or ()))
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the arrays in a file that has several; none of others."""
+        names = self._format.names
+        with self._reading():
+            return () if names is None else names(formats.split(self.path)[0])
 
     @functools.cached_property
-    def features(self) -> Array:
-        with self.reading():
-            if self.table is None:
+    def _format(self) -> Format:
+        return _format(formats.split(self.path)[0])
+
+    def _reading(self) -> contextlib.AbstractContextManager[None]:
+        return checks.reading(formats.split(self.path)[0], self._format.expected)
+
+    @functools.cached_property
+    def _table(self) -> Table | None:
+        with self._reading():
+            table = self._format.table
+            return None if table is None else table(Path(self.path), self.options)
+
+    @functools.cached_property
+    def _feature_columns(self) -> tuple[str, ...] | None:
+        """The columns that are features; None of an array, and of lists."""
+        if self._table is None:
+            return None
+        names = columns.features(self._table.columns, self.options, self.path)
+        is_list = len(names) == 1 and names[0] in self._table.columns.lists
+        return None if is_list else names
+
+    @functools.cached_property
+    def _features(self) -> Array:
+        with self._reading():
+            if self._table is None:
                 array = self._array("features")
             else:
-                array = self.table.features(self.chosen)
+                names = columns.features(self._table.columns, self.options, self.path)
+                array = self._table.features(names)
         formats.check_features(array, self.path)
         return array
 
     @functools.cached_property
-    def labels(self) -> Array:
-        with self.reading():
-            if self.table is None:
+    def _labels(self) -> Array:
+        with self._reading():
+            if self._table is None:
                 array = self._array("labels")
             else:
-                name = columns.label(self.table.columns, self.options, self.path)
-                array = self.table.labels(name)
+                name = columns.label(self._table.columns, self.options, self.path)
+                array = self._table.labels(name)
         if not array.shape:
             raise BadFileError(f"{self.path} holds a single number; expected one a row")
         return array
 
     def _array(self, default: str) -> Array:
-        assert self.format.array is not None  # or it has a table
-        return self.format.array(*formats.split(self.path), default)
+        assert self._format.array is not None  # or it has a table
+        return self._format.array(*formats.split(self.path), default)
 
     @functools.cached_property
-    def kept(self) -> list[int] | None:
+    def _kept(self) -> list[int] | None:
         """The columns of an array that are not dropped; None where none is."""
-        if not self.options.drop_columns or self.feature_columns is not None:
+        if not self.options.drop_columns or self._feature_columns is not None:
             return None
-        shape, dropped = self.features.shape, self.options.drop_columns
+        shape, dropped = self._features.shape, self.options.drop_columns
         kept = [k for k in range(shape[1]) if str(k) not in dropped]
         if len(shape) != 2 or not kept:
             raise BadFileError(

@@ -243,12 +243,9 @@ def _expected(
 def read_class_names(path: str | Path) -> Mapping[int, str]:
     """Returns the name of each integer.
 
-    Args:
-        path: A text in UTF-8 with a name a line, the first of which is the name of 0;
-            or ``.json``, a list of names or an object from integers to names.
-
-    Raises:
-        BadFileError: The file is bad, a name is missing, or two are equal.
+    The file is a text in UTF-8 with a name a line, the first of which is the name of 0;
+    or ``.json``, a list of names or an object from integers to names. No name may be
+    missing, and no two may be equal.
     """
     with checks.reading(path, _NAMES):
         if Path(path).stat().st_size > _MAX_SIZE:

@@ -14,6 +14,7 @@ import numpy as np
 from linclf_jax.data import columns
 from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import ReadOptions
+from linclf_jax.data.labels import Labels
 
 FEWEST = 20  # rows of which columns are checked
 _SAMPLE = 512  # rows that rule out most columns
@@ -21,8 +22,7 @@ _SAMPLE = 512  # rows that rule out most columns
 
 def check(
     x: np.ndarray,
-    labels: np.ndarray,
-    rows: np.ndarray | None,
+    classes: Labels,
     names: Sequence[str] | None,
     path: str | Path,
     options: ReadOptions,
@@ -31,8 +31,7 @@ def check(
 
     Args:
         x: ``(M, D)`` of any dtype, all rows of the file; images are not checked.
-        labels: ``(N,)`` classes.
-        rows: ``(N,)``, the rows of ``x`` that have a label; None for all.
+        classes: Of those rows that have a label.
         names: Of the columns, or their numbers; None of images.
         path: The file of the features, for messages.
         options: Columns of ``keep_columns`` are features whatever they hold.
@@ -41,7 +40,8 @@ def check(
         return
     reasons = dict.fromkeys(row_numbers(x), "numbers the rows, one by one")
     reasons |= dict.fromkeys(
-        label_columns(x, labels, rows), "has one value for each class, as the labels do"
+        label_columns(x, classes.labels, classes.rows),
+        "has one value for each class, as the labels do",
     )
     refused = {
         names[column]: reason
@@ -63,7 +63,10 @@ def check(
 def label_columns(
     x: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None
 ) -> list[int]:
-    """Returns the columns that map one to one onto the labels; see ``check``."""
+    """Returns the columns that map one to one onto the labels.
+
+    ``rows``, ``(N,)``, are those of ``x`` that have a label; None for all.
+    """
     rows = np.arange(len(x)) if rows is None else rows
     classes, first = np.unique(labels, return_index=True)
     number = np.searchsorted(classes, labels)

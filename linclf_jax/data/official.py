@@ -94,12 +94,8 @@ _WHERE = {
 def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, UnreadSource]:
     """Reads the training rows, and the headers and labels of the test rows.
 
-    Args:
-        name: One of ``NAMES``.
-        data_dir: The folder with the files; None is where Debian puts Fashion-MNIST.
-
-    Raises:
-        ValueError: Files are missing, damaged, or have other checksums.
+    ``data_dir`` is the folder with the files; None is where Debian puts Fashion-MNIST.
+    Files that are missing, damaged, or of other checksums are refused.
     """
     if data_dir is None and name == "fashion_mnist":
         data_dir = _FASHION_FOLDER
@@ -107,7 +103,7 @@ def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, UnreadSo
     if name == "cifar10":
         return _open_cifar(folder)
     train, test = _idx_paths(name, folder, "train"), _idx_paths(name, folder, "t10k")
-    (num_rows, *_), _ = files.peek(test[0])
+    num_rows = files.DataFile(test[0]).shape[0]
     labels = _verified(name, test[1])
     unread = UnreadSource(num_rows, lambda: _read_idx(name, *test), labels)
     return _read_idx(name, *train), unread

@@ -76,10 +76,8 @@ def principal_axes(
             training rows have variance 1 along each.
 
     Returns:
-        ``(D, K)`` float64.
-
-    Raises:
-        ValueError: Features too large to square, or fewer directions than K, or none.
+        ``(D, K)``. Features too large to square, fewer directions than K, and none are
+        refused.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         variances, directions = _spectrum(x, shift, scale)

@@ -10,6 +10,7 @@ from linclf_jax.data import columns, leakage, official
 from linclf_jax.data import files as files_lib
 from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import ReadOptions
+from linclf_jax.data.files import DataFile
 from linclf_jax.data.labels import Labels
 from linclf_jax.data.sources import FileRows, Source, UnreadSource
 
@@ -38,11 +39,6 @@ class Files(NamedTuple):
 
 def open_parts(name: str, files: Files, options: ReadOptions) -> Parts:
     """Reads training and validation rows; of the test rows headers and labels.
-
-    Args:
-        name: One of ``NAMES``.
-        files: Their paths.
-        options: What the files of ``features`` do not tell themselves.
 
     Raises:
         ValueError: A file is missing or bad, is of no use to this dataset, or does not
@@ -111,27 +107,26 @@ def _check_fields(name: str, files: Files) -> None:
 def _check_columns(files: Files, options: ReadOptions) -> None:
     """Refuses columns that no file of features has: they are misspelt."""
     paths = files.given()
-    features, labels = paths["train_features"], paths["train_labels"]
-    trained = files_lib.feature_names(features, options) or ()
-    options = options._replace(feature_names=trained)
-    names = files_lib.column_names(features, options)
-    droppable = files_lib.droppable(features, options)
+    features = DataFile(paths["train_features"], options)
+    options = options._replace(feature_names=features.feature_names or ())
+    features = DataFile(features.path, options)
+    names, droppable = features.column_names, features.droppable
     others = [paths[f] for f in ("val_features", "test_features") if f in paths]
-    of_others = {c for path in others for c in files_lib.column_names(path, options)}
+    of_others = {c for path in others for c in DataFile(path, options).column_names}
     for field in ("drop_columns", "keep_columns"):
         for name in getattr(options, field):
             if name not in {*droppable, *of_others}:
                 raise ValueError(
-                    f"--{field} holds {name!r}; expected columns of {features}: "
+                    f"--{field} holds {name!r}; expected columns of {features.path}: "
                     f"{_some(names) if names else f'0..{len(droppable) - 1}'}"
                 )
-    label = options.label_column
-    candidates = {*names, *files_lib.column_names(labels, options)}
+    label, labels = options.label_column, DataFile(paths["train_labels"], options)
+    candidates = {*names, *labels.column_names}
     if label is not None and label not in candidates:
+        paths = {features.path: None, labels.path: None}
         raise ValueError(
-            f"--label_column is {label!r}; expected a column of {features}"
-            f"{'' if labels == features else f' or of {labels}'}: "
-            f"{_some(sorted(candidates))}"
+            f"--label_column is {label!r}; expected a column of "
+            f"{' or of '.join(map(str, paths))}: {_some(sorted(candidates))}"
         )
 
 
@@ -150,22 +145,18 @@ class _Pair:
 
     def read(self) -> Source:
         self.check_headers()
-        classes, options = self.read_labels(), self.options
-        x = files_lib.read_features(self.features, options=options)
+        classes, file = self.read_labels(), DataFile(self.features, self.options)
+        x, names = file.read_features(), file.names_or_numbers
         if self.train is None:
-            names = files_lib.names_or_numbers(self.features, options)
-            leakage.check(
-                x, classes.labels, classes.rows, names, self.features, options
-            )
-        image_shape = x.shape[1:] if x.ndim > 2 else None
+            leakage.check(x, classes, names, self.features, self.options)
         rows = None if classes.rows is None else FileRows(classes.rows, len(x))
-        x = x.reshape(len(x), -1)
+        columns_of_x = x.reshape(len(x), -1)
         return Source(
-            x if rows is None else x[rows.index],
+            columns_of_x if rows is None else columns_of_x[rows.index],
             classes.labels,
             classes.class_names,
-            files_lib.feature_names(self.features, options),
-            image_shape=image_shape,
+            file.feature_names,
+            image_shape=x.shape[1:] if x.ndim > 2 else None,
             file_rows=rows,
         )
 
@@ -175,29 +166,31 @@ class _Pair:
 
     def check_headers(self) -> None:
         """Refuses headers that do not fit one another, or the training rows."""
-        shape, _ = files_lib.peek(self.features, self.options)
+        file = DataFile(self.features, self.options)
+        num_rows, *columns_of_row = file.shape
         if self.train is not None:
-            self._check_fit(shape[1:], self.train)
-        num_labels = files_lib.peek_labels(self.labels, self.options)
-        if shape[0] != num_labels:
+            _check_fit(file, tuple(columns_of_row), self.train)
+        num_labels = DataFile(self.labels, self.options).num_labels
+        if num_rows != num_labels:
             raise ValueError(
-                f"{self.labels} has {num_labels} labels; expected {shape[0]}, one for "
+                f"{self.labels} has {num_labels} labels; expected {num_rows}, one for "
                 f"each row of {self.features}"
             )
 
-    def _check_fit(self, shape: tuple[int, ...], train: Source) -> None:
-        names = files_lib.feature_names(self.features, self.options)
-        try:
-            columns.order(names, train.feature_names)
-        except ValueError as error:
-            raise BadFileError(f"{self.features}: {error}") from error
-        if math.prod(shape) != train.x.shape[1]:
-            raise ValueError(
-                f"{self.features} has {math.prod(shape)} columns; expected "
-                f"{train.x.shape[1]}, as in training"
-            )
-        if len(shape) > 1 and train.image_shape not in (None, shape):
-            raise ValueError(
-                f"{self.features} has images of shape {shape}; expected "
-                f"{train.image_shape}, as in training"
-            )
+
+def _check_fit(file: DataFile, shape: tuple[int, ...], train: Source) -> None:
+    """Refuses features, of that shape in a row, that are not those of training."""
+    try:
+        columns.order(file.feature_names, train.feature_names)
+    except ValueError as error:
+        raise BadFileError(f"{file.path}: {error}") from error
+    if math.prod(shape) != train.x.shape[1]:
+        raise ValueError(
+            f"{file.path} has {math.prod(shape)} columns; expected "
+            f"{train.x.shape[1]}, as in training"
+        )
+    if len(shape) > 1 and train.image_shape not in (None, shape):
+        raise ValueError(
+            f"{file.path} has images of shape {shape}; expected {train.image_shape}, "
+            "as in training"
+        )

@@ -38,12 +38,7 @@ _MEMOIZING = ("PUT", "BINPUT", "LONG_BINPUT")
 def loads(content: bytes, path: str | Path) -> Any:
     """Returns the value of a pickle: arrays, numbers, texts, lists, tuples and dicts.
 
-    Args:
-        content: The pickle.
-        path: Its file, for messages.
-
-    Raises:
-        BadFileError: It is damaged, asks for anything else, or has bytes after its end.
+    Refused is one that is damaged, asks for anything else, or goes on after its end.
     """
     with checks.reading(path, _EXPECTED):
         _check_instructions(content, path)

@@ -90,7 +90,7 @@ def _files_at(path: Path) -> Files:
     if path.is_dir():
         parts = {name: _file(path, name) for name in _PARTS}
     else:
-        members = files.members(path)
+        members = files.DataFile(path).members
         parts = {n: f"{path}:{n}" if n in members else None for n in _PARTS}
     missing = [n for n in _PARTS if parts[n] is None and not n.startswith("val_")]
     if missing:

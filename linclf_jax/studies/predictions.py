@@ -58,7 +58,7 @@ def run(config: PredictConfig) -> Predictions:
         _require_probabilities(run_directory, config.model)
     options = _read_options(run_directory, config, model)
     _require_columns(features, config, options)
-    names = files.feature_names(features, options)
+    names = files.DataFile(features, options).feature_names
     if names is None and model.feature_names is not None:
         logger.warning(
             "%s has no names of features, as the model has: its columns are taken in "
@@ -135,7 +135,7 @@ def _read_options(path: Path, config: PredictConfig, model: Model) -> ReadOption
 
 def _require_columns(path: str, config: PredictConfig, options: ReadOptions) -> None:
     """Refuses columns to leave out that the file does not have: they are misspelt."""
-    names = files.droppable(path, options)
+    names = files.DataFile(path, options).droppable
     some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     for name in config.drop_columns:
         if name not in names:

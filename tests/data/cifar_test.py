@@ -108,8 +108,8 @@ def test_a_binary_file_is_features_and_labels(tmp_path):
     path.write_bytes(binary(ROWS, labels))
     np.testing.assert_array_equal(files.read_features(path), IMAGES)
     assert files.read_labels(path).labels.tolist() == labels.tolist()
-    assert files.peek(path) == ((6, 32, 32, 3), np.uint8)
-    assert files.peek_labels(path) == 6
+    assert files.DataFile(path).shape == (6, 32, 32, 3)
+    assert files.DataFile(path).num_labels == 6
 
 
 @pytest.mark.parametrize(

@@ -63,14 +63,14 @@ def test_an_index_is_no_feature_unless_it_is_kept(name, in_metadata, write):
     index = {name: np.random.default_rng(0).permutation(N)}
     path = write([name] if in_metadata else (), **index, label=LABELS)
     np.testing.assert_array_equal(files.read_features(path), X)
-    assert files.feature_names(path) == NAMES
+    assert files.DataFile(path).feature_names == NAMES
     kept = ReadOptions(keep_columns=(name,))
     assert files.read_features(path, options=kept).shape == (N, 4)
-    assert files.feature_names(path, kept) == (*NAMES, name)
+    assert files.DataFile(path, kept).feature_names == (*NAMES, name)
 
 
 def test_a_range_in_the_metadata_is_no_column(write):
-    assert files.feature_names(write([{"kind": "range", "stop": N}])) == NAMES
+    assert files.DataFile(write([{"kind": "range", "stop": N}])).feature_names == NAMES
 
 
 @pytest.mark.parametrize("name", ["label", "labels", "target", "y"])
@@ -80,7 +80,7 @@ def test_labels_by_a_usual_name_are_no_feature(name, write):
     assert dataset.feature_names == NAMES
     np.testing.assert_array_equal(dataset.train.labels, LABELS[dataset.train.index])
     kept = ReadOptions(keep_columns=(name,))
-    assert files.feature_names(path, kept)[-1] == name
+    assert files.DataFile(path, kept).feature_names[-1] == name
 
 
 def test_two_usual_names_are_refused_until_one_is_named(write):
@@ -120,8 +120,8 @@ def test_columns_that_are_misspelt_or_contradict(options, message, write):
 def test_columns_of_an_array_are_numbers(save):
     paths = save(X)
     options = ReadOptions(drop_columns=("1",))
-    assert files.peek(paths[0], options) == ((N, 2), np.float32)
-    assert files.feature_names(paths[0], options) is None
+    assert files.DataFile(paths[0], options).shape == (N, 2)
+    assert files.DataFile(paths[0], options).feature_names is None
     dataset = load(*paths, drop_columns=("1",))
     np.testing.assert_array_equal(dataset.train.x, X[dataset.train.index][:, [0, 2]])
     with pytest.raises(ValueError, match=r"--drop_columns holds '3'; .*: 0\.\.2"):

@@ -50,9 +50,9 @@ def write(tmp_path):
 def test_a_table_with_a_header(name, content, write):
     path = write(content, name)
     np.testing.assert_array_equal(files.read_features(path), X)
-    assert files.peek(path) == ((3, 3), np.float64)
-    assert files.feature_names(path) == ("width", "height", "mass")
-    assert files.peek_labels(path) == 3
+    assert files.DataFile(path).shape == (3, 3)
+    assert files.DataFile(path).feature_names == ("width", "height", "mass")
+    assert files.DataFile(path).num_labels == 3
     assert files.read_labels(path).class_names == ("ant", "bee")
     assert files.read_labels(path).labels.tolist() == [0, 1, 0]
 
@@ -78,19 +78,19 @@ def test_a_field_may_hold_commas_quotes_and_lines(write):
     labels = ['"a, b"', '"say ""c"""', '"two\nlines"']
     path = write(text(labels=labels, header='"w,1",h,m,label'))
     np.testing.assert_array_equal(files.read_features(path), X)
-    assert files.feature_names(path) == ("w,1", "h", "m")
+    assert files.DataFile(path).feature_names == ("w,1", "h", "m")
     assert files.read_labels(path).class_names == ("a, b", 'say "c"', "two\nlines")
 
 
 def test_numbers_alone_have_no_header(write):
     path = write(text(labels=["", "", ""], header=""))
     np.testing.assert_array_equal(files.read_features(path), X)
-    assert files.feature_names(path) is None
-    assert files.names_or_numbers(path) == ("0", "1", "2")
+    assert files.DataFile(path).feature_names is None
+    assert files.DataFile(path).names_or_numbers == ("0", "1", "2")
     options = ReadOptions(label_column="1", drop_columns=("0",))
     np.testing.assert_array_equal(files.read_features(path, options=options), X[:, 2:])
-    assert files.names_or_numbers(path, options) == ("2",)
-    assert files.feature_names(path, options) is None
+    assert files.DataFile(path, options).names_or_numbers == ("2",)
+    assert files.DataFile(path, options).feature_names is None
 
 
 @pytest.mark.parametrize("header", ["0,1,2", "0,1,2,label", ",0,1,2"])
@@ -106,19 +106,18 @@ def test_the_header_of_an_array_is_none_of_its_rows(header, write):
 
 def test_names_of_training_make_a_header_of_numbers(write):
     path = write("2020,2019\n1,2\n3,4\n")
-    assert files.peek(path)[0] == (3, 2)  # nothing tells that these are no numbers
+    assert files.DataFile(path).shape == (3, 2)  # nothing says otherwise
     for names in (("2019", "2020"), ("2020",)):
         options = ReadOptions(feature_names=names)
-        assert files.peek(path, options)[0] == (2, 2)
-        assert files.column_names(path, options) == ("2020", "2019")
-        assert files.feature_names(path, options) == ("2020", "2019")
+        assert files.DataFile(path, options).shape == (2, 2)
+        assert files.DataFile(path, options).column_names == ("2020", "2019")
+        assert files.DataFile(path, options).feature_names == ("2020", "2019")
         read = files.read_features(path, options=options)
         assert read.tolist() == [[1, 2], [3, 4]]
     others = ReadOptions(feature_names=("1", "2", "3", "2019"))
-    assert files.peek(path, others)[0] == (3, 2)
+    assert files.DataFile(path, others).shape == (3, 2)
     path = write("0,1\n5,6\n")
-    with pytest.raises(ValueError, match=r"begins with '0,1', which may be a row or"):
-        files.peek(path)
+    own_files.refuse(r"begins with '0,1', which may be a row or", path)
     options = ReadOptions(feature_names=("0", "1"))
     assert files.read_features(path, options=options).tolist() == [[5, 6]]
 
@@ -144,7 +143,7 @@ def test_labels_of_every_kind(content, expected, names, write):
     read = files.read_labels(path)
     assert read.labels.tolist() == expected
     assert read.class_names == names
-    assert files.peek_labels(path) == len(expected)
+    assert files.DataFile(path).num_labels == len(expected)
 
 
 def test_labels_are_of_the_kind_that_training_had(write):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linclf_jax.data import datasets, duplicates
+from linclf_jax.data import duplicates
 
 
 def by_pairs(x, labels, fold):
@@ -77,13 +77,3 @@ def test_rows_of_many_blocks_and_maps_of_files_are_the_same(tmp_path, monkeypatc
     monkeypatch.setattr(duplicates, "_BLOCK", 7 * 32)
     both = duplicates.between([(mapped[:40], labels[:40])], mapped[35:], labels[35:])
     assert both.rows.tolist() == [True] * 15
-
-
-def test_iris_has_one_row_twice():
-    dataset = datasets.load("iris", split_seed=0)
-    test = dataset.test.read()
-    seen = [dataset.train[:2], dataset.validation[:2]]
-    both = duplicates.between(seen, test.x, test.labels)
-    rows = [row for part in seen for row in part[0].tolist()]
-    assert both.rows.tolist() == [row in rows for row in test.x.tolist()]
-    assert both.rows.sum() == 1

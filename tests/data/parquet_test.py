@@ -55,11 +55,11 @@ def test_features_keep_their_dtype(form, kind, write):
     read = files.read_features(path)
     np.testing.assert_array_equal(read, x)
     assert read.dtype == x.dtype
-    assert files.peek(path) == ((5, 4), x.dtype)
-    assert (files.feature_names(path) is None) == (form != "columns")
+    assert files.DataFile(path).shape == (5, 4)
+    assert (files.DataFile(path).feature_names is None) == (form != "columns")
     if form != "columns":
-        assert files.names_or_numbers(path) == ("0", "1", "2", "3")
-    assert files.peek_labels(path) == 5
+        assert files.DataFile(path).names_or_numbers == ("0", "1", "2", "3")
+    assert files.DataFile(path).num_labels == 5
     assert files.read_labels(path).class_names == ("a", "b", "c")
     assert files.read_labels(path).labels.tolist() == [1, 0, 1, 2, 0]
 
@@ -68,10 +68,10 @@ def test_tensors_of_images_and_in_another_order(write):
     images = np.arange(5 * 4 * 2 * 3, dtype=np.uint8).reshape(5, 4, 2, 3)
     path = write({"features": tensors(images)})
     np.testing.assert_array_equal(files.read_features(path), images)
-    assert files.names_or_numbers(path) is None
+    assert files.DataFile(path).names_or_numbers is None
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     path = write({"features": tensors(channels_first, permutation=[1, 2, 0])})
-    assert files.peek(path) == ((5, 4, 2, 3), np.uint8)
+    assert files.DataFile(path).shape == (5, 4, 2, 3)
     np.testing.assert_array_equal(files.read_features(path), images)
 
 
@@ -99,7 +99,7 @@ def test_columns_beside_a_list(rows, write):
 def test_a_first_list_that_is_missing_or_empty_is_named(first, message, write):
     kind = pa.list_(pa.float32())
     path = write({"features": pa.array([first, first, *X[2:].tolist()], kind)})
-    assert files.peek(path) == ((5, 4), np.float32)
+    assert files.DataFile(path).shape == (5, 4)
     with pytest.raises(ValueError, match=message):
         files.read_features(path)
     path = write({"features": pa.array([first] * 5, kind)})

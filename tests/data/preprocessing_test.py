@@ -170,3 +170,9 @@ def test_bytes_are_never_in_float64_as_a_whole(name, monkeypatch):
         assert tracemalloc.get_traced_memory()[1] < scaled.nbytes + 0.25 * whole
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["pca", "pca:", "pca:0", "pca:03", "pca:-1", "pca:x"])
+def test_a_number_of_axes_is_checked(name):
+    with pytest.raises(ValueError, match=f"found preprocessing {name!r}, expected"):
+        preprocessing.validate(name)

@@ -125,10 +125,3 @@ HUGE = np.random.default_rng(0).normal(size=(4, 2)) * 1e200
 def test_rows_without_axes_are_refused(name, x, message):
     with pytest.raises(ValueError, match=message):
         preprocessing.fit(name, x)
-
-
-@pytest.mark.parametrize("name", ["pca", "pca:", "pca:0", "pca:03", "pca:-1", "pca:x"])
-def test_a_number_of_axes_is_checked(name):
-    with pytest.raises(ValueError, match=f"found preprocessing {name!r}, expected"):
-        preprocessing.validate(name)
-    preprocessing.validate("pca:30")
