@@ -30,7 +30,7 @@ def solved():
     """Returns the solutions of the fits of all resamplings, and the fits."""
     compared = list(RESAMPLINGS.values())
     fits = resampling.compared_fits(compared)
-    fits += [resampling.final_fit(i, each) for i, each in enumerate(compared)]
+    fits.append(resampling.final_fit(0, compared[0]))
     weights = np.array([fit.train for fit in fits], np.float64)
     (point,) = path.follow(X, LABELS, [L2], weights=weights, tol=1e-10)
     return point._replace(params=jax.tree.map(np.asarray, point.params)), fits

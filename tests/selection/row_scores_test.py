@@ -53,6 +53,10 @@ def test_the_calibrated_loss_is_that_at_the_best_single_temperature(scored, logi
     expected = row_losses(logits / np.exp(best))
     np.testing.assert_allclose(scored.calibrated[1:], expected, rtol=1e-5)
     assert expected.mean() < 0.8 * scored.loss[1:].mean()
+    # So a strong penalty, which makes all logits small, costs nothing by this score.
+    small = Params(PARAMS.W / 20, PARAMS.b)
+    weak = row_scores.out_of_fold(small, X, LABELS, HELD_OUT)
+    np.testing.assert_allclose(weak.calibrated[1:], expected, rtol=1e-5)
 
 
 def test_no_temperature_mends_a_class_that_a_fit_did_not_see():
