@@ -1,6 +1,7 @@
 """The configuration of a sweep: what is searched, how, and how to select of it."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from linclf_jax.config import flat, grid_file
 from linclf_jax.config.data import DataConfig
@@ -82,10 +83,7 @@ def validate(config: SweepConfig) -> None:
     flat.validate(config)
     validate_training(config.training)
     search, selection = config.search, config.selection
-    if len(set(config.select_per)) < len(config.select_per):
-        raise ValueError(
-            f"--select_per is {','.join(config.select_per)}; expected no repetition"
-        )
+    _require_distinct("select_per", config.select_per)
     if not 0 <= search.shard_index < search.num_shards:
         raise ValueError(
             f"--shard_index is {search.shard_index}; expected 0 to "
@@ -123,12 +121,16 @@ def validate_training(training: TrainingConfig) -> None:
             continue
         if len(values) == 0:
             raise ValueError(f"--{name} is empty; expected at least one value")
-        if len(set(values)) < len(values):
-            raise ValueError(
-                f"--{name} is {','.join(map(str, values))}; expected no repetition"
-            )
+        _require_distinct(name, values)
     for name in training.preprocessing:
         preprocessing.validate(name)
+
+
+def _require_distinct(name: str, values: Sequence) -> None:
+    if len(set(values)) < len(values):
+        raise ValueError(
+            f"--{name} is {','.join(map(str, values))}; expected no repetition"
+        )
 
 
 def validate_single(config: SweepConfig) -> None:

@@ -28,6 +28,8 @@ def sample(count=41, **changes):
 
 
 LOST = setting(None, status="diverged")
+SOME_LOST = setting(0.5, None, l2=0.1, status=["ok", "diverged"])
+WITHOUT_TRIALS = [(0.5, -0.5), (-0.5, 0.5)]  # of two settings that share no axis
 GRID = tuple(
     setting(0.9 - 0.01 * i, optimizer=optimizer, rate=rate, l2=l2)
     for i, (optimizer, rate, l2) in enumerate(
@@ -117,35 +119,23 @@ class TestHeatmap:
         assert legend(figure) == ["chosen"]
 
     @pytest.mark.parametrize(
-        ("other", "cells", "crosses", "triangles", "label"),
+        ("other", "label", "frames", "cross", "triangle"),
         [
-            (LOST._replace(l2=0.1), [(-0.5, 0.5)], [], [], "diverged"),
-            (
-                setting(0.5, None, l2=0.1, status=["ok", "diverged"]),
-                [],
-                [(0.37, 1.34)],
-                [],
-                "some trials of the cell diverged",
-            ),
-            (setting(0.95, l2=0.1, status="retired"), [], [], [(-0.38, 1.34)], EARLY),
-            (
-                setting(0.5, rate=1.0, l2=0.1),
-                [(0.5, -0.5), (-0.5, 0.5)],
-                [],
-                [],
-                "no trial",
-            ),
+            (LOST._replace(l2=0.1), "diverged", [(-0.5, 0.5)], [], []),
+            (SOME_LOST, "some trials of the cell diverged", [], [(0.37, 1.34)], []),
+            (setting(0.95, l2=0.1, status="retired"), EARLY, [], [], [(-0.38, 1.34)]),
+            (setting(0.5, rate=1, l2=0.1), "no trial", WITHOUT_TRIALS, [], []),
         ],
     )
     def test_what_is_no_plain_cell_is_marked_and_explained(
-        self, other, cells, crosses, triangles, label
+        self, other, label, frames, cross, triangle
     ):
         figure = search_map.draw([setting(0.9), other])
         axis = figure.axes[0]
-        assert [patch.get_xy() for patch in axis.patches] == cells
+        assert [patch.get_xy() for patch in axis.patches] == frames
         assert all(p.get_hatch() for p in axis.patches) == (label != "no trial")
-        for marker, expected in (("x", crosses), ("v", triangles)):
-            np.testing.assert_allclose(marks(axis, marker), expected, atol=1e-12)
+        np.testing.assert_allclose(marks(axis, "x"), cross, atol=1e-12)
+        np.testing.assert_allclose(marks(axis, "v"), triangle, atol=1e-12)
         assert legend(figure) == [label]
         # What was retired is never the best.
         assert titles(figure) == ["sgd: best cell 0.9000"]
@@ -234,14 +224,6 @@ class TestScatter:
         assert axis.get_xscale() == axis.get_yscale() == "log"
         assert titles(figure) == ["sgd: best point 0.9000"]  # not the retired one
         assert legend(figure) == ["diverged", EARLY]
-
-    def test_panels_share_the_colours(self):
-        others = sample(optimizer="adam", accuracy=np.array([0.5]))
-        figure = search_map.draw(sample() + others)
-        scales = {points.norm for a in figure.axes[:2] for points in a.collections}
-        assert len(scales) == 1
-        assert titles(figure) == ["sgd: best point 0.9000", "adam: best point 0.5000"]
-        assert not figure.legends
 
     @pytest.mark.parametrize("l2", [0.0, 0.01])
     def test_the_ring_is_on_the_chosen_point_of_its_panel(self, l2):
