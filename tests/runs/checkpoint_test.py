@@ -1,6 +1,5 @@
 """Batches and states of a run: whole or absent, damage named, the older one used."""
 
-import contextlib
 import errno
 import os
 import pathlib
@@ -193,42 +192,6 @@ def test_clear_leaves_nothing_and_may_be_repeated(disk, tmp_path):
     disk.clear()
     disk.clear()
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("old_steps", [(), (1,), (1, 2)])
-def test_a_full_disk_harms_nothing_older(old_steps, tmp_path, monkeypatch, caplog):
-    """Whichever flush fails; all that is written is flushed."""
-    older, fsync = Batch([{"trial": 0}], {"W": np.zeros(3)}), os.fsync
-    for passing in range(5 if old_steps else 6):  # the new folder is flushed, too
-        run, left = tmp_path / str(passing), [passing]
-        run.mkdir()
-        disk = DiskStore(run)
-        for step in old_steps:
-            disk.save_batch("new", older)
-            disk.save_state("new", step, state(step))
-
-        def full(handle, left=left):
-            left[0] -= 1
-            if left[0] < 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            fsync(handle)
-
-        with monkeypatch.context() as patch, contextlib.suppress(OSError):
-            patch.setattr(os, "fsync", full)
-            disk.save_batch("new", BATCH)
-            disk.save_state("new", 3, state(3))
-        assert left[0] == (0 if passing == 4 + (not old_steps) else -1)
-        batch, last = disk.load_batch("new"), disk.load_state("new", state(0))
-        if batch is None or last is None:
-            assert not old_steps
-        if batch is not None:
-            expected = BATCH if batch.rows == ROWS else older
-            chex.assert_trees_all_equal(batch, expected)
-        if last is not None:
-            chex.assert_trees_all_equal(last[1], state(last[0]))
-            assert last[0] >= max(old_steps, default=0)
-        assert not list(run.rglob(".*.tmp"))
-    assert caplog.messages == []
 
 
 def test_data_reach_the_disk_before_older_states_go(disk, tmp_path, monkeypatch):

@@ -10,68 +10,66 @@ import pytest
 
 from linclf_jax.runs import configuration, directory
 
-CONFIG = {"experiment": "sweep", "flags": {"l2": 1}, "data": {}, "environment": {}}
-BEARING = {
+ENVIRONMENT = {
     **{"linclf_jax": "0.1", "jax": "0.10.2", "jaxlib": "0.10.2", "optax": "0.2.8"},
-    **{"numpy": "2.4.0", "x64": False},
+    **{"numpy": "2.4.0", "x64": False, "python": "3.12.1", "platform": "Linux"},
     "devices": {"backend": "cpu", "kinds": ["cpu"], "count": 1},
+}
+CONFIG = {
+    "experiment": "sweep",
+    "flags": {"l2": 1, "a": {"b": 1}, "none": None},
+    "data": {"train": 5, "test": 40},
+    "environment": ENVIRONMENT,
 }
 
 
-@pytest.mark.parametrize(
-    ("there", "here", "text"),
-    [
-        ({"l2": 1}, {"l2": True}, "flags.l2 is 1 there and true here"),
-        ({"l2": 1}, {"l2": 1.0}, "flags.l2 is 1 there and 1.0 here"),
-        ({"l2": 1}, {}, "flags.l2 is 1 there and absent here"),
-        ({"a": {"b": 1}}, {"a": {"b": 2}}, "flags.a.b is 1 there and 2 here"),
-        ({"l2": None}, {}, "flags.l2 is null there and absent here"),
-    ],
-)
-def test_differences(there, here, text):
-    there, here = ({**CONFIG, "flags": flags} for flags in (there, here))
-    assert text in configuration.differences(there, here)
-    assert configuration.differences(here, here) == []
+def changed(section, **changes):
+    return {**CONFIG, section: {**CONFIG[section], **changes}}
 
 
-def test_order_makes_no_difference():
-    there = {**CONFIG, "flags": {"a": 1, "b": 2}}
-    here = {**CONFIG, "flags": {"b": 2, "a": 1}}
-    assert configuration.differences(there, here) == []
-
-
-def environments(**changes):
-    here = {**BEARING, **changes}
-    return [{**CONFIG, "environment": found} for found in (BEARING, here)]
+def devices(**changes):
+    return changed("environment", devices={**ENVIRONMENT["devices"], **changes})
 
 
 @pytest.mark.parametrize(
-    ("changes", "text"),
+    ("here", "text"),
     [
-        *(
-            ({name: "9.9"}, f'environment.{name} is "{BEARING[name]}" there and "9.9"')
-            for name in ("linclf_jax", "jax", "jaxlib", "optax", "numpy")
-        ),
-        ({"x64": True}, "environment.x64 is false there and true"),
+        (changed("flags", l2=True), "flags.l2 is 1 there and true here"),
+        (changed("flags", l2=1.0), "flags.l2 is 1 there and 1.0 here"),
+        (changed("flags", more=2), "flags.more is absent there and 2 here"),
+        (changed("flags", a={"b": 2}), "flags.a.b is 1 there and 2 here"),
+        (changed("flags", none=0), "flags.none is null there and 0 here"),
+        (changed("data", train=6), "data.train is 5 there and 6 here"),
+        (changed("environment", x64=True), "environment.x64 is false there and true"),
         (
-            {"devices": {**BEARING["devices"], "backend": "gpu"}},
+            devices(backend="gpu"),
             'environment.devices.backend is "cpu" there and "gpu"',
         ),
-        (
-            {"devices": {**BEARING["devices"], "kinds": ["H100"]}},
-            'environment.devices.kinds is ["cpu"] there and ["H100"]',
+        (devices(kinds=["H100"]), 'devices.kinds is ["cpu"] there and ["H100"] here'),
+        *(
+            (
+                changed("environment", **{name: "9.9"}),
+                f'environment.{name} is "{ENVIRONMENT[name]}" there and "9.9" here',
+            )
+            for name in ("linclf_jax", "jax", "jaxlib", "optax", "numpy")
         ),
     ],
 )
-def test_what_may_change_a_bit_is_a_difference(changes, text):
-    found = configuration.differences(*environments(**changes))
-    assert found == [f"{text} here"]
+def test_what_may_change_a_result_is_a_difference(here, text):
+    (difference,) = configuration.differences(CONFIG, here)
+    assert text in difference
 
 
-def test_what_changes_no_bit_is_no_difference():
-    changes = {"python": "3.11.9", "platform": "Linux-6.8", "git": {"commit": "c0ffee"}}
-    more = {"devices": {**BEARING["devices"], "count": 8}}
-    assert configuration.differences(*environments(**changes, **more)) == []
+def test_what_changes_no_result_is_no_difference():
+    git, others = {"commit": "c0ffee"}, {"python": "3.11.9", "platform": "Linux-6.8"}
+    for here in (
+        CONFIG,
+        {**CONFIG, "flags": dict(reversed(CONFIG["flags"].items()))},
+        changed("data", test=39),
+        changed("environment", git=git, **others),
+        devices(count=8),
+    ):
+        assert configuration.differences(CONFIG, here) == []
 
 
 def test_every_name_that_is_compared_is_in_the_environment():

@@ -166,32 +166,31 @@ class TestFile:
 class TestOfAStudy:
     """The rows are those of the classifier that was measured."""
 
-    def write(self, folder, loss, image_shape):
+    @pytest.fixture
+    def study(self):
         generator = np.random.default_rng(0)
         x = generator.normal(loc=3.0, size=(60, 4))
         split = make_split(generator.integers(0, 3, 60), x)
         scaling = preprocessing.fit("standardize", x[:30])
-        W, b = generator.normal(size=(4, 3)), generator.normal(size=3)
-        classifier = types.SimpleNamespace(
-            params=Params(W, b), loss=loss, precision="highest"
-        )
-        dataset = types.SimpleNamespace(image_shape=image_shape)
+        params = Params(generator.normal(size=(4, 3)), generator.normal(size=3))
+        dataset = types.SimpleNamespace(image_shape=(2, 2))
         inputs = types.SimpleNamespace(features="raw", scaling=scaling, dataset=dataset)
-        run_files.write_examples(folder, classifier, inputs, split)
-        predictions = (preprocessing.apply(scaling, x) @ W + b).argmax(axis=1)
-        counts = np.zeros((3, 3), int)
-        np.add.at(counts, (split.labels, predictions), 1)
-        return counts
+        return types.SimpleNamespace(params=params, precision="highest"), inputs, split
 
     @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "weston_watkins_hinge"])
-    def test_pairs_are_counted_as_in_the_confusion_matrix(self, tmp_path, loss):
-        counts = self.write(tmp_path, loss, (2, 2))
-        kept = examples.read(tmp_path)
-        assert kept is not None
-        np.testing.assert_array_equal(kept.alike, counts[kept.labels, kept.predictions])
-        assert bool(kept.calibrated) == (loss == "softmax_cross_entropy")
-        assert kept.images.shape[1:] == (2, 2)
+    def test_pairs_are_counted_as_in_the_confusion_matrix(self, tmp_path, loss, study):
+        (classifier, inputs, split), counts = study, np.zeros((3, 3), int)
+        classifier.loss = loss
+        run_files.write_examples(tmp_path, *study)
+        scores = preprocessing.apply(inputs.scaling, split.x) @ classifier.params.W
+        predictions = (scores + classifier.params.b).argmax(axis=1)
+        np.add.at(counts, (split.labels, predictions), 1)
+        read = examples.read(tmp_path)
+        np.testing.assert_array_equal(read.alike, counts[read.labels, read.predictions])
+        assert bool(read.calibrated) == (loss == "softmax_cross_entropy")
+        assert read.images.shape[1:] == (2, 2)
 
-    def test_rows_that_are_no_images_are_not_kept(self, tmp_path):
-        self.write(tmp_path, "softmax_cross_entropy", None)
+    def test_rows_that_are_no_images_are_not_kept(self, tmp_path, study):
+        study[1].dataset.image_shape = None
+        run_files.write_examples(tmp_path, *study)
         assert list(tmp_path.iterdir()) == []

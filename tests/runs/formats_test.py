@@ -45,8 +45,8 @@ def same_arrays(found, expected):
 
 
 def flipped_bits(data):
-    """Yields the bytes with each bit flipped in turn."""
-    for bit in range(8 * len(data)):
+    """Yields the bytes with a bit flipped, of each byte one or two in turn."""
+    for bit in range(0, 8 * len(data), 5):
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         yield bytes(damaged)
@@ -181,27 +181,20 @@ def test_no_array_is_unpickled_and_an_absent_one_is_left_out():
     assert formats.decode_arrays(buffer, ["absent"]) == {}
 
 
-def read_some(data, path):
-    path.write_bytes(data)  # a file refuses other places to seek than a buffer
-    with path.open("rb") as file:
-        return formats.decode_arrays(file, ["on"])
-
-
-@pytest.mark.parametrize("some", [False, True])
-def test_every_flipped_bit_of_an_npz_is_harmless_or_refused(some, tmp_path):
+@pytest.mark.parametrize("names", [("loss", "on"), ("on",)])
+def test_every_flipped_bit_of_an_npz_is_harmless_or_refused(names, tmp_path):
     values = {"loss": np.arange(3, dtype=np.float32), "on": np.ones(2)}
-    data, refused = formats.encode_arrays(values), 0
+    data, refused, path = formats.encode_arrays(values), 0, tmp_path / "a.npz"
     for damaged in flipped_bits(data):
+        path.write_bytes(damaged)  # a file refuses other offsets than a buffer
         try:
-            if some:
-                found = read_some(damaged, tmp_path / "a.npz")
-            else:
-                found = formats.decode_arrays(damaged)
+            with path.open("rb") as file:
+                found = formats.decode_arrays(file, names)
         except ValueError:
             refused += 1
         else:
-            same_arrays(found, {"on": values["on"]} if some else values)
-    assert refused > (2 if some else 4) * len(data)
+            same_arrays(found, {name: values[name] for name in names})
+    assert refused > 0.4 * len(names) * len(data)
 
 
 def test_every_truncated_file_is_refused():
