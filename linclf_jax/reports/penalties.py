@@ -29,6 +29,10 @@ class Path(NamedTuple):
     accuracy: Curve
     calibrated: Curve
 
+    def compared(self, metric: str) -> Curve:
+        """The loss by which penalties were compared."""
+        return self.calibrated if metric == CALIBRATED else self.loss
+
 
 def of_entry(history: Mapping[str, np.ndarray], index: int) -> Path:
     """The held-out scores of an entry."""
@@ -66,7 +70,7 @@ def make(record: Record) -> Iterator[Section]:
     if np.isfinite(path.loss.mean).any():
         yield _held_out(record.metric, entry, path, marks)
     if "coefficients" in history:
-        yield from _along_the_path(record, path.l2s, marks)
+        yield from _along_the_path(record, selected, path.l2s, marks)
     yield _table(record, entry, path, l2)
 
 
@@ -74,13 +78,12 @@ def _held_out(
     metric: str, entry: Entry, path: Path, marks: Mapping[str, float]
 ) -> Section:
     calibrated = metric == CALIBRATED
-    loss = path.calibrated if calibrated else path.loss
     return sections.make(
         "held_out",
         resampling=entry["validation"]["resampling"],
         calibrated=calibrated,
         figure=lambda: regularization_path.held_out(
-            path.l2s, loss, path.accuracy, marks, calibrated=calibrated
+            path.l2s, path.compared(metric), path.accuracy, marks, calibrated=calibrated
         ),
     )
 
@@ -111,9 +114,9 @@ def marked(entry: Entry, selected: Selected, l2: float) -> dict[str, float]:
 
 
 def _along_the_path(
-    record: Record, l2s: np.ndarray, marks: Mapping[str, float]
+    record: Record, selected: Selected, l2s: np.ndarray, marks: Mapping[str, float]
 ) -> Iterator[Section]:
-    history, selected = record.history or {}, record.selected
+    history, certificates = record.history or {}, selected["certificates"] or {}
     names, weights = record.config["data"]["class_names"], history["coefficients"]
     yield sections.make(
         "norms",
@@ -128,8 +131,7 @@ def _along_the_path(
             figure=lambda: regularization_path.coefficients(l2s, weights, names, marks),
         )
     converged = statuses(record, l2s) == trials.CONVERGED
-    certificates = selected["certificates"] if selected else None
-    tol = certificates["tol"] if certificates else 0.0
+    tol = certificates.get("tol", 0.0)
     yield sections.make(
         "work",
         steps=int(history["newton_steps"].sum()),
@@ -156,7 +158,7 @@ def penalty_panels(
         if entry.get("failure") or f"{index}.l2s" not in history:
             continue
         path = of_entry(history, index)
-        curve = path.calibrated if selected["metric"] == CALIBRATED else path.loss
+        curve = path.compared(selected["metric"])
         if len(path.l2s) > 1 and not np.isnan(curve.mean).any():
             # C is another l2 wherever there are other numbers of rows.
             key = entry["group"].get("features"), tuple(path.l2s.tolist())

@@ -22,7 +22,6 @@ from linclf_jax.reports import (
     groups,
     penalties,
     search,
-    sections,
     text,
 )
 from linclf_jax.reports.sections import Section
@@ -106,7 +105,7 @@ def redraw(directory: str | Path) -> Path:
             ``write`` does.
     """
     path = Path(directory)
-    drawn_before = (PAGE, *(f"{name}.png" for name in sections.FIGURES))
+    drawn_before = (PAGE, *(f"{name}.png" for name in text.with_block("alt")))
     run_directory.verify(path, besides=drawn_before)
     drawn = _files(path)
     changed = [name for name, data in drawn.items() if not _holds(path / name, data)]

@@ -15,25 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[[], "Figure"]
-# All that may have a figure, which is a file of the run directory, too.
-FIGURES = (
-    "accuracies",
-    "shots",
-    "differences",
-    "group_curves",
-    "search_map",
-    "curves",
-    "held_out",
-    "penalties",
-    "norms",
-    "coefficients",
-    "work",
-    "confusion",
-    "confused",
-    "certainty",
-    "templates",
-    "reliability",
-)
 
 
 class Section(NamedTuple):

@@ -26,7 +26,6 @@ TEST_SCORES = {
     "calibration_error": "calibration error",
     "calibration_error_scaled": "after temperature scaling",
 }
-RULES = {"one_standard_error": "one standard error"}
 
 
 class Table(NamedTuple):
@@ -197,4 +196,6 @@ def known_rules(entry: Entry) -> dict[str, Mapping[str, Any]]:
 
 def rule_name(rule: str, metric: str) -> str:
     """What a rule selects, in words."""
-    return text.words("best_by", metric) if rule == choose.BEST else RULES[rule]
+    if rule == choose.BEST:
+        return text.words("best_by", metric)
+    return rule.replace("_", " ")

@@ -59,6 +59,15 @@ def blocks(template: str, values: Mapping[str, Any]) -> dict[str, str]:
     return {name: _line(render(context)) for name, render in made.blocks.items()}
 
 
+@functools.cache
+def with_block(block: str) -> list[str]:
+    """The templates of text that have a block of a name."""
+    made = _environment()
+    names = made.list_templates(filter_func=lambda name: name.endswith(TEXT))
+    known = [name for name in names if block in made.get_template(name).blocks]
+    return [name.removesuffix(TEXT) for name in known]
+
+
 def words(macro: str, *values: Any) -> str:
     """What a macro of ``words.txt.j2`` says, empty where it has nothing to say."""
     return _line([getattr(_environment().globals["words"], macro)(*values)])

@@ -299,6 +299,15 @@ def path(
     return made("path", rows, history, answer, config("path", names=names))
 
 
+def with_more_rows():
+    """A path whose final fits have the C that was compared, and so another l2."""
+    record = path()
+    for row in record.rows:
+        if row["stage"] == "final":
+            row["l2"] *= 0.8
+    return record
+
+
 def path_arrays(l2s, losses, num_folds, index=0):
     """Means as given, and folds that are spread evenly around them."""
     spread = np.linspace(-0.1, 0.1, max(num_folds, 1))

@@ -4,8 +4,14 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from linclf_jax.reports import chosen_classifier, groups, penalties, render, search
-from linclf_jax.reports import sections as section_lib
+from linclf_jax.reports import (
+    chosen_classifier,
+    groups,
+    penalties,
+    render,
+    search,
+    text,
+)
 from linclf_jax.runs import examples, schema
 from tests.reports import records
 from tests.reports.records import NASTY, training_rows
@@ -217,13 +223,13 @@ def test_which_sections_there_are_and_what_they_say(name):
         assert record != name or words not in getattr(found[section], part)
     for section in found.values():
         if section.figure:
-            assert section.id in section_lib.FIGURES
+            assert section.id in text.with_block("alt")
             assert len(section.alt) > 20
             assert section.caption
-        for text in (section.heading, section.alt, section.caption, section.notes):
+        for words in (section.heading, section.alt, section.caption, section.notes):
             for gap in (" .", " ,", " ;", " :", "( ", " )", "  "):
-                assert gap not in text, text
-            assert text[:1] == text[:1].upper()
+                assert gap not in words
+            assert words[:1] == words[:1].upper()
 
 
 def test_without_curves_or_rows_there_is_less():
@@ -298,8 +304,8 @@ class TestPath:
 
     def test_a_penalty_is_marked_as_it_was_compared(self):
         """Given as C, it is another l2 once the classifier is fitted to more rows."""
-        record = records.path()
-        record.chosen["row"] = record.chosen["row"] | {"l2": 0.008}
+        record = records.with_more_rows()
+        assert record.chosen["row"]["l2"] == 0.008
         assert penalties.compared_l2(record, record.chosen) == 0.01
         assert by_id(record)["path"].table.marked == 2
 
