@@ -18,6 +18,12 @@ class Noting(logging.Handler):
         self.events.append(record.progress)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    with sweeps.quick():
+        yield
+
+
 @pytest.fixture
 def events():
     handler = Noting()
@@ -25,33 +31,25 @@ def events():
         yield handler.events
 
 
-def test_a_study_says_what_is_done_and_when_it_ends(events):
-    sweeps.fit()
-    assert events[0] == Begin(16, "val_loss")
-    assert events[-1] == End()
-    updates = events[1:-1]
-    assert [type(event) for event in updates] == [Update] * len(updates)
-    trials = [row["trial"] for event in updates for row in event.rows]
-    assert sorted(trials) == list(range(16))
-    assert not any(event.restored for event in updates)
-
-
-def test_what_an_earlier_process_did_is_restored(events):
-    store = sweeps.fit().store
-    events.clear()
-    sweeps.fit(store)
-    assert all(event.restored for event in events[1:-1])
-
-
-def test_of_halving_each_trial_is_done_once(events):
-    sweeps.fit(halving=3)
-    done = [row["trial"] for event in events[1:-1] for row in event.rows]
-    assert sorted(done) == list(range(16))
+@pytest.mark.parametrize("halving", [None, 3])
+def test_a_study_says_what_is_done_and_when_it_ends(halving, events):
+    """Each trial once, and what an earlier process did as restored."""
+    store = None
+    for restored in (False, True):
+        events.clear()
+        store = sweeps.fit(store, halving=halving).store
+        begin, *updates, end = events
+        assert (begin, end) == (Begin(16, "val_loss"), End())
+        assert [type(event) for event in updates] == [Update] * len(updates)
+        trials = [row["trial"] for event in updates for row in event.rows]
+        assert sorted(trials) == list(range(16))
+        if halving is None:
+            assert {event.restored for event in updates} == {restored}
 
 
 def test_there_is_a_sign_of_life_while_nothing_ends(events, monkeypatch):
-    monkeypatch.setattr(scheduler, "TICK", 1e-3)
-    sweeps.fit(epochs=(200,))
+    monkeypatch.setattr(scheduler, "TICK", 1e-4)
+    sweeps.fit()
     assert Update([], False) in events
 
 

@@ -6,12 +6,11 @@ import time
 import weakref
 
 import jax
-import numpy as np
 import pytest
 
 from linclf_jax.runs.checkpoint import DiskStore
 from linclf_jax.scheduler import memory, programs, scheduler, worker
-from linclf_jax.training import execution, search_space
+from linclf_jax.training import execution
 from linclf_jax.training import program as training
 from tests import sweeps
 
@@ -64,45 +63,6 @@ def test_the_order_of_the_trials_changes_no_bit(finished):
     assert rows == expected
 
 
-@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "weston_watkins_hinge"])
-def test_diverged_trials_leave_the_others_alone(loss):
-    """One trial in ten: nine good learning rates and one beside them in the batches."""
-    rates = tuple(np.geomspace(0.01, 0.3, 9).tolist())
-    flags = {"loss": (loss,), "l2": (0.0,)}
-    clean = sweeps.fit(learning_rate=rates, **flags)
-    mixed = sweeps.fit(learning_rate=(*rates[:4], 1e30, *rates[4:]), **flags)
-    rows = sweeps.scores(mixed.results.rows)
-    bad = [rows.pop((1e30, 0.0, seed)) for seed in (0, 1)]
-    assert rows == sweeps.scores(clean.results.rows)
-    for row in bad:
-        assert row["status"] == "diverged"
-        assert row["reason"] in ("nonfinite_loss", "exploded")
-        assert 1 <= row["steps"] < 12
-
-
-def test_weights_that_are_nan_are_diverged_trials(finished, monkeypatch):
-    """As a broken step would leave them, in one lane of a batch, after some steps."""
-    run = execution.run
-
-    def poisoned(program, starts, data, last, look):
-        if last != program.last_step:
-            return run(program, starts, data, last, look)
-        (middle,) = run(program, starts, data, 5, look)
-        W = np.array(middle.state.params.W)
-        W[:, :, 0] = np.nan
-        params = middle.state.params._replace(W=W)
-        state = middle.state._replace(params=params)
-        return run(program, [starts[0]._replace(step=5, state=state)], data, last, look)
-
-    monkeypatch.setattr(execution, "run", poisoned)
-    rows = sweeps.fit().results.rows
-    bad = [row for row in rows if row["status"] != "ok"]
-    assert len(bad) == 6  # the first trial of each batch
-    assert {(row["reason"], row["steps"]) for row in bad} == {("nonfinite_loss", 5)}
-    for row, expected in zip(rows, finished.results.rows, strict=True):
-        assert row in bad or row == expected
-
-
 def exhausting(seed, share):
     """Returns an ``execution.run`` that runs out of memory, at once or later."""
     run, draws, lock = execution.run, random.Random(seed), threading.Lock()
@@ -126,8 +86,7 @@ def exhausting(seed, share):
     return run_or_not
 
 
-@pytest.mark.parametrize("every", [0.0, 60.0])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "every"), [(0, 0.0), (1, 60.0), (2, 0.0)])
 def test_out_of_memory_at_random_batches_changes_no_bit(
     seed, every, finished, monkeypatch, caplog
 ):
@@ -243,8 +202,7 @@ def test_a_batch_of_other_trials_is_refused(tmp_path):
         sweeps.fit(store)
 
 
-def test_ten_thousand_trials_compile_one_program(monkeypatch):
-    """Two scalings of the data share it, for a program depends on neither."""
+def test_trials_of_two_scalings_of_the_data_share_one_program(monkeypatch):
     traces, advance = [], training.advance
 
     def counted(*arguments):
@@ -252,26 +210,9 @@ def test_ten_thousand_trials_compile_one_program(monkeypatch):
         return advance(*arguments)
 
     monkeypatch.setattr(training, "advance", counted)
-    fitted = sweeps.fit(
-        preprocessing=("standardize", "none"),
-        learning_rate=tuple(np.geomspace(1e-3, 1.0, 50).tolist()),
-        l2=tuple(np.geomspace(1e-6, 1.0, 100).tolist()),
-        seeds=(0,),
-        epochs=(3,),
-        trials_per_batch=500,
-    )
-    assert len(fitted.results.rows) == 10_000
+    fitted = sweeps.fit(preprocessing=("standardize", "none"), epochs=(3,))
+    assert len(fitted.results.rows) == 2 * 16
     assert len(traces) == 1
-
-
-def test_a_larger_sample_extends_a_smaller_one():
-    rates = search_space.parse("log:1e-3:1:16")
-    small, large, again = (
-        sweeps.fit(sample=count, learning_rate=rates) for count in (3, 5, 5)
-    )
-    assert len(small.results.rows) == 3 * 2
-    assert large.results.rows[:6] == small.results.rows
-    sweeps.same(again, large)
 
 
 def test_too_few_devices_are_refused():
