@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 
@@ -31,19 +31,6 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | 
 _ROOT = Path("/")
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
-
-
-class Device(Protocol):
-    """What is asked of a ``jax.Device``."""
-
-    @property
-    def platform(self) -> str:
-        """Returns ``cpu``, ``gpu`` or ``tpu``."""
-        ...
-
-    def memory_stats(self) -> dict[str, int] | None:
-        """Returns sizes by their names, or None from a device that does not say."""
-        ...
 
 
 class Plan(NamedTuple):
@@ -147,7 +134,7 @@ def format_size(size: int) -> str:
     return f"{value:.1f} TiB"
 
 
-def available(devices: Sequence[Device]) -> int:
+def available(devices: Sequence[jax.Device]) -> int:
     """Returns what a run may take in addition to what is in use, less a margin.
 
     Of several GPUs the fullest counts, here and below.
@@ -161,12 +148,12 @@ def available(devices: Sequence[Device]) -> int:
     return max(0, left) * (100 - MARGIN) // 100
 
 
-def resident(devices: Sequence[Device]) -> int:
+def resident(devices: Sequence[jax.Device]) -> int:
     """Returns how much memory is in use now, 0 where the system does not say."""
     return _in_use(devices, "bytes_in_use", "VmRSS")
 
 
-def peak(devices: Sequence[Device]) -> int:
+def peak(devices: Sequence[jax.Device]) -> int:
     """Returns the most memory that was in use at any moment.
 
     That is since ``forget_peak`` on Linux, and since the process began for a GPU and on
@@ -192,14 +179,14 @@ def host_available(root: Path = _ROOT) -> int:
     return max(0, min([host, *_group_limits(root)]))
 
 
-def _in_use(devices: Sequence[Device], name: str, host_name: str) -> int:
+def _in_use(devices: Sequence[jax.Device], name: str, host_name: str) -> int:
     gpus = _gpu_stats(devices)
     if gpus:
         return max(stats.get(name, 0) for stats in gpus)
     return _fields(_STATUS).get(host_name, 0) or _most_since_start()
 
 
-def _gpu_stats(devices: Sequence[Device]) -> list[dict[str, int]]:
+def _gpu_stats(devices: Sequence[jax.Device]) -> list[dict[str, int]]:
     """Returns what JAX reports of devices that have memory of their own, if it does."""
     stats = [d.memory_stats() for d in devices if d.platform != "cpu"]
     return [s for s in stats if s]

@@ -41,15 +41,14 @@ def require() -> None:
         )
 
 
-class EventFile:
-    """Writes the event file of a study; an older one in the directory is replaced."""
+class EventFile(logging.Handler):
+    """Writes records of progress to a file; an older one in its folder is replaced."""
 
     def __init__(
         self, directory: Path, metric: str, *, clock: Callable[[], float] = time.time
     ) -> None:
         """Opens the file in a run directory; the best trial is that by ``metric``."""
-        require()
-        ranking.validate_metric(metric)
+        super().__init__()
         # Imported here, because a study without the flag does without.
         tensorboard = importlib.import_module("tensorboardX")
         self._event = importlib.import_module("tensorboardX.proto.event_pb2").Event
@@ -60,14 +59,14 @@ class EventFile:
         # The record writer alone: the library's other writers hand events to a thread,
         # which a full disk ends while the study waits for it forever.
         self._writer = tensorboard.RecordWriter(str(directory / NAME))
-        self._flushed, self._closed = clock(), False
+        self._flushed, self._is_open = clock(), True
         self._write(self._event(wall_time=clock(), file_version="brain.Event:2"))
 
-    def __enter__(self) -> "EventFile":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def emit(self, record: logging.LogRecord) -> None:
+        """Adds the rows of an update."""
+        event = getattr(record, "progress", None)
+        if isinstance(event, progress.Update) and event.rows:
+            self.update(event.rows)
 
     def update(self, rows: Sequence[Row]) -> None:
         """Adds where the study stands after more trials are done."""
@@ -88,10 +87,11 @@ class EventFile:
 
     def close(self) -> None:
         """Brings all that was written to the disk, the first time it is called."""
-        if not self._closed:
-            self._closed = True
+        if self._is_open:
+            self._is_open = False
             self._writer.flush()
             self._writer.close()
+        super().close()
 
     def _standing(self) -> dict[str, float]:
         scalars = {"sweep/share_diverged": self._diverged / max(1, self._done)}
@@ -117,20 +117,6 @@ class EventFile:
         self._writer.write(event.SerializeToString())
 
 
-class _Handler(logging.Handler):
-    """Hands the rows of progress records to an event file."""
-
-    def __init__(self, file: EventFile) -> None:
-        super().__init__()
-        self._file = file
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Adds the rows of an update."""
-        event = getattr(record, "progress", None)
-        if isinstance(event, progress.Update) and event.rows:
-            self._file.update(event.rows)
-
-
 @contextlib.contextmanager
 def recording(directory: Path, metric: str) -> Iterator[EventFile]:
     """Records what becomes of trials in the meantime.
@@ -138,5 +124,6 @@ def recording(directory: Path, metric: str) -> Iterator[EventFile]:
     Yields:
         The file, for the curves of the chosen trial; to be closed before a seal.
     """
-    with EventFile(directory, metric) as file, progress.attached(_Handler(file)):
+    event_file = contextlib.closing(EventFile(directory, metric))
+    with event_file as file, progress.attached(file):
         yield file

@@ -60,12 +60,6 @@ def make_trials(
         num_rows: How many a trial trains on, by the fold that it holds out (None where
             none is), if it is to be in its row.
     """
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"--seeds is {list(seeds)}; expected one or more, none twice")
-    for seed in seeds:
-        validation.validate_seed(seed, name="--seeds")
-    if folds < 0 or folds == 1:
-        raise ValueError(f"--folds is {folds}; expected 0, or at least 2")
     held_out, sizes = range(folds) if folds else (None,), num_rows or {}
     runs = itertools.product(candidates, seeds, held_out)
     return tuple(

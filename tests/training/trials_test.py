@@ -64,22 +64,6 @@ def test_trials_are_the_candidates_in_order_repeats_side_by_side():
     assert [trial.fold for trial in make_trials()] == [None] * 6
 
 
-@pytest.mark.parametrize(
-    ("seeds", "folds", "message"),
-    [
-        ((2**32,), 0, "--seeds is 4294967296"),
-        ((-1,), 0, "--seeds is -1"),
-        ((), 0, r"--seeds is \[\]; expected one or more"),
-        ((1, 2, 1), 0, r"--seeds is \[1, 2, 1\]; .* none twice"),
-        ((0,), 1, "--folds is 1; expected 0, or at least 2"),
-        ((0,), -2, "--folds is -2"),
-    ],
-)
-def test_bad_seeds_and_folds_are_refused(seeds, folds, message):
-    with pytest.raises(ValueError, match=message):
-        trials.make_trials(make_candidates(), seeds, folds)
-
-
 @pytest.mark.parametrize("width", [0, -1, trials.MAX_WIDTH + 1])
 def test_a_width_out_of_range_is_refused(width):
     message = f"--trials_per_batch is {width}; expected 1 to"
