@@ -54,30 +54,22 @@ class Progress(NamedTuple):
 
     steps: np.ndarray
     products: np.ndarray
+    slow: np.ndarray  # slow steps in a row
+    vain: np.ndarray  # steps in vain in a row
     predicted: np.ndarray  # decrease by Newton's model of the last step
-    solved: np.ndarray  # whether its direction was as exact as was asked for
     objective: np.ndarray  # before the last step
     distance: np.ndarray  # before it: the gap, or the squared gradient without penalty
     lowest: np.ndarray  # distance so far
-    slow: np.ndarray  # slow steps in a row
-    vain: np.ndarray  # steps in vain in a row
+    solved: np.ndarray  # whether the last direction was as exact as was asked for
     status: np.ndarray  # empty while a lane goes on
 
 
 def begin(num_lanes: int) -> Progress:
     """Returns what is known before the first step."""
-    counts = np.zeros((4, num_lanes), np.int64)
-    infinite = np.full((4, num_lanes), np.inf)
     return Progress(
-        steps=counts[0],
-        products=counts[1],
-        predicted=infinite[0],
+        *np.zeros((4, num_lanes), np.int64),
+        *np.full((4, num_lanes), np.inf),
         solved=np.ones(num_lanes, bool),
-        objective=infinite[1],
-        distance=infinite[2],
-        lowest=infinite[3],
-        slow=counts[2],
-        vain=counts[3],
         status=np.full(num_lanes, "", dtype="U32"),
     )
 

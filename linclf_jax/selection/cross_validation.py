@@ -183,15 +183,13 @@ def hard_labels(labels: ArrayLike) -> np.ndarray:
     """
     array = np.asarray(labels)
     targets.require_numbers(array)
-    if array.ndim == 2 and array.shape[1] == 1:
-        raise ValueError(
-            f"labels has shape {array.shape}; expected ({len(array)},), the class of "
-            "each row: pass labels.ravel()"
-        )
     if array.ndim != 1:
+        remedy = "of soft targets labels.argmax(axis=1)"
+        if array.shape[1:] == (1,):
+            remedy = "pass labels.ravel()"
         raise ValueError(
-            f"labels has shape {array.shape}; expected (N,), the class of each row: of "
-            "soft targets labels.argmax(axis=1)"
+            f"labels has shape {array.shape}; expected (N,), the class of each row: "
+            f"{remedy}"
         )
     return array
 
@@ -211,18 +209,8 @@ def _measured(
         params = jax.tree.map(lambda array: np.asarray(array[-1]), point.params)
         measured.append((params, point.info, train, scores))
     params, info, train, scores = path.as_given(l2s, measured)
-    return CrossValidation(
-        np.asarray(l2s, np.float64),
-        params,
-        info,
-        train,
-        scores.folds,
-        scores.loss,
-        scores.accuracy,
-        scores.loss_calibrated,
-        scores.rows,
-        compared.compared,
-    )
+    l2s = np.asarray(l2s, np.float64)
+    return CrossValidation(l2s, params, info, train, *scores, compared.compared)
 
 
 def _rows(results: CrossValidation) -> Iterator[dict[str, Any]]:
