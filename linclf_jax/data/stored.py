@@ -123,10 +123,10 @@ def _check_columns(files: Files, options: ReadOptions) -> None:
     label, labels = options.label_column, DataFile(paths["train_labels"], options)
     candidates = {*names, *labels.column_names}
     if label is not None and label not in candidates:
-        paths = {features.path: None, labels.path: None}
+        both = dict.fromkeys((str(features.path), str(labels.path)))
         raise ValueError(
             f"--label_column is {label!r}; expected a column of "
-            f"{' or of '.join(map(str, paths))}: {_some(sorted(candidates))}"
+            f"{' or of '.join(both)}: {_some(sorted(candidates))}"
         )
 
 

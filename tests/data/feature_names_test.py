@@ -3,9 +3,7 @@
 import dataclasses
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 from linclf_jax.config import data as data_config
 from linclf_jax.config.data import DataConfig
@@ -36,16 +34,12 @@ def rows_of(named):
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes some columns of a table, in an order, as Parquet or CSV."""
+    """Writes some columns of a table, in an order, as text."""
 
     def write_columns(name, named, order):
-        chosen = pa.table({column: named[column] for column in order})
-        if name.endswith(".csv"):
-            rows = zip(*(chosen[column].to_pylist() for column in order), strict=True)
-            lines = (",".join(map(str, line)) + "\n" for line in [order, *rows])
-            (tmp_path / name).write_text("".join(lines))
-        else:
-            parquet.write_table(chosen, tmp_path / name)
+        rows = zip(*(named[column].tolist() for column in order), strict=True)
+        lines = [",".join(map(str, line)) for line in (order, *rows)]
+        (tmp_path / name).write_text("\n".join(lines))
         return str(tmp_path / name)
 
     return write_columns
@@ -65,7 +59,7 @@ def parts(write):
     }
     flags = {}
     for seed, (name, size) in enumerate(SIZES.items()):
-        file = write(f"{name}.parquet", table(size, seed), orders[name])
+        file = write(f"{name}.csv", table(size, seed), orders[name])
         flags |= part(name, file)
     return flags
 
@@ -74,11 +68,8 @@ def load(flags, **options):
     return own_files.load(None, None, flags, **options)
 
 
-@pytest.mark.parametrize("ending", ["parquet", "csv"])
-def test_columns_are_put_in_the_order_of_the_training_file(ending, parts, write):
-    order = ("mass", "label", "width", "height")
-    other = write(f"other.{ending}", table(30, 2), order)
-    dataset = load(parts | part("test", other))
+def test_columns_are_put_in_the_order_of_the_training_file(parts):
+    dataset = load(parts)
     assert dataset.feature_names == NAMES
     splits = (dataset.train, dataset.validation, dataset.test.read())
     for seed, (size, split) in enumerate(zip(SIZES.values(), splits, strict=True)):
@@ -98,7 +89,7 @@ def test_columns_are_put_in_the_order_of_the_training_file(ending, parts, write)
 def test_missing_and_unknown_names_are_refused_from_the_header(
     name, order, message, parts, write, monkeypatch
 ):
-    other = write("other.parquet", table(20, 9) | {"age": np.ones(20)}, order)
+    other = write("other.csv", table(20, 9) | {"age": np.ones(20)}, order)
     read = files.read_features
 
     def only_training_rows(path, **options):
@@ -108,14 +99,14 @@ def test_missing_and_unknown_names_are_refused_from_the_header(
     monkeypatch.setattr(files, "read_features", only_training_rows)
     if name == "test":
         parts = {k: v for k, v in parts.items() if not k.startswith("val")}
-    with pytest.raises(checks.BadFileError, match=f"other.parquet: {message}") as error:
+    with pytest.raises(checks.BadFileError, match=f"other.csv: {message}") as error:
         load(parts | part(name, other))
     assert "--drop_columns" in str(error.value)
 
 
 def test_a_column_of_the_test_file_alone_can_be_dropped(parts, write):
     wide = table(30, 2) | {"age": np.ones(30)}
-    parts |= part("test", write("x.parquet", wide, ("age", "label", *NAMES[::-1])))
+    parts |= part("test", write("x.csv", wide, ("age", "label", *NAMES[::-1])))
     dataset = load(parts, drop_columns=("age",))
     np.testing.assert_array_equal(dataset.test.read().x, rows_of(wide))
 
@@ -194,10 +185,10 @@ def test_predictions_do_not_depend_on_the_order_of_columns(predicted, write, cap
     expected = model.predict(make_model(), rows_of(named)).tolist()
     assert len({*expected}) == 2
     for order in [NAMES, NAMES[::-1], ("mass", "label", *NAMES[:2])]:
-        file = write("x.parquet", named, order)
+        file = write("x.csv", named, order)
         assert predicted(file) == [str(label) for label in expected]
     assert not caplog.messages
-    path = file.replace("x.parquet", "x.npy")
+    path = file.replace("x.csv", "x.npy")
     np.save(path, rows_of(named))  # without names they meet by position
     assert predicted(path) == [str(label) for label in expected]
     (warning,) = caplog.messages
@@ -206,21 +197,21 @@ def test_predictions_do_not_depend_on_the_order_of_columns(predicted, write, cap
 
 def test_rows_with_other_names_are_not_predicted(predicted, write):
     named = table(25, 4) | {"age": np.ones(25)}
-    few = write("few.parquet", named, NAMES[1:])
-    with pytest.raises(ValueError, match=r"few\.parquet: found no column 'height'"):
+    few = write("few.csv", named, NAMES[1:])
+    with pytest.raises(ValueError, match=r"few\.csv: found no column 'height'"):
         predicted(few)
-    more = write("more.parquet", named, ("age", *NAMES))
-    with pytest.raises(ValueError, match=r"more\.parquet: .* unknown column 'age'"):
+    more = write("more.csv", named, ("age", *NAMES))
+    with pytest.raises(ValueError, match=r"more\.csv: .* unknown column 'age'"):
         predicted(more)
-    exact = write("exact.parquet", named, NAMES)
+    exact = write("exact.csv", named, NAMES)
     assert predicted(more, drop_columns=("age",)) == predicted(exact)
 
 
 def test_predict_takes_the_column_of_labels(predicted, write):
     named = table(20, 9)
-    expected = predicted(write("x.parquet", named, ("label", *NAMES)))
+    expected = predicted(write("x.csv", named, ("label", *NAMES)))
     both = named | {"y": named["label"]}
-    file = write("y.parquet", both, ("label", "y", *NAMES))
+    file = write("y.csv", both, ("label", "y", *NAMES))
     with pytest.raises(ValueError, match=r"label, y, any of .*--label_column=label"):
         predicted(file)
     with pytest.raises(ValueError, match=r"unknown column 'y'.*--drop_columns"):
@@ -279,12 +270,12 @@ def test_numbers_that_are_not_finite_and_constant_columns_are_named(
     parts, write, caplog
 ):
     named = table(40, 0) | {"width": np.ones(40)}
-    parts |= part("train", write("flat.parquet", named, (*NAMES, "label")))
+    parts |= part("train", write("flat.csv", named, (*NAMES, "label")))
     data_config.load(DataConfig("features", **parts))
     (warning,) = caplog.messages
     assert "the first is column 'width'" in warning
     named["width"][7] = np.nan
-    file = write("x.parquet", named, NAMES)
+    file = write("x.csv", named, NAMES)
     own_files.refuse(r"row 7, column 1, is nan, of .* 'width'", file)
 
 
