@@ -5,13 +5,12 @@ and ``load`` does so for a dataset that has a name. Validation or test rows that
 files of their own stay what they are. Values stay raw, in the dtype of the source: a
 large table of bytes costs a byte a value.
 
-The test split is ``Held``. Until it is read, nothing is known of it but its size and,
+The test split is ``Unread``. Until it is read, nothing is known of it but its size and,
 perhaps, its labels, which have been checked to be of known classes.
 """
 
 import hashlib
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from linclf_jax import validation
 from linclf_jax.data import columns, duplicates, sources, splits, stored
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.images import ImageShape
-from linclf_jax.data.sources import FileRows, Source, UnreadSource
+from linclf_jax.data.sources import FileRows, Source, Unread
 from linclf_jax.data.splits import Fractions, Lacking
 from linclf_jax.data.stored import Files
 
@@ -38,20 +37,12 @@ class Split(NamedTuple):
     index: np.ndarray
 
 
-class Held(NamedTuple):
-    """A split that is read once, after everything has been chosen."""
-
-    size: int  # N
-    read: Callable[[], Split]
-    labels: np.ndarray | None = None  # (N,), where they are known before
-
-
 class Dataset(NamedTuple):
     """Three disjoint splits that together hold every row of a source."""
 
     train: Split
     validation: Split
-    test: Held
+    test: Unread[Split]
     name: str
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...] | None
@@ -106,7 +97,7 @@ def load(
 def split(
     source: Source,
     validation_source: Source | None = None,
-    test_source: UnreadSource | None = None,
+    test_source: Unread[Source] | None = None,
     *,
     name: str,
     split_seed: int,
@@ -142,9 +133,9 @@ def split(
         total += _file_rows(validation_source).total
     if test_source is None:
         labels = whole.labels[rows.test]
-        test = Held(len(labels), lambda: _take(whole, rows.test), labels)
+        test = Unread(len(labels), lambda: _take(whole, rows.test), labels)
     else:
-        test = Held(
+        test = Unread(
             test_source.size,
             lambda: _whole(test_source.read(), total, source),
             test_source.labels,

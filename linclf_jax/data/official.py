@@ -11,7 +11,7 @@ import numpy as np
 
 from linclf_jax.data import cifar, files, idx
 from linclf_jax.data.checks import BadFileError
-from linclf_jax.data.sources import Source, UnreadSource
+from linclf_jax.data.sources import Source, Unread
 
 NAMES = ("fashion_mnist", "mnist", "cifar10")
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -91,7 +91,7 @@ _WHERE = {
 }
 
 
-def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, UnreadSource]:
+def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, Unread[Source]]:
     """Reads the training rows, and the headers and labels of the test rows.
 
     ``data_dir`` is the folder with the files; None is where Debian puts Fashion-MNIST.
@@ -105,7 +105,7 @@ def open_parts(name: str, data_dir: str | Path | None) -> tuple[Source, UnreadSo
     train, test = _idx_paths(name, folder, "train"), _idx_paths(name, folder, "t10k")
     num_rows = files.DataFile(test[0]).shape[0]
     labels = _verified(name, test[1])
-    unread = UnreadSource(num_rows, lambda: _read_idx(name, *test), labels)
+    unread = Unread(num_rows, lambda: _read_idx(name, *test), labels)
     return _read_idx(name, *train), unread
 
 
@@ -143,7 +143,7 @@ def _verified(name: str, path: Path) -> np.ndarray:
     return array
 
 
-def _open_cifar(folder: Path | None) -> tuple[Source, UnreadSource]:
+def _open_cifar(folder: Path | None) -> tuple[Source, Unread[Source]]:
     paths = [folder / name for name in _CIFAR] if folder else []
     paths = [path for path in paths if path.exists()]
     if folder is not None and not paths:
@@ -157,7 +157,7 @@ def _open_cifar(folder: Path | None) -> tuple[Source, UnreadSource]:
         x = x.reshape(len(x), -1)
         return Source(x, labels, THINGS, image_shape=cifar.IMAGE_SHAPE)
 
-    return read("train"), UnreadSource(_CIFAR_TEST_ROWS, lambda: read("test"))
+    return read("train"), Unread(_CIFAR_TEST_ROWS, lambda: read("test"))
 
 
 def _missing(name: str, folder: Path | None, wanted: str) -> ValueError:

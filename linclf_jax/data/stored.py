@@ -12,12 +12,14 @@ from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.files import DataFile
 from linclf_jax.data.labels import Labels
-from linclf_jax.data.sources import FileRows, Source, UnreadSource
+from linclf_jax.data.sources import FileRows, Source, Unread
 
 NAMES = (*official.NAMES, "features")
 _PARTS = ("train", "val", "test")
 _MOST = 10  # names in a message
-Parts = tuple[Source, Source | None, UnreadSource | None]  # training, validation, test
+Parts = tuple[
+    Source, Source | None, Unread[Source] | None
+]  # training, validation, test
 
 
 class Files(NamedTuple):
@@ -60,7 +62,7 @@ def open_parts(name: str, files: Files, options: ReadOptions) -> Parts:
         test.check_headers()
         labels = test.read_labels().labels
         # Checks the headers again: the files may be other ones by then.
-        unread = UnreadSource(len(labels), test.read, labels)
+        unread = Unread(len(labels), test.read, labels)
     return train, validation, unread
 
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn import datasets as sklearn_datasets
 
 from linclf_jax.data import datasets, sources
-from linclf_jax.data.sources import UnreadSource
+from linclf_jax.data.sources import Unread
 
 SHAPES = {
     "digits": (1797, 64, 10),
@@ -199,7 +199,7 @@ def test_a_rare_class_is_trained_on_first(rows, sizes):
 
 def test_a_file_may_lack_a_class_without_being_said_to_lack_it():
     rows = source(x=np.ones((2, 3)), labels=np.zeros(2, int))
-    dataset = small(rows, UnreadSource(2, lambda: rows), **rare(1))
+    dataset = small(rows, Unread(2, lambda: rows), **rare(1))
     assert dataset.lacking == ((), ())
     assert len(dataset.train.labels) == 31
 

@@ -8,7 +8,7 @@ import pytest
 from linclf_jax.config import data as data_config
 from linclf_jax.config.data import DataConfig
 from linclf_jax.data import checks, columns, datasets, files, preprocessing
-from linclf_jax.data.sources import Source, UnreadSource
+from linclf_jax.data.sources import Source, Unread
 from linclf_jax.params import Params
 from linclf_jax.runs import directory, model
 from linclf_jax.runs.model import Model
@@ -139,7 +139,7 @@ def test_sources_of_a_program_meet_by_names_too():
         return Source(x, table(20, seed)["label"], ("a", "b"), names)
 
     other = source(1, NAMES[::-1])
-    unread = UnreadSource(20, lambda: other)
+    unread = Unread(20, lambda: other)
     dataset = datasets.split(source(0, NAMES), other, unread, name="m", split_seed=0)
     for split in (dataset.validation, dataset.test.read()):
         np.testing.assert_array_equal(split.x, rows_of(table(20, 1)))

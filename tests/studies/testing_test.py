@@ -7,8 +7,9 @@ from sklearn import metrics as reference
 
 from linclf_jax import calibration
 from linclf_jax.data import preprocessing
-from linclf_jax.data.datasets import Dataset, Held, Split
+from linclf_jax.data.datasets import Dataset, Split
 from linclf_jax.data.duplicates import Counts
+from linclf_jax.data.sources import Unread
 from linclf_jax.params import Params
 from linclf_jax.studies import testing
 from linclf_jax.studies.study import Classifier, Inputs
@@ -23,7 +24,7 @@ def measure(params, x, labels, num_classes=NUM_CLASSES, train=None, **changes):
     if train is None:
         train = Split(rows.x[:2] + 100, rows.labels[:2], labels[:2])
     names = tuple(map(str, range(num_classes)))
-    dataset = Dataset(train, train, Held(0, lambda: rows), "rows", names, None, None)
+    dataset = Dataset(train, train, Unread(0, lambda: rows), "rows", names, None, None)
     inputs = Inputs(
         name="rows",
         dataset=dataset,
