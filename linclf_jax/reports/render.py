@@ -1,8 +1,8 @@
 """The page that a person opens, made from a run directory alone.
 
 It opens from disk: the style and the images are inside it, and it needs no script. Of
-an unfinished run it is ``progress.html``, so that nobody who looks in ever writes a
-file that the run itself will write and seal.
+an unfinished run it is ``progress.html``: drawing it never writes a file that the run
+itself will write and seal.
 """
 
 from __future__ import annotations

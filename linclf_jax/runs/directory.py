@@ -1,6 +1,6 @@
 """The run directory: locked, opened once, written file by file, sealed and verified.
 
-Files are written by ``disk.write_bytes``: whoever reads sees the old one or the new
+Files are written by ``disk.write_bytes``: whoever reads has the old one or the new
 one, and an ``OSError`` such as a full disk names the file and leaves the old one.
 ``config.json`` makes a folder a run directory, ``manifest.json`` a finished one.
 

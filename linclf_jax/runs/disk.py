@@ -1,7 +1,7 @@
 """Writing files whole, and saying which one could not be written.
 
 A file is written under a temporary name in its own folder, flushed to the disk and
-renamed, so that whoever looks sees the old file or the new one, after a power cut too.
+renamed, so that whoever reads has the old file or the new one, after a power cut too.
 """
 
 import contextlib

@@ -97,7 +97,7 @@ class Entry(TypedDict):
     standard_error: float | None  # of its mean, for ``one_standard_error``
     ties: Sequence[int]  # first trials of settings whose score is exactly the best
     warnings: Sequence[str]
-    # What each rule takes: trial, l2, C and the scores; where both can be told.
+    # What each rule takes: trial, l2, C and the scores; where both are known.
     rules: Mapping[str, Mapping[str, Any]]
     repeats: Mapping[str, Mapping[str, Any]]  # mean, sd, count by metric
     validation: Validation

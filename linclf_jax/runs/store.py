@@ -115,7 +115,7 @@ class MemoryStore(Store):
         raise ValueError(f"found no batch that holds trial {trial}")
 
     def save_state(self, name: str, step: int, tree: Any) -> None:
-        """Keeps a state in place of the one before."""
+        """Keeps a state instead of the one before."""
         self._states[name] = step, jax.tree.map(np.asarray, tree)
 
     def load_state(self, name: str, like: Any) -> tuple[int, Any] | None:

@@ -59,11 +59,7 @@ class Page(html.parser.HTMLParser):
             self.cells[-1][-1] += data
 
 
-STUDIES = {
-    "course": records.grouped(keep="best"),
-    "path": records.path(),
-    "probe": records.sets("clip", "<b>mae</b>", chosen=1),
-}
+STUDIES = {"course": records.grouped(keep="best"), "path": records.path()}
 
 
 @pytest.fixture(scope="module", params=STUDIES)

@@ -68,7 +68,7 @@ def make_image_model(features="hog", scaling="whiten"):
 @pytest.mark.parametrize(
     ("features", "scaling"),
     [
-        *[("hog+h_histogram", kind) for kind in ("standardize", "pca:7", "whiten")],
+        *[("hog+h_histogram", kind) for kind in ("standardize", "whiten")],
         *[("rgb", "mean_range"), ("raw", "l2_normalize"), ("raw", "none")],
     ],
 )
