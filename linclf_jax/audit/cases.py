@@ -124,30 +124,15 @@ def _as_float32(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32).astype(np.float64)
 
 
-def _scaled_weights(factor: float) -> Callable[[Case], Case]:
-    return lambda c: c._replace(params=c.params._replace(W=c.params.W * factor))
-
-
-def _duplicate_rows(case: Case) -> Case:
-    """Repeats rows, with the labels as they were: the same x in several classes."""
-    return case._replace(x=case.x[np.arange(len(case.x)) // 3])
+def _with(case: Case, **changes: np.ndarray) -> Case:
+    """Returns the case with other W, b, x or labels."""
+    own = {name: changes.pop(name) for name in ("W", "b") if name in changes}
+    return case._replace(params=case.params._replace(**own), **changes)  # pyright: ignore[reportArgumentType]
 
 
 def _constant_columns(case: Case) -> Case:
-    constants = np.array([1.0, -2.0])
-    x = case.x.copy()
-    x[:, :2] = constants[None, :]
-    return case._replace(x=x)
-
-
-def _empty_class(case: Case) -> Case:
-    return case._replace(labels=np.minimum(case.labels, case.params.b.size - 2))
-
-
-def _shifted_scores(case: Case) -> Case:
-    return case._replace(
-        params=case.params._replace(b=_as_float32(case.params.b + FAR))
-    )
+    constants = np.tile([1.0, -2.0], (len(case.x), 1))
+    return _with(case, x=np.concatenate([constants, case.x[:, 2:]], axis=1))
 
 
 def _rows_far_apart(case: Case) -> Case:
@@ -155,29 +140,32 @@ def _rows_far_apart(case: Case) -> Case:
     x, W = case.x.copy(), case.params.W.copy()
     x[:, 0] = np.where(np.arange(len(x)) % 2, -1.0, 1.0)
     W[0] = FAR
-    return case._replace(x=x, params=case.params._replace(W=W))
+    return _with(case, x=x, W=W)
 
 
 def _all_right(case: Case) -> Case:
-    case = _scaled_weights(32.0)(case)
+    case = _with(case, W=case.params.W * 32.0)
     labels = np.argmax(case.x @ case.params.W + case.params.b[None, :], axis=1)
-    return case._replace(labels=labels.astype(np.int32))
+    return _with(case, labels=labels.astype(np.int32))
 
 
-_CHANGES = {
-    "W = 0": _scaled_weights(0.0),
-    "tiny W": _scaled_weights(2.0**-20),
-    "large W": _scaled_weights(32.0),
+_CHANGES: dict[str, Callable[[Case], Case]] = {
+    "W = 0": lambda c: _with(c, W=c.params.W * 0.0),
+    "tiny W": lambda c: _with(c, W=c.params.W * 2.0**-20),
+    "large W": lambda c: _with(c, W=c.params.W * 32.0),
     "large W, all predicted": _all_right,
-    "large features, small W": lambda c: _scaled_weights(2.0**-8)(
-        c._replace(x=c.x * 2.0**8)
+    "large features, small W": (
+        lambda c: _with(c, x=c.x * 2.0**8, W=c.params.W * 2.0**-8)
     ),
-    "all features zero": lambda c: c._replace(x=0.0 * c.x),
+    "all features zero": lambda c: _with(c, x=0.0 * c.x),
     "constant columns": _constant_columns,
-    "duplicate rows": _duplicate_rows,
-    "an empty class": _empty_class,
-    "one label only": lambda c: c._replace(labels=np.ones_like(c.labels)),
-    "all scores near 1000": _shifted_scores,
+    # With the labels as they were: the same x in several classes.
+    "duplicate rows": lambda c: _with(c, x=c.x[np.arange(len(c.x)) // 3]),
+    "an empty class": (
+        lambda c: _with(c, labels=np.minimum(c.labels, c.params.b.size - 2))
+    ),
+    "one label only": lambda c: _with(c, labels=np.ones_like(c.labels)),
+    "all scores near 1000": lambda c: _with(c, b=_as_float32(c.params.b + FAR)),
     "rows near +1000 and -1000": _rows_far_apart,
 }
 
@@ -186,8 +174,7 @@ def _off_the_kinks(rng: np.random.Generator, case: Case) -> Case:
     """Moves the bias until no hinge is near a kink, where subgradients may differ."""
     while _near_a_kink(case):
         nudge = rng.normal(size=case.params.b.shape) / 8
-        b = _as_float32(case.params.b + nudge)
-        case = case._replace(params=case.params._replace(b=b))
+        case = _with(case, b=_as_float32(case.params.b + nudge))
     return case
 
 

@@ -49,29 +49,31 @@ def diagnose(evidence: Sequence[Evidence], ratios: Mapping[str, float]) -> str:
     penalty = any(item.terms.l2 > 0 for item in evidence)
     # In the dtype of the outcomes: a fault overflows where they do.
     terms = [_in_dtype(item.terms, item.outcome.dtype) for item in evidence]
-    known = faults.catalogue(terms[0].loss, penalty=penalty)
-    catalogued = {name: _run(fault, terms) for name, fault in known.items()}
     right = _run(reference.gradient, terms)
-    names = [
-        name
-        for name in _reproducing(catalogued, evidence, HostParams._fields)
-        if not _harmless(catalogued[name], right, evidence)
-    ]
-    if names:
+    distances = {}
+    for name, fault in faults.catalogue(terms[0].loss, penalty=penalty).items():
+        results = _run(fault, terms)
+        if not _harmless(results, right, evidence):
+            distances[name] = _distance(results, evidence)
+    nearest = sorted(distances, key=lambda name: max(distances[name]))
+    if names := [name for name in nearest if max(distances[name]) <= 1]:
         return " or ".join(names)
     dtype = evidence[0].outcome.dtype
-    if _distance(right, evidence, HostParams._fields) <= 1:
+    from_right = _distance(right, evidence)
+    if max(from_right) <= 1:
         return "the right gradient" + _but(max(ratios.values()), dtype)
     factor = _factor(right, evidence)
     scaled = [g and HostParams(factor * g.W, factor * g.b) for g in right]
-    if _distance(scaled, evidence, HostParams._fields) <= 1:
+    if max(_distance(scaled, evidence)) <= 1:
         return f"the right gradient times {factor:.6g}"
     parts = []
-    for field in HostParams._fields:
-        if _distance(right, evidence, (field,)) <= 1:
-            parts.append("right" + _but(ratios[field], dtype))
-        else:
-            parts += [*_reproducing(catalogued, evidence, (field,)), NONE][:1]
+    for index, field in enumerate(HostParams._fields):
+        name = min(distances, key=lambda name: distances[name][index])
+        if from_right[index] <= 1:
+            name = "right" + _but(ratios[field], dtype)
+        elif distances[name][index] > 1:
+            name = NONE
+        parts.append(name)
     return NONE if parts == [NONE, NONE] else f"dW: {parts[0]}; db: {parts[1]}"
 
 
@@ -81,7 +83,7 @@ def _harmless(fault: Results, right: Results, evidence: Sequence[Evidence]) -> b
         item._replace(outcome=Outcome(gradient, item.outcome.dtype))
         for item, gradient in zip(evidence, right, strict=True)
     ]
-    return _distance(fault, as_right, HostParams._fields) <= 1
+    return max(_distance(fault, as_right)) <= 1
 
 
 def _but(ratio: float, dtype: str) -> str:
@@ -125,45 +127,31 @@ def _in_dtype(c: Terms, dtype: str) -> Terms:
     return c._replace(**arrays)
 
 
-def _reproducing(
-    catalogued: Mapping[str, Results],
-    evidence: Sequence[Evidence],
-    fields: Sequence[str],
-) -> list[str]:
-    """Returns the names of what equals the gradient, the nearest first."""
-    distances = {name: _distance(g, evidence, fields) for name, g in catalogued.items()}
-    return sorted(
-        (name for name, distance in distances.items() if distance <= 1),
-        key=distances.__getitem__,
-    )
-
-
-def _distance(
-    results: Results, evidence: Sequence[Evidence], fields: Sequence[str]
-) -> float:
-    """Returns the largest gap over all cases, in units of what may be called equal."""
+def _distance(results: Results, evidence: Sequence[Evidence]) -> tuple[float, float]:
+    """Returns the largest gaps of dW and of db over what may be called equal."""
     if all(result is None for result in results):
-        return np.inf
+        return np.inf, np.inf
+    gaps = [_gaps(r, item) for r, item in zip(results, evidence, strict=True)]
+    return max(of_W for of_W, _ in gaps), max(of_b for _, of_b in gaps)
+
+
+def _gaps(result: HostParams | None, item: Evidence) -> tuple[float, float]:
+    """Returns the gaps of dW and of db in one case."""
+    actual = item.outcome.gradient
+    if result is None or actual is None:
+        both_raise = result is None and item.outcome.raised
+        return (0.0, 0.0) if both_raise else (np.inf, np.inf)
+    ulp = float(np.finfo(item.outcome.dtype).eps)
     gaps = []
-    for result, item in zip(results, evidence, strict=True):
-        actual = item.outcome.gradient
-        if result is None or actual is None:
-            gaps.append(0.0 if result is None and item.outcome.raised else np.inf)
-            continue
-        for field in fields:
-            expected = getattr(result, field)
-            allowed = float(getattr(item.rounding, field).max())
-            ulp = float(np.finfo(item.outcome.dtype).eps)
-            # A fault's sums may be of far larger terms than the right ones.
-            size = np.abs(expected).max(where=np.isfinite(expected), initial=0)
-            allowed = _SLACK * (allowed + ulp * float(size))
-            gaps.append(_gap(getattr(actual, field), expected, allowed))
-    return max(gaps)
+    for part, expected, rounding in zip(actual, result, item.rounding, strict=True):
+        # A fault's sums may be of far larger terms than the right ones.
+        size = float(np.abs(expected).max(where=np.isfinite(expected), initial=0))
+        allowed = _SLACK * (float(rounding.max()) + ulp * size)
+        gaps.append(_gap(part, expected, allowed))
+    return gaps[0], gaps[1]
 
 
-def _gap(
-    actual: np.ndarray, expected: np.ndarray, allowed: np.ndarray | float
-) -> float:
+def _gap(actual: np.ndarray, expected: np.ndarray, allowed: float) -> float:
     """Returns the largest difference over what is allowed; NaN and inf must agree."""
     if actual.shape != expected.shape:
         return np.inf

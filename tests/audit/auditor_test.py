@@ -358,8 +358,7 @@ def test_the_table_fits_the_screen():
 def mine(**changes):
     """A case of one's own: N = 7, D = 3, C = 5."""
     case = cases._draw(np.random.default_rng(2), "mine", 7, 3, 5, 0.1)
-    own = {name: changes.pop(name) for name in ("W", "b") if name in changes}
-    return case._replace(params=case.params._replace(**own), **changes)
+    return cases._with(case, **changes)
 
 
 def with_entry(array, value):
