@@ -4,8 +4,8 @@ The gradient of any loss with respect to the logits, ``residual (N, C)``, determ
 others: a product with ``x`` gives the gradient of W, a sum that of b, a product with W
 that of x. ``docs/derivation.md`` derives each; the numbers are its equations.
 
-Arguments are those of ``losses``. A gradient with respect to the logits is ``(N, C)``,
-of their dtype; without soft targets each row sums to 0.
+Arguments are those of ``losses.objective``. A gradient with respect to the logits is
+``(N, C)``, of their dtype; without soft targets each row sums to 0.
 """
 
 import functools

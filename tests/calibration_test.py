@@ -26,19 +26,19 @@ def loss(logits, labels, temperature):
 @pytest.mark.parametrize("sharpness", [0.02, 0.3, 1.0, 7.0, 300.0])
 def test_no_other_temperature_has_a_lower_loss(sharpness):
     logits, labels = problem(sharpness=sharpness)
-    found = calibration.fit_temperature(logits, labels)
+    actual = calibration.fit_temperature(logits, labels)
     best = optimize.minimize_scalar(
         lambda u: loss(logits, labels, np.exp(u)),
-        bounds=(np.log(found) - 3, np.log(found) + 3),
+        bounds=(np.log(actual) - 3, np.log(actual) + 3),
         method="bounded",
         options={"xatol": 1e-10},
     )
     # A minimum is known to the square root of the precision of its value.
-    assert np.log(found) == pytest.approx(best.x, abs=1e-6)
+    assert np.log(actual) == pytest.approx(best.x, abs=1e-6)
     # The logits were made from true probabilities: about right is about sharpness.
-    assert found / sharpness == pytest.approx(1.0, abs=0.2)
-    nearby = [loss(logits, labels, found * (1 + step)) for step in (-1e-4, 1e-4)]
-    assert loss(logits, labels, found) < min(nearby)
+    assert actual / sharpness == pytest.approx(1.0, abs=0.2)
+    nearby = [loss(logits, labels, actual * (1 + step)) for step in (-1e-4, 1e-4)]
+    assert loss(logits, labels, actual) < min(nearby)
 
 
 @pytest.mark.parametrize("sharpness", [0.3, 1.0, 7.0])
@@ -47,10 +47,10 @@ def test_newton_gets_there_in_a_few_steps(sharpness, monkeypatch):
     logits, labels = problem(sharpness=sharpness)
     slope = mock.Mock(side_effect=calibration.slope)
     monkeypatch.setattr(calibration, "slope", slope)
-    found = calibration.fit_temperature(logits, labels)
+    actual = calibration.fit_temperature(logits, labels)
     assert slope.call_count <= 2 + 10  # both bounds are tried
     # The slope vanishes there to the last digits.
-    probs = special.softmax(logits / found, axis=1)
+    probs = special.softmax(logits / actual, axis=1)
     own = logits[np.arange(len(labels)), labels]
     assert abs(np.mean(np.sum(probs * logits, axis=1) - own)) < 1e-11
 
@@ -68,9 +68,9 @@ def test_where_all_are_right_no_temperature_is_low_enough(size):
     logits = size * np.eye(4)
     assert calibration.fit_temperature(logits, np.arange(4)) == calibration.COLDEST
     wrong = np.array([0, 1, 2, 0])  # a quarter is wrong: exp(size / T) = 9
-    found = calibration.fit_temperature(logits, wrong)
+    actual = calibration.fit_temperature(logits, wrong)
     expected = min(size / np.log(9.0), calibration.HOTTEST)
-    assert found == pytest.approx(expected, rel=1e-12)
+    assert actual == pytest.approx(expected, rel=1e-12)
 
 
 def test_where_the_logits_know_less_than_nothing_none_is_high_enough():
@@ -90,8 +90,8 @@ def test_a_class_that_is_ruled_out_takes_no_part_and_float32_is_widened():
     expected = calibration.fit_temperature(logits.astype(np.float64), labels)
     assert calibration.fit_temperature(logits, labels) == expected
     masked = np.concatenate([logits, np.full((len(labels), 1), -np.inf)], axis=1)
-    found = calibration.fit_temperature(masked, labels)
-    assert found == pytest.approx(expected, rel=1e-14)
+    actual = calibration.fit_temperature(masked, labels)
+    assert actual == pytest.approx(expected, rel=1e-14)
 
 
 LOGITS, LABELS = problem()

@@ -26,15 +26,15 @@ def compare(both, only_a, only_b, neither):
     ],
 )
 def test_published_examples(counts, p_value, interval):
-    found = compare(*counts)
-    assert found.p_value == pytest.approx(p_value, abs=5e-5)
-    assert (found.low, found.high) == pytest.approx(interval, abs=5e-4)
-    assert found.size == sum(counts)
-    assert (found.only_a, found.only_b) == counts[1:3]
+    actual = compare(*counts)
+    assert actual.p_value == pytest.approx(p_value, abs=5e-5)
+    assert (actual.low, actual.high) == pytest.approx(interval, abs=5e-4)
+    assert actual.size == sum(counts)
+    assert (actual.only_a, actual.only_b) == counts[1:3]
     both, only_a, only_b, neither = counts
     other = compare(both, only_b, only_a, neither)
-    assert (other.p_value, other.difference) == (found.p_value, -found.difference)
-    assert (other.low, other.high) == pytest.approx((-found.high, -found.low))
+    assert (other.p_value, other.difference) == (actual.p_value, -actual.difference)
+    assert (other.low, other.high) == pytest.approx((-actual.high, -actual.low))
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (3, 3), (0, 7), (9, 2), (40, 41)])
@@ -62,18 +62,18 @@ def test_the_interval_holds_the_difference_in_19_of_20_samples():
 
 def test_two_intervals_apart_say_less():
     """Agreement narrows the interval of the difference: it is why rows are paired."""
-    found = compare(60, 6, 1, 33)
+    actual = compare(60, 6, 1, 33)
     (low_a, high_a), (low_b, high_b) = (
         metrics.wilson_interval(share, 100) for share in (0.66, 0.61)
     )
-    assert found.high - found.low < 0.7 * np.hypot(high_a - low_a, high_b - low_b)
+    assert actual.high - actual.low < 0.7 * np.hypot(high_a - low_a, high_b - low_b)
 
 
 def test_one_that_agrees_everywhere_differs_by_nothing():
     for table in ((5, 0, 0, 5), (5, 0, 0, 0), (0, 0, 0, 5)):
-        found = compare(*table)
-        assert (found.difference, found.p_value) == (0.0, 1.0)
-        assert found.low <= 0.0 <= found.high
+        actual = compare(*table)
+        assert (actual.difference, actual.p_value) == (0.0, 1.0)
+        assert actual.low <= 0.0 <= actual.high
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_holm_rejects_what_the_steps_down_reject():
         bounds = 0.05 / np.arange(5, 0, -1)
         order = np.argsort(p_values)
         rejected = order[np.logical_and.accumulate(p_values[order] <= bounds)]
-        found = np.flatnonzero(comparison.holm(p_values) <= 0.05)
-        assert set(found) == set(rejected)
+        actual = np.flatnonzero(comparison.holm(p_values) <= 0.05)
+        assert set(actual) == set(rejected)
 
 
 @pytest.mark.parametrize(

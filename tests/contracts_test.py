@@ -89,22 +89,22 @@ def turned_back(tree: ast.AST, module: str) -> set[str]:
 
 def impurities(tree: ast.AST) -> set[str]:
     """Returns what code does to the world: print, open, configuration, flags."""
-    found = set()
+    actual = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             if called in {"print", "open", "input"} or called.startswith("jax.config"):
-                found.add(called)
+                actual.add(called)
             if isinstance(node.func, ast.Attribute) and node.func.attr in {
                 *("open", "read_text", "write_text", "read_bytes", "write_bytes"),
                 *("savez", "save", "load", "savetxt", "loadtxt", "tofile", "fromfile"),
             }:
-                found.add(called)
+                actual.add(called)
         elif isinstance(node, ast.Assign):
             targets = map(ast.unparse, node.targets)
-            found |= {t for t in targets if t.startswith("jax.config.")}
+            actual |= {t for t in targets if t.startswith("jax.config.")}
     forbidden = {"absl", "os", "pathlib", "shutil", "sys", "tempfile"}
-    return found | {n for n in imported(tree, "") if n.split(".")[0] in forbidden}
+    return actual | {n for n in imported(tree, "") if n.split(".")[0] in forbidden}
 
 
 def forbidden_imports(tree: ast.AST, module: str) -> set[str]:
@@ -162,8 +162,8 @@ def test_a_module_is_one_topic_of_bounded_length():
         ("runs.record", "from linclf_jax.params import Params", set()),
     ],
 )
-def test_an_arrow_that_turns_back_is_seen(module, line, found):
-    assert turned_back(ast.parse(line), f"linclf_jax.{module}") == found
+def test_an_arrow_that_turns_back_is_seen(module, line, actual):
+    assert turned_back(ast.parse(line), f"linclf_jax.{module}") == actual
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,12 @@ def exact_jacobian(row):
 def test_jacobian_worked_out_by_hand():
     # exp(s) = (1, 2, 5) makes p = (1/8, 1/4, 5/8).
     rows = [np.log([1.0, 2.0, 5.0]), [0.0, -np.inf, 0.0], [0.0, np.inf, 1.0]]
-    found = softmax_jacobian(np.array(rows))
+    actual = softmax_jacobian(np.array(rows))
     expected = np.array([[7, -2, -5], [-2, 12, -10], [-5, -10, 15]]) / 64
-    np.testing.assert_allclose(found[0], expected, rtol=1e-14)
+    np.testing.assert_allclose(actual[0], expected, rtol=1e-14)
     masked = [[0.25, 0, -0.25], [0, 0, 0], [-0.25, 0, 0.25]]
-    np.testing.assert_array_equal(found[1], masked)
-    np.testing.assert_array_equal(found[2], np.zeros((3, 3)))
+    np.testing.assert_array_equal(actual[1], masked)
+    np.testing.assert_array_equal(actual[2], np.zeros((3, 3)))
     product = logits_product(np.array(rows[2:]), np.array([[1.0, 2.0, 3.0]]))
     np.testing.assert_array_equal(product, np.zeros((1, 3)))
     assert np.isnan(softmax_jacobian(np.array([[np.inf, np.nan]]))).all()
@@ -53,12 +53,12 @@ def test_jacobian_worked_out_by_hand():
 def test_jacobian_is_autodiff_of_softmax():
     logits, _ = problems.scores(20, 5)
     expected = jax.jit(jax.vmap(jax.jacfwd(jax.nn.softmax)))(logits)
-    found = softmax_jacobian(logits)
-    np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
+    actual = softmax_jacobian(logits)
+    np.testing.assert_allclose(actual, expected, **tolerances.CLOSED_FORM)
     one_row = jax.jit(jax.vmap(curvature.softmax_jacobian))(logits)
-    np.testing.assert_allclose(one_row, found, **tolerances.CLOSED_FORM)
-    np.testing.assert_array_equal(found, found.mT)
-    np.testing.assert_allclose(found.sum(axis=-1), 0, atol=1e-15)
+    np.testing.assert_allclose(one_row, actual, **tolerances.CLOSED_FORM)
+    np.testing.assert_array_equal(actual, actual.mT)
+    np.testing.assert_allclose(actual.sum(axis=-1), 0, atol=1e-15)
     half = logits.astype("bfloat16")
     wide = softmax_jacobian(half.astype("float32"))
     np.testing.assert_array_equal(softmax_jacobian(half), wide.astype("bfloat16"))
@@ -74,8 +74,8 @@ def test_confident_rows_keep_their_digits(dtype):
     tangent = np.array([[1.5, -2.0, 0.25, 3.0], [-1.0, 0.5, 2.0, 0.0]], dtype)
     expected = np.einsum("njk,nk->nj", exact, tangent)
     for shift in (0.0, 1e5):  # exact: the tangents are eighths
-        found = logits_product(logits, tangent + np.asarray(shift, dtype))
-        np.testing.assert_allclose(found, expected, rtol=30 * eps)
+        actual = logits_product(logits, tangent + np.asarray(shift, dtype))
+        np.testing.assert_allclose(actual, expected, rtol=30 * eps)
 
 
 def test_half_precision_tangent_is_widened_before_it_is_shifted():
@@ -89,12 +89,12 @@ def test_half_precision_tangent_is_widened_before_it_is_shifted():
 def test_constant_over_the_classes_is_flat_but_for_the_penalty():
     p, x, labels, weights = problems.problem()
     ones = Params(jnp.ones_like(p.W), jnp.ones_like(p.b))
-    found = hessian_vector_product(p, ones, x, labels, l2=0.3, weights=weights)
-    np.testing.assert_allclose(found.W, 0.3 * ones.W, rtol=1e-14)
-    np.testing.assert_allclose(found.b, 0 * ones.b, atol=1e-15)
+    actual = hessian_vector_product(p, ones, x, labels, l2=0.3, weights=weights)
+    np.testing.assert_allclose(actual.W, 0.3 * ones.W, rtol=1e-14)
+    np.testing.assert_allclose(actual.b, 0 * ones.b, atol=1e-15)
     other = (labels + 1) % 4  # the labels take no part
     again = hessian_vector_product(p, ones, x, other, l2=0.3, weights=weights)
-    jax.tree.map(np.testing.assert_array_equal, again, found)
+    jax.tree.map(np.testing.assert_array_equal, again, actual)
 
 
 def test_vmap_over_tangents_gives_the_columns_of_a_symmetric_matrix():
@@ -104,9 +104,9 @@ def test_vmap_over_tangents_gives_the_columns_of_a_symmetric_matrix():
     times = functools.partial(curvature.hessian_vector_product, l2=0.0)
     products = jax.jit(jax.vmap(times, in_axes=(None, 0, None, None)))
     W, b = products(p, columns, x, labels)
-    found = np.concatenate([np.reshape(W, (flat.size, -1)), b], axis=1)
+    actual = np.concatenate([np.reshape(W, (flat.size, -1)), b], axis=1)
     matrix = hessian(p, x, labels, l2=0.0)
-    np.testing.assert_allclose(found, matrix, **tolerances.CLOSED_FORM)
+    np.testing.assert_allclose(actual, matrix, **tolerances.CLOSED_FORM)
     np.testing.assert_allclose(matrix, matrix.T, **tolerances.CLOSED_FORM)
     eigenvalues = np.linalg.eigvalsh(matrix)
     assert eigenvalues.min() > -1e-15

@@ -186,8 +186,8 @@ def test_weight_decay_of_torchs_sgd_is_l2_of_the_weights_alone():
     gradient = gradients.objective_gradient(
         p, x, labels, loss="softmax_cross_entropy", l2=0.1
     )
-    found = interop.from_torch_state(layer.state_dict())
-    for after, before, slope in zip(found, p, gradient, strict=True):
+    actual = interop.from_torch_state(layer.state_dict())
+    for after, before, slope in zip(actual, p, gradient, strict=True):
         np.testing.assert_allclose(after, before - 0.5 * slope, **CLOSED_FORM)
 
 

@@ -54,13 +54,13 @@ def evaluate(logits, labels, *, name):
     rows, classes = logits.shape
     padded = np.full((ROWS, CLASSES), -INF, logits.dtype)
     padded[rows:, 0], padded[:rows, :classes] = 0.0, logits
-    found = program(padded, np.pad(labels, (0, ROWS - rows)), name=name)
-    values, *slopes = (np.asarray(leaf)[:rows] for leaf in found)
+    actual = program(padded, np.pad(labels, (0, ROWS - rows)), name=name)
+    values, *slopes = (np.asarray(leaf)[:rows] for leaf in actual)
     return Results(values, *(slope[:, :classes] for slope in slopes))
 
 
-def close(found, expected):
-    np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
+def close(actual, expected):
+    np.testing.assert_allclose(actual, expected, **tolerances.CLOSED_FORM)
 
 
 # exp(s) = (1, 2, 5) makes p = (1/8, 1/4, 5/8); the hinges are counted by hand.
@@ -100,12 +100,12 @@ BY_HAND = {
 @every_loss
 def test_worked_out_by_hand(name):
     logits, labels, values, slopes = map(np.array, zip(*BY_HAND[name], strict=True))
-    found = evaluate(logits, labels, name=name)
-    np.testing.assert_allclose(found.value, values, rtol=1e-13)
-    for slope in (found.by_hand, found.manual):
+    actual = evaluate(logits, labels, name=name)
+    np.testing.assert_allclose(actual.value, values, rtol=1e-13)
+    for slope in (actual.by_hand, actual.manual):
         np.testing.assert_allclose(slope, slopes, rtol=1e-14, atol=1e-35)
     # Of a confident row autodiff loses what is below the last digit of 1.
-    np.testing.assert_allclose(found.autodiff, slopes, rtol=1e-13, atol=1e-16)
+    np.testing.assert_allclose(actual.autodiff, slopes, rtol=1e-13, atol=1e-16)
 
 
 # Logits with one of plus infinity, the limit of one that grows: label, value, gradient.
@@ -124,33 +124,33 @@ def test_one_infinity_takes_all_of_the_probability(name, dtype):
     logits, labels, values, slopes = map(np.array, zip(*ONE_INFINITY, strict=True))
     if name == "weston_watkins_hinge":  # the third class is within the margin too
         slopes[-1] = [1.0, -2.0, 1.0]
-    found = evaluate(logits.astype(dtype), labels, name=name)
-    np.testing.assert_array_equal(found.value, values)
-    for slope in found[1:]:
+    actual = evaluate(logits.astype(dtype), labels, name=name)
+    np.testing.assert_array_equal(actual.value, values)
+    for slope in actual[1:]:
         np.testing.assert_array_equal(slope, slopes)
 
 
 @every_loss
 def test_two_infinities_are_nan_for_the_limit_depends_on_how_they_grow(name):
     logits = np.array([[INF, INF, 0.0]] * 3 + [[INF, NAN, 0.0]])
-    found = evaluate(logits, np.array([0, 1, 2, 0]), name=name)
+    actual = evaluate(logits, np.array([0, 1, 2, 0]), name=name)
     of_finite = NAN if name == SOFTMAX else INF
-    np.testing.assert_array_equal(found.value, [NAN, NAN, of_finite, NAN])
-    for slope in found[1:]:
+    np.testing.assert_array_equal(actual.value, [NAN, NAN, of_finite, NAN])
+    for slope in actual[1:]:
         assert np.isnan(slope[[0, 1, 3]]).all()
 
 
 @every_loss
 def test_all_ways_agree_on_a_batch_and_on_its_mapped_rows(name):
     logits, labels = problems.scores(20, 5)
-    found = evaluate(logits, labels, name=name)
-    for slope in (found.autodiff, found.manual):
-        close(slope, found.by_hand)
-    close(found.by_hand.sum(axis=1), np.zeros(20))
-    assert np.abs(found.by_hand).max() > 0.5
+    actual = evaluate(logits, labels, name=name)
+    for slope in (actual.autodiff, actual.manual):
+        close(slope, actual.by_hand)
+    close(actual.by_hand.sum(axis=1), np.zeros(20))
+    assert np.abs(actual.by_hand).max() > 0.5
     mapped = jax.jit(jax.vmap(functools.partial(program, name=name)))
     rows = mapped(logits[:, None], labels[:, None])
-    jax.tree.map(lambda one, other: close(one[:, 0], other), rows, found)
+    jax.tree.map(lambda one, other: close(one[:, 0], other), rows, actual)
 
 
 class TransformationsTest(chex.TestCase):
@@ -166,10 +166,10 @@ class TransformationsTest(chex.TestCase):
 def test_a_permutation_of_the_classes_permutes_the_result(name):
     logits, labels = map(np.asarray, problems.scores(20, 5))
     order = np.random.default_rng(1).permutation(5)
-    found = evaluate(logits[:, order], np.argsort(order)[labels], name=name)
+    actual = evaluate(logits[:, order], np.argsort(order)[labels], name=name)
     expected = evaluate(logits, labels, name=name)
-    close(found.value, expected.value)
-    for slope, other in zip(found[1:], expected[1:], strict=True):
+    close(actual.value, expected.value)
+    for slope, other in zip(actual[1:], expected[1:], strict=True):
         close(slope, other[:, order])
 
 
@@ -179,35 +179,35 @@ def test_constant_on_all_logits_changes_no_bit(name):
     logits = np.round(logits * 8) / 8  # so that the shift itself rounds nothing
     expected = evaluate(logits, labels, name=name)
     for shift in (1.0, -(2.0**13), 2.0**20):
-        found = evaluate(logits + np.float32(shift), labels, name=name)
-        np.testing.assert_array_equal(found.value, expected.value)
-        np.testing.assert_array_equal(found.by_hand, expected.by_hand)
+        actual = evaluate(logits + np.float32(shift), labels, name=name)
+        np.testing.assert_array_equal(actual.value, expected.value)
+        np.testing.assert_array_equal(actual.by_hand, expected.by_hand)
 
 
 @every_loss
 def test_narrow_dtypes_are_wide_ones_rounded_once(name):
     logits, labels = map(np.asarray, problems.scores(20, 5, dtype="float32"))
-    found = evaluate(logits, labels, name=name)
-    chex.assert_type(list(found), "float32")
+    actual = evaluate(logits, labels, name=name)
+    chex.assert_type(list(actual), "float32")
     exact = evaluate(logits.astype("float64"), labels, name=name)
-    for one, other in zip(found, exact, strict=True):
+    for one, other in zip(actual, exact, strict=True):
         np.testing.assert_allclose(one, other, **tolerances.rounded("float32", 5))
     for dtype in (jnp.float16, jnp.bfloat16):
         half = logits.astype(dtype)
-        found = evaluate(half, labels, name=name)
+        actual = evaluate(half, labels, name=name)
         wide = evaluate(half.astype("float32"), labels, name=name)
-        for one, other in zip(found[:2], wide[:2], strict=True):
+        for one, other in zip(actual[:2], wide[:2], strict=True):
             np.testing.assert_array_equal(one, np.asarray(other).astype(dtype))
-        np.testing.assert_array_equal(found.manual, found.by_hand)
+        np.testing.assert_array_equal(actual.manual, actual.by_hand)
 
 
 @every_loss
 def test_one_class_costs_nothing_and_its_nan_is_one(name):
-    found = program(np.array([[1e3], [-3.0], [NAN]]), np.zeros(3, int), name=name)
-    for leaf in found:
+    actual = program(np.array([[1e3], [-3.0], [NAN]]), np.zeros(3, int), name=name)
+    for leaf in actual:
         np.testing.assert_array_equal(leaf[:2], np.zeros_like(leaf[:2]))
-    assert not np.signbit(found.value[:2]).any()  # 0.0 and not -0.0
-    for leaf in found[:2]:
+    assert not np.signbit(actual.value[:2]).any()  # 0.0 and not -0.0
+    for leaf in actual[:2]:
         assert np.isnan(leaf[2]).all()
 
 
@@ -226,8 +226,8 @@ def test_label_out_of_range_spoils_its_row_and_no_other(name):
     bad = np.array([5, -1, -5, -6, 2**31 - 1, -(2**31)])
     logits, labels = map(np.asarray, problems.scores(20, 5))
     expected = evaluate(logits, labels, name=name)
-    found = evaluate(logits, np.append(labels[:14], bad.astype("int32")), name=name)
-    for leaf, other in zip(found, expected, strict=True):
+    actual = evaluate(logits, np.append(labels[:14], bad.astype("int32")), name=name)
+    for leaf, other in zip(actual, expected, strict=True):
         assert np.isnan(leaf[14:]).all()
         np.testing.assert_array_equal(leaf[:14], other[:14])
 
@@ -238,8 +238,8 @@ def test_any_integer_dtype_serves_for_labels(name):
     loss = jax.jit(losses.LOSSES[name])
     labels = np.minimum(labels, 127)
     for dtype in ("int8", "uint32"):
-        found = loss(logits, labels.astype(dtype))
-        np.testing.assert_array_equal(found, loss(logits, labels))
+        actual = loss(logits, labels.astype(dtype))
+        np.testing.assert_array_equal(actual, loss(logits, labels))
 
 
 @every_loss
@@ -277,9 +277,9 @@ def test_manual_gradient_in_forward_mode_and_twice(name):
 
 def test_ties_have_the_derivatives_of_their_neighbours():
     logits, labels = np.full((20, 5), 3.0), np.full(20, 2)
-    found = evaluate(logits, labels, name=SOFTMAX)
+    actual = evaluate(logits, labels, name=SOFTMAX)
     expected = np.tile([0.2, 0.2, -0.8, 0.2, 0.2], (20, 1))
-    np.testing.assert_allclose(found.autodiff, expected, rtol=1e-15)
+    np.testing.assert_allclose(actual.autodiff, expected, rtol=1e-15)
     hessian = jax.hessian(lambda s: losses.softmax_cross_entropy(s, labels[:1])[0])
     close(jax.jit(hessian)(logits[:1])[0, :, 0], np.eye(5) / 5 - 1 / 25)
 
@@ -317,10 +317,10 @@ def test_soft_targets_weigh_the_log_probabilities():
 def test_one_hot_targets_are_labels():
     logits, labels = map(np.asarray, problems.scores(20, 5, scale=40.0))
     targets = np.eye(5)[labels]
-    found = evaluate_soft(logits, targets)
+    actual = evaluate_soft(logits, targets)
     # No absolute part: a confident row keeps its digits here too.
     for one, other in zip(
-        found[:2], evaluate(logits, labels, name=SOFTMAX)[:2], strict=True
+        actual[:2], evaluate(logits, labels, name=SOFTMAX)[:2], strict=True
     ):
         np.testing.assert_allclose(one, other, rtol=1e-12)
     half = logits.astype("float16")
@@ -335,8 +335,8 @@ def test_soft_targets_with_infinite_logits():
     targets = np.array([[0.25, 0.0, 0.75], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
     value, by_hand, slope = evaluate_soft(logits, targets)
     close(value, [np.log(2.0), INF, 0.0])
-    for found in (by_hand, slope):
-        close(found[np.array([0, 2])], [[0.25, 0.0, -0.25], [0.0, 0.0, 0.0]])
+    for actual in (by_hand, slope):
+        close(actual[np.array([0, 2])], [[0.25, 0.0, -0.25], [0.0, 0.0, 0.0]])
     one_class = evaluate_soft(np.zeros((1, 1)), np.ones((1, 1)))[0]
     assert not np.signbit(one_class)  # 0.0 and not -0.0
 

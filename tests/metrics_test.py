@@ -49,13 +49,15 @@ def test_against_scikit_learn():
     same = functools.partial(np.testing.assert_allclose, rtol=1e-12)
     theirs = sklearn_metrics
     for given in (None, weights):
-        found = compiled.accuracy(logits, labels, given)
-        same(found, theirs.accuracy_score(labels, predictions, sample_weight=given))
-        found = compiled.likelihood(logits, labels, given)
-        same(found, theirs.log_loss(labels, probs, labels=CLASSES, sample_weight=given))
+        actual = compiled.accuracy(logits, labels, given)
+        same(actual, theirs.accuracy_score(labels, predictions, sample_weight=given))
+        actual = compiled.likelihood(logits, labels, given)
+        same(
+            actual, theirs.log_loss(labels, probs, labels=CLASSES, sample_weight=given)
+        )
     for k in (2, C - 1):
-        found = compiled.top_k_accuracy(logits, labels, k=k)
-        same(found, theirs.top_k_accuracy_score(labels, logits, k=k, labels=CLASSES))
+        actual = compiled.top_k_accuracy(logits, labels, k=k)
+        same(actual, theirs.top_k_accuracy_score(labels, logits, k=k, labels=CLASSES))
     confusion = compiled.confusion(labels, predictions, C)
     same(confusion, theirs.confusion_matrix(labels, predictions, labels=CLASSES))
     recall = theirs.recall_score(labels, predictions, average=None)
@@ -84,8 +86,8 @@ def test_top_k_is_that_of_jax_with_many_ties(k):
     logits = np.round(logits) + 0.0
     ranked = np.asarray(jax.lax.top_k(logits, C)[1]) == labels[:, None]
     expected = ranked[:, :k].any(axis=1).mean()
-    found = compiled.top_k_accuracy(logits, labels, k=k)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    actual = compiled.top_k_accuracy(logits, labels, k=k)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
     # Of equal logits the first class ranks higher.
     tied = compiled.top_k_accuracy(np.zeros((C, C)), CLASSES, k=k)
     np.testing.assert_allclose(tied, k / C)
@@ -134,8 +136,8 @@ def test_narrow_labels_of_many_classes():
     logits = np.eye(300)[[0, 100, 299]]
     np.testing.assert_allclose(compiled.accuracy(logits, labels), 2 / 3)
     for k, share in ((128, 2 / 3), (129, 1)):
-        found = compiled.top_k_accuracy(logits, labels, k=k)
-        np.testing.assert_allclose(found, share)
+        actual = compiled.top_k_accuracy(logits, labels, k=k)
+        np.testing.assert_allclose(actual, share)
     confusion = compiled.confusion(labels, logits.argmax(axis=1), 300)
     assert confusion[100, 100] == confusion[127, 299] == 1
     assert confusion.sum() == 3
@@ -199,12 +201,12 @@ def test_reliability_is_its_definition(bins):
     logits, labels, _ = example()
     probs = softmax(logits)
     table, error = calibration_by_hand(probs, labels, bins)
-    found = compiled.reliability(probs, labels, bins=bins)
-    assert found.count.dtype == jnp.int32
-    for ours, expected in zip(found, table, strict=True):
+    actual = compiled.reliability(probs, labels, bins=bins)
+    assert actual.count.dtype == jnp.int32
+    for ours, expected in zip(actual, table, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-12)
-    found = compiled.calibration_error(probs, labels, bins=bins)
-    np.testing.assert_allclose(found, error, rtol=1e-12)
+    actual = compiled.calibration_error(probs, labels, bins=bins)
+    np.testing.assert_allclose(actual, error, rtol=1e-12)
 
 
 def test_calibration_of_a_known_case():

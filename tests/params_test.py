@@ -50,10 +50,10 @@ class TransformationsTest(chex.TestCase):
         function = getattr(params, name)
         p, x, _, _ = problems.problem()
         stack = jax.tree.map(lambda a: np.stack([a, -2 * a]), p)
-        found = self.variant(jax.vmap(function, in_axes=(0, None)))(stack, x)
+        actual = self.variant(jax.vmap(function, in_axes=(0, None)))(stack, x)
         for lane in range(2):
             one = function(Params(stack.W[lane], stack.b[lane]), x)
-            np.testing.assert_allclose(found[lane], one, **tolerances.CLOSED_FORM)
+            np.testing.assert_allclose(actual[lane], one, **tolerances.CLOSED_FORM)
 
 
 @pytest.mark.parametrize("shape", problems.SHAPES)
@@ -63,8 +63,8 @@ def test_logits_are_a_sum_over_the_features(shape):
         [sum(row[d] * W[d, j] for d in range(shape[1])) + b[j] for j in range(shape[2])]
         for row in x
     ]
-    found = jax.jit(params.logits)(Params(W, b), x)
-    np.testing.assert_allclose(found, expected, **tolerances.CLOSED_FORM)
+    actual = jax.jit(params.logits)(Params(W, b), x)
+    np.testing.assert_allclose(actual, expected, **tolerances.CLOSED_FORM)
 
 
 @pytest.mark.parametrize(
@@ -80,26 +80,26 @@ def test_logits_are_a_sum_over_the_features(shape):
 def test_logits_are_at_least_float32(of_params, of_x, expected):
     """Narrower ones would overflow in the product."""
     p = Params(np.full((300, 1), 2.0, of_params), np.zeros(1, of_params))
-    found = jax.jit(params.logits)(p, np.full((1, 300), 255, of_x))
-    chex.assert_type(found, expected)
-    np.testing.assert_array_equal(found, [[300 * 510.0]])
+    actual = jax.jit(params.logits)(p, np.full((1, 300), 255, of_x))
+    chex.assert_type(actual, expected)
+    np.testing.assert_array_equal(actual, [[300 * 510.0]])
 
 
 def test_predictions_are_the_largest_logit_and_ties_go_to_the_first():
     p = Params(np.eye(3), np.zeros(3))
     x = np.array([[0.0, 2.0, 1.0], [1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [-3.0, -2, -2]])
-    found = jax.jit(params.predict)(p, x)
-    np.testing.assert_array_equal(found, [1, 0, 0, 1])
-    chex.assert_type(found, "int32")
+    actual = jax.jit(params.predict)(p, x)
+    np.testing.assert_array_equal(actual, [1, 0, 0, 1])
+    chex.assert_type(actual, "int32")
 
 
 def test_probabilities_are_the_softmax_of_the_logits():
     probs_of = jax.jit(params.predict_proba)
     p, x = Params(np.zeros((2, 3)), np.log([1.0, 2.0, 5.0])), np.ones((1, 2))
-    found = probs_of(p, x)
-    np.testing.assert_allclose(found, [[0.125, 0.25, 0.625]], rtol=1e-15)
+    actual = probs_of(p, x)
+    np.testing.assert_allclose(actual, [[0.125, 0.25, 0.625]], rtol=1e-15)
     shifted = probs_of(p._replace(b=p.b + 1e8), x)
-    np.testing.assert_allclose(shifted, found, rtol=1e-7)  # 1e8 rounds the logits
+    np.testing.assert_allclose(shifted, actual, rtol=1e-7)  # 1e8 rounds the logits
     np.testing.assert_allclose(shifted.sum(), 1.0, rtol=1e-15)
     infinite = probs_of(p._replace(b=np.array([0.0, np.inf, 1.0])), x)
     np.testing.assert_array_equal(infinite, [[0.0, 1.0, 0.0]])

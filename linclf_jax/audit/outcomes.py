@@ -112,9 +112,9 @@ def _arguments(case: Case, dtype: str, as_array: Callable) -> tuple:
 
 def _read(result: Any, dtype: str) -> Outcome:
     """Unpacks ``(dW, db)``, or says what came instead."""
-    found = f"returned {type(result).__name__}"
+    returned = f"returned {type(result).__name__}"
     if not isinstance(result, tuple | list) or len(result) != 2:
-        return Outcome(None, dtype, f"{found}; expected the pair (dW, db)")
+        return Outcome(None, dtype, f"{returned}; expected the pair (dW, db)")
     parts = HostParams(*map(np.asarray, result))
     for name, part in zip(("dW", "db"), parts, strict=True):
         if part.dtype not in DTYPES:

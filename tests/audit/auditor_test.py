@@ -444,20 +444,20 @@ def test_the_diagnosis_tells_how_far_off_a_nearly_right_gradient_is():
     def last_digits(dW, db, _):
         return dW, db + 100 * np.finfo(db.dtype).eps
 
-    found, worst = diagnosed(last_digits, mine())
+    actual, worst = diagnosed(last_digits, mine())
     assert 1 < worst < 8
     off = f"off by up to {worst:.3g} times float64 rounding"
-    assert found == f"the right gradient, but {off}"
+    assert actual == f"the right gradient, but {off}"
 
     def last_coordinate(dW, db, _):
         return dW, db * np.array([1, 1, 1, 1, 1.5], db.dtype)
 
     # The last class has almost no probability, and so almost no rounding.
     b = np.array([0.0, 0.0, 0.0, 0.0, -40.0])
-    found, worst = diagnosed(last_coordinate, mine(b=b, labels=np.arange(7) % 4))
+    actual, worst = diagnosed(last_coordinate, mine(b=b, labels=np.arange(7) % 4))
     assert worst > 1000
     off = f"smaller ones are off by up to {worst:.3g} times float64 rounding"
-    assert found == f"the right gradient in its largest entries; {off}"
+    assert actual == f"the right gradient in its largest entries; {off}"
 
 
 @pytest.mark.parametrize(

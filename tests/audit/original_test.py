@@ -31,8 +31,8 @@ def document():
 def errata(document):
     """The table of section 11: the cells of a row by its first."""
     section = document.split("## 11.")[1].split("## 12.")[0]
-    found = re.findall(r"^\| (.*) \| (.*) \| (.*) \|$", section, re.M)
-    return {label: cells for label, *cells in found}
+    actual = re.findall(r"^\| (.*) \| (.*) \| (.*) \|$", section, re.M)
+    return {label: cells for label, *cells in actual}
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +119,8 @@ def test_autodiff_sees_the_library_s_own_loss_and_no_bias_by_sample():
         return theirs, ours, jax.grad(with_bias_by_sample)(e.b)
 
     theirs, ours, by_sample = jacobians(e)
-    for found, expected in zip(theirs, ours, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+    for actual, expected in zip(theirs, ours, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-14)
     np.testing.assert_allclose(by_sample, 0, atol=1e-15)
 
 
@@ -220,7 +220,7 @@ def test_the_document_numbers_its_equations_in_order(document):
 
 
 def test_the_document_gives_every_line_its_verdict(document, rows):
-    found = dict(
+    actual = dict(
         re.findall(r"^\| (S\d[^|]*?) \|.*\| \*\*(\w[^*|]*)\*\*", document, re.M)
     )
-    assert found == {row.name: row.verdict for row in rows}
+    assert actual == {row.name: row.verdict for row in rows}

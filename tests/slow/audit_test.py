@@ -48,14 +48,14 @@ def test_no_false_alarm_on_larger_problems(name):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_catalogued_fault_is_caught_and_named(loss):
     catalogue = faults.catalogue(loss)
-    found = {
+    actual = {
         name: audit.audit_gradient(planted(fault, loss), loss=loss)
         for name, fault in catalogue.items()
     }
-    assert {name: result.diagnosis for name, result in found.items()} == {
+    assert {name: result.diagnosis for name, result in actual.items()} == {
         name: name for name in catalogue
     }
-    assert not any(result.passed for result in found.values())
+    assert not any(result.passed for result in actual.values())
     assert len(catalogue) >= 40
 
 
@@ -67,12 +67,12 @@ def test_no_two_faults_are_the_same_on_all_cases(loss):
     evidence = [diagnosis.join(reference.terms(case, loss), nothing) for case in some]
     terms = [item.terms for item in evidence]
     results = {name: diagnosis._run(f, terms) for name, f in catalogue.items()}
-    for (a, found), (b, other) in itertools.combinations(results.items(), 2):
+    for (a, actual), (b, other) in itertools.combinations(results.items(), 2):
         shown = [
             item._replace(
                 outcome=diagnosis.Outcome(g, "float64", "" if g else "raised ")
             )
-            for item, g in zip(evidence, found, strict=True)
+            for item, g in zip(evidence, actual, strict=True)
         ]
         assert max(diagnosis._distance(other, shown)) > 1e3, (a, b)
 

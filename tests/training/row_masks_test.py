@@ -60,10 +60,10 @@ def test_a_row_that_two_blocks_hold_counts_its_infinite_loss_once():
     rows = evaluation.BLOCK + 3
     params = stack.lanes_last(Params(np.zeros((1, 1, 2)), np.array([[0.0, -INF]])))
     labels = np.where(np.arange(rows) == 10, 1, 0)
-    found = jax.jit(evaluation.evaluate, static_argnums=4)(
+    actual = jax.jit(evaluation.evaluate, static_argnums=4)(
         params, np.ones((rows, 1)), labels, np.ones((rows, 1)), Static(2)
     )
-    np.testing.assert_array_equal(found.loss, [INF])
+    np.testing.assert_array_equal(actual.loss, [INF])
 
 
 @every_loss
@@ -71,10 +71,10 @@ def test_evaluation_has_the_limits_of_infinite_logits(loss):
     bias = np.array([[INF, 0.0, 1.0], [0.0, INF, INF], [0.0, 1.0, 2.0]])
     lanes = stack.lanes_last(Params(np.zeros((3, 2, 3)), bias))
     x, labels, static = np.ones((4, 2)), np.array([0, 1, 2, 3]), Static(3, loss=loss)
-    found = jax.jit(evaluation.by_row, static_argnums=3)(lanes, x, labels, static).loss
+    actual = jax.jit(evaluation.by_row, static_argnums=3)(lanes, x, labels, static).loss
     for lane in range(3):
         expected = losses.LOSSES[loss](np.tile(bias[lane], (4, 1)), labels)
-        np.testing.assert_allclose(found[:, lane], expected, rtol=1e-12)
+        np.testing.assert_allclose(actual[:, lane], expected, rtol=1e-12)
     score = jax.jit(evaluation.evaluate, static_argnums=4)
     assert np.isnan(score(lanes, x, labels, np.ones((4, 1)), static).loss).all()
     counted = np.array([[1.0], [0.0], [0.0], [0.0]])

@@ -50,6 +50,11 @@ def _for_every_j(e: Example, values: jax.Array) -> jax.Array:
     return jnp.broadcast_to(values[:, None], e.s.shape)
 
 
+# What several lines state: as corrected, and by autodiff.
+_LOSS = (lambda e: _cross_entropy(e, e.t), lambda e: e.loss)
+_TARGETS = ("t_ij = δ_{j, y_i}  (2)", lambda e: e.t, _targets_by_grad)
+
+
 STATEMENTS = (
     Statement(
         "S1",
@@ -57,8 +62,7 @@ STATEMENTS = (
         "L_i = -log(Σ_j t_ij e^s_ij / Σ_k e^s_ik)",
         lambda e: _printed_loss(e, e.t),
         "L_i = -Σ_j t_ij log p_ij  (4); t is one-hot",
-        lambda e: _cross_entropy(e, e.t),
-        lambda e: e.loss,
+        *_LOSS,
         holds=True,
     ),
     Statement(
@@ -94,18 +98,14 @@ STATEMENTS = (
         "1.1 eq. (2), first sign",
         "t_ij = δ_ij",
         lambda e: e.kronecker,
-        "t_ij = δ_{j, y_i}  (2)",
-        lambda e: e.t,
-        _targets_by_grad,
+        *_TARGETS,
     ),
     Statement(
         "S2 cases",
         "1.1 eq. (2), second sign",
         "t_ij = 1 if j = y_i, 0 if j ≠ y_i",
         lambda e: jnp.where(e.labels[:, None] == jnp.arange(e.b.size)[None, :], 1.0, 0),
-        "t_ij = δ_{j, y_i}  (2)",
-        lambda e: e.t,
-        _targets_by_grad,
+        *_TARGETS,
         holds=True,
     ),
     Statement(
@@ -143,8 +143,7 @@ STATEMENTS = (
         "the other k-1 terms of (1) can be ignored",
         lambda e: -jnp.log(e.at_label(e.exps) / e.exp_sum[:, 0]),
         "Σ_j t_ij log p_ij = log p_{i,y_i}  (4)",
-        lambda e: _cross_entropy(e, e.t),
-        lambda e: e.loss,
+        *_LOSS,
         holds=True,
     ),
     Statement(
@@ -162,8 +161,7 @@ STATEMENTS = (
         "L_i = -ln(e^s_ij / Σ_k e^s_ik) = -ln P_ij",
         lambda e: -jnp.log(e.at_label(e.printed_p)),
         "L_i = -ln p_{i,y_i}  (4)",
-        lambda e: _cross_entropy(e, e.t),
-        lambda e: e.loss,
+        *_LOSS,
         holds=True,
     ),
 )
