@@ -89,22 +89,22 @@ def turned_back(tree: ast.AST, module: str) -> set[str]:
 
 def impurities(tree: ast.AST) -> set[str]:
     """Returns what code does to the world: print, open, configuration, flags."""
-    actual = set()
+    impure = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             if called in {"print", "open", "input"} or called.startswith("jax.config"):
-                actual.add(called)
+                impure.add(called)
             if isinstance(node.func, ast.Attribute) and node.func.attr in {
                 *("open", "read_text", "write_text", "read_bytes", "write_bytes"),
                 *("savez", "save", "load", "savetxt", "loadtxt", "tofile", "fromfile"),
             }:
-                actual.add(called)
+                impure.add(called)
         elif isinstance(node, ast.Assign):
             targets = map(ast.unparse, node.targets)
-            actual |= {t for t in targets if t.startswith("jax.config.")}
+            impure |= {t for t in targets if t.startswith("jax.config.")}
     forbidden = {"absl", "os", "pathlib", "shutil", "sys", "tempfile"}
-    return actual | {n for n in imported(tree, "") if n.split(".")[0] in forbidden}
+    return impure | {n for n in imported(tree, "") if n.split(".")[0] in forbidden}
 
 
 def forbidden_imports(tree: ast.AST, module: str) -> set[str]:
@@ -141,7 +141,7 @@ def test_a_module_is_one_topic_of_bounded_length():
 
 
 @pytest.mark.parametrize(
-    ("module", "line", "found"),
+    ("module", "line", "expected"),
     [
         ("params", "from linclf_jax import losses", {"losses"}),
         ("losses", "import linclf_jax.gradients as g", {"gradients"}),
@@ -162,8 +162,8 @@ def test_a_module_is_one_topic_of_bounded_length():
         ("runs.record", "from linclf_jax.params import Params", set()),
     ],
 )
-def test_an_arrow_that_turns_back_is_seen(module, line, actual):
-    assert turned_back(ast.parse(line), f"linclf_jax.{module}") == actual
+def test_an_arrow_that_turns_back_is_seen(module, line, expected):
+    assert turned_back(ast.parse(line), f"linclf_jax.{module}") == expected
 
 
 @pytest.mark.parametrize(
