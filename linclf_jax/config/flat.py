@@ -77,16 +77,17 @@ def to_flagfile(config: Any) -> str:
 
     Raises:
         ValueError: A text has a line break, or a blank at its end, which a reader of
-            flagfiles takes away.
+            flagfiles takes away, or is no UTF-8.
     """
     values = {flag.name: flag.value for flag in flags(config) if flag.is_compared}
     lines = []
     for name, value in values.items():
         line = f"--{name}={flag_text.text(value)}"
-        if line != line.rstrip() or "\n" in line or "\r" in line:
+        read_back = line.encode("utf-8", "ignore").decode("utf-8").rstrip()
+        if line != read_back or "\n" in line or "\r" in line:
             raise ValueError(
-                f"--{name} is {value!r}, which flags.txt cannot hold; expected no line "
-                "break, and no blank at the end"
+                f"--{name} is {value!r}, which flags.txt cannot hold; expected UTF-8 "
+                "with no line break, and no blank at the end"
             )
         lines += [] if value is None else [f"{line}\n"]
     return "".join(lines)

@@ -87,6 +87,7 @@ def test_a_configuration_survives_its_flagfile(kind, data, tmp_path_factory):
         {"label_column": "a\rb"},
         {"label_column": "blank\u2028"},
         {"label_column": " "},
+        {"label_column": "\udc80"},
         {"drop_columns": ("a", "b\nc")},
     ],
 )
