@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Marks = Mapping[str, float]
 
 WIDTH, HEIGHT = 3.7, 2.2  # of the largest panel, inches
+LEGEND_ENTRY, LEGEND_LETTER = 0.6, 0.07  # line and space of a label, a letter of it
 MOST_TICKS = 8
 ROUNDING = 1e-6  # an error rate below this is the rounding of a float32 accuracy
 
@@ -52,10 +53,7 @@ def panels(
 
 
 def legend(
-    figure: Figure,
-    columns: int = 1,
-    where: Any = "outside lower left",
-    of: Sequence[Axes] = (),
+    figure: Figure, where: Any = "outside lower left", of: Sequence[Axes] = ()
 ) -> None:
     """Explains each label once, of all panels or of some, if there are any."""
     handles: dict[str, Any] = {}
@@ -63,7 +61,17 @@ def legend(
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
+        columns = 1 if "right" in where else _columns([*handles], figure.get_figwidth())
         figure.legend(handles.values(), handles.keys(), loc=where, ncols=columns)
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    """How many columns of a legend fit into so many inches, at least one."""
+    for count in range(len(labels), 1, -1):
+        longest = (max(map(len, column)) for column in np.array_split(labels, count))
+        if sum(LEGEND_ENTRY + LEGEND_LETTER * length for length in longest) <= width:
+            return count
+    return 1
 
 
 def lines(axis: Axes, x: np.ndarray, y: np.ndarray, **look: Any) -> None:
@@ -123,7 +131,7 @@ def value_axis(
     elif (values == 0).any():
         ticks, left = np.append(0.0, ticks), -low / 3
         # Zero is off the scale: the axis is broken before it.
-        across(low / 2, color=axis.get_facecolor(), linewidth=4, zorder=6)
+        across(low / 2, color="white", linewidth=4, zorder=6)
     # Linear up to the smallest positive value, which is three margins from zero.
     zero = {"linthresh": low, "linscale": 0.9 * 3 * np.log10(margin)}
     set_scale("log") if left > 0 else set_scale("symlog", **zero)

@@ -58,7 +58,7 @@ def of_trials(
     left.set_title("validation loss")
     canvas.accuracy_axis(right, *_draw_trials(right, errors, lost, early, rows))
     right.set_title("validation accuracy")
-    canvas.legend(figure, columns=3, of=[left])
+    canvas.legend(figure, of=[left])
     return figure
 
 
@@ -133,5 +133,5 @@ def of_groups(curves: Sequence[GroupCurve]) -> canvas.Figure:
         canvas.accuracy_axis(axis, *canvas.worth_seeing(everything, everything))
         axis.set_title(name)
     axes[0].set_ylabel("validation accuracy")
-    canvas.legend(figure, columns=3)
+    canvas.legend(figure)
     return figure

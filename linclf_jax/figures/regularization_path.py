@@ -63,7 +63,7 @@ def held_out(
         scale(axis, *_range(curve))
         canvas.l2_axis(axis, l2s, marks)
         axis.set_title(title)
-    canvas.legend(figure, columns=1 + len(shown))
+    canvas.legend(figure)
     return figure
 
 
@@ -112,7 +112,7 @@ def penalties(panels: Sequence[Panel]) -> canvas.Figure:
     for axis, panel in zip(axes, panels, strict=True):
         _draw_panel(axis, panel, looks)
     if len(looks) > 1:
-        canvas.legend(figure, columns=4)
+        canvas.legend(figure)
     return figure
 
 
@@ -176,7 +176,7 @@ def coefficients(
         canvas.l2_axis(axis, l2s, marks)
         axis.set_title(f"weights of {style.short_name(names[i])}")
         axis.set_ylim(-limit, limit)
-    canvas.legend(figure, columns=4 if len(shown) > 1 else 2)
+    canvas.legend(figure)
     return figure
 
 
@@ -223,7 +223,7 @@ def work(
     look = {"color": style.INK, "linewidth": 1.0, "linestyle": ":"}
     axes[2].axhline(tol, label=f"tolerance {style.short_number(tol)}", **look)
     canvas.log_axis(axes[2], gaps.min(), max(gaps.max(), tol))
-    canvas.legend(figure, columns=3)
+    canvas.legend(figure)
     return figure
 
 

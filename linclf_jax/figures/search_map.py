@@ -63,7 +63,7 @@ def draw(
         axis.tick_params(length=2)
     if np.isfinite(accuracy).any():
         _colour_bar(axes, norm, lowest=float(np.nanmin(accuracy)))
-    canvas.legend(figure, columns=4)
+    canvas.legend(figure)
     return figure
 
 

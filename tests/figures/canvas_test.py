@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linclf_jax.figures import canvas
+from linclf_jax.figures import canvas, style
 
 DECADES = ("1e-4", "1e-3", "0.01", "0.1", "1")
 
@@ -82,11 +82,17 @@ def test_the_worst_trials_do_not_set_the_scale():
     assert canvas.worth_seeing(values, np.array([[0.5, 1e9]]))[1] == 10 * high
 
 
-def test_a_legend_has_each_label_once():
-    figure, axes = canvas.panels(3)
+@style.style()
+@pytest.mark.parametrize("others", [[], ["a label that is longer than others"] * 3])
+def test_a_legend_has_each_label_once_and_stays_in_the_figure(others):
+    words = ["folds", *(f"{word} {i}" for i, word in enumerate(others)), "chosen"]
+    figure, axes = canvas.panels(3, width=1.5)
     for axis in axes:
         canvas.lines(axis, np.arange(2), np.ones((2, 3)), label="folds")
-    axes[2].plot(0, 0, label="chosen")
+    for word in words[1:]:
+        axes[2].plot(0, 0, label=word)
     canvas.legend(figure)
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["folds", "chosen"]
+    assert [text.get_text() for text in legend.get_texts()] == words
+    figure.draw_without_rendering()
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
