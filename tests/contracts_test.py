@@ -12,8 +12,17 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 _MATHEMATICS = {
-    *("params", "validation", "classes", "weighting", "losses", "gradients"),
-    *("curvature", "metrics", "calibration", "comparison", "regularization"),
+    "params",
+    "validation",
+    "classes",
+    "weighting",
+    "losses",
+    "gradients",
+    "curvature",
+    "metrics",
+    "calibration",
+    "comparison",
+    "regularization",
     "interop",
 }
 _FITTING = _MATHEMATICS | {"data", "training", "exact"}
@@ -49,6 +58,9 @@ ALLOWED = {
 }
 # What touches no disk, reads no flags and prints nothing.
 PURE = _MATHEMATICS | {"audit", "training", "exact", "selection", "figures"}
+# Methods that read or write files.
+ON_DISK = {f"{verb}_{kind}" for verb in ("read", "write") for kind in ("text", "bytes")}
+ON_DISK |= {"open", "save", "savez", "load", "savetxt", "loadtxt", "tofile", "fromfile"}
 LONGEST = 300  # lines
 
 
@@ -95,10 +107,7 @@ def impurities(tree: ast.AST) -> set[str]:
             called = ast.unparse(node.func)
             if called in {"print", "open", "input"} or called.startswith("jax.config"):
                 impure.add(called)
-            if isinstance(node.func, ast.Attribute) and node.func.attr in {
-                *("open", "read_text", "write_text", "read_bytes", "write_bytes"),
-                *("savez", "save", "load", "savetxt", "loadtxt", "tofile", "fromfile"),
-            }:
+            if isinstance(node.func, ast.Attribute) and node.func.attr in ON_DISK:
                 impure.add(called)
         elif isinstance(node, ast.Assign):
             targets = map(ast.unparse, node.targets)

@@ -110,7 +110,10 @@ def claims(
     results = _evaluate(triples, seeds, dtype)
     return tuple(
         Claim(
-            *(line.name, line.section, line.printed, line.corrected),
+            name=line.name,
+            section=line.section,
+            printed=line.printed,
+            corrected=line.corrected,
             printed_error=difference(printed, reference),
             corrected_error=difference(corrected, reference),
             tolerance=_tolerance(dtype),
