@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from linclf_jax import curvature, gradients, losses, metrics, params
+from linclf_jax import curvature, gradients, losses, metrics, params, weighting
 from linclf_jax.params import Params
 from tests import problems, tolerances
 
@@ -168,6 +168,13 @@ def test_a_row_of_weight_0_takes_no_part_whatever_it_holds(program, lowest):
         close(actual, expected)
         if "inputs" in actual:
             np.testing.assert_array_equal(actual["inputs"][5:], 0.0)
+
+
+def test_a_narrow_label_of_many_classes_is_one_of_them():
+    labels, like = np.array([100], np.uint8), np.zeros((1, 300))
+    np.testing.assert_array_equal(
+        weighting.mask_labels(labels, np.zeros(1), like), labels
+    )
 
 
 @every_loss
