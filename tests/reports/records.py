@@ -390,11 +390,6 @@ def shots(counts=(1, 10), **changes):
     return probe(groups, **changes)
 
 
-def changed(record, **changes):
-    """The record with other words in its ``selected.json``."""
-    return record._replace(selected={**record.selected, **changes})
-
-
 def keep_examples(folder, *, image_shape=(2, 2), calibrated=True, perfect=False):
     """Eight test rows of each class, one in four taken for the next class."""
     labels = np.arange(24) % 3

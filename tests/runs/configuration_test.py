@@ -41,10 +41,7 @@ def devices(**changes):
         (changed("flags", none=0), "flags.none is null there and 0 here"),
         (changed("data", train=6), "data.train is 5 there and 6 here"),
         (changed("environment", x64=True), "environment.x64 is false there and true"),
-        (
-            devices(backend="gpu"),
-            'environment.devices.backend is "cpu" there and "gpu"',
-        ),
+        (devices(backend="gpu"), 'devices.backend is "cpu" there and "gpu" here'),
         (devices(kinds=["H100"]), 'devices.kinds is ["cpu"] there and ["H100"] here'),
         *(
             (
@@ -126,9 +123,7 @@ def test_commit_and_whether_the_code_was_changed(checkout):
     package = checkout / "package"
     commit = git(checkout, "rev-parse", "HEAD")
     assert configuration.git_state(package) == {"commit": commit, "dirty": False}
-    (checkout / "results.jsonl").write_text(
-        "{}"
-    )  # a run directory is no change of code
+    (checkout / "results.jsonl").write_text("{}")  # which is no code
     assert configuration.git_state(package) == {"commit": commit, "dirty": False}
     (package / "code.py").write_text("x = 2\n")
     assert configuration.git_state(package) == {"commit": commit, "dirty": True}

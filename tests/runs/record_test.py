@@ -122,10 +122,10 @@ class TestFinished:
         assert run.differing == ["optimizer", "learning_rate", "l2", "seed"]
 
     def test_a_failed_group_has_no_classifier(self):
-        entry = records.sweep().chosen
-        failure = {"group": {}, "failure": "all 3 trials diverged"}
-        run = records.changed(records.sweep(), entries=[failure, entry], chosen=1)
-        assert (run.tested, run.chosen) == ([entry], entry)
+        run = records.grouped()
+        failed, chosen = run.selected["entries"]
+        failed["failure"] = "all 3 trials diverged"
+        assert (run.tested, run.chosen) == ([chosen], chosen)
 
     def test_a_classifier_that_was_fitted_again_is_no_trial(self, finished):
         change(finished, "selected.json", lambda s: first(s).update(trial=None))
