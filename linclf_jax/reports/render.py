@@ -11,7 +11,6 @@ import base64
 import importlib.util
 import struct
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,6 @@ PAGE = "report.html"
 PROGRESS = "progress.html"
 NEEDED = {"matplotlib": "the report is drawn", "jinja2": "the report is written"}
 MOST_NAMES = 20  # of classes
-# A figure broader than this, in CSS pixels, scrolls sideways on a telephone.
-NARROW = 640
 
 
 def require() -> None:
@@ -143,11 +140,9 @@ def _draw(record: Record) -> tuple[dict[str, bytes], str]:
     config = record.config
     data, names = config["data"], config["data"]["class_names"]
     first = [*names[:MOST_NAMES], "…"] if len(names) > MOST_NAMES else names
-    css = resources.files("linclf_jax.reports") / "templates/page.css"
     page = text.render(
         "page.html.j2",
         title=f"{config['experiment']} on {data['name']}",
-        css=css.read_text("utf-8"),
         answer=answer.make(record),
         sections=shown,
         images={name: _image(png) for name, png in images.items()},
@@ -170,9 +165,4 @@ def contents(record: Record) -> Iterator[Section]:
 def _image(png: bytes) -> dict[str, Any]:
     pixels = struct.unpack(">II", png[16:24])  # the first chunk of a PNG: its size
     width, height = (round(p * 96 / style.DOTS_PER_INCH) for p in pixels)
-    return {
-        "kind": "wide" if width > NARROW else "narrow",
-        "width": width,
-        "height": height,
-        "data": base64.b64encode(png).decode(),
-    }
+    return {"width": width, "height": height, "data": base64.b64encode(png).decode()}

@@ -56,7 +56,7 @@ def blocks(template: str, values: Mapping[str, Any]) -> dict[str, str]:
     """The texts of ``TEMPLATE.txt.j2`` for values, by the names of its blocks."""
     made = _environment().get_template(f"{template}{TEXT}")
     context = made.new_context(dict(values))
-    return {name: _line(render(context)) for name, render in made.blocks.items()}
+    return {name: _line(block(context)) for name, block in made.blocks.items()}
 
 
 @functools.cache

@@ -80,6 +80,7 @@ class TestPage:
         assert not page.tags & {"script", "link", "iframe", "b", "i", "stops"}
         assert not re.search(r"(src|href)=(?!\"data:)", page.source)
         assert "url(" not in page.source
+        assert '"Segoe UI"' in page.source  # markup is escaped, the style is not
         assert not re.search(r"[{}]{2}|\{%|Undefined", page.source.split("</style>")[1])
 
     def test_names_are_text_and_origins_are_spread_out(self, finished):
