@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -254,20 +253,6 @@ def test_lanes_are_independent():
     assert not estimated.right[[2, 4]].any()
     for values in estimated._replace(right=estimated.losses):
         assert np.isnan(values[[2, 4]]).all()
-
-
-def test_float32_solutions_without_64_bit_types_are_as_good():
-    s = small(40, 5, 3)
-    theta = optimum(s)
-    near = (theta + 1e-3 * guess(s)).astype("float32")
-    with jax.enable_x64(False):
-        params = Params(jnp.asarray(near[None, :-1]), jnp.asarray(near[None, -1]))
-        estimated = leave_one_out.approximate(params, s.x, s.targets, [s.l2])
-    assert estimated.right.dtype == bool
-    numbers = estimated._replace(right=estimated.losses)
-    assert {array.dtype for array in numbers} == {np.dtype("float64")}
-    # A relative gap of 1e-7 or so; it enters as its root.
-    np.testing.assert_allclose(estimated.loss, estimate(theta, s).loss, rtol=1e-4)
 
 
 def test_a_single_class_is_always_right():

@@ -65,19 +65,15 @@ def test_another_score_is_corrected_for_the_same_choice():
     assert abs(bias.estimate(loss, apart).correction) < 0.5 * plain.correction
 
 
-def test_one_setting_and_its_copies_are_not_biased():
-    scores = np.random.default_rng(2).normal(size=(1, 30))
-    for copies in (scores, np.repeat(scores, 5, axis=0)):
-        assert bias.estimate(copies)[:4] == (0, 0.0, 0.0, 1.0)
-
-
-def test_a_setting_far_ahead_owes_nothing_to_the_choice():
+def test_where_one_setting_always_wins_there_is_no_bias():
     scores = np.random.default_rng(4).normal(size=(20, 60))
+    for copies in (scores[:1], np.repeat(scores[:1], 5, axis=0)):
+        assert bias.estimate(copies)[:4] == (0, 0.0, 0.0, 1.0)
     scores[7] -= 3.0
     assert bias.estimate(scores)[:4] == (7, 0.0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("block", [1, 700, 10**6])
+@pytest.mark.parametrize("block", [1, 700])
 def test_blocks_change_no_bit(block, monkeypatch):
     scores = np.random.default_rng(5).random((23, 64)) < 0.5
     whole = bias.estimate(scores, lowest=False, resamples=50, seed=9)

@@ -143,7 +143,7 @@ def test_where_nothing_is_held_out_or_estimated_scores_are_unknown(name, l2, sol
     assert not scores.rows.correct.any()
 
 
-def test_scores_are_float64_though_the_process_has_none(solved):
+def test_scores_are_float64_though_the_process_has_none(solved, measured):
     point, fits = solved
     params = Params(*(a.astype(np.float32) for a in point.params))
     point = point._replace(params=params)
@@ -155,6 +155,9 @@ def test_scores_are_float64_though_the_process_has_none(solved):
     W, b = (a[2].astype(np.float64) for a in params)
     loss = row_losses(x.astype(np.float64) @ W + b)[rows]
     np.testing.assert_allclose(groups[1].rows.loss[rows], loss, rtol=1e-12)
+    for group, wide in zip(groups, measured.groups, strict=True):
+        np.testing.assert_allclose(group.rows.loss, wide.rows.loss, rtol=1e-5)
+        assert group.rows.loss.dtype == np.asarray(group.loss.mean).dtype == np.float64
 
 
 @pytest.mark.parametrize("kind", ["split", "leave_one_out"])
