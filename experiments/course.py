@@ -55,8 +55,7 @@ def run(config: SweepConfig) -> None:
         features = images.NAMES if is_colour else GREY_FEATURES
         config = flat.build(config, {"features": tuple(features)})
     study = sweep.prepare(config, "course")
-    out_dir = config.runtime.out_dir or run_files.new_directory(study.plan)
-    print(console.summary(pipeline.run(study, out_dir)))
+    print(console.summary(pipeline.run(study, run_files.out_dir(study.plan))))
 
 
 SCRIPT = main.Script(run, DEFAULTS)

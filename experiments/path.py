@@ -21,8 +21,7 @@ def run(config: PathConfig) -> None:
     """Solves the path that the flags describe."""
     compilation_cache.enable_cache(config.runtime.compilation_cache)
     study = path.prepare(config)
-    out_dir = config.runtime.out_dir or run_files.new_directory(study.plan)
-    print(console.summary(pipeline.run(study, out_dir)))
+    print(console.summary(pipeline.run(study, run_files.out_dir(study.plan))))
 
 
 SCRIPT = main.Script(run, PathConfig())

@@ -22,8 +22,7 @@ def run(config: ProbeConfig) -> None:
     """Probes the features that the flags name."""
     compilation_cache.enable_cache(config.runtime.compilation_cache)
     study = probe.prepare(config)
-    out_dir = config.runtime.out_dir or run_files.new_directory(study.plan)
-    print(console.summary(pipeline.run(study, out_dir)))
+    print(console.summary(pipeline.run(study, run_files.out_dir(study.plan))))
 
 
 SCRIPT = main.Script(run, ProbeConfig())

@@ -44,8 +44,7 @@ def run(config: TrainConfig) -> None:
         raise ValueError("expected --replay=RUN_DIRECTORY and --trial=NUMBER together")
     sweep_config.validate_single(config.sweep)
     study = sweep.prepare(config.sweep, "train")
-    out_dir = config.sweep.runtime.out_dir or run_files.new_directory(study.plan)
-    result = pipeline.run(study, out_dir)
+    result = pipeline.run(study, run_files.out_dir(study.plan))
     print(f"{console.curves(result.history)}\n\n{console.summary(result)}")
 
 

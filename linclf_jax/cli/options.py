@@ -44,9 +44,8 @@ class _Serializer(flags.ArgumentSerializer):
         return flag_text.text(value)
 
 
-def define(config: Any, flag_values: flags.FlagValues | None = None) -> None:
+def define(config: Any, flag_values: flags.FlagValues) -> None:
     """Defines one absl flag for each flag of a script's configuration, its default."""
-    flag_values = flags.FLAGS if flag_values is None else flag_values
     for flag in flat.flags(config):
         if flag.type in _DEFINE:
             define_one = _DEFINE[flag.type]
@@ -64,14 +63,13 @@ def define(config: Any, flag_values: flags.FlagValues | None = None) -> None:
         flag_values.register_key_flag_for_module(sys.argv[0], flag_values[flag.name])
 
 
-def from_flags(config: Config, flag_values: flags.FlagValues | None = None) -> Config:
+def from_flags(config: Config, flag_values: flags.FlagValues) -> Config:
     """Returns the configuration that the command line makes of its defaults.
 
     Raises:
         ValueError: A penalty is given in both units, or ``--grid_file`` is bad; other
             flags are checked where the data is known.
     """
-    flag_values = flags.FLAGS if flag_values is None else flag_values
     values = {flag.name: flag_values[flag.name].value for flag in flat.flags(config)}
     units = [unit for unit in penalty.HELP if unit in values]
     given = [unit for unit in units if flag_values[unit].present]

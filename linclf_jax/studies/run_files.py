@@ -90,8 +90,13 @@ def guarded(
         raise Unfinished(error, study, path) from error
 
 
-def new_directory(plan: Plan) -> Path:
-    """Returns a new directory in ``runs/``; jobs of the same second share none."""
+def out_dir(plan: Plan) -> Path:
+    """Returns the run directory of the flags, or a new one in ``runs/``.
+
+    Jobs of the same second share none.
+    """
+    if plan.config.runtime.out_dir is not None:
+        return Path(plan.config.runtime.out_dir)
     now, data = time.strftime("%Y%m%d-%H%M%S"), plan.config.data.dataset
     return Path(f"runs/{plan.name}-{data}-{now}-{secrets.token_hex(2)}")
 

@@ -265,16 +265,16 @@ def test_draws_of_shots_are_the_fits_one_by_one(files):
 
 def test_draws_too_large_for_the_estimate_are_dealt_into_folds(files, monkeypatch):
     monkeypatch.setattr(resampling_lib, "MOST_UNKNOWNS", 1)
-    result = run("shots", files["good"], shots=(2,), l2=GRID)
-    entry, _ = result.selected["entries"]
-    assert entry["validation"]["resampling"] == resampling_lib.FOLDS
-    own = [row for row in result.rows if row["seed"] == 0 and ranking.is_compared(row)]
-    assert [row["fold"] for row in own] == [0, 1] * 4
-    means = {
-        l2: np.mean([row["val_loss"] for row in own if row["l2"] == l2]) for l2 in GRID
-    }
-    assert entry["row"]["l2"] == min(means, key=means.get)
-    assert entry["validation"]["size"] == entry["num_rows"] == 12
+    study = small_studies.prepare("shots", files["good"], shots=(2,))
+    (problem,) = study.problems
+    kinds = [(draw.kind, len(draw.held_out)) for draw in problem.resamplings]
+    assert kinds == [(resampling_lib.FOLDS, 2)] * 2
+    groups = [(fit.group, fit.fold) for fit in problem.fits]
+    assert groups == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for group in (0, 1):
+        *folds, last = problem.tested_fits(group)
+        assert [fit.train.sum() for fit in (*folds, last)] == [6, 6, 12]
+        assert last.is_final
 
 
 @pytest.fixture(scope="module")

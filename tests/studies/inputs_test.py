@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from linclf_jax.data import datasets, duplicates
-from linclf_jax.runs import model, schema
+from linclf_jax.data import datasets, duplicates, preprocessing
+from linclf_jax.params import Params
+from linclf_jax.runs import schema
 from linclf_jax.selection import folds
 from linclf_jax.selection.folds import NOT_HELD_OUT
 from linclf_jax.studies import inputs as inputs_lib
-from linclf_jax.studies import pipeline
+from linclf_jax.studies import pipeline, testing
+from linclf_jax.studies.study import Classifier
 from tests import small_studies, sweeps
 
 TRAINED = {"optimizer": ("adam",), "learning_rate": (0.3,), "l2": (1e-3,)}
@@ -139,19 +141,17 @@ def test_held_out_rows_that_are_twice_are_counted(
 
 def test_test_rows_that_are_twice_are_counted(twice, tmp_path):
     flags = {**write(tmp_path, twice), **TRAINED, "folds": 0}
-    result = pipeline.run(small_studies.prepare("sweep", **flags))
-    (entry,) = result.selected["entries"]
-    x, labels = (array[6:] for array in twice["test"])
-    accuracy = np.mean(model.predict(result.models[schema.MODEL], x) == labels)
-    counted = entry["test"]["duplicates"]
+    (inputs,) = small_studies.prepare("sweep", **flags).plan.inputs.values()
+    test, W = inputs.dataset.test.read(), np.random.default_rng(0).normal(size=(4, 3))
+    one = Classifier(None, Params(W, np.zeros(3)), {}, False, 60, None, None, 0)
+    counted = testing.evaluate(one, inputs, test).scores["duplicates"]
     assert (counted["rows"], counted["another_label"]) == (6, 1)
-    assert counted["without"]["size"] == 24
-    assert counted["without"]["accuracy"] == accuracy
-    low, high = counted["without"]["accuracy_interval"]
-    assert low < accuracy < high
-    assert entry["validation"]["duplicates"]["rows"] == 3
-    (warning,) = result.selected["warnings"]
-    assert warning.startswith("3 of 20 held-out rows are byte-equal to a row")
+    others = counted["without"]
+    assert others["size"] == 24
+    predicted = np.argmax(preprocessing.apply(inputs.scaling, test.x) @ W, axis=1)
+    assert others["accuracy"] == np.mean((predicted == test.labels)[6:])
+    low, high = others["accuracy_interval"]
+    assert low < others["accuracy"] < high
 
 
 def test_fitted_rows_have_one_number_in_data_and_folds():

@@ -20,6 +20,8 @@ from tests import sweeps
 from tests.scheduler import tensorboard_test
 from tests.scheduler.interruption_test import HALVING, Died
 
+FSYNC = os.fsync
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
@@ -30,11 +32,6 @@ def _quick():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, _quick):
     return sweeps.run(tmp_path_factory.mktemp("clean") / "run")
-
-
-@pytest.fixture(scope="module")
-def halved(tmp_path_factory, _quick):
-    return sweeps.run(tmp_path_factory.mktemp("clean") / "run", **HALVING)
 
 
 def stopping(monkeypatch, name="SIGTERM"):
@@ -87,40 +84,40 @@ def test_a_signal_ends_the_command_with_75_and_it_goes_on(
     assert sweeps.contents(tmp_path / "run") == expected
 
 
+def fill_disk(monkeypatch, moment):
+    """Lets the disk be full from a flush on, as all that is written is; counts them."""
+    calls = []
+
+    def flush(handle):
+        calls.append(handle)
+        if len(calls) >= moment:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        FSYNC(handle)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    return calls
+
+
 @pytest.mark.parametrize("flags", [{}, HALVING], ids=["all", "halving"])
-def test_a_full_disk_at_any_write_harms_nothing(
-    flags, finished, halved, tmp_path, monkeypatch
-):
-    expected = sweeps.contents((halved if flags else finished).directory)
-    fsync, calls = os.fsync, []
-
-    def fill_at(moment):
-        """Lets the disk be full from a flush on; all that is written is flushed."""
-        calls.clear()
-
-        def flush(handle):
-            calls.append(handle)
-            if len(calls) >= moment:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            fsync(handle)
-
-        monkeypatch.setattr(os, "fsync", flush)
-
-    fill_at(math.inf)
-    sweeps.run(tmp_path / "count", checkpoint_every=0.0, **flags)
+def test_a_full_disk_at_any_write_harms_nothing(flags, finished, tmp_path, monkeypatch):
+    calls = fill_disk(monkeypatch, math.inf)
+    expected = sweeps.contents(finished.directory)
+    counted = sweeps.run(tmp_path / "count", checkpoint_every=0.0, **flags)
+    if flags:
+        expected = sweeps.contents(counted.directory)
     total = len(calls)
     assert total > 40
     draw = random.Random(0)
     # The first, the last few, at which the run is wound up, and some between.
-    moments = {1, *range(total - 7, total + 1), *draw.sample(range(2, total - 7), 8)}
+    moments = {1, *range(total - 7, total + 1), *draw.sample(range(2, total - 7), 4)}
     for moment in sorted(moments):
         path = tmp_path / str(moment)
-        fill_at(moment)
+        fill_disk(monkeypatch, moment)
         # Before there is a run to go on with, the disk's error is all there is to say.
         kinds = OSError, run_files.Unfinished
         with pytest.raises(kinds, match="No space left on device"):
             sweeps.run(path, checkpoint_every=0.0, concurrent_batches=1, **flags)
-        fill_at(math.inf)
+        fill_disk(monkeypatch, math.inf)
         if not (path / "manifest.json").exists():  # as the very last flush finds it
             sweeps.run(path, **flags)
         assert sweeps.contents(path) == expected
@@ -128,15 +125,7 @@ def test_a_full_disk_at_any_write_harms_nothing(
 
 
 def test_a_full_disk_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
-    fsync, calls = os.fsync, []
-
-    def full(handle):
-        calls.append(handle)
-        if len(calls) > 8:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        fsync(handle)
-
-    monkeypatch.setattr(os, "fsync", full)
+    fill_disk(monkeypatch, 9)
     assert command(tmp_path / "run") == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f"error: {tmp_path / 'run'}/")
@@ -145,17 +134,17 @@ def test_a_full_disk_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
 
 
 def dying(function, *, after, name):
-    """Returns the function, which ends the process before or after its first call.
+    """Returns a function that ends the process at its first call, or behind it.
 
     Calls with a path count where it ends in ``name``.
     """
 
     def call(*arguments, **options):
-        if name and not str(arguments[0]).endswith(name):
-            return function(*arguments, **options)
-        if after:
+        counts = str(arguments[0]).endswith(name)
+        if after or not counts:
             function(*arguments, **options)
-        raise Died
+        if counts:
+            raise Died
 
     return call
 

@@ -86,9 +86,11 @@ def test_a_grid_file_says_what_flags_cannot():
         '{"grids": [{"optimizer": "sgd", "learning_rate": [0.1]}, '
         '{"optimizer": "adam", "batch_size": [8, 16], "l2": [0.5]}]}'
     )
-    rows = sweeps.fit(grid_file=text, learning_rate=(0.01,)).results.rows
-    columns = ("optimizer", "batch_size", "learning_rate", "l2")
-    assert [tuple(row[name] for name in columns) for row in rows[::2]] == [
+    trials = sweeps.prepare(grid_file=text, learning_rate=(0.01,)).trials
+    assert [
+        (t.static.optimizer, t.static.batch_size, *map(float, t.hparams[:2]))
+        for t in trials[::2]
+    ] == [
         ("sgd", 90, 0.1, 0.0),
         ("sgd", 90, 0.1, 0.01),
         ("adam", 8, 0.01, 0.5),

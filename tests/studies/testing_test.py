@@ -80,13 +80,6 @@ def test_every_number_is_that_of_scikit_learn(problem):
     np.testing.assert_array_equal(result["reliability"]["count"], counts)
 
 
-def test_the_interval_solves_wilsons_equation_for_the_number_of_rows(problem):
-    result = measure(*problem)
-    for end in result["accuracy_interval"]:
-        spread = 1.959963984540054**2 * end * (1 - end) / 80
-        np.testing.assert_allclose((result["accuracy"] - end) ** 2, spread, rtol=1e-9)
-
-
 def test_a_hinge_has_its_own_loss_and_no_calibration(problem):
     chosen, x, labels = problem
     result = measure(chosen, x, labels, loss="weston_watkins_hinge")

@@ -11,7 +11,7 @@ from linclf_jax.scheduler.signals import Stop
 from linclf_jax.selection import choose, ranking
 from linclf_jax.selection.held_out import HeldOut
 from linclf_jax.studies import inputs as inputs_lib
-from linclf_jax.studies import validation
+from linclf_jax.studies import pipeline, validation
 from tests import sweeps
 
 KEY = ("raw", "standardize")
@@ -156,16 +156,11 @@ def test_standard_errors_are_those_over_rows():
     assert calibrated["val_loss_calibrated"] == errors["val_loss"]
 
 
-def test_a_strongest_penalty_within_one_standard_error(tmp_path):
+def test_a_strongest_penalty_within_one_standard_error():
     l2 = (0.0, 0.001, 0.01, 0.03, 0.1)
-    fitted = sweeps.fit(l2=l2, learning_rate=(0.3,))
+    fitted = sweeps.fit(l2=l2, learning_rate=(0.3,), rule="one_standard_error")
     results, (scores,) = fitted.results, fitted.results.held_out
-    selection = choose.select(
-        results.rows,
-        metric="val_loss",
-        rule="one_standard_error",
-        errors=results.standard_errors,
-    )
+    (selection,) = pipeline.select(fitted.study.plan, results)
     error = results.standard_errors["val_loss"][selection.best]
     assert selection.standard_error == error
     means = scores.loss.mean(axis=1)
