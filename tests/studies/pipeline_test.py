@@ -304,9 +304,11 @@ def test_a_directory_is_taken_up_after_a_kill_in_the_middle_of_a_path(
     for _ in range(2):
         next(batches)
     ours = small_studies.contents(finished("path").directory)
-    shutil.copytree(tmp_path / "killed", tmp_path / "stateless")
-    (state,) = (tmp_path / "stateless" / checkpoint.FOLDER).glob("*state*")
-    state.unlink()
+    # Without the state, or a batch that it goes on from, all is solved again.
+    for name, pattern in (("stateless", "*state*"), ("lacking", "*-00001.npz")):
+        copy = shutil.copytree(tmp_path / "killed", tmp_path / name)
+        (file,) = (copy / checkpoint.FOLDER).glob(pattern)
+        file.unlink()
     solved = []
     measure = exact.held_out.measure
 
@@ -315,7 +317,7 @@ def test_a_directory_is_taken_up_after_a_kill_in_the_middle_of_a_path(
         return measure(point, *args)
 
     monkeypatch.setattr(exact.held_out, "measure", counted)
-    for name, count in (("killed", 1), ("stateless", 3)):
+    for name, count in (("killed", 1), ("stateless", 3), ("lacking", 3)):
         solved.clear()
         pipeline.run(small_studies.prepare("path", files), tmp_path / name)
         assert len(solved) == count
