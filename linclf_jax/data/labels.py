@@ -86,31 +86,19 @@ def from_array(
             f"found label_values {options.label_values!r}, expected one of "
             f"{', '.join(columns.VALUES)}"
         )
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim != 1 or not len(values):
-        raise BadFileError(
-            f"{path} has labels of shape {values.shape}; expected (N,) or (N, 1)"
-        )
-    column = _without_ignored(_plain(values, path), options.ignore_label)
-    values, inverse = np.unique(column.values, return_inverse=True)
+    column = _without_ignored(_column(values, path), options.ignore_label)
     if class_names is None:
         _check_training(column, options)
-        names = _names(values, column, options)
-        if len(names) < 2:
-            raise BadFileError(
-                f"{path} has rows of one class, {', '.join(names)}; expected two"
-            )
-        class_names, classes = names, inverse.astype(np.int32)
-    else:
-        number = {name: k for k, name in enumerate(class_names)}
-        names = _names(values, column, options)
-        of_values = [number.get(name, -1) for name in names]
-        classes = np.array(of_values, np.int32)[inverse]
+    values, inverse = np.unique(column.values, return_inverse=True)
+    names = _names(values, column, options)
+    number = {name: k for k, name in enumerate(class_names or names)}
+    classes = np.array([number.get(name, -1) for name in names], np.int32)[inverse]
+    if class_names is not None:
         column.require(classes >= 0, _expected(class_names, column, options))
-    return Labels(
-        classes, class_names, None if options.ignore_label is None else column.rows
-    )
+    elif len(names) < 2:
+        raise BadFileError(f"{path} has rows of one class, {names[0]}; expected two")
+    rows = None if options.ignore_label is None else column.rows
+    return Labels(classes, class_names or tuple(names), rows)
 
 
 def are_integers(class_names: Sequence[str]) -> bool:
@@ -126,8 +114,14 @@ def _is_integer(name: str) -> bool:
     return name.removeprefix("-").isdecimal()
 
 
-def _plain(values: np.ndarray, path: str | Path) -> _Column:
+def _column(values: np.ndarray, path: str | Path) -> _Column:
     """Returns labels as integers or as texts."""
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or not len(values):
+        raise BadFileError(
+            f"{path} has labels of shape {values.shape}; expected (N,) or (N, 1)"
+        )
     column = _Column(values, np.arange(len(values)), path)
     kind = values.dtype.kind
     if kind == "S":
@@ -207,18 +201,16 @@ def _check_consecutive(column: _Column, names: Mapping[int, str] | None) -> None
         )
 
 
-def _names(
-    values: np.ndarray, column: _Column, options: ReadOptions
-) -> tuple[str, ...]:
+def _names(values: np.ndarray, column: _Column, options: ReadOptions) -> list[str]:
     """Returns the names of the distinct values of a column."""
     names = options.class_names
     if names is None or column.is_text:
-        return tuple(map(str, values.tolist()))
+        return [str(value) for value in values.tolist()]
     column.require(
         np.isin(column.values, [*names]),
         f"one of the {len(names)} integers that class_names (--class_names) names",
     )
-    return tuple(names[value] for value in values.tolist())
+    return [names[value] for value in values.tolist()]
 
 
 def _expected(
