@@ -98,7 +98,7 @@ def test_a_row_can_fail():
 
 def test_arrays_of_different_shapes_are_not_broadcast():
     with pytest.raises(ValueError, match=r"found shape \(3,\), expected \(3, 1\)"):
-        derivation.difference(np.zeros(3), np.zeros((3, 1)))
+        derivation.difference(np.zeros(3), np.zeros((3, 1)), "float64")
 
 
 def test_autodiff_sees_the_library_s_own_loss_and_no_bias_by_sample():

@@ -48,7 +48,9 @@ def format_claims(rows: Sequence[Claim]) -> str:
         verdict = "holds" if row.verdict == derivation.HOLDS else "FAILS"
         if row.verdict != row.expected:
             verdict += f"  but expected: {row.expected}"
-        correction = "holds" if row.correction_holds else "FAILS  but expected: holds"
+        correction = (
+            "holds" if row.corrected_error.is_rounding else "FAILS  but expected: holds"
+        )
         lines += [
             "",
             _columns(row.name, row.printed, row.printed_error) + verdict,
