@@ -13,7 +13,6 @@ import optax
 import pytest
 
 from linclf_jax import losses
-from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 from linclf_jax.training import program, states
 from linclf_jax.training.program import Lanes
@@ -84,32 +83,6 @@ def test_hand_written_gradient_and_autodiff_give_the_same_trajectory(loss, smoot
     assert apart == smoothed
 
 
-def test_training_lowers_the_loss_and_history_is_what_happened():
-    data = make_data()
-    params, history = train(Static(3, batch_size=8, epochs=40), HPARAMS, data)
-    assert history.train_loss.shape == history.val_loss.shape == (40,)
-    assert float(history.train_loss[-1]) < 0.8 * float(history.train_loss[0])
-    scores = data.val_x @ params.W + params.b[None, :]
-    expected = losses.softmax_cross_entropy(scores, data.val_labels).mean()
-    np.testing.assert_allclose(history.val_loss[-1], expected, rtol=1e-12)
-    right = jnp.mean(jnp.argmax(scores, axis=1) == data.val_labels)
-    np.testing.assert_allclose(history.val_accuracy[-1], right)
-
-
-def test_seed_changes_the_run_and_nothing_else_does():
-    first, again, other = (train(STATIC, seed=seed) for seed in (1, 1, 2))
-    chex.assert_trees_all_equal(first, again)
-    assert not np.allclose(first[0].W, other[0].W, rtol=1e-6)
-
-
-def test_a_run_is_the_lane_of_a_stack():
-    stacked = train_stack(STATIC, small.of_rates(0.01, 0.1), make_data())
-    params, history = train(STATIC)
-    expected = (*params, *history[:3])
-    chex.assert_trees_all_close(small.run_of(stacked, 1), expected, **CLOSE)
-    assert int(history.steps) == stacked.steps[1] == program.num_steps(21, STATIC)
-
-
 def test_a_run_that_explodes_stops_and_says_when():
     static = Static(3, loss=HINGE, batch_size=8, epochs=1)
     params, history = train(static, Hparams(1e30))
@@ -133,24 +106,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_once():
     assert int(history.status) == states.NONFINITE_LOSS
     assert int(history.steps) == 0
     chex.assert_trees_all_close(params, start, rtol=1e-12, atol=1e-290)
-
-
-def test_a_smoothed_step_is_the_gradient_of_the_smoothed_objective():
-    data, hparams = make_data(), HPARAMS._replace(label_smoothing=0.3)
-    static = Static(3, "softmax_cross_entropy", "sgd", "constant", 21, 1, smoothed=True)
-    start, _ = train(static, hparams._replace(learning_rate=1e-300), data)
-    params, history = train(static, hparams, data)
-
-    def mean_loss(params):
-        targets = losses.smooth_labels(data.labels, 3, 0.3)
-        scores = params_lib.logits(params, data.x)
-        return losses.softmax_cross_entropy_with_targets(scores, targets).mean()
-
-    value, gradient = jax.value_and_grad(mean_loss)(start)
-    np.testing.assert_allclose(history.train_loss[0], value, rtol=1e-12)
-    W = start.W - 0.1 * (gradient.W + 0.01 * start.W)
-    expected = Params(W, start.b - 0.1 * gradient.b)
-    chex.assert_trees_all_close(params, expected, rtol=1e-12)
 
 
 def test_a_lane_trains_as_if_the_rows_of_its_fold_did_not_exist():
