@@ -132,9 +132,10 @@ def value_axis(
         ticks, left = np.append(0.0, ticks), -low / 3
         # Zero is off the scale: the axis is broken before it.
         across(low / 2, color="white", linewidth=4, zorder=6)
-    # Linear up to the smallest positive value, which is three margins from zero.
-    zero = {"linthresh": low, "linscale": 0.9 * 3 * np.log10(margin)}
-    set_scale("log") if left > 0 else set_scale("symlog", **zero)
+    if left > 0:
+        set_scale("log")
+    else:  # linear up to the smallest positive value, which is three margins from zero
+        set_scale("symlog", linthresh=low, linscale=0.9 * 3 * np.log10(margin))
     ticks_of.set_ticks(ticks, [style.short_number(tick) for tick in ticks])
     ticks_of.set_ticks([], minor=True)
     set_limits(left, high * margin)

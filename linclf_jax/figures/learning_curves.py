@@ -120,9 +120,9 @@ def of_groups(curves: Sequence[GroupCurve]) -> canvas.Figure:
     panels = dict(zip(names, axes, strict=True))
     floor = canvas.error_floor(np.concatenate([curve.accuracy for curve in curves]))
     errors = [canvas.error_rates(curve.accuracy, floor) for curve in curves]
-    numbers = {line: i for i, line in enumerate(dict.fromkeys(c.line for c in curves))}
+    looks = style.series_by_name(curve.line for curve in curves)
     for curve, values in zip(curves, errors, strict=True):
-        axis, look = panels[curve.panel], style.series(numbers[curve.line])
+        axis, look = panels[curve.panel], looks[curve.line]
         _line(axis, values, linewidth=1.4, label=curve.line, **look)
         if curve.epoch:
             kept = values[curve.epoch - 1]

@@ -107,8 +107,7 @@ def _band(
 def penalties(panels: Sequence[Panel]) -> canvas.Figure:
     """The held-out loss of several selections, with a dot where each is lowest."""
     figure, axes = canvas.panels(len(panels))
-    labels = dict.fromkeys(label for panel in panels for label in panel.labels)
-    looks = {label: style.series(number) for number, label in enumerate(labels)}
+    looks = style.series_by_name(label for each in panels for label in each.labels)
     for axis, panel in zip(axes, panels, strict=True):
         _draw_panel(axis, panel, looks)
     if len(looks) > 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -116,6 +116,11 @@ def series(number: int) -> dict[str, Any]:
     """Colour and dashes of one of several lines, told apart up to ``MOST_SERIES``."""
     dashes, colour = divmod(number % MOST_SERIES, len(COLOURS))
     return {"color": COLOURS[colour], "linestyle": DASHES[dashes]}
+
+
+def series_by_name(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The look of each name, in the order in which they first appear."""
+    return {name: series(i) for i, name in enumerate(dict.fromkeys(names))}
 
 
 def thinned(labels: Sequence[str], most: int) -> list[str]:
