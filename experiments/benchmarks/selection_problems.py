@@ -114,11 +114,13 @@ def _images(features: str, rows: int, seed: int, data_dir: str | None) -> Arrays
 
 @functools.cache
 def _fashion(features: str, data_dir: str | None) -> Arrays:
-    found = datasets.load("fashion_mnist", split_seed=0, files=Files(data_dir=data_dir))
-    train, test = datasets.joined(found.train, found.validation), found.test.read()
+    images = datasets.load(
+        "fashion_mnist", split_seed=0, files=Files(data_dir=data_dir)
+    )
+    train, test = datasets.joined(images.train, images.validation), images.test.read()
     pixels = (train.x, test.x)
     if features != "raw":
-        pixels = (image_cache.features(features, x, found.image_shape) for x in pixels)
+        pixels = (image_cache.features(features, x, images.image_shape) for x in pixels)
     x, test_x = pixels
     return x, train.labels, test_x, test.labels
 

@@ -8,7 +8,7 @@
                 raise signals.Stopped(stop.requested(), done, total)
 
 SIGTERM, which schedulers and ``kill`` send, and SIGINT, which Ctrl-C sends, only leave
-a note; the loop above looks for it between its steps. A second Ctrl-C does not wait.
+a note; the loop above asks for it between its steps. A second Ctrl-C does not wait.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 # EX_TEMPFAIL of sysexits.h: stopped by a signal, the state is saved, the same command
-# goes on. A scheduler can tell it from bad input, 2, and from a failure, 1.
+# goes on. It differs from bad input, 2, and from a failure, 1.
 EXIT_STATUS = 75
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)

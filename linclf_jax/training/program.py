@@ -29,7 +29,7 @@ Step = Callable[[State, jax.Array, jax.Array, jax.Array], State]
 
 
 class Lanes(NamedTuple):
-    """What tells one stack of runs from another of the same static choice."""
+    """What two stacks of runs of the same static choice differ in."""
 
     key: jax.Array  # of the first weights and the order of the rows, in all lanes
     hparams: Hparams  # arrays (L,)

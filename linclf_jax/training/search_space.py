@@ -170,7 +170,7 @@ def make_candidate(static: Static, hparams: Hparams) -> Candidate:
 
 
 def identity(candidate: Candidate) -> tuple[Static, tuple[float, ...]]:
-    """Returns what tells a candidate from others: what it uses, in float32."""
+    """Returns what makes a candidate another: the choices it uses, in float32."""
     used = optimizers.uses(candidate.static)
     numbers = (getattr(candidate.hparams, name) for name in used)
     return candidate.static, tuple(map(settings.to_float32, numbers))

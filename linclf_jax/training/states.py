@@ -82,12 +82,12 @@ class History(NamedTuple):
 
 def diagnosed(status: jax.Array, loss: jax.Array) -> jax.Array:
     """Returns statuses, int32 ``(L,)``, after mean losses: the first failure stays."""
-    found = jnp.select(
+    diagnosis = jnp.select(
         [~jnp.isfinite(loss), loss > EXPLODED_ABOVE],
         [jnp.int32(NONFINITE_LOSS), jnp.int32(EXPLODED)],
         jnp.int32(OK),
     )
-    return jnp.where(status == OK, found, status)
+    return jnp.where(status == OK, diagnosis, status)
 
 
 def no_best(params: Params) -> Best:

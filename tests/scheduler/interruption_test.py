@@ -35,9 +35,9 @@ def trained(monkeypatch):
     """Notes from which step to which each batch is trained."""
     run, noted = execution.run, []
 
-    def noting(program, starts, data, last, look):
+    def noting(program, starts, data, last, on_segment):
         noted.extend((start.step, last) for start in starts)
-        return run(program, starts, data, last, look)
+        return run(program, starts, data, last, on_segment)
 
     monkeypatch.setattr(execution, "run", noting)
     return noted

@@ -67,13 +67,13 @@ def exhausting(seed, share):
     """Returns an ``execution.run`` that runs out of memory, at once or later."""
     run, draws, lock = execution.run, random.Random(seed), threading.Lock()
 
-    def run_or_not(program, starts, data, last, look):
+    def run_or_not(program, starts, data, last, on_segment):
         with lock:
             after = draws.randrange(5) if draws.random() < share else None
 
-        def failing_look(steps, states):
+        def failing_segment(steps, states):
             nonlocal after
-            look(steps, states)
+            on_segment(steps, states)
             if after is not None:
                 after -= 1
                 if after <= 0:
@@ -81,7 +81,7 @@ def exhausting(seed, share):
 
         if after == 0:
             raise jax.errors.JaxRuntimeError(EXHAUSTED)
-        return run(program, starts, data, last, failing_look)
+        return run(program, starts, data, last, failing_segment)
 
     return run_or_not
 
@@ -170,20 +170,20 @@ def test_an_error_in_one_batch_stops_the_others_with_their_states_saved(
 ):
     run, started = execution.run, threading.Event()
 
-    def failing(program, starts, data, last, look):
+    def failing(program, starts, data, last, on_segment):
         if starts[0].batch.seed == 1:
             assert started.wait(60)
             raise RuntimeError("a fault")
 
-        def patient_look(steps, states):
+        def patient_segment(steps, states):
             started.set()
             deadline = time.monotonic() + 20
             while True:
-                look(steps, states)
+                on_segment(steps, states)
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
 
-        return run(program, starts, data, last, patient_look)
+        return run(program, starts, data, last, patient_segment)
 
     monkeypatch.setattr(execution, "run", failing)
     with pytest.raises(RuntimeError, match="a fault"):

@@ -1,4 +1,4 @@
-"""A stop is asked for by a signal and answered when the loop looks for it."""
+"""A stop is asked for by a signal and answered when the loop asks for it."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ def send(number):
 
 @pytest.fixture(autouse=True)
 def usual_handlers():
-    """Whatever started the tests may have told them to ignore Ctrl-C."""
+    """Whatever started the tests may have made them ignore Ctrl-C."""
     before = {number: signal.getsignal(number) for number in signals.SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: pytest.fail("the handler from outside"))
@@ -74,18 +74,18 @@ def test_what_is_ignored_stays_ignored():
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
-def test_another_thread_can_ask_and_is_never_told_to_stop():
-    found = []
+def test_another_thread_can_ask_and_is_never_asked_to_stop():
+    requested = []
 
     def work():
         with signals.Stop() as stop:
-            found.append(stop.requested())
+            requested.append(stop.requested())
 
     before = signal.getsignal(signal.SIGTERM)
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert found == [None]
+    assert requested == [None]
     assert signal.getsignal(signal.SIGTERM) == before
 
 

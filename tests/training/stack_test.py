@@ -82,9 +82,9 @@ def test_the_stack_is_the_plain_functions_mapped(loss, shape, dtype):
     others = l2, smoothing
     value, gradient = plain(loss, params, x, labels, weights, *others)
     for name in stack.GRADIENTS:
-        found, by_stack = stacked(name, loss, params, x, labels, weights, *others)
-        assert found.dtype == by_stack.W.dtype == by_stack.b.dtype == dtype
-        chex.assert_trees_all_close(found, value, **CLOSE[dtype])
+        mean_loss, by_stack = stacked(name, loss, params, x, labels, weights, *others)
+        assert mean_loss.dtype == by_stack.W.dtype == by_stack.b.dtype == dtype
+        chex.assert_trees_all_close(mean_loss, value, **CLOSE[dtype])
         expected = stack.lanes_last(gradient)
         chex.assert_trees_all_close(by_stack, expected, **CLOSE[dtype])
 
@@ -135,5 +135,5 @@ def test_classes_on_any_axis_give_the_same_loss_and_gradient(loss):
         return value, jnp.moveaxis(gradient, axis, -1)
 
     expected, *others = jax.jit(lambda: [along(axis) for axis in (-1, 0, -2)])()
-    for found in others:
-        chex.assert_trees_all_close(found, expected, rtol=1e-14, atol=1e-16)
+    for other in others:
+        chex.assert_trees_all_close(other, expected, rtol=1e-14, atol=1e-16)
