@@ -48,9 +48,6 @@ def evaluate(
 
     Returns:
         NaN for a lane whose weights are all 0.
-
-    Raises:
-        ValueError: Labels or weights are not one for each row.
     """
     _require_rows(x, labels)
     num_rows = x.shape[0]

@@ -74,13 +74,9 @@ def place(data: Data, mesh: Mesh) -> Data:
 
 
 def build(static: Static, data: Data, width: int, mesh: Mesh) -> Program:
-    """Compiles the one program of a static choice.
+    """Compiles the one program of a static choice, for batches of ``width`` lanes.
 
-    Args:
-        static: What is compiled in.
-        data: From ``place``; its shapes and dtypes are used.
-        width: L, lanes of a batch.
-        mesh: From ``make_mesh``.
+    Of the data, which is from ``place``, shapes and dtypes are used.
     """
     per_batch, everywhere = PartitionSpec(_BATCHES), PartitionSpec()
     program = jax.shard_map(
@@ -120,7 +116,7 @@ def run(
     Args:
         program: From ``build``.
         starts: At most one batch for each device of the program's mesh.
-        data: From ``place``.
+        data: That the program was built with.
         last: One past the last step to make.
         on_segment: Called about once in ``SEGMENT_SECONDS`` with the steps that each
             batch has made, and a function that returns the states after them. What it

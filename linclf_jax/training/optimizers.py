@@ -89,10 +89,7 @@ def make_stacked(
     cosine taken for every weight. The state holds no rate, so the chain can be built
     anew in every step.
 
-    Args:
-        name: A key of ``OPTIMIZERS``.
-        hparams: Arrays ``(1, 1, L)``.
-        learning_rate: ``(1, 1, L)``; see ``make_schedule``.
+    Hyper-parameters and learning rates, from ``make_schedule``, are ``(1, 1, L)``.
     """
     build, _, elementwise = OPTIMIZERS[name]
     if elementwise:

@@ -109,7 +109,7 @@ def advance(
 
     Args:
         static: What is compiled in.
-        lanes: What the runs began with.
+        lanes: What the runs began with, as ``data``.
         data: Training and validation rows.
         state: From ``begin``, with ``first`` 0, or from an earlier ``advance``.
         first: The step to make first, from 0; may be traced.

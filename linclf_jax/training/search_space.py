@@ -99,11 +99,8 @@ def grid(statics: Sequence[Static], axes: Mapping[str, Axis]) -> tuple[Candidate
 
     Args:
         statics: The static choices, distinct; the slowest to change.
-        axes: For fields of ``Hparams``; fields left out keep their default.
-
-    Raises:
-        ValueError: No static choices or repeated ones; an unknown field; an empty axis,
-            or one with a value out of range or repeated in float32; too many of them.
+        axes: For fields of ``Hparams``; fields left out keep their default. No value
+            is out of range, or repeated in float32.
     """
     _validate(statics, axes)
     listed = {name: values(axis) for name, axis in axes.items()}
@@ -136,16 +133,7 @@ def sample(
     seed and ``i`` alone, so that a larger count continues a smaller one. The source is
     the raw stream of NumPy's PCG64, which NumPy guarantees for all its versions and
     platforms. A draw that makes the same run as an earlier one is left out: from short
-    lists of values come fewer candidates than draws.
-
-    Args:
-        statics: The static choices, distinct.
-        axes: For fields of ``Hparams``; fields left out keep their default.
-        count: Draws, ``1..MAX_CANDIDATES``.
-        seed: In ``0..2^32-1``.
-
-    Raises:
-        ValueError: As for ``grid``; or count or seed is out of range.
+    lists of values come fewer candidates than draws, of which there are ``count``.
     """
     _validate(statics, axes)
     for name, axis in axes.items():

@@ -68,9 +68,6 @@ def logits(
         params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
         x: Features ``(B, D)``.
         precision: Of the product.
-
-    Raises:
-        ValueError: The shapes are others; lanes in front go through ``lanes_last``.
     """
     W, b = params.W.shape, params.b.shape
     if len(W) != 3 or b != (1, *W[1:]) or x.shape[1:] != W[:1]:
@@ -102,8 +99,8 @@ def manual_gradient(
 
     Args:
         params: ``W (D, C, L)`` and ``b (1, C, L)``, float32 or wider.
-        batch: The rows and their weights.
-        objective: Of all lanes.
+        batch: Rows in common.
+        objective: One for each lane.
 
     Returns:
         The mean loss ``(L,)``, without the penalty, and the gradient, shaped as

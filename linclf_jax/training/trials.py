@@ -54,7 +54,7 @@ def make_trials(
     """Returns a trial of each candidate, seed and fold, repeats side by side.
 
     Args:
-        candidates: Static choices with hyper-parameters.
+        candidates: The slowest to change.
         seeds: Distinct, each in uint32.
         folds: K of a K-fold cross-validation; 0 is none.
         num_rows: How many a trial trains on, by the fold that it holds out (None where
