@@ -97,7 +97,8 @@ def approximate(
     l2 = problem_lib.checked_l2(l2)
     with jax.enable_x64(True):
         problem, (W, b) = problem_lib.prepare_with(params, x, labels, l2, weights)
-        require_memory(*problem.x.shape, b.shape[1], max_bytes)
+        rows, features = problem.x.shape
+        require_memory(rows, features, b.shape[1], max_bytes)
         b = jnp.where(problem.present, b, -jnp.inf)
         predictions = _predict(problem, Params(W, b), jnp.asarray(l2))
         used = problem_lib.rows_with_weight(weights, np.asarray(x), len(l2))
@@ -108,20 +109,16 @@ def approximate(
         estimate = _summary(predictions, sample_weights)
         if used.all():
             return estimate
-        all_rows = _predict_unused(Params(params.W, b), x, labels, used)
-        for array, own in zip(all_rows, predictions, strict=True):
+        losses, right, logits = _predict_unused(Params(params.W, b), x, labels, used)
+        for array, own in zip((losses, right, logits), predictions, strict=True):
             array[:, used] = own
-        return Estimate(*estimate[:3], *all_rows)
+        return estimate._replace(losses=losses, right=right, logits=logits)
 
 
 def require_memory(
     rows: int, features: int, classes: int, max_bytes: int = MAX_BYTES
 ) -> None:
-    """Refuses a problem whose estimate takes too much memory for one lane.
-
-    Raises:
-        ValueError: It does; with what it takes.
-    """
+    """Refuses a problem whose estimate takes too much memory for one lane."""
     unknowns = (min(rows - 1, features) + 1) * (classes - 1)
     needed = 8 * (3 * unknowns**2 + 4 * rows * classes**2)
     if needed > max_bytes:

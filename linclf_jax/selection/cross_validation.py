@@ -208,6 +208,7 @@ def _measured(
         train, (scores,) = held_out.measure(point, x, labels, [compared], fits)
         params = jax.tree.map(lambda array: np.asarray(array[-1]), point.params)
         measured.append((params, point.info, train, scores))
+    scores: held_out.GroupScores
     params, info, train, scores = path.as_given(l2s, measured)
     l2s = np.asarray(l2s, np.float64)
     return CrossValidation(l2s, params, info, train, *scores, compared.compared)

@@ -158,19 +158,18 @@ def score(
         compared = resampling.compared
         values = (rows.loss, rows.correct, rows.calibrated)
         samples = FoldScores(*(value[compared] for value in values))
-    return GroupScores(folds, *map(row_scores.curve, samples), rows)
+    loss, accuracy, calibrated = map(row_scores.curve, samples)
+    return GroupScores(folds, loss, accuracy, calibrated, rows)
 
 
 def _unknown(resampling: Resampling) -> GroupScores:
     """Returns the scores of a resampling that holds out nothing."""
     count, num_rows = resampling.held_out.shape
-    nan = np.asarray(np.nan)
-    of_rows = np.full(num_rows, np.nan)
-    return GroupScores(
-        FoldScores(*[np.full(count, np.nan)] * 3),
-        *[Curve(nan, nan)] * 3,
-        RowScores(of_rows, np.zeros(num_rows, bool), nan, of_rows),
-    )
+    nan, of_folds, of_rows = (np.full(s, np.nan) for s in ((), count, num_rows))
+    rows = RowScores(of_rows, np.zeros(num_rows, bool), nan, of_rows)
+    unknown = Curve(nan, nan)
+    folds = FoldScores(of_folds, of_folds, of_folds)
+    return GroupScores(folds, unknown, unknown, unknown, rows)
 
 
 def _left_out(

@@ -109,8 +109,9 @@ def curve(values: np.ndarray) -> Curve:
 
     The standard deviation is that of a sample, which a single value does not have.
     """
+    mean = np.asarray(np.mean(values))
     if len(values) == 1:
-        return Curve(np.mean(values), np.asarray(np.nan))
+        return Curve(mean, np.asarray(np.nan))
     with np.errstate(invalid="ignore"):  # a loss may be infinite
         spread = np.std(values, ddof=1, dtype=np.float64)
-    return Curve(np.mean(values), spread / np.sqrt(len(values)))
+    return Curve(mean, np.asarray(spread / np.sqrt(len(values))))

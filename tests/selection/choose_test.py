@@ -23,9 +23,9 @@ def repeated(first, losses, **columns):
 
 
 def test_a_setting_is_judged_by_the_mean_of_its_repeats():
-    """The best single trial, number 0, is a lucky seed of the worse setting."""
-    lucky, steady = repeated(0, [0.1, 0.9, 0.8]), repeated(3, [0.3, 0.4, 0.2])
-    for rows in (lucky + steady, (lucky + steady)[::-1]):
+    """The best single trial, number 0, is the best seed of the worse setting."""
+    worse, better = repeated(0, [0.1, 0.9, 0.8]), repeated(3, [0.3, 0.4, 0.2])
+    for rows in (worse + better, (worse + better)[::-1]):
         selection = choose.select(rows, metric="val_loss")
         assert chosen(selection) == [3, 4, 5]
         # The first seed, though the last did best.

@@ -87,7 +87,7 @@ def repeated(first, scores, **columns):
 
 @pytest.mark.parametrize("repeat", ["seed", "fold"])
 def test_settings_are_ranked_by_the_mean_of_their_repeats(repeat):
-    """The best single trial, number 0, is a lucky repeat of another setting."""
+    """The best single trial, number 0, is the best repeat of another setting."""
     rows = repeated(0, [(0.1, 0.9), (0.8, 0.5)]) + repeated(2, [(0.3, 0.8), (0.3, 0.5)])
     for status in ("diverged", "retired"):  # one bad repeat takes its setting out
         first = len(rows)

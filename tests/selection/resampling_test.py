@@ -76,7 +76,7 @@ def test_a_draw_of_one_shot_can_spare_no_row():
         ({"num_features": 1, "num_classes": 1002}, "folds"),
     ],
 )
-def test_a_draw_too_large_for_the_estimate_is_dealt_into_folds(sizes, kind):
+def test_a_draw_too_large_for_the_estimate_has_folds(sizes, kind):
     rows = ~ALONE
     draw = draw_of(rows, 3, **sizes)
     assert draw.kind == kind
@@ -84,8 +84,8 @@ def test_a_draw_too_large_for_the_estimate_is_dealt_into_folds(sizes, kind):
     for fit in resampling.compared_fits([draw]):
         assert not fit.train[ALONE].any()
     if kind == "folds":
-        dealt = folds_lib.assign(LABELS[rows], 3, seed=3)
-        np.testing.assert_array_equal(held_out_by(draw)[rows], dealt)
+        fold = folds_lib.assign(LABELS[rows], 3, seed=3)
+        np.testing.assert_array_equal(held_out_by(draw)[rows], fold)
     assert resampling.final_fit(0, draw).train.tolist() == rows.tolist()
 
 
@@ -108,7 +108,7 @@ def test_fits_of_one_resampling_stand_side_by_side():
     ]
 
 
-def test_folds_of_rows_are_dealt_or_taken_as_they_are():
+def test_folds_of_rows_are_assigned_or_taken_as_they_are():
     labels = np.arange(12) % 2
     np.testing.assert_array_equal(
         resampling.fold_of_rows(labels, 3, seed=7), folds_lib.assign(labels, 3, seed=7)
