@@ -54,15 +54,18 @@ def test_gap_bounds_the_distance_from_the_optimum(name, l2):
 @pytest.mark.parametrize("l2", problems.PENALTIES)
 def test_gap_is_primal_minus_dual_objective(l2, scale):
     params = problems.random_params(DATA, scale=scale)
-    proof = problems.certify(params, DATA, l2)
-    values = problems.values(params, DATA, l2)
-    np.testing.assert_allclose(proof.objective, values, rtol=1e-13)
-    bounds = [
-        reference_solver.lower_bound(W, b, DATA.x, DATA.labels, l2, weights)
-        for W, b, weights in zip(*params, DATA.weights, strict=True)
-    ]
-    gaps = values - bounds
-    assert (np.abs(proof.gap - gaps) <= 1e-11 * np.abs(gaps) + BIAS * values).all()
+    soft = np.random.default_rng(4).dirichlet(np.ones(3), size=len(DATA.x))
+    for labels in (DATA.labels, soft):
+        data = DATA._replace(labels=labels)
+        proof = problems.certify(params, data, l2)
+        values = problems.values(params, data, l2)
+        np.testing.assert_allclose(proof.objective, values, rtol=1e-13)
+        bounds = [
+            reference_solver.lower_bound(W, b, data.x, labels, l2, weights)
+            for W, b, weights in zip(*params, data.weights, strict=True)
+        ]
+        gaps = values - bounds
+        assert (np.abs(proof.gap - gaps) <= 1e-11 * np.abs(gaps) + BIAS * values).all()
 
 
 def test_gap_by_eye():
