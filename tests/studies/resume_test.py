@@ -5,6 +5,7 @@ import math
 import os
 import random
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def stopping(monkeypatch, name="SIGTERM"):
         calls.append(arguments)
         if len(calls) == 3:
             os.kill(os.getpid(), getattr(signal, name))
+            time.sleep(0.1)  # the main thread handles it, before the batch goes on
 
     monkeypatch.setattr(DiskStore, "save_state", signalling)
 
