@@ -32,10 +32,13 @@ def run(name, files=None, directory=None, **flags):
 def files(tmp_path_factory):
     """Two sets of the same rows, and the first once more with a validation file."""
     folder = tmp_path_factory.mktemp("files")
+    val = feature_files.write(folder / "val", val=True)
+    for what in ("features", "labels"):  # as many fitted rows as without: one shape
+        np.save(val / f"train_{what}.npy", np.load(val / f"train_{what}.npy")[:54])
     return {
         "good": feature_files.write(folder / "good", noise=1.0),
         "bad": feature_files.write(folder / "bad", noise=2.5),
-        "val": feature_files.write(folder / "val", val=True),
+        "val": val,
     }
 
 
@@ -168,7 +171,7 @@ def test_a_validation_file_compares_and_is_part_of_the_last_fit(files):
         *[schema.FINAL] * 2,
     ]
     assert entry["validation"]["resampling"] == resampling_lib.SPLIT
-    assert (entry["num_rows"], entry["validation"]["size"]) == (126, 36)
+    assert (entry["num_rows"], entry["validation"]["size"]) == (90, 36)
     read = {item.stem: np.load(item) for item in files["val"].glob("*.npy")}
     # Scaling is that of the rows that were not held out.
     scaling = preprocessing.fit("standardize", read["train_features"])
@@ -215,14 +218,14 @@ def test_protocols_that_train_scale_their_learning_rates(name, trials, files):
     result = run("protocol", **{**flags, "protocol": name, "epochs": 3})
     assert len(result.rows) == trials
     assert {row["steps"] for row in result.rows} == {3}
-    # 90 rows are one batch, and the rates are for 256.
-    expected = np.array(protocols.PROTOCOLS[name].training.learning_rate) * 90 / 256
+    # 54 rows are one batch, and the rates are for 256.
+    expected = np.array(protocols.PROTOCOLS[name].training.learning_rate) * 54 / 256
     rates = [row["learning_rate"] for row in result.rows]
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
     (entry,) = result.selected["entries"]
     best = max(row["val_accuracy"] for row in result.rows)
     assert entry["validation"]["val_accuracy"] == best
-    assert (entry["num_rows"], entry["refit"]) == (90, False)
+    assert (entry["num_rows"], entry["refit"]) == (54, False)
     sets = result.selected["protocol"]["sets"]
     assert (sets["epochs"], sets["steps"]) == (3, None)
     assert "3 steps, where the original makes" in result.selected["warnings"][-1]
