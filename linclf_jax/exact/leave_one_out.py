@@ -82,8 +82,7 @@ def approximate(
         x: Features ``(N, D)``.
         labels: ``(N,)`` integers, or soft targets ``(N, C)``, of which the largest is
             the class that counts as right.
-        l2: ``(L,)``.
-        weights: ``(N,)``, ``(L, N)`` or None.
+        weights: ``(N,)``, ``(L, N)`` or None; l2 is ``(L,)``.
         counted: ``(N,)`` boolean, rows that the means are of; all if None. The others
             take part in the fits.
         max_bytes: Of memory for one lane, which come one after the other. With
