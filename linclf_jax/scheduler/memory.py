@@ -4,6 +4,7 @@ A CPU's devices share the host's memory: what Linux reports of this process, and
 the control groups around it, a container's or a batch job's, leave of their limits. A
 GPU has its own, which JAX reports. All sizes are bytes.
 
+Devices are those of ``jax.devices()``, whose type has no name for a checker of types.
 What a batch takes is what its compiled program says. That can be too low, so that a
 program still runs out of memory: then the scheduler tries fewer at once.
 """
@@ -134,7 +135,7 @@ def format_size(size: int) -> str:
     return f"{value:.1f} TiB"
 
 
-def available(devices: Sequence[jax.Device]) -> int:
+def available(devices: Sequence[Any]) -> int:
     """Returns what a run may take in addition to what is in use, less a margin.
 
     Of several GPUs the fullest counts, here and below.
@@ -148,12 +149,12 @@ def available(devices: Sequence[jax.Device]) -> int:
     return max(0, left) * (100 - MARGIN) // 100
 
 
-def resident(devices: Sequence[jax.Device]) -> int:
+def resident(devices: Sequence[Any]) -> int:
     """Returns how much memory is in use now, 0 where the system does not say."""
     return _in_use(devices, "bytes_in_use", "VmRSS")
 
 
-def peak(devices: Sequence[jax.Device]) -> int:
+def peak(devices: Sequence[Any]) -> int:
     """Returns the most memory that was in use at any moment.
 
     That is since ``forget_peak`` on Linux, and since the process began for a GPU and on
@@ -179,14 +180,14 @@ def host_available(root: Path = _ROOT) -> int:
     return max(0, min([host, *_group_limits(root)]))
 
 
-def _in_use(devices: Sequence[jax.Device], name: str, host_name: str) -> int:
+def _in_use(devices: Sequence[Any], name: str, host_name: str) -> int:
     gpus = _gpu_stats(devices)
     if gpus:
         return max(stats.get(name, 0) for stats in gpus)
     return _fields(_STATUS).get(host_name, 0) or _most_since_start()
 
 
-def _gpu_stats(devices: Sequence[jax.Device]) -> list[dict[str, int]]:
+def _gpu_stats(devices: Sequence[Any]) -> list[dict[str, int]]:
     """Returns what JAX reports of devices that have memory of their own, if it does."""
     stats = [d.memory_stats() for d in devices if d.platform != "cpu"]
     return [s for s in stats if s]
