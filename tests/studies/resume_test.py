@@ -104,7 +104,9 @@ def fill_disk(monkeypatch, moment):
 def test_a_full_disk_at_any_write_harms_nothing(flags, finished, tmp_path, monkeypatch):
     calls = fill_disk(monkeypatch, math.inf)
     expected = sweeps.contents(finished.directory)
-    counted = sweeps.run(tmp_path / "count", checkpoint_every=0.0, **flags)
+    # One batch at a time, as below: the number of writes then hangs on no other batch.
+    alone = {**flags, "checkpoint_every": 0.0, "concurrent_batches": 1}
+    counted = sweeps.run(tmp_path / "count", **alone)
     if flags:
         expected = sweeps.contents(counted.directory)
     total = len(calls)
@@ -118,7 +120,7 @@ def test_a_full_disk_at_any_write_harms_nothing(flags, finished, tmp_path, monke
         # Before there is a run to go on with, the disk's error is all there is to say.
         kinds = OSError, run_files.Unfinished
         with pytest.raises(kinds, match="No space left on device"):
-            sweeps.run(path, checkpoint_every=0.0, concurrent_batches=1, **flags)
+            sweeps.run(path, **alone)
         fill_disk(monkeypatch, math.inf)
         if not (path / "manifest.json").exists():  # as the very last flush finds it
             sweeps.run(path, **flags)
