@@ -144,6 +144,11 @@ LOSSES: MappingProxyType[str, Loss] = MappingProxyType(
 )
 
 
+# Losses whose logits are logarithms of probabilities, but for a constant: of them there
+# are log-loss on test rows, a temperature and calibration.
+PROBABILISTIC = frozenset({"softmax_cross_entropy"})
+
+
 def known(loss: str) -> str:
     """Returns the name of a loss; raises ``ValueError`` if there is no such loss."""
     if loss not in LOSSES:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from linclf_jax import losses
 from linclf_jax.config.fields import flag
 from linclf_jax.data import columns, files
 from linclf_jax.data.columns import ReadOptions
@@ -115,7 +116,7 @@ def _require_probabilities(path: Path, name: str) -> None:
         if other.get("model") == f"{name}{MODEL_ENDING}":
             entry = other
     loss = entry["row"].get("loss", "softmax_cross_entropy")
-    if loss != "softmax_cross_entropy":
+    if loss not in losses.PROBABILISTIC:
         raise ValueError(
             f"--probabilities is given, but {name} of {path} was trained by {loss}, "
             "whose scores make no probabilities"

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from linclf_jax import params
+from linclf_jax import losses, params
 from linclf_jax.config import flat
 from linclf_jax.data import datasets, preprocessing
 from linclf_jax.data.datasets import Split
@@ -181,7 +181,7 @@ def write_examples(
         params.logits(own, x, precision=classifier.precision),
         test,
         image_shape=shape,
-        calibrated=classifier.loss == "softmax_cross_entropy",
+        calibrated=classifier.loss in losses.PROBABILISTIC,
     )
     examples.write(path, collected)
 

@@ -174,7 +174,7 @@ def _evaluate(
     confusion = metrics.confusion_matrix(labels, predictions, num_classes)
     plain: dict[str, Any] = dict.fromkeys(("nll", "calibration_error", "reliability"))
     scaled = plain
-    if loss == "softmax_cross_entropy":
+    if loss in losses.PROBABILISTIC:
         plain = _probabilities(logits, labels)
         if temperature is not None:
             scaled = _probabilities(logits / temperature, labels)

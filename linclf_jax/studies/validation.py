@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linclf_jax import losses
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
 from linclf_jax.runs import formats, schema
@@ -130,7 +131,7 @@ def temperature(
     that holds it out, and their temperature serves the classifier of all rows. It is
     None for a hinge, which makes no probabilities, and as ``testing.temperature``.
     """
-    if static.loss != "softmax_cross_entropy":
+    if static.loss not in losses.PROBABILISTIC:
         return None
     labels = np.asarray(data.val_labels)
     logits = np.zeros((len(labels), static.num_classes), np.float32)
