@@ -48,7 +48,7 @@ def softmax_cross_entropy(
         Losses ``(B, L)``, without ``scale``, and residuals ``(B, C, L)``. A row
         with a logit of plus infinity is NaN: a lane of such logits stops.
     """
-    _require_shapes(scores, labels, scale)
+    require_shapes(scores.shape, labels, scale)
     num_classes = scores.shape[CLASSES]
     iota = jax.lax.broadcasted_iota(jnp.int32, scores.shape, CLASSES)
     true_class = iota == labels[:, None, None]
@@ -99,19 +99,19 @@ def labels_per_lane(
     scores: jax.Array, labels: jax.Array, scale: jax.Array
 ) -> jax.Array:
     """Returns labels as the functions of ``losses`` take them, ``(B, L)``."""
-    _require_shapes(scores, labels, scale)
+    require_shapes(scores.shape, labels, scale)
     rows, _, lanes = scores.shape
     return jnp.broadcast_to(labels[:, None], (rows, lanes))
 
 
-def _require_shapes(scores: jax.Array, labels: jax.Array, scale: jax.Array) -> None:
+def require_shapes(shape: tuple[int, ...], labels: jax.Array, scale: jax.Array) -> None:
     """Refuses labels or a scale of one row, which would be broadcast to all rows."""
-    rows, _, lanes = scores.shape
+    rows, _, lanes = shape
     if labels.shape != (rows,) or scale.shape not in {(rows, 1), (rows, lanes)}:
         raise ValueError(
             f"labels have shape {labels.shape} and weights {scale.shape}; expected "
             f"({rows},), and ({rows}, 1) or ({rows}, {lanes}), for logits of shape "
-            f"{scores.shape}"
+            f"{shape}"
         )
 
 

@@ -182,6 +182,7 @@ def _make_step(static: Static, hparams: Hparams, fold: jax.Array, data: Data) ->
         jnp.asarray(hparams.l2),
         jnp.asarray(hparams.label_smoothing)[0, 0] if static.smoothed else None,
         static.precision,
+        mask=False,
     )
 
     def step(

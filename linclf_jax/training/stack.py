@@ -9,8 +9,7 @@ times more slowly on a CPU; the tests hold both together.
 The bias has a leading axis of one: with hyper-parameters as ``(1, 1, L)`` all arrays of
 a stack have one rank, and optax updates them as they are.
 
-Rows of weight 0 are multiplied by 0, and so must be finite, their labels classes; the
-data of training is.
+A row of weight 0 in a lane takes no part in it, whatever is in the row.
 """
 
 from typing import NamedTuple
@@ -39,6 +38,9 @@ class Objective(NamedTuple):
     l2: jax.Array  # (1, 1, L)
     smoothing: jax.Array | None = None  # (L,), of the labels of softmax cross-entropy
     precision: jax.lax.PrecisionLike = None
+    # Whether rows of weight 0 may hold anything. Training does without: its rows are
+    # finite, their labels classes.
+    mask: bool = True
 
 
 def normalised(weights: jax.Array) -> jax.Array:
@@ -106,10 +108,15 @@ def manual_gradient(
         The mean loss ``(L,)``, without the penalty, and the gradient, shaped as
         ``params``.
     """
-    loss, l2, smoothing, precision = objective
+    loss, l2, smoothing, precision, mask = objective
+    batch = _masked(batch, params.W.shape) if mask else batch
     scores = logits(params, batch.x, precision=precision)
     weights = batch.sample_weights.astype(scores.dtype)
+    if mask:
+        scores = _finite_where_ignored(scores, weights)
     values, residual = fused.FUSED[loss](scores, batch.labels, weights, smoothing)
+    if mask:
+        values = _finite_where_ignored(values, weights)
     W = _product(at_least_float32(batch.x).T, residual, precision) + l2 * params.W
     b = jnp.sum(residual, axis=0, keepdims=True)
     return jnp.sum(weights * values, axis=0), Params(W, b)
@@ -119,17 +126,22 @@ def autodiff_gradient(
     params: Params, batch: Batch, objective: Objective
 ) -> tuple[jax.Array, Params]:
     """Returns what ``manual_gradient`` does, made by ``jax.grad`` of the objective."""
-    loss, l2, smoothing, precision = objective
+    loss, l2, smoothing, precision, mask = objective
+    batch = _masked(batch, params.W.shape) if mask else batch
 
     def summed_objective(params: Params) -> tuple[jax.Array, jax.Array]:
         scores = logits(params, batch.x, precision=precision)
         weights = batch.sample_weights.astype(scores.dtype)
+        if mask:
+            scores = _finite_where_ignored(scores, weights)
         per_lane = fused.labels_per_lane(scores, batch.labels, weights)
         values = losses.LOSSES[loss](scores, per_lane, axis=CLASSES)
         if smoothing is not None:
             log_probs = losses.log_softmax(scores, axis=CLASSES)
             uniform = 0.0 - jnp.mean(log_probs, axis=CLASSES)
             values = (1.0 - smoothing[None]) * values + smoothing[None] * uniform
+        if mask:
+            values = _finite_where_ignored(values, weights)
         mean_loss = jnp.sum(weights * values, axis=0)
         penalty = 0.5 * jnp.sum(l2 * jnp.square(params.W))
         # A lane's parameters take part in its own term alone: the sum's gradient
@@ -141,6 +153,36 @@ def autodiff_gradient(
 
 
 GRADIENTS = {"manual": manual_gradient, "autodiff": autodiff_gradient}
+
+
+def _masked(batch: Batch, shape: tuple[int, ...]) -> Batch:
+    """Returns the batch without entries that, multiplied by a weight of 0, are not 0.
+
+    Where the row has weight 0 in some lane, infinity, NaN and what is no class are
+    replaced by 0. Lanes in which the row has weight get a weight of NaN for it, and so
+    a loss and a gradient of NaN.
+    """
+    _, num_classes, lanes = shape
+    fused.require_shapes(
+        (len(batch.x), num_classes, lanes), batch.labels, batch.sample_weights
+    )
+    ignored = batch.sample_weights == 0
+    ignored_by_some = jnp.any(ignored, axis=1)
+    infinite = ignored_by_some[:, None] & ~jnp.isfinite(batch.x)
+    outside = (batch.labels < 0) | (batch.labels >= num_classes)
+    outside = ignored_by_some & outside
+    replaced = jnp.any(infinite, axis=1) | outside
+    return Batch(
+        jnp.where(infinite, 0, batch.x),
+        jnp.where(outside, 0, batch.labels),
+        jnp.where(replaced[:, None] & ~ignored, jnp.nan, batch.sample_weights),
+    )
+
+
+def _finite_where_ignored(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Returns values ``(B, L)`` or ``(B, C, L)``, 0 for infinity or NaN of weight 0."""
+    ignored = weights == 0 if values.ndim == weights.ndim else (weights == 0)[:, None]
+    return jnp.where(ignored & ~jnp.isfinite(values), 0.0, values)
 
 
 def _product(

@@ -55,6 +55,32 @@ def test_a_row_of_weight_0_is_left_out_of_all_lanes_or_of_some(loss):
             assert np.isnan(mixed.loss[1])
 
 
+@every_loss
+@pytest.mark.parametrize("name", stack.GRADIENTS)
+def test_a_stack_leaves_it_out_of_all_lanes_or_of_some(loss, name):
+    @jax.jit
+    def gradient(params, x, labels, weights):
+        batch = stack.Batch(x, labels, stack.normalised(weights))
+        objective = stack.Objective(loss, np.full((1, 1, 2), 0.1))
+        return stack.GRADIENTS[name](params, batch, objective)
+
+    for lowest, content in itertools.product((-0.5, -INF), CONTENTS):
+        expected = gradient(*problem(lowest))
+        params, x, labels, weights = problem(lowest, content)
+        actual = gradient(params, x, labels, weights)
+        assert np.isfinite(actual[0][0]), content
+        chex.assert_trees_all_close(actual, expected, **CLOSED_FORM)
+        # The second lane counts the odd rows; the first has the numbers it had.
+        own = np.concatenate([weights, np.ones((7, 1))], axis=1)
+        mean_loss, slope = gradient(params, x, labels, own)
+        np.testing.assert_allclose(mean_loss[0], expected[0][0], **CLOSED_FORM)
+        for array, other in zip(slope, expected[1], strict=True):
+            np.testing.assert_allclose(array[..., 0], other[..., 0], **CLOSED_FORM)
+        if "NaN" in content:
+            assert np.isnan(mean_loss[1])
+            assert np.isnan(slope.W[..., 1]).any(axis=-1).all()
+
+
 def test_a_row_that_two_blocks_hold_counts_its_infinite_loss_once():
     """The last block begins early, and there the row weighs 0."""
     rows = evaluation.BLOCK + 3
