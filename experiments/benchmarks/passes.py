@@ -37,6 +37,7 @@ class Pass(NamedTuple):
     tolerance: float
     steps: tuple[Step, ...]
     planned: int  # steps
+    limit: float = math.inf  # seconds after which it is stopped
 
     @property
     def seconds(self) -> float:
@@ -51,11 +52,14 @@ class Pass(NamedTuple):
     @property
     def status(self) -> str:
         """``ok``, or how it ended."""
-        last, count = self.steps[-1], f"{len(self.steps)} of {self.planned} fits"
+        where = f"at l2={self.steps[-1].l2:.1e}"
+        count = f"{len(self.steps)} of {self.planned} fits"
+        stopped = f"stopped after {self.seconds:.1f} s"
         if not self.worst <= TARGET:
-            return f"misses at l2={last.l2:.1e}, {count}"
+            end = f", {stopped}" if self.seconds > self.limit else ""
+            return f"misses {where}, {count}{end}"
         if len(self.steps) < self.planned:
-            return f"stopped after {self.seconds:.1f} s at l2={last.l2:.1e}, {count}"
+            return f"{stopped} {where}, {count}"
         return "ok"
 
 
@@ -85,14 +89,14 @@ def walk(
         spent = sum(step.seconds for step in done)
         if not step.relative_gap <= TARGET or spent > limit:  # NaN misses, too
             break
-    return Pass(tolerance, tuple(done), folds * len(problem.l2s))
+    return Pass(tolerance, tuple(done), folds * len(problem.l2s), limit)
 
 
 def _steps(
     peer: Peer, problem: Problem, tolerance: float, folds: int
 ) -> Iterator[Step]:
-    for fold, weights in enumerate(problem.weights[:folds]):
-        kept = problem.folds != fold
+    for weights in problem.weights[:folds]:
+        kept = weights > 0
         fit = peer(problem.x[kept], problem.labels[kept])
         for l2 in problem.l2s:
             start = time.perf_counter()
@@ -112,13 +116,16 @@ def search(
 ) -> Pass:
     """Returns the pass with the loosest tolerance that reaches the target everywhere.
 
-    Each tolerance is reported. A pass that takes too many seconds before it misses ends
-    the search; where no tolerance is tight enough, the last that was tried is returned.
+    Each tolerance is reported. A pass that takes too many seconds ends the search, for
+    a tighter one takes more; where no tolerance is tight enough, the last that was
+    tried is returned.
     """
     for tolerance in TOLERANCES:
         latest = walk(peer, problem, tolerance, folds, limit)
         report(f"tolerance {tolerance:.0e}: {latest.status}, {latest.seconds:.1f} s")
-        if latest.worst <= TARGET or _in_vain(latest, problem):
+        if latest.worst <= TARGET or latest.seconds > limit:
+            break
+        if _in_vain(latest, problem):
             break
     return latest
 

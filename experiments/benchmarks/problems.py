@@ -7,8 +7,10 @@
 | c | fashion | 10000 x 784, 10 | raw pixels of Fashion-MNIST, from ``--data_dir`` |
 | d | few_shot | 5000 x 768, 100 | unit-norm features, 50 rows a class |
 | e | wide | 2000 x 2048, 10 | fewer rows than features |
+| f | probe | 20000 x 768, 100 | features of a network, stored as float16; separable |
 
-Features are float32, and whoever computes in float64 gets the same numbers.
+Features are float32, and whoever computes in float64 gets the same numbers. All rows of
+f are for a whole probe, by ``benchmarks.probe``; ``make`` returns 8,000 of them.
 """
 
 from collections.abc import Callable
@@ -26,6 +28,7 @@ IMAGES = "train-images-idx3-ubyte.gz"
 LABELS = "train-labels-idx1-ubyte.gz"
 FASHION_ROWS = 10_000
 ROWS_A_CLASS = 50  # of few_shot
+PROBE_ROWS, PROBE_TEST_ROWS, PROBE_ROWS_A_CLASS = 20_000, 4_000, 200
 
 
 class Problem(NamedTuple):
@@ -34,7 +37,7 @@ class Problem(NamedTuple):
     name: str
     x: np.ndarray  # (N, D) float32
     labels: np.ndarray  # (N,) int32, every class of 0..C-1 in every fold
-    folds: np.ndarray  # (N,) int32, the fold that holds a row out
+    folds: np.ndarray | None  # (N,) int32, which holds a row out; None for all rows
     l2s: tuple[float, ...]  # from the largest to the smallest
 
     @property
@@ -45,11 +48,13 @@ class Problem(NamedTuple):
     @property
     def num_folds(self) -> int:
         """L, the lanes of a solver that takes all folds at once."""
-        return int(self.folds.max()) + 1
+        return 1 if self.folds is None else int(self.folds.max()) + 1
 
     @property
     def weights(self) -> np.ndarray:
         """1 where a lane trains on a row and 0 where it holds it out, ``(L, N)``."""
+        if self.folds is None:
+            return np.ones((1, len(self.x)), np.float32)
         lanes = np.arange(self.num_folds, dtype=np.int32)[:, None]
         return (self.folds[None] != lanes).astype(np.float32)
 
@@ -57,6 +62,10 @@ class Problem(NamedTuple):
     def shape(self) -> str:
         """Rows, features and classes, for a table."""
         return ",".join(map(str, (*self.x.shape, self.num_classes)))
+
+    def single(self, l2: float) -> "Problem":
+        """Returns one fit to all rows."""
+        return self._replace(folds=None, l2s=(l2,))
 
 
 def make(letter: str, scale: int = 1, data_dir: str | None = None) -> Problem:
@@ -80,12 +89,17 @@ def check_scale(scale: int) -> None:
 
 
 def spectral(
-    shape: tuple[int, int, int], decay: float, separation: float, seed: int = 0
+    shape: tuple[int, int, int],
+    decay: float,
+    separation: float,
+    *,
+    seed: int = 0,
+    rotated: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws classes that share one covariance, with a spectrum of a power law.
 
     Along the k-th axis of a random basis all rows spread by ``(1 + k)^-decay``, and the
-    class means by ``separation`` times that.
+    class means by ``separation`` times that. Not rotated, the axes are the columns.
 
     Args:
         shape: N, D and C; the classes of the rows take turns.
@@ -99,11 +113,11 @@ def spectral(
     rows, features, classes = shape
     rng = np.random.default_rng([seed, *shape])
     scales = (1.0 + np.arange(features)) ** -decay
-    rotation = np.linalg.qr(rng.normal(size=(features, features)))[0]
+    basis = np.linalg.qr(rng.normal(size=(features, features)))[0]
     means = separation * rng.normal(size=(classes, features))
     labels = (np.arange(rows) % classes).astype(np.int32)
-    x = (means[labels] + rng.normal(size=(rows, features))) * scales @ rotation
-    return x, labels
+    x = (means[labels] + rng.normal(size=(rows, features))) * scales
+    return (x @ basis if rotated else x), labels
 
 
 def grid(low: float, count: int) -> tuple[float, ...]:
@@ -164,10 +178,25 @@ def _wide(scale: int) -> Problem:
     return assemble("wide", data, grid(1e-5, 11))
 
 
+def probe_data(scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws features ``(N, D)`` float16 and labels of problem f, and its test rows."""
+    rows = (PROBE_ROWS + PROBE_TEST_ROWS) // scale
+    shape = (rows, 768 // scale, PROBE_ROWS // scale // PROBE_ROWS_A_CLASS)
+    x, labels = spectral(shape, decay=1.0, separation=2.0, rotated=False)
+    return x.astype(np.float16), labels
+
+
+def _probe(scale: int) -> Problem:
+    x, labels = probe_data(scale)
+    rows = 2 * PROBE_ROWS // 5 // scale
+    return assemble("probe", (x[:rows], labels[:rows]), grid(1e-6, 45))
+
+
 LETTERS: dict[str, Callable[..., Problem]] = {
     "a": _digits,
     "b": _power_law,
     "c": _fashion,
     "d": _few_shot,
     "e": _wide,
+    "f": _probe,
 }

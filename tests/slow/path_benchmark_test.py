@@ -7,9 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from experiments.benchmarks import growth, passes, path, peers, problems
+from experiments.benchmarks import growth, passes, path, peers, problems, turns
 from experiments.benchmarks.passes import Pass, Step
 from experiments.benchmarks.path import BenchmarkConfig
+from experiments.benchmarks.turns import Settings
 from linclf_jax.config import flat
 from linclf_jax.figures import style
 from linclf_jax.runs import formats
@@ -21,8 +22,9 @@ SHAPES = {
     "c": (100, 2, 10),
     "d": (500, 76, 10),
     "e": (200, 204, 10),
+    "f": (800, 76, 10),
 }
-GRIDS = dict.fromkeys("ab", (45, 1e-6)) | dict.fromkeys("cde", (11, 1e-5))
+GRIDS = dict.fromkeys("abf", (45, 1e-6)) | dict.fromkeys("cde", (11, 1e-5))
 
 
 def tiny(l2s=(1.0, 0.1, 0.01)):
@@ -41,7 +43,7 @@ def data_dir(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("letter", "abcde")
+@pytest.mark.parametrize("letter", "abcdef")
 def test_every_problem_has_its_sizes_and_all_classes_everywhere(letter, data_dir):
     shape = SHAPES[letter]
     problem = problems.make(letter, 10, str(data_dir))
@@ -68,6 +70,27 @@ def test_the_spectrum_is_a_power_law_and_the_means_stand_apart():
     )
 
 
+def test_a_single_fit_is_of_all_rows(monkeypatch):
+    problem = tiny().single(0.1)
+    assert (problem.num_folds, problem.l2s) == (1, (0.1,))
+    np.testing.assert_array_equal(problem.weights, np.ones((1, 60)))
+    sizes = []
+    peer = scripted(monkeypatch, lambda _tolerance, _l2: 0.0)
+    passes.walk(lambda x, y: sizes.append(len(x)) or peer(x, y), problem, 1, 1, 9.0)
+    assert sizes == [60]
+
+
+def test_a_probe_has_columns_of_a_power_law_in_float16():
+    x, labels = problems.probe_data(10)
+    assert (x.shape, x.dtype, labels.max()) == ((2400, 76), np.float16, 9)
+    part = problems.make("f", 10)
+    np.testing.assert_array_equal(part.x, x[:800].astype(np.float32))
+    np.testing.assert_array_equal(part.labels, labels[:800])
+    x = x.astype(np.float64)
+    rest = x - np.stack([x[labels == c].mean(axis=0) for c in range(10)])[labels]
+    np.testing.assert_allclose(rest.std(axis=0) * np.arange(1, 77), 1, rtol=0.06)
+
+
 def test_few_shot_features_have_norm_1_and_pixels_are_shares_of_white(data_dir):
     few = problems.make("d", 10)
     np.testing.assert_allclose(np.linalg.norm(few.x, axis=1), 1, rtol=1e-6)
@@ -79,7 +102,7 @@ def test_few_shot_features_have_norm_1_and_pixels_are_shares_of_white(data_dir):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("z",), "--problems names 'z'; expected some of a, b, c, d, e"),
+        (("z",), "--problems names 'z'; expected some of a, b, c, d, e, f"),
         (("a", 0), "--scale is 0; expected 1 to 20"),
         (("a", 21), "--scale is 21"),
         (("c",), "expected --data_dir, a folder with train-images"),
@@ -172,6 +195,10 @@ def test_a_pass_ends_at_the_first_miss_or_when_it_takes_too_long(monkeypatch):
     stopped, _ = search(peer, limit=0.0)
     assert stopped.tolerance == 0.1
     assert stopped.status == "stopped after 0.0 s at l2=1.0e+00, 1 of 15 fits"
+    peer = scripted(monkeypatch, lambda _tolerance, _l2: 1.0)
+    stopped, lines = search(peer, limit=0.0)
+    assert stopped.status == "misses at l2=1.0e+00, 1 of 15 fits, stopped after 0.0 s"
+    assert len(lines) == 1
 
 
 def test_a_peer_that_no_tolerance_helps_is_given_up(monkeypatch):
@@ -195,7 +222,7 @@ def test_certificates_and_preparation_take_no_time(monkeypatch):
 def test_every_solver_has_a_row_and_nothing_counts_unproved(monkeypatch):
     monkeypatch.setattr(peers.memory, "host_available", lambda: 0)
     names = ("newton-cg:float64", "newton-cholesky:float64", "lbfgs:float64")
-    rows = path.run(tiny(), BenchmarkConfig(peers=names, repeats=2, peer_folds=2))
+    rows = turns.run(tiny(), Settings(names, repeats=2, peer_folds=2))
     ours, first, refused, second = rows
     assert [row["solver"] for row in rows] == ["linclf_jax", *names]
     assert [row["status"] for row in (ours, first, second)] == ["ok"] * 3
@@ -213,13 +240,13 @@ def test_every_solver_has_a_row_and_nothing_counts_unproved(monkeypatch):
 
 def test_what_our_solver_says_of_itself_does_not_count():
     problem = tiny()
-    ours = path.follow(problem)
-    assert path._our_row(problem, ours, [ours])["status"] == "ok"
+    ours = turns.follow(problem)
+    assert turns._our_row(problem, ours, [ours])["status"] == "ok"
     worse = tuple(
         point._replace(params=point.params._replace(W=1.01 * point.params.W))
         for point in ours.points
     )
-    row = path._our_row(problem, ours, [ours._replace(points=worse)])
+    row = turns._our_row(problem, ours, [ours._replace(points=worse)])
     assert row["status"] == "misses"
     assert row["worst_gap"] > 1e-6
 
@@ -230,19 +257,19 @@ def done(seconds, gap=0.0):
 
 def test_a_peer_gets_five_times_the_fastest_that_got_there():
     each = {"a": [done(20.0), done(30.0)], "b": [done(0.1, gap=1.0)], "c": []}
-    assert path._limit(each, None) == 100.0
-    assert path._limit({"a": [done(1.0)]}, None) == 60.0
-    assert path._limit(each, 7.0) == 7.0
-    assert path._limit({"b": each["b"], "c": []}, None) == math.inf
+    assert turns._limit(each, None) == 100.0
+    assert turns._limit({"a": [done(1.0)]}, None) == 60.0
+    assert turns._limit(each, 7.0) == 7.0
+    assert turns._limit({"b": each["b"], "c": []}, None) == math.inf
 
 
 def test_a_peer_has_seconds_only_where_it_never_missed():
-    row = path.peer_row(tiny(), 1, [done(2.0), done(4.0), done(3.0)], 0.5)
+    row = turns.peer_row(tiny(), 1, [done(2.0), done(4.0), done(3.0)], 0.5)
     assert (row["seconds"], row["ratio"], row["steps"]) == (15.0, 30.0, 15)
     assert row["measured"] == "1 of 5 folds, x 5"
     assert row["tolerance"] == 0.1
     for passed in ([done(2.0, gap=1.0)], [done(2.0), done(1.0, gap=1.0)]):
-        row = path.peer_row(tiny(), 1, passed, 0.5)
+        row = turns.peer_row(tiny(), 1, passed, 0.5)
         assert "seconds" not in row
         assert row["worst_gap"] == 1.0
         assert row["status"] == "misses at l2=1.0e+00, 1 of 1 fits"
