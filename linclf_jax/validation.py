@@ -4,24 +4,70 @@ Every failure is a ``ValueError`` that says what was found, where, and what was
 expected, and calls the array by its ``name``. Nothing here is meant for traced values.
 """
 
+import math
+from typing import Any, NamedTuple
+
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from linclf_jax.params import Params
 
+_BLOCK = 2**22  # entries that are checked at once
 
-def validate_features(x: ArrayLike, *, name: str = "x") -> None:
-    """Checks that ``x`` is a non-empty ``(N, D)`` array of finite numbers."""
-    array = np.asarray(x)
+
+class Nonfinite(NamedTuple):
+    """The entries of an array that are infinite or NaN."""
+
+    count: int
+    first: tuple[int, ...]  # index of the first of them
+    value: Any  # which it is
+
+
+def as_rows(x: Any) -> Any:
+    """Returns features as they are if slices of them are arrays, else as an array.
+
+    So those of a file are not read as a whole.
+    """
+    is_numpy = isinstance(getattr(x, "dtype", None), np.dtype)
+    return x if is_numpy and not isinstance(x, jax.Array) else np.asarray(x)
+
+
+def nonfinite(x: Any) -> Nonfinite | None:
+    """Returns what is not finite in ``(N, ...)`` features, read a block at a time."""
+    rows = max(_BLOCK // max(math.prod(x.shape[1:]), 1), 1)
+    count, first, value = 0, None, None
+    for start in range(0, len(x), rows):
+        block = np.asarray(x[start : start + rows])
+        with np.errstate(invalid="ignore"):  # bfloat16 warns of signalling NaN
+            bad = ~np.isfinite(block)
+        if first is None and bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            first, value = (start + index[0], *index[1:]), block[index]
+        count += int(np.count_nonzero(bad))
+    return None if first is None else Nonfinite(count, first, value)
+
+
+def validate_features(x: Any, *, name: str = "x", start: int = 0) -> None:
+    """Checks that ``x`` is a non-empty ``(N, D)`` array of finite numbers.
+
+    Messages count rows from ``start``. Rows of a file are read a block at a time.
+    """
+    array = as_rows(x)
     _require_matrix(array, name)
     if array.size == 0:
         raise ValueError(f"{name} has shape {array.shape} and holds no data")
     if not (_is_float(array) or _is_integer(array)):
         raise ValueError(f"{name} has dtype {array.dtype}; expected numbers")
     if _is_float(array):
-        require_all(
-            np.isfinite(array), array, name, expected="finite numbers in every entry"
-        )
+        bad = nonfinite(array)
+        if bad is not None:
+            row, column = bad.first
+            raise ValueError(
+                f"{name}: {bad.count} of {array.size} entries are invalid, the first "
+                f"is {name}[{start + row}, {column}] = {bad.value}; expected finite "
+                "numbers in every entry"
+            )
 
 
 def validate_labels(
@@ -64,7 +110,7 @@ def validate_weights(
 
 
 def validate_batch(
-    x: ArrayLike,
+    x: Any,
     labels: ArrayLike,
     num_classes: int,
     *,

@@ -127,6 +127,14 @@ def test_a_good_batch_passes():
     validation.validate_batch(X[:1], LABELS[:1], 1)
 
 
+def test_rows_are_counted_across_blocks(monkeypatch):
+    monkeypatch.setattr(validation, "_BLOCK", 6)  # two rows
+    x = spoilt(X, ((2, 1), np.inf), ((3, 0), np.nan))
+    says = ["x: 2 of 12", "x[2, 1] = inf"]
+    refuses(validation.validate_features, x, says=says)
+    refuses(validation.validate_features, x, start=10, says=["x[12, 1]"])
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -49,7 +49,7 @@ def _safetensor(path: Path, name: str | None, default: str) -> Array:
     def read() -> np.ndarray:
         return np.asarray(np.memmap(path, dtype, "r", offset, shape))
 
-    return Array(shape, dtype, read)
+    return Array(shape, dtype, read, mapped=True)
 
 
 def _safetensors_names(path: Path) -> tuple[str, ...]:

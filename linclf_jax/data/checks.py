@@ -7,7 +7,6 @@ Libraries raise exceptions of many kinds at a damaged file. Here all of them bec
 import contextlib
 import gzip
 import importlib
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,9 +14,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from linclf_jax import validation
+from linclf_jax.data.stored_rows import Features
+
 Stream = IO[bytes] | gzip.GzipFile
 _GZIP = b"\x1f\x8b"
-_BLOCK = 2**22  # entries that are checked at once
 _CHUNK = 2**24  # bytes that are read at once
 
 
@@ -78,33 +79,25 @@ def first_repeated(items: Sequence[str]) -> str | None:
 
 
 def check_finite(
-    x: np.ndarray, path: str | Path, names: Sequence[str] | None = None
+    x: Features, path: str | Path, names: Sequence[str] | None = None
 ) -> None:
     """Refuses NaN or infinity, with the count and the first row and column.
 
     Args:
-        x: ``(N, D)``, ``(N, H, W)`` or ``(N, H, W, 3)``, perhaps memory-mapped: a block
-            of rows is read at a time.
+        x: ``(N, D)``, ``(N, H, W)`` or ``(N, H, W, 3)``; a block of rows is read at a
+            time.
         path: The file, for messages.
         names: Of the columns, for messages.
     """
     if x.dtype.kind in "iu":
         return
-    rows = max(_BLOCK // max(math.prod(x.shape[1:]), 1), 1)
-    count, first = 0, None
-    for start in range(0, len(x), rows):
-        block = x[start : start + rows]
-        with np.errstate(invalid="ignore"):  # bfloat16 warns of signalling NaN
-            bad = ~np.isfinite(block).reshape(len(block), -1)
-        count += int(np.count_nonzero(bad))
-        if first is None and bad.any():
-            row, column = (int(index) for index in np.argwhere(bad)[0])
-            value = np.reshape(block[row], -1)[column]
-            first = f"row {start + row}, column {column}, is {value}"
-            if names is not None:
-                first += f", of the feature {names[column]!r}"
-    if first is not None:
-        raise BadFileError(
-            f"{path}: {count} of {x.size} numbers are not finite, the first, in "
-            f"{first}; expected finite ones"
-        )
+    bad = validation.nonfinite(x)
+    if bad is None:
+        return
+    row, *place = bad.first
+    column = int(np.ravel_multi_index(place, x.shape[1:]))
+    feature = "" if names is None else f", of the feature {names[column]!r}"
+    raise BadFileError(
+        f"{path}: {bad.count} of {x.size} numbers are not finite, the first, in row "
+        f"{row}, column {column}, is {bad.value}{feature}; expected finite ones"
+    )

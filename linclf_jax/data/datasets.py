@@ -16,12 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax import validation
-from linclf_jax.data import columns, duplicates, sources, splits, stored
+from linclf_jax.data import columns, duplicates, sources, splits, stored, stored_rows
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.data.images import ImageShape
 from linclf_jax.data.sources import FileRows, Source, Unread
 from linclf_jax.data.splits import Fractions, Lacking
 from linclf_jax.data.stored import Files
+from linclf_jax.data.stored_rows import Features
 
 _BLOCK = 2**24  # bytes that are hashed at once
 NAMES = (*sources.NAMES, *stored.NAMES)
@@ -30,7 +31,7 @@ NAMES = (*sources.NAMES, *stored.NAMES)
 class Split(NamedTuple):
     """Some rows of a source, in the order of the source."""
 
-    x: np.ndarray  # (N, D), values and dtype of the source
+    x: Features  # (N, D), values and dtype of the source
     labels: np.ndarray  # (N,) int32
     # (N,) int64, row numbers, of rows that were left out too. Where rows have files of
     # their own they go on counting: training, then validation, then test.
@@ -162,7 +163,7 @@ def _whole(source: Source, start: int = 0, like: Source | None = None) -> Split:
     """
     names, image = source.feature_names, source.image_shape
     validation.validate_batch(source.x, source.labels, len(source.class_names))
-    x, labels = np.asarray(source.x), np.asarray(source.labels)
+    x, labels = validation.as_rows(source.x), np.asarray(source.labels)
     if names is not None and len(names) != x.shape[1]:
         raise ValueError(f"found {len(names)} feature names for {x.shape[1]} columns")
     columns.check_feature_names(names or ())
@@ -174,8 +175,7 @@ def _whole(source: Source, start: int = 0, like: Source | None = None) -> Split:
 
 
 def _take(split: Split, index: np.ndarray) -> Split:
-    # Not copied where it is all rows, which may be memory-mapped.
-    x = split.x if len(index) == len(split.x) else split.x[index]
+    x = split.x if len(index) == len(split.x) else stored_rows.take(split.x, index)
     return Split(x, split.labels[index], split.index[index])
 
 
@@ -192,14 +192,19 @@ def joined(first: Split, second: Split) -> Split:
     """
     kind = duplicates.common_dtype(first.x, second.x)
     pairs = zip(first[1:], second[1:], strict=True)
-    x = np.concatenate([split.x.astype(kind, copy=False) for split in (first, second)])
+    x = stored_rows.concatenate(first.x, second.x, kind)
     return Split(x, *map(np.concatenate, pairs))
 
 
 def constant_columns(dataset: Dataset) -> np.ndarray:
     """Returns the columns, ``(K,)`` int64, that are the same in all training rows."""
     x = dataset.train.x
-    return np.flatnonzero(np.min(x, axis=0) == np.max(x, axis=0))
+    constant = np.arange(x.shape[1])
+    for block in stored_rows.blocks(x):
+        constant = constant[(block[:, constant] == x[:1][:, constant]).all(axis=0)]
+        if not len(constant):
+            break
+    return constant
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from linclf_jax.data.stored_rows import Features
+
 FITTED = -1  # the fold of rows that are never held out, as ``folds.NOT_HELD_OUT``
 _BLOCK = 2**24  # bytes that are hashed at once
 _DIGEST = 16  # bytes
@@ -31,7 +33,7 @@ class Counts(NamedTuple):
     size: int
 
 
-def common_dtype(*arrays: np.ndarray) -> np.dtype:
+def common_dtype(*arrays: Features) -> np.dtype:
     """Returns a dtype that holds the numbers of all arrays.
 
     It is float64 where NumPy knows none, as of bfloat16 beside float16.
@@ -43,7 +45,7 @@ def common_dtype(*arrays: np.ndarray) -> np.dtype:
 
 
 def between(
-    others: Sequence[tuple[np.ndarray, np.ndarray]], x: np.ndarray, labels: np.ndarray
+    others: Sequence[tuple[Features, np.ndarray]], x: Features, labels: np.ndarray
 ) -> Duplicates:
     """Returns which rows are equal to one of other tables.
 
@@ -65,7 +67,7 @@ def between(
     return Duplicates(*(mask[start:] for mask in masks))
 
 
-def across(x: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> Duplicates:
+def across(x: Features, labels: np.ndarray, fold: np.ndarray) -> Duplicates:
     """Returns which rows are equal to a training row of the fit that holds them out.
 
     Args:
@@ -89,7 +91,7 @@ def counts(duplicates: Duplicates, fold: np.ndarray | None = None) -> Counts:
 
 
 def _duplicates(
-    tables: Sequence[np.ndarray], labels: np.ndarray, fold: np.ndarray
+    tables: Sequence[Features], labels: np.ndarray, fold: np.ndarray
 ) -> Duplicates:
     dtype = common_dtype(*tables)
     digests = np.concatenate([_digests(table, dtype) for table in tables])
@@ -100,7 +102,7 @@ def _duplicates(
     return Duplicates(rows, rows & ~same)
 
 
-def _digests(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _digests(x: Features, dtype: np.dtype) -> np.ndarray:
     """Returns the hash of each row, ``(N,)`` of 16 bytes."""
     rows = max(_BLOCK // max(x.shape[1] * dtype.itemsize, 1), 1)
     digests = np.empty(len(x), f"S{_DIGEST}")

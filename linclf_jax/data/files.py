@@ -40,6 +40,7 @@ from linclf_jax.data import (
     labels,
     numpy_files,
     parquet,
+    stored_rows,
 )
 from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import ReadOptions
@@ -111,7 +112,7 @@ class DataFile:
     def read_features(self) -> np.ndarray:
         """Returns the features; see ``read_features``."""
         x = formats.load(self._features, self.path, self._format.expected)
-        checks.check_finite(x, self.path, self.feature_names)
+        checks.check_finite(stored_rows.stored(x), self.path, self.feature_names)
         return x if self._kept is None else x[:, self._kept]
 
     def read_label_values(self) -> np.ndarray:

@@ -34,6 +34,7 @@ class Array(NamedTuple):
     dtype: np.dtype
     read: Callable[[], np.ndarray]
     compressed: int | None = None  # its bytes in the file, if it is compressed
+    mapped: bool = False  # whether ``read`` maps the file, and allocates nothing
 
 
 class Table(NamedTuple):
@@ -69,7 +70,7 @@ def load(array: Array, path: str | Path, expected: str) -> np.ndarray:
         raise BadFileError(
             f"{path} declares shape {array.shape}; expected at least one number"
         )
-    if size > memory():
+    if size > memory() and not array.mapped:
         raise BadFileError(f"{declared}; expected at most {memory()}, the memory")
     if array.compressed is not None and size > _EXPANSION * (array.compressed + 1):
         raise BadFileError(

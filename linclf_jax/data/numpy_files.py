@@ -43,7 +43,8 @@ def _npy(path: Path, *_: object) -> Array:
         )
         return np.asarray(array)
 
-    array = Array(header.shape, header.dtype, read)
+    is_native = header.dtype.isnative  # else it is converted, which takes a copy
+    array = Array(header.shape, header.dtype, read, mapped=is_native)
     formats.check_end(array, header.size, size, path)
     return array
 

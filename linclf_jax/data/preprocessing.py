@@ -11,6 +11,7 @@ to divide by: its scale is 1 and its shift the constant itself, so that it becom
 there, exactly, whatever the rounding of a mean.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -18,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from linclf_jax import validation
-from linclf_jax.data import statistics
+from linclf_jax.data import statistics, stored_rows
+from linclf_jax.data.stored_rows import Features
 
 _COLUMNWISE = ("none", "standardize", "mean_range", "l2_normalize")
 NAMES = (*_COLUMNWISE, "pca:K", "whiten")  # K stands for a number
@@ -43,7 +45,7 @@ def validate(name: str) -> None:
         )
 
 
-def fit(name: str, x_train: np.ndarray) -> Preprocessing:
+def fit(name: str, x_train: Features) -> Preprocessing:
     """Computes the statistics of the training split.
 
     Args:
@@ -67,7 +69,7 @@ def fit(name: str, x_train: np.ndarray) -> Preprocessing:
     """
     validate(name)
     validation.validate_features(x_train, name="x_train")
-    x = np.asarray(x_train)
+    x = validation.as_rows(x_train)
     shift, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
     if name in ("none", "l2_normalize"):
         return Preprocessing(name, shift, scale)
@@ -86,8 +88,10 @@ def fit(name: str, x_train: np.ndarray) -> Preprocessing:
     return Preprocessing(name, shift, scale, axes)
 
 
-def apply(preprocessing: Preprocessing, x: np.ndarray) -> np.ndarray:
+def apply(preprocessing: Preprocessing, x: Features, start: int = 0) -> np.ndarray:
     """Scales features ``(N, D)`` of any split and dtype by fitted statistics.
+
+    Messages count the rows from ``start``.
 
     Returns:
         Scaled features ``(N, D)``, of a projection ``(N, K)``, computed in float64 and
@@ -97,20 +101,54 @@ def apply(preprocessing: Preprocessing, x: np.ndarray) -> np.ndarray:
         ValueError: Another number of columns than in training, features that are not
             finite, or results that leave float32.
     """
-    validation.validate_features(x)
-    x, columns = np.asarray(x), len(preprocessing.shift)
+    validation.validate_features(x, start=start)
+    x, columns = validation.as_rows(x), len(preprocessing.shift)
     if x.shape[1] != columns:
         raise ValueError(f"found {x.shape[1]} columns, expected {columns}")
-    axes = preprocessing.axes
-    width = columns if axes is None else axes.shape[1]
-    rounded = np.empty((len(x), width), np.float32)
+    rounded = np.empty((len(x), num_columns(preprocessing)), np.float32)
     # Overflow is refused by the check at the end, with its row and column.
     with np.errstate(over="ignore", invalid="ignore"):
         for number, block in enumerate(statistics.blocks(x, _ROWS)):
-            start = number * _ROWS
-            rounded[start : start + _ROWS] = _scaled(preprocessing, block)
-    validation.validate_features(rounded, name=f"x after {preprocessing.name}")
+            first = number * _ROWS
+            rounded[first : first + _ROWS] = _scaled(preprocessing, block)
+    after = f"x after {preprocessing.name}"
+    validation.validate_features(rounded, name=after, start=start)
     return rounded
+
+
+def num_columns(preprocessing: Preprocessing) -> int:
+    """Returns how many columns scaled features have."""
+    axes = preprocessing.axes
+    return len(preprocessing.shift) if axes is None else axes.shape[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaledRows:
+    """Rows ``(N, K)`` float32 that ``apply`` scales where they are indexed.
+
+    The table that they are of stays as it is stored.
+    """
+
+    preprocessing: Preprocessing
+    x: Features  # (N, D)
+
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(N, K)``."""
+        return len(self.x), num_columns(self.preprocessing)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        start = rows.start or 0 if isinstance(rows, slice) else 0
+        return apply(self.preprocessing, self.x[rows], start)
+
+    def take(self, rows: slice | np.ndarray) -> "ScaledRows":
+        """Returns some of the rows, none of them scaled yet."""
+        return dataclasses.replace(self, x=stored_rows.take(self.x, rows))
 
 
 def _projects(name: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from linclf_jax.data.images import ImageShape
+from linclf_jax.data.stored_rows import Features
 
 T = TypeVar("T")
 NAMES = ("digits", "iris", "wine", "breast_cancer", "synthetic", "mnist5k")
@@ -30,7 +31,7 @@ class FileRows(NamedTuple):
 class Source(NamedTuple):
     """Rows of a dataset, before they are split."""
 
-    x: np.ndarray  # (N, D) real numbers of any dtype
+    x: Features  # (N, D) real numbers of any dtype
     labels: np.ndarray  # (N,) integers in 0..C-1
     class_names: tuple[str, ...]  # C, in the order of the labels
     feature_names: tuple[str, ...] | None = None  # D

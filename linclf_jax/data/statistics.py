@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from linclf_jax.data.stored_rows import Features
+
 _ENTRIES = 2**22  # of a block, 32 MiB
 _ROWS = 256  # of a product
 
@@ -26,7 +28,7 @@ class Moments(NamedTuple):
     extent: np.ndarray  # (D,) float64, max - min
 
 
-def blocks(x: np.ndarray, rows: int | None = None) -> Iterator[np.ndarray]:
+def blocks(x: Features, rows: int | None = None) -> Iterator[np.ndarray]:
     """Yields blocks of ``rows`` in float64, row-major; of 2^22 entries if None."""
     step = max(_ENTRIES // x.shape[1], 1) if rows is None else rows
     for start in range(0, len(x), step):
@@ -34,7 +36,7 @@ def blocks(x: np.ndarray, rows: int | None = None) -> Iterator[np.ndarray]:
         yield np.asarray(x[start : start + step], dtype=np.float64, order="C")
 
 
-def moments(x: np.ndarray) -> Moments:
+def moments(x: Features) -> Moments:
     """Returns the moments of each column; those that leave float64 are not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         first = [
@@ -52,7 +54,7 @@ def moments(x: np.ndarray) -> Moments:
 
 
 def principal_axes(
-    x: np.ndarray,
+    x: Features,
     shift: np.ndarray,
     scale: np.ndarray,
     *,
@@ -109,7 +111,7 @@ def project(scaled: np.ndarray, axes: np.ndarray) -> np.ndarray:
 
 
 def _spectrum(
-    x: np.ndarray, shift: np.ndarray, scale: np.ndarray
+    x: Features, shift: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns variances, the largest first, and their directions ``(D, ...)``."""
     if len(x) < x.shape[1]:  # features of a few shots: D is large, N^2 D is not
@@ -124,7 +126,7 @@ def _spectrum(
     return variances[::-1], directions[:, ::-1]
 
 
-def _covariance(x: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _covariance(x: Features, shift: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Returns the mean over rows of ``z z^T``, with ``z = (x - shift) / scale``."""
     total = np.zeros((x.shape[1], x.shape[1]))
     for block in blocks(x):

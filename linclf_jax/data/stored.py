@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from linclf_jax.data import columns, leakage, official
+from linclf_jax.data import columns, leakage, official, stored_rows
 from linclf_jax.data import files as files_lib
 from linclf_jax.data.checks import BadFileError
 from linclf_jax.data.columns import ReadOptions
@@ -152,9 +152,11 @@ class _Pair:
         if self.train is None:
             leakage.check(x, classes, names, self.features, self.options)
         rows = None if classes.rows is None else FileRows(classes.rows, len(x))
-        columns_of_x = x.reshape(len(x), -1)
+        columns_of_x = stored_rows.stored(x.reshape(len(x), -1))
+        if rows is not None:
+            columns_of_x = stored_rows.take(columns_of_x, rows.index)
         return Source(
-            columns_of_x if rows is None else columns_of_x[rows.index],
+            columns_of_x,
             classes.labels,
             classes.class_names,
             file.feature_names,

@@ -12,7 +12,9 @@ import jax
 import numpy as np
 from scipy import special
 
+from linclf_jax.data import stored_rows
 from linclf_jax.data.datasets import Split
+from linclf_jax.data.stored_rows import Features
 from linclf_jax.runs import directory
 
 FILE = "examples.npz"
@@ -133,7 +135,7 @@ def most_frequent_errors(counts: np.ndarray, most: int = 5) -> list[tuple[int, i
 
 
 def render(
-    x: np.ndarray, rows: np.ndarray, image_shape: Sequence[int] | None
+    x: Features, rows: np.ndarray, image_shape: Sequence[int] | None
 ) -> np.ndarray:
     """Rows as images that a screen can show, uint8.
 
@@ -155,7 +157,8 @@ def render(
     images = x[rows].reshape(-1, *image_shape)[:, ::step, ::step]
     if images.dtype == np.uint8:
         return images
-    low, high = float(x.min()), float(x.max())
+    extents = [(block.min(), block.max()) for block in stored_rows.blocks(x)]
+    low, high = float(np.min(extents)), float(np.max(extents))
     share = (images.astype(np.float64) - low) / (high - low or 1.0)
     return np.round(255 * share).astype(np.uint8)
 

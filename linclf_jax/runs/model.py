@@ -19,10 +19,14 @@ from linclf_jax import validation
 from linclf_jax.data import columns, image_recipes, images, preprocessing
 from linclf_jax.data.images import ImageShape
 from linclf_jax.data.preprocessing import Preprocessing
+from linclf_jax.data.stored_rows import Features
 from linclf_jax.params import Params
 from linclf_jax.runs import directory
 
 RAW = "raw"  # the columns as they are
+# Rows that are scored at once: those of so many entries, and no fewer than a product
+# takes to give the bits of a larger one.
+_BLOCK, _FEWEST = 2**24, 4096
 
 
 class Model(NamedTuple):
@@ -100,7 +104,10 @@ def _images(metadata: Mapping[str, str]) -> tuple[str, ImageShape | None]:
 
 
 def scaled(
-    model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
+    model: Model,
+    x: Features,
+    feature_names: Sequence[str] | None = None,
+    start: int = 0,
 ) -> jax.Array:
     """Returns what the weights are multiplied by, ``(N, K)`` float32.
 
@@ -110,40 +117,42 @@ def scaled(
         feature_names: Of the columns, in any order: they are matched by name with
             ``model.feature_names``. None where they stand as in training. A model
             without names takes them as they stand.
+        start: What messages count the rows from.
 
     Raises:
         ValueError: The rows do not fit the classifier, or are not finite; a feature is
             missing or unknown.
     """
-    validation.validate_features(x)
+    x = validation.as_rows(x)
+    validation.validate_features(x, start=start)
     if feature_names is not None and len(feature_names) != np.shape(x)[1]:
         raise ValueError(
             f"found {len(feature_names)} feature names for {np.shape(x)[1]} columns"
         )
-    x = columns.ordered(np.asarray(x), feature_names, model.feature_names)
+    x = columns.ordered(x[:], feature_names, model.feature_names)
     if model.features != RAW:
         x = images.compute(model.features, x, model.image_shape)
-    features = preprocessing.apply(model.scaling, x)
+    features = preprocessing.apply(model.scaling, x, start)
     validation.validate_params(model.params, features)
     return jnp.asarray(features)
 
 
 def logits(
-    model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
+    model: Model, x: Features, feature_names: Sequence[str] | None = None
 ) -> np.ndarray:
     """Returns the class scores of rows, see ``scaled``, float32 ``(N, C)``."""
     return _applied(params_lib.logits, model, x, feature_names)
 
 
 def predict(
-    model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
+    model: Model, x: Features, feature_names: Sequence[str] | None = None
 ) -> np.ndarray:
     """Returns the class of rows, see ``scaled``, int32 ``(N,)``; ties: the first."""
     return _applied(params_lib.predict, model, x, feature_names)
 
 
 def predict_proba(
-    model: Model, x: np.ndarray, feature_names: Sequence[str] | None = None
+    model: Model, x: Features, feature_names: Sequence[str] | None = None
 ) -> np.ndarray:
     """Returns the softmax probabilities of rows, see ``scaled``, float32 ``(N, C)``."""
     return _applied(params_lib.predict_proba, model, x, feature_names)
@@ -152,8 +161,14 @@ def predict_proba(
 def _applied(
     function: Callable[..., jax.Array],
     model: Model,
-    x: np.ndarray,
+    x: Features,
     feature_names: Sequence[str] | None,
 ) -> np.ndarray:
-    features = scaled(model, x, feature_names)
-    return np.asarray(function(model.params, features, precision="highest"))
+    """Returns what a function says of all rows, a block at a time of many."""
+    x = validation.as_rows(x)
+    validation.validate_features(x)
+    step, outcomes = max(_BLOCK // x.shape[1], _FEWEST), []
+    for start in range(0, len(x), step):
+        features = scaled(model, x[start : start + step], feature_names, start)
+        outcomes.append(function(model.params, features, precision="highest"))
+    return np.concatenate([np.asarray(outcome) for outcome in outcomes])

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator
 import jax.numpy as jnp
 import numpy as np
 
-from linclf_jax.data import datasets, duplicates, image_cache, preprocessing
+from linclf_jax.data import (
+    datasets,
+    duplicates,
+    formats,
+    image_cache,
+    preprocessing,
+    stored_rows,
+)
 from linclf_jax.data.datasets import Dataset, Split
 from linclf_jax.data.duplicates import Counts
 from linclf_jax.data.images import ImageShape
@@ -116,16 +123,19 @@ def _scaled(
     dataset: Dataset, rows: Split, by: np.ndarray | slice, features: str, scaling: str
 ) -> tuple[Preprocessing, np.ndarray]:
     raw = image_features(features, rows, dataset.image_shape)
-    fitted = preprocessing.fit(scaling, raw.x[by])
+    size = 4 * raw.x.size
+    if size > formats.memory():
+        raise ValueError(
+            f"{dataset.name}: {raw.x.shape[0]} rows of {raw.x.shape[1]} features take "
+            f"{size} bytes in float32; expected at most {formats.memory()}, the memory"
+        )
+    fitted = preprocessing.fit(scaling, stored_rows.take(raw.x, by))
     return fitted, preprocessing.apply(fitted, raw.x)
 
 
 def side_by_side(rows: np.ndarray) -> np.ndarray | slice:
     """Returns rows, ``(N,)`` boolean, as a slice if they are one: it copies nothing."""
-    index = np.flatnonzero(rows)
-    if len(index) and index[-1] - index[0] == len(index) - 1:
-        return slice(int(index[0]), int(index[-1]) + 1)
-    return rows
+    return stored_rows.side_by_side(np.flatnonzero(rows))
 
 
 def data(inputs: Inputs) -> Data:
@@ -171,7 +181,7 @@ def image_features(features: str, rows: Split, image_shape: ImageShape | None) -
     """
     if features == RAW:
         return rows
-    x = image_cache.features(features, rows.x, image_shape)
+    x = image_cache.features(features, np.asarray(rows.x), image_shape)
     return rows._replace(x=x)
 
 

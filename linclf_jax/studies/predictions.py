@@ -14,7 +14,7 @@ import numpy as np
 
 from linclf_jax import losses
 from linclf_jax.config.fields import flag
-from linclf_jax.data import columns, files
+from linclf_jax.data import columns, files, stored_rows
 from linclf_jax.data.columns import ReadOptions
 from linclf_jax.runs import directory, schema
 from linclf_jax.runs import model as model_files
@@ -177,7 +177,7 @@ def predict(
         raise ValueError(
             f"found images of shape {x.shape[1:]}, expected {model.image_shape}"
         )
-    rows = x.reshape(len(x), -1)
+    rows = stored_rows.stored(x.reshape(len(x), -1))
     classes = np.array(model.class_names)
     if not probabilities:
         return Predictions(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linclf_jax.data import image_recipes, images, preprocessing
+from linclf_jax.data import image_recipes, images, preprocessing, stored_rows
 from linclf_jax.params import Params
 from linclf_jax.runs import directory, model
 
@@ -104,3 +104,18 @@ def test_images_of_another_size_are_refused():
     saved, x, _ = make_image_model()
     with pytest.raises(ValueError, match="x has 191 columns; expected 192"):
         model.predict(saved, x[:, :-1])
+
+
+def test_rows_of_a_map_are_scored_a_block_at_a_time(tmp_path, monkeypatch):
+    saved, x = make_model()
+    whole = model.predict_proba(saved, x)
+    monkeypatch.setattr(model, "_BLOCK", 28)  # seven rows
+    monkeypatch.setattr(model, "_FEWEST", 1)
+    np.save(tmp_path / "x.npy", x)
+    rows = stored_rows.stored(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    # Products of few rows may round otherwise.
+    np.testing.assert_allclose(model.predict_proba(saved, rows), whole, rtol=1e-6)
+    np.testing.assert_array_equal(model.predict(saved, rows), model.predict(saved, x))
+    x[23, 1] = 1e300
+    with pytest.raises(ValueError, match=r"1 of 28 .* x after standardize\[23, 1\]"):
+        model.predict(saved, x)

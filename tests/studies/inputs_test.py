@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from linclf_jax.data import datasets, duplicates, preprocessing
+from linclf_jax.data import datasets, duplicates, formats, preprocessing
 from linclf_jax.params import Params
 from linclf_jax.runs import schema
 from linclf_jax.selection import folds
@@ -256,3 +256,10 @@ def test_a_feature_set_has_files_of_any_kind(tmp_path):
             file["data"] = rows if name.endswith("features") else np.arange(size) % 2
     study = small_studies.prepare("probe", features=(f"one={tmp_path}",))
     assert study.plan.inputs["one", "standardize"].x.shape == (12, 2)
+
+
+def test_more_rows_than_the_memory_holds_are_refused(monkeypatch):
+    dataset = datasets.load("iris", split_seed=0)
+    monkeypatch.setattr(formats, "memory", lambda: 4 * 120 * 4 - 1)
+    with pytest.raises(ValueError, match="iris: 120 rows of 4 features take 1920 byte"):
+        inputs_lib.make("iris", dataset, inputs_lib.of_split(dataset), scaling="none")

@@ -90,7 +90,7 @@ def test_test_rows_are_read_once_after_all_selections(
         def read():
             reads.append((tmp_path / "other" / schema.RESULTS).exists())
             split = dataset.test.read()
-            return split._replace(x=-split.x, labels=(split.labels + 1) % 6)
+            return split._replace(x=-np.asarray(split.x), labels=(split.labels + 1) % 6)
 
         return dataset._replace(test=dataset.test._replace(read=read))
 
