@@ -117,7 +117,7 @@ def peer_row(
     Args:
         files: Of both.
         l2s: In the objective of a fold's training rows; its own grid if None.
-        limit: Seconds, looked at after each fold but the last.
+        limit: Seconds, checked after each fold but the last.
         ours: Seconds of this package.
     """
     from sklearn import exceptions, linear_model, preprocessing

@@ -1,8 +1,8 @@
 """One cold fit at one penalty, beside the faster of two peers to the same certificate.
 
 Every fit starts from nothing, this package's after a warm-up that compiles; how long
-that took is the column ``cold``. A peer that does not get there has no ratio, and the
-status says where it ended.
+that took is the column ``cold``. A peer that does not reach the gap has no ratio, and
+the status says where it ended.
 """
 
 import statistics
@@ -29,11 +29,13 @@ COLUMNS = (
 )
 
 
-def run(problem: Problem, settings: Settings) -> list[dict[str, Any]]:
+def run(
+    problem: Problem, settings: Settings, l2s: Sequence[float] = L2S
+) -> list[dict[str, Any]]:
     """Returns a row for each penalty."""
     names = [name for name in PEERS if name in settings.peers]
     settings = settings._replace(peers=names, peer_folds=1)
-    return [compare(l2, turns.run(problem.single(l2), settings, solve)) for l2 in L2S]
+    return [compare(l2, turns.run(problem.single(l2), settings, solve)) for l2 in l2s]
 
 
 def solve(problem: Problem) -> Ours:
@@ -42,13 +44,12 @@ def solve(problem: Problem) -> Ours:
     start = time.perf_counter()
     params, info = newton.solve(problem.x, problem.labels, l2s, tol=TARGET)
     params = jax.block_until_ready(params)
-    return Ours(
-        time.perf_counter() - start, (Point(problem.l2s[0], params, info, None),)
-    )
+    seconds = time.perf_counter() - start
+    return Ours(seconds, (Point(problem.l2s[0], params, info, None),))
 
 
 def compare(l2: float, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the first row, this package's, beside the fastest peer that got there."""
+    """Returns this package's row beside that of the fastest peer that counts."""
     ours, *others = rows
     able = [row for row in others if row["status"] == "ok"]
     peer = min(able, key=lambda row: row["seconds"], default={})
@@ -71,7 +72,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the worst and the median of how many times faster these fits are."""
     known = [row for row in rows if row["ratio"] is not None]
     if not known:
-        return f"no ratio: none of {len(rows)} fits has a peer that got there"
+        return f"no ratio: none of {len(rows)} fits has a peer that reaches the gap"
     worst = min(known, key=lambda row: row["ratio"])
     median = statistics.median(row["ratio"] for row in known)
     return (

@@ -215,10 +215,14 @@ def measure(contenders: list[Contender], repeats: int) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def run(problem: Problem, repeats: int) -> list[dict[str, Any]]:
+def run(
+    problem: Problem, repeats: int, *, with_torch: bool = True
+) -> list[dict[str, Any]]:
     """Returns one row per contender: rate, share of the limit, times the loop."""
     contenders = [make(problem) for make in (products, ours, diverging, vmap, loop)]
-    seconds = measure([*contenders, *torch_contenders(problem)], repeats)
+    if with_torch:
+        contenders += torch_contenders(problem)
+    seconds = measure(contenders, repeats)
     return [
         {
             "shape": ",".join(map(str, problem.shape)),

@@ -26,7 +26,7 @@ def test_the_faster_peer_stands_beside_ours():
     assert (row["l2"], row["status"]) == (0.1, "ok")
 
 
-def test_who_did_not_get_there_has_no_ratio_and_says_so():
+def test_who_misses_the_gap_has_no_ratio_and_says_so():
     stopped = peer("fast", None, "misses at l2=1.0e-01, 1 of 1 fits")
     row = single.compare(0.1, [OURS, stopped, peer("slow", 8.0)])
     assert (row["peer"], row["ratio"]) == ("slow", 4.0)
@@ -43,7 +43,7 @@ def test_the_summary_has_the_worst_and_the_median_of_what_counts():
     line = single.summary([*rows, unknown])
     assert line == "worst ratio 0.5 (p, l2 0.05), median 1, of 3 of 4 fits"
     line = single.summary([unknown])
-    assert line == "no ratio: none of 1 fits has a peer that got there"
+    assert line == "no ratio: none of 1 fits has a peer that reaches the gap"
 
 
 def test_every_penalty_is_solved_from_nothing():
