@@ -24,16 +24,16 @@ from linclf_jax.config.parts import SelectionConfig, TrainingConfig
 from linclf_jax.config.penalty import Penalty
 from linclf_jax.config.sweep import SearchConfig, SweepConfig
 from linclf_jax.data import images
-from linclf_jax.losses import LOSSES
 from linclf_jax.studies import pipeline, run_files, sweep
 
 COLOUR = ("cifar10",)
 GREY_FEATURES = ("rgb", "hog")
+LOSSES = ("softmax_cross_entropy", "weston_watkins_hinge", "crammer_singer_hinge")
 DEFAULTS = SweepConfig(
     data=DataConfig(dataset="fashion_mnist"),
     training=TrainingConfig(
         features=(),
-        loss=tuple(LOSSES),
+        loss=LOSSES,
         batch_size=(256,),
         epochs=(30,),
         learning_rate=(1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0),

@@ -6,8 +6,56 @@ broadcasting. ``like`` is an array ``(..., C)`` whose classes lie along ``axis``
 ``labels (...)`` have its shape without that axis, and are integers.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+
+UNKNOWN = -1  # an integer target that takes no part; NaN is a floating one
+
+
+class BinaryTargets(NamedTuple):
+    """What is said of labels that each hold or not, whatever the others do."""
+
+    values: jax.Array  # (..., K), in [0, 1]; 0 where unknown, NaN where no target
+    known: jax.Array  # (..., K), boolean
+
+
+def binary_targets(
+    labels: jax.Array, like: jax.Array, *, axis: int = -1
+) -> BinaryTargets:
+    """Returns targets in the dtype of ``like (..., K)``, which is floating.
+
+    ``labels`` are integers without the axis of K, each against the rest, or targets of
+    the shape of ``like``: 0, 1 or, floating, shares in between. There -1 of an integer
+    and NaN of a floating number is unknown. Anything else is no target and becomes NaN;
+    of a label out of range all of the row does.
+    """
+    labels = jnp.asarray(labels)
+    if labels.ndim != like.ndim:
+        one_hot = mask(labels, like, axis=axis)
+        known = jnp.ones_like(one_hot)
+        valid = jnp.any(one_hot, axis=axis, keepdims=True)
+        values = one_hot.astype(like.dtype)
+    else:
+        _require_targets(labels, like)
+        values = labels.astype(like.dtype)
+        is_floating = jnp.issubdtype(labels.dtype, jnp.floating)
+        known = ~jnp.isnan(values) if is_floating else values != UNKNOWN
+        values = jnp.where(known, values, 0.0)
+        valid = (values >= 0) & (values <= 1)
+    return BinaryTargets(jnp.where(valid, values, jnp.nan), known)
+
+
+def outside(labels: jax.Array, like: jax.Array) -> jax.Array:
+    """Returns which labels are no class, or which targets none, of their shape.
+
+    The classes of ``like (N, C)`` are last.
+    """
+    if jnp.ndim(labels) == like.ndim:
+        return jnp.isnan(binary_targets(labels, like).values)
+    classes = index(labels, like)
+    return (classes < 0) | (classes >= like.shape[-1])
 
 
 def as_weights(weights: jax.Array, like: jax.Array) -> jax.Array:
@@ -86,6 +134,14 @@ def require_scalar(name: str, value: float | jax.Array) -> None:
         raise ValueError(
             f"{name} has shape {jnp.shape(value)}; expected one number: map several "
             "with jax.vmap"
+        )
+
+
+def _require_targets(labels: jax.Array, like: jax.Array) -> None:
+    if labels.shape != like.shape:
+        raise ValueError(
+            f"labels have shape {labels.shape}; expected integers, one per example, or "
+            f"targets {like.shape}"
         )
 
 

@@ -5,7 +5,8 @@ others: a product with ``x`` gives the gradient of W, a sum that of b, a product
 that of x. ``docs/derivation.md`` derives each; the numbers are its equations.
 
 Arguments are those of ``losses.objective``. A gradient with respect to the logits is
-``(N, C)``, of their dtype; without soft targets each row sums to 0.
+``(N, C)``, of their dtype; without soft targets each row sums to 0, but that of the
+sigmoid, whose labels do not compete.
 """
 
 import functools
@@ -81,11 +82,39 @@ def crammer_singer_hinge(
     return _against_true_class(violated, labels, axis).astype(logits.dtype)
 
 
+def sigmoid_cross_entropy(
+    logits: jax.Array, labels: jax.Array, *, axis: int = -1
+) -> jax.Array:
+    """Returns ``sigma(s_k) - t_k``, equation (37); 0 where a label is unknown.
+
+    Computed as ``(1 - t_k) sigma(s_k) - t_k sigma(-s_k)``, in which a target of 1 meets
+    no ``sigma - 1``. A NaN stays in its label, for the others do not depend on it.
+    """
+    scores = params_lib.at_least_float32(logits)
+    targets, known = classes.binary_targets(labels, scores, axis=axis)
+    holds, fails = sigmoids(jnp.where(known, scores, 0.0))
+    residual = (1.0 - targets) * holds - targets * fails
+    return jnp.where(known, residual, 0.0).astype(logits.dtype)
+
+
+def sigmoids(scores: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns ``sigma(s)`` and ``sigma(-s)``, neither as 1 minus the other."""
+    is_above = scores > 0
+    # Not jnp.abs, whose derivative at 0 is 0.
+    less = jnp.exp(jnp.where(is_above, -scores, scores))
+    likelier, other = 1.0 / (1.0 + less), less / (1.0 + less)
+    return (
+        jnp.where(is_above, likelier, other),
+        jnp.where(is_above, other, likelier),
+    )
+
+
 LOGITS_GRADIENTS: MappingProxyType[str, losses.Loss] = MappingProxyType(
     {
         "softmax_cross_entropy": softmax_cross_entropy,
         "weston_watkins_hinge": weston_watkins_hinge,
         "crammer_singer_hinge": crammer_singer_hinge,
+        "sigmoid_cross_entropy": sigmoid_cross_entropy,
     }
 )
 
@@ -170,7 +199,7 @@ def with_manual_gradient(loss: str) -> losses.Loss:
 
     Forward mode, reverse mode, ``vmap`` and ``jit`` work, and a second derivative is
     the derivative of the hand-written first one. Lost is what a rule must fix in
-    advance: the labels take no tangent (they are integers), and derivatives with
+    advance: labels and targets take no tangent, and derivatives with
     respect to anything that the loss closes over cannot be asked for.
 
     >>> loss = with_manual_gradient("softmax_cross_entropy")

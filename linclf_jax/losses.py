@@ -2,6 +2,7 @@
 
 Every loss takes floating ``logits (N, C)`` and integer ``labels (N,)``, and returns one
 value per example, ``(N,)``, computed in at least float32, in the dtype of the logits.
+``sigmoid_cross_entropy`` takes targets ``(N, C)`` too, of which some may be unknown.
 ``axis`` says where the classes are, should they not be last; the labels have the shape
 of the logits without it. Written plainly, so that ``jax.grad`` differentiates them to
 any order; ``gradients`` holds the derivatives by hand.
@@ -135,17 +136,58 @@ def crammer_singer_hinge(
     return jax.nn.relu(worst).astype(logits.dtype)
 
 
+def sigmoid_cross_entropy(
+    logits: jax.Array, labels: jax.Array, *, axis: int = -1
+) -> jax.Array:
+    """Returns ``sum_k -t_k log sigma(s_k) - (1 - t_k) log sigma(-s_k)``, equation (36).
+
+    The sum over the labels that are known: binary logistic regression of each label,
+    all with one penalty; of one column it is binary logistic regression itself. A row
+    of which nothing is known has a loss of 0, and its weight counts as any other's.
+
+    Each term is ``a |s| + log1p(exp(-|s|))``, with a the share of the target that the
+    sign of s speaks against: no term is negative, so nothing cancels.
+
+    Args:
+        logits: ``(N, K)``, of any sign and size; of several infinities each is its own
+            limit, for the labels do not compete.
+        labels: Targets ``(N, K)`` of 0 and 1 or, floating, of shares in between. Minus
+            one of an integer dtype, NaN of a floating one, is unknown. Or ``(N,)``,
+            integers in ``0..K-1``: each class against the rest.
+        axis: Of the K labels.
+
+    >>> targets = jnp.array([[1, 0, -1]])
+    >>> print(f"{sigmoid_cross_entropy(jnp.zeros((1, 3)), targets)[0]:.6f}")  # 2 log 2
+    1.386294
+    """
+    scores = params_lib.at_least_float32(logits)
+    targets, known = classes.binary_targets(labels, scores, axis=axis)
+    scores = jnp.where(known, scores, 0.0)
+    is_above = scores > 0
+    # Picked rather than jnp.abs, whose derivative at 0 is 0: there a term has slope
+    # 1/2 - t, and all logits of W = 0 are there.
+    size = jnp.where(is_above, scores, -scores)
+    against = jnp.where(is_above, 1.0 - targets, targets)
+    # Nothing speaks against an infinity that is right, and 0 * inf would be NaN.
+    bounded = jnp.where((against == 0) & jnp.isinf(size), 0.0, size)
+    terms = against * bounded + jnp.log1p(jnp.exp(-size))
+    return jnp.sum(jnp.where(known, terms, 0.0), axis=axis).astype(logits.dtype)
+
+
 LOSSES: MappingProxyType[str, Loss] = MappingProxyType(
     {
         "softmax_cross_entropy": softmax_cross_entropy,
         "weston_watkins_hinge": weston_watkins_hinge,
         "crammer_singer_hinge": crammer_singer_hinge,
+        "sigmoid_cross_entropy": sigmoid_cross_entropy,
     }
 )
 
 
-# Losses whose logits are logarithms of probabilities, but for a constant: of them there
-# are log-loss on test rows, a temperature and calibration.
+# Losses whose logits are logarithms of the probabilities of the classes, but for a
+# constant: of them there are log-loss on test rows, a temperature and calibration. A
+# sigmoid's probabilities are each of one label against its absence: those of a row need
+# not sum to 1, and the softmax of its logits is nobody's probability.
 PROBABILISTIC = frozenset({"softmax_cross_entropy"})
 
 
@@ -171,7 +213,7 @@ def objective(
     Args:
         params: ``W (D, C)`` and ``b (C,)``; the bias is not penalised.
         x: Features ``(N, D)``.
-        labels: ``(N,)``, integers in ``0..C-1``.
+        labels: ``(N,)``, integers in ``0..C-1``, or targets of a loss that takes them.
         loss: A name in ``LOSSES``.
         l2: Strength of the penalty, at least 0.
         weights: Example weights ``(N,)``, not all zero; None weighs all alike. A row of

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from linclf_jax import classes
 from linclf_jax.params import Params
 
 _BLOCK = 2**22  # entries that are checked at once
@@ -89,6 +90,29 @@ def validate_labels(
     require_all(in_range, array, name, expected=f"integers in 0..{num_classes - 1}")
 
 
+def validate_targets(
+    targets: ArrayLike, num_labels: int, *, name: str = "targets"
+) -> None:
+    """Checks that targets are ``(N, K)``, from 0 to 1 or unknown, some of them known.
+
+    Unknown is -1 of an integer dtype and NaN of a floating one.
+    """
+    array = np.asarray(targets)
+    if array.ndim != 2 or array.shape[1] != num_labels:
+        raise ValueError(f"{name} has shape {array.shape}; expected (N, {num_labels})")
+    if not (_is_float(array) or _is_integer(array) or array.dtype == bool):
+        raise ValueError(f"{name} has dtype {array.dtype}; expected numbers")
+    values = array.astype(np.float64)
+    if _is_float(array):
+        known, expected = ~np.isnan(values), "numbers from 0 to 1, or NaN for unknown"
+    else:
+        known, expected = values != classes.UNKNOWN, "0 or 1, or -1 for unknown"
+    valid = ~known | ((values >= 0) & (values <= 1))
+    require_all(valid, array, name, expected=expected)
+    if not known.any():
+        raise ValueError(f"{name} are all unknown; expected at least one that is known")
+
+
 def validate_weights(
     weights: ArrayLike, num_rows: int, *, name: str = "weights"
 ) -> None:
@@ -115,10 +139,17 @@ def validate_batch(
     num_classes: int,
     *,
     weights: ArrayLike | None = None,
+    targets: bool = False,
 ) -> None:
-    """Checks features, labels and weights, and that their lengths agree."""
+    """Checks features, labels and weights, and that their lengths agree.
+
+    With ``targets`` the labels are targets ``(N, C)`` of separate labels.
+    """
     validate_features(x)
-    validate_labels(labels, num_classes)
+    if targets:
+        validate_targets(labels, num_classes, name="labels")
+    else:
+        validate_labels(labels, num_classes)
     rows, count = np.shape(x)[0], np.shape(labels)[0]
     if rows != count:
         raise ValueError(f"x has {rows} rows but labels has {count} entries")

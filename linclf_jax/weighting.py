@@ -55,14 +55,15 @@ def mask_labels(
 ) -> jax.Array:
     """Returns labels, with class 0 for what is no class in rows of weight 0.
 
-    ``like (N, C)`` says how many classes there are.
+    Of targets ``(N, C)``, with 0 for what is none. ``like (N, C)`` says how many
+    classes there are.
     """
     if weights is None:
         return labels
-    index = classes.index(labels, like)
+    outside = classes.outside(labels, like)
     ignored = classes.as_weights(weights, like) == 0
-    outside = (index < 0) | (index >= like.shape[-1])
-    return jnp.where(ignored & outside, 0, index)
+    ignored = ignored.reshape(-1, *[1] * (outside.ndim - 1))
+    return jnp.where(ignored & outside, 0, labels)
 
 
 def shares(weights: jax.Array | None, like: jax.Array) -> jax.Array:

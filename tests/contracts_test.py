@@ -32,7 +32,7 @@ _PAGES = _RUNS | {"scheduler", "figures", "reports", "config"}
 # folder, which may always import itself.
 ALLOWED = {
     "params": {"classes"},
-    "validation": {"params"},
+    "validation": {"params", "classes"},
     "classes": set(),
     "weighting": {"params", "classes"},
     "losses": {"params", "classes", "weighting"},

@@ -13,9 +13,12 @@ from linclf_jax import gradients, losses
 from tests import problems, tolerances
 
 NAMES = tuple(losses.LOSSES)
-SOFTMAX = "softmax_cross_entropy"
+SOFTMAX, SIGMOID = "softmax_cross_entropy", "sigmoid_cross_entropy"
+# Losses of the differences of logits. A sigmoid's are each measured from 0.
+OF_DIFFERENCES = tuple(name for name in NAMES if name != SIGMOID)
 INF, NAN = np.inf, np.nan
 every_loss = pytest.mark.parametrize("name", NAMES)
+every_loss_of_differences = pytest.mark.parametrize("name", OF_DIFFERENCES)
 
 
 class Results(NamedTuple):
@@ -63,7 +66,8 @@ def close(actual, expected):
     np.testing.assert_allclose(actual, expected, **tolerances.CLOSED_FORM)
 
 
-# exp(s) = (1, 2, 5) makes p = (1/8, 1/4, 5/8); the hinges are counted by hand.
+# exp(s) = (1, 2, 5) makes p = (1/8, 1/4, 5/8) and sigma(s) = (1/2, 2/3, 5/6); the
+# hinges are counted by hand.
 EIGHTHS = np.log([1.0, 2.0, 5.0])
 TINY = 1.9287498479639178e-22
 BY_HAND = {
@@ -94,6 +98,14 @@ BY_HAND = {
         ([5.0, 5.0, 5.0], 0, 1.0, [-1.0, 1.0, 0.0]),
         ([-INF, 1.0, 1.0], 1, 1.0, [0.0, -1.0, 1.0]),
     ],
+    "sigmoid_cross_entropy": [
+        (EIGHTHS, 0, np.log(36.0), [-1 / 2, 2 / 3, 5 / 6]),
+        (EIGHTHS, 1, np.log(18.0), [1 / 2, -1 / 3, 5 / 6]),
+        (EIGHTHS, 2, np.log(7.2), [1 / 2, 2 / 3, -1 / 6]),
+        ([50.0, -50.0, -INF], 0, 2 * TINY, [-TINY, TINY, 0.0]),
+        ([-1e4, 1e8, -3e38], 0, 1e8 + 1e4, [-1.0, 1.0, 0.0]),
+        ([3e38, -3e38, -INF], 0, 0.0, [0.0, 0.0, 0.0]),
+    ],
 }
 
 
@@ -118,7 +130,7 @@ ONE_INFINITY = [
 ]
 
 
-@every_loss
+@every_loss_of_differences
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_one_infinity_takes_all_of_the_probability(name, dtype):
     logits, labels, values, slopes = map(np.array, zip(*ONE_INFINITY, strict=True))
@@ -130,7 +142,7 @@ def test_one_infinity_takes_all_of_the_probability(name, dtype):
         np.testing.assert_array_equal(slope, slopes)
 
 
-@every_loss
+@every_loss_of_differences
 def test_two_infinities_are_nan_for_the_limit_depends_on_how_they_grow(name):
     logits = np.array([[INF, INF, 0.0]] * 3 + [[INF, NAN, 0.0]])
     actual = evaluate(logits, np.array([0, 1, 2, 0]), name=name)
@@ -146,7 +158,8 @@ def test_all_ways_agree_on_a_batch_and_on_its_mapped_rows(name):
     actual = evaluate(logits, labels, name=name)
     for slope in (actual.autodiff, actual.manual):
         close(slope, actual.by_hand)
-    close(actual.by_hand.sum(axis=1), np.zeros(20))
+    if name in OF_DIFFERENCES:
+        close(actual.by_hand.sum(axis=1), np.zeros(20))
     assert np.abs(actual.by_hand).max() > 0.5
     mapped = jax.jit(jax.vmap(functools.partial(program, name=name)))
     rows = mapped(logits[:, None], labels[:, None])
@@ -173,7 +186,7 @@ def test_a_permutation_of_the_classes_permutes_the_result(name):
         close(slope, other[:, order])
 
 
-@every_loss
+@every_loss_of_differences
 def test_constant_on_all_logits_changes_no_bit(name):
     logits, labels = map(np.asarray, problems.scores(20, 5, dtype="float32"))
     logits = np.round(logits * 8) / 8  # so that the shift itself rounds nothing
@@ -201,7 +214,7 @@ def test_narrow_dtypes_are_wide_ones_rounded_once(name):
         np.testing.assert_array_equal(actual.manual, actual.by_hand)
 
 
-@every_loss
+@every_loss_of_differences
 def test_one_class_costs_nothing_and_its_nan_is_one(name):
     actual = program(np.array([[1e3], [-3.0], [NAN]]), np.zeros(3, int), name=name)
     for leaf in actual:
@@ -216,9 +229,12 @@ def test_nan_among_the_logits_spoils_its_row(name):
     column, labels = (grid.ravel() for grid in np.mgrid[:3, :3])
     logits = np.tile([[3.0, 1.0, 2.0]], (10, 1))
     logits[np.arange(9), column] = NAN
-    for leaf in evaluate(logits, np.append(labels, 0), name=name):
-        assert np.isnan(leaf[:9]).all()
-        assert np.isfinite(leaf[9]).all()
+    value, *slopes = evaluate(logits, np.append(labels, 0), name=name)
+    np.testing.assert_array_equal(np.isnan(value), np.arange(10) < 9)
+    # The other labels of a sigmoid do not depend on it.
+    spoilt = np.isnan(logits) if name == SIGMOID else np.isnan(value)[:, None]
+    for slope in slopes:
+        np.testing.assert_array_equal(np.isnan(slope), spoilt & np.ones((10, 3), bool))
 
 
 @every_loss
@@ -271,8 +287,12 @@ def test_manual_gradient_in_forward_mode_and_twice(name):
     expected = evaluate(logits, labels, name=name)
     np.testing.assert_array_equal(value, expected.value)
     close(push, (expected.by_hand * tangent).sum(axis=1))
-    p = np.asarray(jax.nn.softmax(logits)) if name == SOFTMAX else np.zeros((20, 5))
-    close(hessians, p[:, :, None] * (np.eye(5)[None] - p[:, None, :]))
+    p, q = np.asarray(jax.nn.softmax(logits)), np.asarray(jax.nn.sigmoid(logits))
+    expected = {
+        SOFTMAX: p[:, :, None] * (np.eye(5)[None] - p[:, None, :]),
+        SIGMOID: (q * (1 - q))[:, :, None] * np.eye(5)[None],
+    }
+    close(hessians, expected.get(name, np.zeros((20, 5, 5))))
 
 
 def test_ties_have_the_derivatives_of_their_neighbours():

@@ -14,7 +14,7 @@ from linclf_jax.params import Params
 from tests import problems, tolerances
 
 NAMES = tuple(losses.LOSSES)
-SOFTMAX = "softmax_cross_entropy"
+SOFTMAX, SIGMOID = "softmax_cross_entropy", "sigmoid_cross_entropy"
 every_loss = pytest.mark.parametrize("name", NAMES)
 
 
@@ -36,20 +36,20 @@ def evaluate(p, x, labels, weights, l2=0.3, *, name):
     }
 
 
-@jax.jit
-def evaluate_twice(p, x, labels, weights, l2=0.3):
-    """Returns the Hessian of cross-entropy, and its product with the parameters.
+@functools.partial(jax.jit, static_argnames="name")
+def evaluate_twice(p, x, labels, weights, l2=0.3, *, name=SOFTMAX):
+    """Returns the Hessian of a cross-entropy, and its product with the parameters.
 
     A bias of minus infinity, which has no product, counts as 1 in the direction.
     """
-    options = {"l2": l2, "weights": weights}
+    options = {"l2": l2, "loss": name, "weights": weights}
     u = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 1.0).astype(a.dtype), p)
 
     def slope(p):
-        return jax.grad(losses.objective)(p, x, labels, loss=SOFTMAX, **options)
+        return jax.grad(losses.objective)(p, x, labels, **options)
 
     def slope_by_hand(p):
-        return gradients.objective_gradient(p, x, labels, loss=SOFTMAX, **options)
+        return gradients.objective_gradient(p, x, labels, **options)
 
     return {
         "hessian": curvature.hessian(p, x, labels, **options),
@@ -60,9 +60,11 @@ def evaluate_twice(p, x, labels, weights, l2=0.3):
     }
 
 
+of_sigmoid_twice = functools.partial(evaluate_twice, name=SIGMOID)
+TWICE = {"second derivatives": evaluate_twice, "of the sigmoid": of_sigmoid_twice}
 PROGRAMS = {
     **{name: functools.partial(evaluate, name=name) for name in NAMES},
-    "second derivatives": evaluate_twice,
+    **TWICE,
 }
 every_program = pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 
@@ -93,6 +95,7 @@ def naive_objective(name, problem, l2, weights):
             "softmax_cross_entropy": -np.log(np.exp(s[label]) / np.exp(s).sum()),
             "weston_watkins_hinge": sum(max(0.0, m) for m in margins),
             "crammer_singer_hinge": max([0.0, *margins]),
+            "sigmoid_cross_entropy": np.sum(np.log(1 + np.exp(s))) - s[label],
         }
         total += weight * values[name]
     return total / sum(weights) + l2 / 2 * (W**2).sum()
@@ -110,11 +113,12 @@ def test_value_is_the_naive_formula_and_gradients_are_autodiffs(name, shape):
         close(actual["inputs"], actual["autodiff of inputs"])
 
 
+@pytest.mark.parametrize("program", TWICE.values(), ids=TWICE)
 @pytest.mark.parametrize("shape", [(7, 3, 4), (4, 4, 4), (1, 2, 1)])
-def test_second_derivatives_are_autodiffs_and_each_others(shape):
+def test_second_derivatives_are_autodiffs_and_each_others(shape, program):
     for scale in (1.0, 0.0):
         p, *data = problems.problem(shape, scale=scale)
-        actual = evaluate_twice(p, *data)
+        actual = program(p, *data)
         for way in ("forward", "forward by hand", "reverse"):
             close(actual[way], actual["product"])
         by_matrix = actual["hessian"] @ ravel_pytree(p)[0]
@@ -256,7 +260,7 @@ def test_label_out_of_range_spoils_the_whole_gradient(name):
     np.testing.assert_array_equal(spoilt, np.arange(7) == 2)
 
 
-@every_loss
+@pytest.mark.parametrize("name", [name for name in NAMES if name != SIGMOID])
 def test_class_sums_vanish_without_a_penalty(name):
     p, x, labels, weights = problems.problem()
     actual = evaluate(p, x, labels, weights, 0.0, name=name)["gradient"]
@@ -274,7 +278,7 @@ def test_class_sums_vanish_without_a_penalty(name):
 def test_mixed_dtypes_compute_wide_and_return_their_own(program, dtype, features):
     (W, b), x, labels, weights = problems.problem(dtype=dtype)
     p, x = Params(W / 8, b), jnp.round(jnp.abs(3 * x)).astype(features)
-    if program is not evaluate_twice and features == "uint8":
+    if program not in TWICE.values() and features == "uint8":
         x = x.astype("float16")  # what autodiff can differentiate
     actual = program(p, x, labels, weights)
     for name in actual.keys() & {"inputs", "autodiff of inputs"}:

@@ -71,6 +71,38 @@ def test_messages_use_the_name_that_they_are_given():
     refuses(validation.validate_seed, -1, name="--seed", says=["--seed is -1"])
 
 
+TARGETS = np.array([[1, 0, -1], [-1, -1, -1]])
+SHARES = np.array([[1.0, 0.3, np.nan], [0.0, np.nan, np.nan]])
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"),
+    [
+        (TARGETS[0], ["targets has shape (3,)", "expected (N, 3)"]),
+        (TARGETS[:, :2], ["shape (2, 2)", "expected (N, 3)"]),
+        (TARGETS.astype(str), ["dtype <U", "expected numbers"]),
+        (spoilt(TARGETS, ((0, 1), -2), ((1, 2), 2)), ["2 of 6", "[0, 1] = -2", "-1"]),
+        (np.full((1, 3), 255, "uint8"), ["3 of 3", "[0, 0] = 255", "0 or 1"]),
+        (spoilt(SHARES, ((1, 1), -1.0)), ["[1, 1] = -1.0", "NaN for unknown"]),
+        (spoilt(SHARES, ((0, 2), 1.5)), ["[0, 2] = 1.5; expected numbers from 0 to 1"]),
+        (TARGETS[1:], ["targets are all unknown", "at least one"]),
+        (SHARES[1:, 1:].repeat(2, axis=1)[:, :3], ["targets are all unknown"]),
+    ],
+)
+def test_bad_targets_are_refused(targets, says):
+    refuses(validation.validate_targets, targets, 3, says=says)
+
+
+@pytest.mark.parametrize(
+    "targets", [TARGETS, SHARES, SHARES.astype(jnp.bfloat16), TARGETS > 0]
+)
+def test_targets_may_be_unknown_in_part(targets):
+    validation.validate_targets(targets, 3)
+    validation.validate_batch(X[:2], targets, 3, targets=True)
+    with pytest.raises(ValueError, match=r"labels has shape \(2, 3\); expected \(N,\)"):
+        validation.validate_batch(X[:2], targets, 3)
+
+
 @pytest.mark.parametrize(
     ("labels", "says"),
     [

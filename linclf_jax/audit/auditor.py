@@ -135,7 +135,7 @@ def _run(
     returned = {outcome.dtype for outcome in runs["float64"] if outcome.gradient}
     if returned == {"float32"}:
         return runs, ("it returns float32 for float64: judged by float32 rounding",)
-    smooth = loss == "softmax_cross_entropy"
+    smooth = loss in reference.PROBABILITIES
     generic = case_lib.standard(l2=0.0)[0]
     if outcomes.computes_in_float32(gradient_fn, generic, smooth=smooth):
         runs["float64"] = [r._replace(dtype="float32") for r in runs["float64"]]

@@ -64,6 +64,11 @@ def _through_softmax(c: Terms, g: np.ndarray) -> np.ndarray:
     return c.p * (g - (c.p * g).sum(axis=1, keepdims=True))
 
 
+def _through_sigmoid(c: Terms, g: np.ndarray) -> np.ndarray:
+    """Returns ``g_ik`` times the slope of the sigmoid, equation (38), ``(N, C)``."""
+    return reference.sigmoid(c.s) * reference.sigmoid(-c.s) * g
+
+
 def _exps(c: Terms, axis: int | None) -> np.ndarray:
     """Returns exponentials, shifted by the largest score along an axis or of all."""
     return np.exp(c.s - c.s.max(axis=axis, keepdims=True))
@@ -230,8 +235,37 @@ _MAX_HINGE = _HINGE | {
     ),
 }
 
+_SIGMOID: Table = {
+    "residual": {
+        "only the true class learns": lambda c: c.r * c.t,
+        "targets never subtracted": lambda c: c.r + c.t,
+        "targets of 1 and -1 for 1 and 0": lambda c: c.r + c.t - (2 * c.t - 1),
+        "label smoothing of 0.1 left on": lambda c: c.r + 0.1 * (c.t - 1 / c.b.size),
+        "sigmoid applied twice": (
+            lambda c: _through_sigmoid(c, reference.sigmoid(c.r + c.t) - c.t)
+        ),
+        "squared error of the probabilities for cross-entropy": (
+            lambda c: _through_sigmoid(c, c.r)
+        ),
+        "log to base 2": lambda c: c.r / np.log(2),
+        "log to base 10": lambda c: c.r / np.log(10),
+        "softmax for sigmoid": lambda c: c.p - c.t,
+        "one-against-rest hinges": _one_against_rest,
+    },
+    "probabilities": {
+        "sigmoid of minus the score": lambda c: reference.sigmoid(-c.s),
+        "hyperbolic tangent for sigmoid": lambda c: np.tanh(c.s),
+        "exponential of the score over 1 plus itself: overflow": (
+            lambda c: np.exp(c.s) / (1 + np.exp(c.s))
+        ),
+    },
+    "dW": {"targets not subtracted in dW": lambda c: gradient(c, c.r + c.t).W},
+    "db": {"bias gradient = mean probability": lambda c: (c.r + c.t).mean(axis=0)},
+}
+
 BY_LOSS: dict[str, Table] = {
     "softmax_cross_entropy": _SOFTMAX,
     "weston_watkins_hinge": {"residual": _SUM_HINGE},
     "crammer_singer_hinge": {"residual": _MAX_HINGE},
+    "sigmoid_cross_entropy": _SIGMOID,
 }

@@ -98,6 +98,11 @@ def softmax(s: np.ndarray) -> np.ndarray:
     return exps / exps.sum(axis=1, keepdims=True)
 
 
+def sigmoid(s: np.ndarray) -> np.ndarray:
+    """Returns equation (35), ``(N, C)``."""
+    return np.exp(-np.logaddexp(0, -s))
+
+
 def margins(s: np.ndarray, t: np.ndarray, margin: float = 1.0) -> np.ndarray:
     """Returns ``s_ij - s_{i,y_i} + margin``; minus infinity for the true class."""
     values = s - (s * t).sum(axis=1, keepdims=True) + margin
@@ -107,6 +112,11 @@ def margins(s: np.ndarray, t: np.ndarray, margin: float = 1.0) -> np.ndarray:
 def softmax_residual(s: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Returns equation (8), ``(N, C)``."""
     return softmax(s) - t
+
+
+def sigmoid_residual(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Returns equation (37), ``(N, C)``."""
+    return sigmoid(s) - t
 
 
 def sum_hinge_residual(s: np.ndarray, t: np.ndarray, margin: float = 1.0) -> np.ndarray:
@@ -124,6 +134,11 @@ def max_hinge_residual(s: np.ndarray, t: np.ndarray, margin: float = 1.0) -> np.
 def softmax_loss(s: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Returns equation (4) as ``log sum_j e^(s_ij - s_{i,y_i})``, ``(N,)``."""
     return np.logaddexp.reduce(s - (s * t).sum(axis=1, keepdims=True), axis=1)
+
+
+def sigmoid_loss(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Returns equation (36), each term as ``log(1 + e^(+-s))``, ``(N,)``."""
+    return np.logaddexp(0, np.where(t == 1, -s, s)).sum(axis=1)
 
 
 def against_true_class(wrong: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -145,11 +160,18 @@ VALUES = {
     "softmax_cross_entropy": softmax_loss,
     "weston_watkins_hinge": sum_hinge_loss,
     "crammer_singer_hinge": max_hinge_loss,
+    "sigmoid_cross_entropy": sigmoid_loss,
 }
 RESIDUALS = {
     "softmax_cross_entropy": softmax_residual,
     "weston_watkins_hinge": sum_hinge_residual,
     "crammer_singer_hinge": max_hinge_residual,
+    "sigmoid_cross_entropy": sigmoid_residual,
+}
+# Of the losses whose residual is a probability less its target.
+PROBABILITIES = {
+    "softmax_cross_entropy": softmax,
+    "sigmoid_cross_entropy": sigmoid,
 }
 
 
@@ -206,12 +228,12 @@ def rounding(c: Terms, dtype: str) -> HostParams:
     """Returns how far each coordinate of a right gradient may be off in ``dtype``.
 
     Eight ulp times the square root of the length of the sums, of the size of what is
-    summed. For softmax that is ``|x| (p + t)``, not ``|x| |p - t|``: whoever subtracts
-    t rounds at the size of 1. An error of the scores is a relative error of p.
+    summed. Of probabilities that is ``|x| (p + t)``, not ``|x| |p - t|``: whoever
+    subtracts t rounds at the size of 1. An error of the scores is a relative one of p.
     """
     info = np.finfo(dtype)
-    if c.loss == "softmax_cross_entropy":
-        size = (softmax(c.s) + c.t) * (1 + _score_size(c))[:, None]
+    if c.loss in PROBABILITIES:
+        size = (PROBABILITIES[c.loss](c.s) + c.t) * (1 + _score_size(c))[:, None]
     else:
         size = np.abs(c.r)
     positive = c._replace(x=np.abs(c.x), W=np.abs(c.W))

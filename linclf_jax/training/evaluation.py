@@ -41,7 +41,7 @@ def evaluate(
     Args:
         params: ``W (D, C, L)`` and ``b (1, C, L)``.
         x: Features ``(M, D)``.
-        labels: ``(M,)``, integers in ``0..C-1``.
+        labels: ``(M,)``, integers in ``0..C-1``, or targets ``(M, C)``.
         weights: ``(M, 1)``, or ``(M, L)`` where lanes have different rows. A row of
             weight 0 takes no part, whatever is in it.
         static: Loss and precision are used.
@@ -152,7 +152,7 @@ def _with_limits(values: jax.Array, scores: jax.Array, labels: jax.Array) -> jax
 
 def _require_rows(x: jax.Array, labels: jax.Array) -> None:
     """Refuses labels of other rows: a slice that starts too late is moved back."""
-    if labels.shape != x.shape[:1]:
+    if labels.shape[:1] != x.shape[:1]:
         raise ValueError(
             f"labels have shape {labels.shape}; expected {x.shape[:1]}, one per row "
             "of x"

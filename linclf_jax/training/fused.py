@@ -14,7 +14,7 @@ from types import MappingProxyType
 import jax
 import jax.numpy as jnp
 
-from linclf_jax import gradients, losses
+from linclf_jax import classes, gradients, losses
 
 CLASSES = 1  # their axis in logits (B, C, L)
 FusedLoss = Callable[..., tuple[jax.Array, jax.Array]]
@@ -76,6 +76,39 @@ def softmax_cross_entropy(
     return values, jnp.where(true_class, of_true[:, None], rest)
 
 
+def sigmoid_cross_entropy(
+    scores: jax.Array,
+    labels: jax.Array,
+    scale: jax.Array,
+    smoothing: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the loss, equation (36), and ``scale`` times its gradient, (37).
+
+    Both are made of ``e = exp(-|s|)``: where s is above 0 the gradient is
+    ``((1 - t) - t e) / (1 + e)``, else ``((1 - t) e - t) / (1 + e)``.
+
+    Arguments and results are those of ``softmax_cross_entropy``, without a smoothing;
+    ``labels`` may be targets ``(B, C)``, the same in all lanes. Infinite logits have
+    the limits of ``losses``.
+    """
+    _refuse_smoothing("sigmoid_cross_entropy", smoothing)
+    require_shapes(scores.shape, labels, scale, targets=True)
+    targets, known = classes.binary_targets(labels, scores[..., 0])
+    targets, known = targets[..., None], known[..., None]
+    scores = jnp.where(known, scores, 0.0)
+    size, is_above = jnp.abs(scores), scores > 0
+    exps = jnp.exp(-size)
+    against = jnp.where(is_above, 1.0 - targets, targets)
+    bounded = jnp.where((against == 0) & jnp.isinf(size), 0.0, size)
+    terms = against * bounded + jnp.log1p(exps)
+    values = jnp.sum(jnp.where(known, terms, 0.0), axis=CLASSES)
+    residual = jnp.where(
+        is_above, (1.0 - targets) - targets * exps, (1.0 - targets) * exps - targets
+    )
+    residual = residual / (1.0 + exps) * scale[:, None]
+    return values, jnp.where(known, residual, 0.0)
+
+
 def _unfused(loss: str) -> FusedLoss:
     """Returns a hinge in the form above; XLA computes the margins of both once."""
 
@@ -85,8 +118,7 @@ def _unfused(loss: str) -> FusedLoss:
         scale: jax.Array,
         smoothing: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        if smoothing is not None:
-            raise ValueError(f"{loss} has no label smoothing")
+        _refuse_smoothing(loss, smoothing)
         per_lane = labels_per_lane(scores, labels, scale)
         values = losses.LOSSES[loss](scores, per_lane, axis=CLASSES)
         residual = gradients.logits_gradient(scores, per_lane, loss=loss, axis=CLASSES)
@@ -95,19 +127,36 @@ def _unfused(loss: str) -> FusedLoss:
     return loss_and_residual
 
 
+def _refuse_smoothing(loss: str, smoothing: jax.Array | None) -> None:
+    if smoothing is not None:
+        raise ValueError(f"{loss} has no label smoothing")
+
+
 def labels_per_lane(
     scores: jax.Array, labels: jax.Array, scale: jax.Array
 ) -> jax.Array:
-    """Returns labels as the functions of ``losses`` take them, ``(B, L)``."""
-    require_shapes(scores.shape, labels, scale)
-    rows, _, lanes = scores.shape
-    return jnp.broadcast_to(labels[:, None], (rows, lanes))
+    """Returns labels as the functions of ``losses`` take them.
+
+    ``(B, L)``, or ``(B, C, L)`` of targets ``(B, C)``.
+    """
+    require_shapes(scores.shape, labels, scale, targets=True)
+    return jnp.broadcast_to(labels[..., None], (*labels.shape, scores.shape[-1]))
 
 
-def require_shapes(shape: tuple[int, ...], labels: jax.Array, scale: jax.Array) -> None:
-    """Refuses labels or a scale of one row, which would be broadcast to all rows."""
-    rows, _, lanes = shape
-    if labels.shape != (rows,) or scale.shape not in {(rows, 1), (rows, lanes)}:
+def require_shapes(
+    shape: tuple[int, ...],
+    labels: jax.Array,
+    scale: jax.Array,
+    *,
+    targets: bool = False,
+) -> None:
+    """Refuses labels or a scale of one row, which would be broadcast to all rows.
+
+    With ``targets`` labels may be ``(B, C)`` too.
+    """
+    rows, num_classes, lanes = shape
+    of_rows = {(rows,), (rows, num_classes)} if targets else {(rows,)}
+    if labels.shape not in of_rows or scale.shape not in {(rows, 1), (rows, lanes)}:
         raise ValueError(
             f"labels have shape {labels.shape} and weights {scale.shape}; expected "
             f"({rows},), and ({rows}, 1) or ({rows}, {lanes}), for logits of shape "
@@ -120,5 +169,6 @@ FUSED: MappingProxyType[str, FusedLoss] = MappingProxyType(
         "softmax_cross_entropy": softmax_cross_entropy,
         "weston_watkins_hinge": _unfused("weston_watkins_hinge"),
         "crammer_singer_hinge": _unfused("crammer_singer_hinge"),
+        "sigmoid_cross_entropy": sigmoid_cross_entropy,
     }
 )

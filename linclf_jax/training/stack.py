@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from linclf_jax import losses
+from linclf_jax import classes, losses
 from linclf_jax.params import Params, at_least_float32
 from linclf_jax.training import fused
 from linclf_jax.training.fused import CLASSES
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     """Some rows, and what they weigh: the same in all lanes, or not."""
 
     x: jax.Array  # (B, D)
-    labels: jax.Array  # (B,), integers in 0..C-1
+    labels: jax.Array  # (B,), integers in 0..C-1, or targets (B, C) of separate labels
     sample_weights: jax.Array  # (B, 1) or (B, L), see ``normalised``
 
 
@@ -83,8 +83,16 @@ def logits(
 def accuracy(scores: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns 1 where a lane's prediction is right and 0 where it is not, ``(B, L)``.
 
-    Of equal logits the first class counts.
+    Of equal logits the first class counts. Of targets ``(B, C)`` all that are known
+    must be predicted: those above 1/2 by a logit above 0, the others by none. A row of
+    which nothing is known is right.
     """
+    if labels.shape == scores.shape[:2]:
+        targets, known = classes.binary_targets(labels, scores[..., 0])
+        holds = (targets > 0.5)[..., None]
+        agrees = jnp.where(holds, scores > 0, scores <= 0)  # a NaN does with neither
+        agrees |= ~known[..., None]
+        return jnp.all(agrees, axis=CLASSES).astype(scores.dtype)
     if labels.shape != scores.shape[:1]:
         raise ValueError(
             f"labels have shape {labels.shape}; expected {scores.shape[:1]}, one per "
@@ -164,14 +172,18 @@ def _masked(batch: Batch, shape: tuple[int, ...]) -> Batch:
     """
     _, num_classes, lanes = shape
     fused.require_shapes(
-        (len(batch.x), num_classes, lanes), batch.labels, batch.sample_weights
+        (len(batch.x), num_classes, lanes),
+        batch.labels,
+        batch.sample_weights,
+        targets=True,
     )
     ignored = batch.sample_weights == 0
     ignored_by_some = jnp.any(ignored, axis=1)
     infinite = ignored_by_some[:, None] & ~jnp.isfinite(batch.x)
-    outside = (batch.labels < 0) | (batch.labels >= num_classes)
-    outside = ignored_by_some & outside
-    replaced = jnp.any(infinite, axis=1) | outside
+    like = jnp.zeros((len(batch.x), num_classes))
+    outside = classes.outside(batch.labels, like)
+    outside &= ignored_by_some.reshape(-1, *[1] * (outside.ndim - 1))
+    replaced = jnp.any(infinite, axis=1) | outside.reshape(len(outside), -1).any(axis=1)
     return Batch(
         jnp.where(infinite, 0, batch.x),
         jnp.where(outside, 0, batch.labels),

@@ -35,9 +35,9 @@ class Data(NamedTuple):
     """
 
     x: jax.Array  # (N, D)
-    labels: jax.Array  # (N,)
+    labels: jax.Array  # (N,), or targets (N, C)
     val_x: jax.Array  # (M, D)
-    val_labels: jax.Array  # (M,)
+    val_labels: jax.Array  # (M,), or targets (M, C)
     folds: jax.Array | None = None  # (N,), the fold of each row, from 0
     val_folds: jax.Array | None = None  # (M,)
 

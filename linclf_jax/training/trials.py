@@ -123,8 +123,8 @@ def validate_static(static: Static, *, num_rows: int) -> None:
 
 def validate_data(data: Data, num_classes: int) -> None:
     """Refuses rows with bad entries, or lengths or widths that do not match."""
-    validation.validate_batch(data.x, data.labels, num_classes)
-    validation.validate_batch(data.val_x, data.val_labels, num_classes)
+    for x, labels in ((data.x, data.labels), (data.val_x, data.val_labels)):
+        validation.validate_batch(x, labels, num_classes, targets=np.ndim(labels) == 2)
     if data.x.shape[1] != data.val_x.shape[1]:
         raise ValueError(
             f"training rows have {data.x.shape[1]} columns, validation rows "

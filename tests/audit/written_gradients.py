@@ -13,6 +13,7 @@ from linclf_jax.audit.cases import Case, HostParams
 
 LOSSES = tuple(losses.LOSSES)
 SOFTMAX = "softmax_cross_entropy"
+SIGMOID = "sigmoid_cross_entropy"
 HINGES = ("weston_watkins_hinge", "crammer_singer_hinge")
 
 # Of many small programs that run a few times each, most of the time is compilation.
@@ -37,6 +38,12 @@ def _softmax_residual(s, labels):
     return r
 
 
+def _sigmoid_residual(s, labels):
+    r = np.exp(-np.logaddexp(0, -s)).astype(s.dtype)
+    r[np.arange(len(s)), labels] -= 1
+    return r
+
+
 def _hinge_residual(s, labels, *, worst_alone):
     rows = np.arange(len(s))
     gaps = s - s[rows, labels][:, None] + 1
@@ -51,11 +58,15 @@ def _hinge_residual(s, labels, *, worst_alone):
 # Every loss once more: its residual in NumPy and its value in JAX.
 RESIDUALS = {
     SOFTMAX: _softmax_residual,
+    SIGMOID: _sigmoid_residual,
     HINGES[0]: functools.partial(_hinge_residual, worst_alone=False),
     HINGES[1]: functools.partial(_hinge_residual, worst_alone=True),
 }
 VALUES = {
     SOFTMAX: optax.softmax_cross_entropy_with_integer_labels,
+    SIGMOID: lambda s, y: optax.sigmoid_binary_cross_entropy(
+        s, jax.nn.one_hot(y, s.shape[1], dtype=s.dtype)
+    ).sum(axis=1),
     HINGES[0]: lambda s, y: _gaps(s, y).clip(0).sum(axis=1),
     HINGES[1]: lambda s, y: _gaps(s, y).max(axis=1).clip(0),
 }

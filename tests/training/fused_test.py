@@ -14,7 +14,7 @@ from linclf_jax.training import fused
 from tests import tolerances
 
 MASKED, HUGE = -np.inf, 3e38
-LOSS = "softmax_cross_entropy"
+LOSS, SIGMOID = "softmax_cross_entropy", "sigmoid_cross_entropy"
 
 
 def make_problem(shape, dtype):
@@ -87,7 +87,7 @@ def test_fused_is_the_plain_loss_and_its_gradient(loss, smoothed, shape, dtype):
 
 
 @pytest.mark.parametrize("loss", sorted({*losses.LOSSES} - {LOSS}))
-def test_a_hinge_refuses_smoothing(loss):
+def test_losses_of_no_softmax_refuse_smoothing(loss):
     scores, labels, scale = make_problem((5, 3, 2), "float64")
     with pytest.raises(ValueError, match=f"{loss} has no label smoothing"):
         fused.FUSED[loss](scores, labels, scale, jnp.array([0.1, 0.1]))
@@ -140,17 +140,20 @@ def test_bad_labels_and_logits_are_nan_in_their_row_alone(loss, smoothed):
     scores, labels, scale = make_problem((5, 3, 2), "float64")
     smoothing = jnp.full(2, 0.1) if smoothed else None
     clean = jax.device_get(fuse(scores, labels, scale, smoothing, loss))
+    whole = slice(None)
     spoilt = [
-        (fuse(scores, labels.at[2].set(bad), scale, smoothing, loss), slice(None))
+        (fuse(scores, labels.at[2].set(bad), scale, smoothing, loss), whole, whole)
         for bad in (-1, -3, 3, 7, 2**31 - 1, -(2**31))
     ]
-    spoilt += [  # in their lane alone, too
-        (fuse(scores.at[2, column, 0].set(jnp.nan), labels, scale, smoothing, loss), 0)
-        for column in range(3)
-    ]
-    for arrays, lane in spoilt:
-        for array, expected in zip(arrays, clean, strict=True):
+    for column in range(3):  # in their lane alone, too, and of a sigmoid in their label
+        logits = scores.at[2, column, 0].set(jnp.nan)
+        own = column if loss == SIGMOID else whole
+        spoilt.append((fuse(logits, labels, scale, smoothing, loss), own, 0))
+    for arrays, column, lane in spoilt:
+        for array, expected, index in zip(
+            arrays, clean, ((2, lane), (2, column, lane)), strict=True
+        ):
             is_bad = np.isnan(array)
-            assert np.all(is_bad[2, ..., lane])
-            assert is_bad.sum() == np.size(array[2, ..., lane])
+            assert np.all(is_bad[index])
+            assert is_bad.sum() == np.size(array[index])
             np.testing.assert_array_equal(array[~is_bad], expected[~is_bad])

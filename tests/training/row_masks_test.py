@@ -104,7 +104,8 @@ def test_evaluation_has_the_limits_of_infinite_logits(loss):
     score = jax.jit(evaluation.evaluate, static_argnums=4)
     assert np.isnan(score(lanes, x, labels, np.ones((4, 1)), static).loss).all()
     counted = np.array([[1.0], [0.0], [0.0], [0.0]])
-    assert score(lanes, x, labels, counted, static).loss[0] == 0
+    if loss != "sigmoid_cross_entropy":  # whose other labels have losses of their own
+        assert score(lanes, x, labels, counted, static).loss[0] == 0
     assert score(lanes, x, labels, np.roll(counted, 1), static).loss[0] == INF
 
 

@@ -208,6 +208,12 @@ def test_bad_data_is_refused_and_not_called_divergence(change, message):
     with pytest.raises(ValueError, match=message):
         trials.validate_data(data._replace(**change), num_classes=3)
     trials.validate_data(data, num_classes=3)
+    targets = np.full((len(data.labels), 3), -1).astype(np.int32)
+    targets[0, 0] = 1
+    trials.validate_data(data._replace(labels=targets), num_classes=3)
+    targets[1, 1] = 4
+    with pytest.raises(ValueError, match=r"labels: 1 of 63 .* = 4; expected 0 or 1"):
+        trials.validate_data(data._replace(labels=targets), num_classes=3)
 
 
 @pytest.mark.parametrize(
