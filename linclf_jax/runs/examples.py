@@ -51,8 +51,8 @@ def collect(
 
     The most confused pairs of classes come first, the most frequent pair ahead, and of
     each the errors that were surest. Certainty orders rows by the log-odds of the
-    prediction, which tell probabilities apart that are all rounded to 1; a hinge loss
-    makes no probabilities, and its rows are ordered by margin. Ties go to the earlier
+    prediction, which tell probabilities apart that are all rounded to 1; of a loss
+    that makes none of the classes rows are ordered by margin. Ties go to the earlier
     row. A row without a finite highest score, of which nothing is certain, is left out.
 
     Args:

@@ -119,7 +119,7 @@ def _require_probabilities(path: Path, name: str) -> None:
     if loss not in losses.PROBABILISTIC:
         raise ValueError(
             f"--probabilities is given, but {name} of {path} was trained by {loss}, "
-            "whose scores make no probabilities"
+            "whose scores make no probabilities of the classes"
         )
 
 

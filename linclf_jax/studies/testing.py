@@ -48,9 +48,10 @@ def evaluate(classifier: Classifier, inputs: Inputs, test: Split) -> Evaluation:
     """Returns what a classifier does on the test rows, which are as they came.
 
     Scores are None where they have no meaning: the five best of five classes or fewer,
-    probabilities of a hinge. Scores that are called scaled are of logits divided by the
-    temperature; they are None without one, or where it is the bound of the fit and no
-    optimum: a thousand times too sure is no calibration.
+    probabilities of a loss that makes none of the classes. Scores that are called
+    scaled are of logits divided by the temperature; they are None without one, or where
+    it is the bound of the fit and no optimum: a thousand times too sure is no
+    calibration.
     """
     rows = inputs_lib.image_features(inputs.features, test, inputs.dataset.image_shape)
     bounds = (calibration.COLDEST, calibration.HOTTEST)

@@ -129,7 +129,8 @@ def temperature(
 
     Of several seeds the first is taken. With folds each row has the logits of the trial
     that holds it out, and their temperature serves the classifier of all rows. It is
-    None for a hinge, which makes no probabilities, and as ``testing.temperature``.
+    None where the loss makes no probabilities of the classes, and as
+    ``testing.temperature``.
     """
     if static.loss not in losses.PROBABILISTIC:
         return None
