@@ -64,14 +64,14 @@ class Pass(NamedTuple):
 
 
 def relative_gaps(
-    problem: Problem, params: Params, l2: float, weights: np.ndarray
+    problem: Problem, params: Params, l2: float | np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns certified relative gaps and the gradient's norms of lanes, ``(L,)`` each.
 
     Args:
         problem: What was solved.
         params: With lanes in front.
-        l2: Of all lanes.
+        l2: Of all lanes, or ``(L,)``.
         weights: ``(L, N)``.
     """
     penalties = np.full(len(weights), l2)
