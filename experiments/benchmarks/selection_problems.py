@@ -68,7 +68,7 @@ def _table(name: str, seed: int) -> Arrays:
     dataset = datasets.load(name, split_seed=seed, fractions=(0.25, 0.25, 0.5))
     x, labels, _ = datasets.joined(dataset.train, dataset.validation)
     test = dataset.test.read()
-    return x, labels, test.x, test.labels
+    return np.asarray(x), labels, np.asarray(test.x), test.labels
 
 
 def _gaussian(rng: np.random.Generator, noise: float = 0.0) -> Arrays:
@@ -122,7 +122,7 @@ def _fashion(features: str, data_dir: str | None) -> Arrays:
     if features != "raw":
         pixels = (image_cache.features(features, x, images.image_shape) for x in pixels)
     x, test_x = pixels
-    return x, train.labels, test_x, test.labels
+    return np.asarray(x), train.labels, np.asarray(test_x), test.labels
 
 
 _TABLES = ("digits", "wine", "breast_cancer")
