@@ -60,7 +60,7 @@ def sigmoid_curvature(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     scores = params_lib.at_least_float32(logits)
     known = classes.binary_targets(labels, scores).known
-    holds, fails = gradients.sigmoids(jnp.where(known, scores, 0.0))
+    holds, fails = gradients.sigmoids(scores)
     return jnp.where(known, holds * fails, 0.0).astype(logits.dtype)
 
 

@@ -191,6 +191,12 @@ LOSSES: MappingProxyType[str, Loss] = MappingProxyType(
 PROBABILISTIC = frozenset({"softmax_cross_entropy"})
 
 
+# Losses of logistic regression, whose penalty has a strength C in scikit-learn; of the
+# separate one each label is a regression of its own.
+SEPARATE = "sigmoid_cross_entropy"
+LOGISTIC = frozenset({"softmax_cross_entropy", SEPARATE})
+
+
 def known(loss: str) -> str:
     """Returns the name of a loss; raises ``ValueError`` if there is no such loss."""
     if loss not in LOSSES:

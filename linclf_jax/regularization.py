@@ -13,26 +13,34 @@ Two classes: others fit the difference w of our two columns. At the optimum thes
 import math
 
 
-def inverse_strength(l2: float, num_rows: float, num_classes: int) -> float:
+def inverse_strength(
+    l2: float, num_rows: float, num_classes: int, *, separate: bool = False
+) -> float:
     """Returns scikit-learn's and cuML's ``C``, infinity for no penalty.
 
     ``LogisticRegression`` weighs the sum of the losses against ``||coef||^2 / 2``, so
-    that ``C = 1 / (l2 n)``, and ``2 / (l2 n)`` for two classes.
+    that ``C = 1 / (l2 n)``, and ``2 / (l2 n)`` for two classes. Where labels are
+    ``separate``, as of ``sigmoid_cross_entropy``, each is a fit of one vector to its
+    own targets, and C is ``1 / (l2 n)`` however many there are.
 
     >>> inverse_strength(0.01, 100, 3), inverse_strength(0.01, 100, 2)
     (1.0, 2.0)
     """
     l2, rows = _number("l2", l2), _positive("num_rows", num_rows)
-    return math.inf if l2 == 0 else _columns(num_classes) / (l2 * rows)
+    columns = 1.0 if separate else _columns(num_classes)
+    return math.inf if l2 == 0 else columns / (l2 * rows)
 
 
-def from_inverse_strength(C: float, num_rows: float, num_classes: int) -> float:
+def from_inverse_strength(
+    C: float, num_rows: float, num_classes: int, *, separate: bool = False
+) -> float:
     """Returns l2 of scikit-learn's and cuML's ``C``.
 
     >>> from_inverse_strength(1.0, 100, 3), from_inverse_strength(math.inf, 100, 2)
     (0.01, 0.0)
     """
-    rows, columns = _positive("num_rows", num_rows), _columns(num_classes)
+    rows = _positive("num_rows", num_rows)
+    columns = 1.0 if separate else _columns(num_classes)
     return 0.0 if math.isinf(C) and C > 0 else columns / (_positive("C", C) * rows)
 
 

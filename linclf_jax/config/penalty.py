@@ -14,7 +14,7 @@ from linclf_jax.training.search_space import Axis, Range
 HELP = {
     "l2": "Penalties: (l2 / 2) ||W||^2, mean loss.",
     "C": "In place of --l2, scikit-learn's: 1 / (l2 n) of n training rows, 2 / (l2 n) "
-    "for two classes.",
+    "for two classes of a softmax.",
 }
 
 
@@ -49,13 +49,16 @@ def from_units(values: Mapping[str, Any]) -> Penalty | None:
     return next((Penalty(unit, axis) for unit, axis in given.items()), None)
 
 
-def to_l2(penalty: Penalty, *, num_rows: int, num_classes: int) -> Axis:
+def to_l2(
+    penalty: Penalty, *, num_rows: int, num_classes: int, separate: bool = False
+) -> Axis:
     """Returns the penalties in units of l2, in the order in which they are given.
 
     Args:
         penalty: In any unit.
         num_rows: That a fit sees.
         num_classes: C.
+        separate: Whether each class is a regression of its own.
 
     Raises:
         ValueError: A C is no strength, or two are one in float32.
@@ -67,7 +70,9 @@ def to_l2(penalty: Penalty, *, num_rows: int, num_classes: int) -> Axis:
     def convert(C: float) -> float:
         if not C > 0:
             raise ValueError(f"--C holds {C:.9g}; expected above 0, inf for no penalty")
-        l2 = regularization.from_inverse_strength(C, num_rows, num_classes)
+        l2 = regularization.from_inverse_strength(
+            C, num_rows, num_classes, separate=separate
+        )
         try:
             settings.validate_hparam("l2", l2)
         except ValueError as error:

@@ -6,6 +6,7 @@ The search has ``num_classes`` C, and ``num_rows`` rows of training, all folds t
 import itertools
 from collections.abc import Mapping, Sequence
 
+from linclf_jax import losses
 from linclf_jax.config import flat, grid_file, sweep
 from linclf_jax.config import penalty as penalty_config
 from linclf_jax.config.parts import TrainingConfig
@@ -46,11 +47,11 @@ def candidates(
             f"--halving ranks trials that end together; expected one value of "
             f"--epochs, found {', '.join(map(str, sorted(epochs)))}"
         )
-    losses = {candidate.static.loss for candidate in every}
-    if len(losses) > 1 and config.selection.metric == "val_loss":
+    names = {candidate.static.loss for candidate in every}
+    if len(names) > 1 and config.selection.metric == "val_loss":
         raise ValueError(
             "--metric is val_loss; expected val_accuracy, since values of several "
-            f"losses do not compare: {', '.join(sorted(losses))}"
+            f"losses do not compare: {', '.join(sorted(names))}"
         )
     return every
 
@@ -78,7 +79,12 @@ def axes(
     training: TrainingConfig, penalty: Penalty, *, num_classes: int, num_rows: int
 ) -> dict[str, Axis]:
     """Returns the axis of each hyper-parameter, in the order of ``Hparams``."""
-    l2 = penalty_config.to_l2(penalty, num_rows=num_rows, num_classes=num_classes)
+    l2 = penalty_config.to_l2(
+        penalty,
+        num_rows=num_rows,
+        num_classes=num_classes,
+        separate=losses.SEPARATE in training.loss,
+    )
     return {
         name: l2 if name == "l2" else getattr(training, name)
         for name in Hparams._fields
@@ -91,7 +97,8 @@ def _grid(
     size = {"num_classes": num_classes, "num_rows": num_rows}
     training, search = config.training, config.search
     sweep.validate_training(training)
-    _validate_penalty(config.penalty, training, is_sampled=search.sample is not None)
+    _validate_penalty(config.penalty, training, num_classes)
+    _validate_range(config.penalty, is_sampled=search.sample is not None)
     choices = statics(training, **size)
     for static in choices:
         trials.validate_static(static, num_rows=num_rows)
@@ -118,17 +125,27 @@ def _validate_disjoint(grids: Mapping[str, Sequence[Candidate]]) -> None:
 
 
 def _validate_penalty(
-    penalty: Penalty, training: TrainingConfig, *, is_sampled: bool
+    penalty: Penalty, training: TrainingConfig, num_classes: int
 ) -> None:
     if penalty.unit == "l2":
         return
-    others = [name for name in training.loss if name != "softmax_cross_entropy"]
+    others = [name for name in training.loss if name not in losses.LOGISTIC]
     if others:
         raise ValueError(
             f"--C is of logistic regression, which --loss={others[0]} is not; expected "
             "--l2 in its place"
         )
-    if is_sampled and isinstance(penalty.axis, Range) and penalty.axis.kind == "lin":
+    if num_classes == 2 and {*training.loss} == losses.LOGISTIC:
+        raise ValueError(
+            "--C is another l2 for each of --loss=softmax_cross_entropy and "
+            "sigmoid_cross_entropy, for there are two classes; expected one of them, "
+            "or --l2 in its place"
+        )
+
+
+def _validate_range(penalty: Penalty, *, is_sampled: bool) -> None:
+    is_even = isinstance(penalty.axis, Range) and penalty.axis.kind == "lin"
+    if penalty.unit != "l2" and is_sampled and is_even:
         raise ValueError(
             f"--C is {search_space.text(penalty.axis)} to draw from, which is even in "
             "1 / l2; expected numbers or log:LOW:HIGH:COUNT with --sample"

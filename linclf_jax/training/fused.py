@@ -95,7 +95,6 @@ def sigmoid_cross_entropy(
     require_shapes(scores.shape, labels, scale, targets=True)
     targets, known = classes.binary_targets(labels, scores[..., 0])
     targets, known = targets[..., None], known[..., None]
-    scores = jnp.where(known, scores, 0.0)
     size, is_above = jnp.abs(scores), scores > 0
     exps = jnp.exp(-size)
     against = jnp.where(is_above, 1.0 - targets, targets)

@@ -166,9 +166,9 @@ GRADIENTS = {"manual": manual_gradient, "autodiff": autodiff_gradient}
 def _masked(batch: Batch, shape: tuple[int, ...]) -> Batch:
     """Returns the batch without entries that, multiplied by a weight of 0, are not 0.
 
-    Where the row has weight 0 in some lane, infinity, NaN and what is no class are
-    replaced by 0. Lanes in which the row has weight get a weight of NaN for it, and so
-    a loss and a gradient of NaN.
+    What is no class or target is replaced by 0, and so are infinity and NaN where the
+    row has weight 0 in some lane. Lanes in which the row has weight get a weight of NaN
+    for it, and so a loss and a gradient of NaN.
     """
     _, num_classes, lanes = shape
     fused.require_shapes(
@@ -178,12 +178,10 @@ def _masked(batch: Batch, shape: tuple[int, ...]) -> Batch:
         targets=True,
     )
     ignored = batch.sample_weights == 0
-    ignored_by_some = jnp.any(ignored, axis=1)
-    infinite = ignored_by_some[:, None] & ~jnp.isfinite(batch.x)
-    like = jnp.zeros((len(batch.x), num_classes))
-    outside = classes.outside(batch.labels, like)
-    outside &= ignored_by_some.reshape(-1, *[1] * (outside.ndim - 1))
-    replaced = jnp.any(infinite, axis=1) | outside.reshape(len(outside), -1).any(axis=1)
+    infinite = jnp.any(ignored, axis=1, keepdims=True) & ~jnp.isfinite(batch.x)
+    outside = classes.outside(batch.labels, jnp.zeros((len(batch.x), num_classes)))
+    of_rows = outside.reshape(len(outside), -1)
+    replaced = jnp.any(infinite, axis=1) | jnp.any(of_rows, axis=1)
     return Batch(
         jnp.where(infinite, 0, batch.x),
         jnp.where(outside, 0, batch.labels),

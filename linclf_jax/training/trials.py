@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from linclf_jax import regularization, validation
+from linclf_jax import losses, regularization, validation
 from linclf_jax.training import optimizers, states
 from linclf_jax.training.execution import BatchInputs, Output
 from linclf_jax.training.search_space import Candidate
@@ -178,11 +178,14 @@ def _inverse_strength(trial: Trial) -> float | None:
     That is without a penalty, for a loss that is not logistic regression's, and where
     the number of rows is not given.
     """
-    logistic = trial.static.loss == "softmax_cross_entropy"
-    if trial.num_rows is None or trial.hparams.l2 == 0 or not logistic:
+    is_logistic = trial.static.loss in losses.LOGISTIC
+    if trial.num_rows is None or trial.hparams.l2 == 0 or not is_logistic:
         return None
     return regularization.inverse_strength(
-        float(trial.hparams.l2), trial.num_rows, trial.static.num_classes
+        float(trial.hparams.l2),
+        trial.num_rows,
+        trial.static.num_classes,
+        separate=trial.static.loss == losses.SEPARATE,
     )
 
 

@@ -19,8 +19,9 @@ def to_l2(C, **size):
 
 
 def candidates(**changes):
+    size = {name: changes.pop(name, value) for name, value in SIZE.items()}
     config = flat.build(SweepConfig(), {"batch_size": (16,), **changes})
-    return search_space.candidates(config, **SIZE)
+    return search_space.candidates(config, **size)
 
 
 def test_values_become_l2_in_their_order():
@@ -79,9 +80,30 @@ def test_a_grid_of_a_file_may_be_in_the_other_unit():
     assert candidates(C=(1.0,), grid_file=by_C) == candidates(grid_file=by_l2)
 
 
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_separate_labels_are_a_regression_each(num_classes):
+    size = {"num_classes": num_classes}
+    sigmoid = {"loss": ("sigmoid_cross_entropy",), **size}
+    alone = candidates(C=(1.0,), **sigmoid)
+    assert alone == candidates(l2=(1 / 90,), **sigmoid)
+    if num_classes == 2:
+        assert to_l2((1.0,), **size) == (2 / 90,)
+    else:  # the same l2 for both losses
+        both = {"loss": ("sigmoid_cross_entropy", "softmax_cross_entropy"), **size}
+        shared = {"metric": "val_accuracy", **both}
+        assert candidates(C=(1.0,), **shared) == candidates(l2=(1 / 90,), **shared)
+
+
+BOTH = ("softmax_cross_entropy", "sigmoid_cross_entropy")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"C": (1.0,), "loss": BOTH, "num_classes": 2, "metric": "val_accuracy"},
+            "--C is another l2 for each of --loss=softmax_cross_entropy and sigmoid",
+        ),
         (
             {"C": (1.0,), "loss": ("weston_watkins_hinge",)},
             "--C is of logistic regression, which --loss=weston_watkins_hinge is not",

@@ -61,6 +61,27 @@ def test_what_has_no_strength_has_none_in_its_row():
     assert [row["C"] for row in mixed.results.rows] == [None, 1 / 45, None, None]
 
 
+def test_the_strength_of_separate_labels_is_not_twice_that_of_one_for_two_classes():
+    losses = ("softmax_cross_entropy", "sigmoid_cross_entropy")
+    flags = {"learning_rate": (0.1,), "seeds": (0,), "epochs": (1,), "l2": (0.5,)}
+    flags |= {"dataset": "breast_cancer", "metric": "val_accuracy", "loss": losses}
+    fitted = sweeps.fit(**flags)
+    num_rows = fitted.study.trials[0].num_rows
+    strengths = [row["C"] for row in fitted.results.rows]
+    assert strengths == [2 / (0.5 * num_rows), 1 / (0.5 * num_rows)]
+
+
+def test_of_separate_labels_strength_does_not_depend_on_their_number():
+    flags = {"learning_rate": (0.1,), "seeds": (0,), "epochs": (4,), "l2": (0.5,)}
+    losses, metric = ("softmax_cross_entropy", "sigmoid_cross_entropy"), "val_accuracy"
+    rows = sweeps.fit(
+        **flags, loss=losses, metric=metric, dataset="breast_cancer"
+    ).results.rows
+    softmax, sigmoid = (1 / (0.5 * row["C"]) for row in rows)
+    assert sigmoid == 2 * softmax
+    assert sigmoid == rows[1]["C"] ** -1 * 2
+
+
 def test_flags_and_warnings_are_in_the_unit_that_was_given(tmp_path):
     flags = {"learning_rate": (0.1,), "seeds": (0,), "epochs": (4,)}
     study = sweeps.prepare(**flags, C=(10.0, 1.0))

@@ -91,18 +91,19 @@ def test_targets_of_rows_of_weight_0_may_be_anything(name):
 
 
 def test_extremes_of_the_fused_loss_are_those_of_the_plain_one():
-    scores = np.array(
-        [[0.0, 69.0, -69.0, 3e38, -3e38, np.inf, -np.inf, NAN]], "float32"
+    some = [0.0, 69.0, -69.0, 3e38, -3e38, np.inf, -np.inf, NAN]
+    logits, targets = np.meshgrid(some, [0.0, 1.0, 0.25, NAN])
+    # A row for each, whose loss is then of one label.
+    scores, targets = logits.reshape(-1, 1).astype("float32"), targets.reshape(-1, 1)
+    ones = np.ones((32, 1), "float32")
+    value, residual = map(
+        np.asarray, fused.FUSED[LOSS](scores[..., None], targets, ones)
     )
-    for target in (0.0, 1.0, 0.25, NAN):
-        targets = np.full(scores.shape, target)
-        ones = np.ones((1, 1), "float32")
-        for column in range(8):  # one at a time: their sum would be infinite
-            own = np.where(np.arange(8) == column, targets, NAN)
-            value, residual = fused.FUSED[LOSS](scores[..., None], own, ones)
-            close(value[:, 0], losses.sigmoid_cross_entropy(scores, own), rtol=1e-6)
-            by_hand = gradients.sigmoid_cross_entropy(scores, own)
-            np.testing.assert_allclose(residual[..., 0], by_hand, rtol=1e-6)
+    expected = losses.sigmoid_cross_entropy(scores, targets)
+    np.testing.assert_allclose(value[:, 0], expected, rtol=1e-6)
+    by_hand = gradients.sigmoid_cross_entropy(scores, targets)
+    np.testing.assert_allclose(residual[..., 0], by_hand, rtol=1e-6)
+    assert 0 < value[value > 0].min() < 2e-30
 
 
 def test_a_row_is_right_where_all_that_is_known_is():
@@ -117,11 +118,14 @@ def test_a_row_is_right_where_all_that_is_known_is():
         close(right[1:, lane].mean(), metrics.accuracy_score(hard[1:], predicted[1:]))
     assert right[0, 0] == 0  # NaN predicts nothing
     assert 0 < right.sum() < right.size
-    wrong_where_unknown = np.where(scores[..., 1] > 0, 0, 1)
-    assert not stack.accuracy(scores, wrong_where_unknown)[:, 1].any()
-    wrong_where_unknown[:, 1:] = -1
-    wrong_where_unknown[:, 0] = scores[:, 0, 1] > 0
-    assert stack.accuracy(scores, wrong_where_unknown)[:, 1].all()
+    # The targets above 1/2 are to be predicted, and the unknown ones not at all.
+    predicted = np.asarray(scores[..., 1] > 0)
+    shares = np.where(predicted, 0.6, 0.4)
+    assert stack.accuracy(scores, shares)[:, 1].all()
+    shares[1:, 2] = 1.0 - shares[1:, 2]
+    assert not stack.accuracy(scores, shares)[1:, 1].any()
+    shares[:, 2] = NAN
+    assert stack.accuracy(scores, shares)[:, 1].all()
 
 
 @every_kind
