@@ -142,8 +142,9 @@ def sigmoid_cross_entropy(
     """Returns ``sum_k -t_k log sigma(s_k) - (1 - t_k) log sigma(-s_k)``, equation (36).
 
     The sum over the labels that are known: binary logistic regression of each label,
-    all with one penalty; of one column it is binary logistic regression itself. A row
-    of which nothing is known has a loss of 0, and its weight counts as any other's.
+    all with one penalty; of one column, with targets ``labels[:, None]``, it is binary
+    logistic regression itself. A row of which nothing is known has a loss of 0, and its
+    weight counts as any other's.
 
     Each term is ``a |s| + log1p(exp(-|s|))``, with a the share of the target that the
     sign of s speaks against: no term is negative, so nothing cancels.

@@ -19,7 +19,7 @@ class Scores(NamedTuple):
     """How lanes do on some rows."""
 
     loss: jax.Array  # (L,), weighted mean, without the penalty and label smoothing
-    accuracy: jax.Array  # (L,), weighted share of right predictions
+    accuracy: jax.Array  # (L,), weighted share of rows that are right, by ``stack``
 
 
 class RowScores(NamedTuple):

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from linclf_jax import classes, gradients, losses
+from linclf_jax.training.settings import SMOOTHED_LOSS
 
 CLASSES = 1  # their axis in logits (B, C, L)
 FusedLoss = Callable[..., tuple[jax.Array, jax.Array]]
@@ -91,7 +92,7 @@ def sigmoid_cross_entropy(
     ``labels`` may be targets ``(B, C)``, the same in all lanes. Infinite logits have
     the limits of ``losses``.
     """
-    _refuse_smoothing("sigmoid_cross_entropy", smoothing)
+    refuse_smoothing("sigmoid_cross_entropy", smoothing)
     require_shapes(scores.shape, labels, scale, targets=True)
     targets, known = classes.binary_targets(labels, scores[..., 0])
     targets, known = targets[..., None], known[..., None]
@@ -117,7 +118,7 @@ def _unfused(loss: str) -> FusedLoss:
         scale: jax.Array,
         smoothing: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        _refuse_smoothing(loss, smoothing)
+        refuse_smoothing(loss, smoothing)
         per_lane = labels_per_lane(scores, labels, scale)
         values = losses.LOSSES[loss](scores, per_lane, axis=CLASSES)
         residual = gradients.logits_gradient(scores, per_lane, loss=loss, axis=CLASSES)
@@ -126,8 +127,9 @@ def _unfused(loss: str) -> FusedLoss:
     return loss_and_residual
 
 
-def _refuse_smoothing(loss: str, smoothing: jax.Array | None) -> None:
-    if smoothing is not None:
+def refuse_smoothing(loss: str, smoothing: jax.Array | None) -> None:
+    """Refuses smoothed labels of a loss that has none."""
+    if smoothing is not None and loss != SMOOTHED_LOSS:
         raise ValueError(f"{loss} has no label smoothing")
 
 

@@ -135,6 +135,7 @@ def autodiff_gradient(
 ) -> tuple[jax.Array, Params]:
     """Returns what ``manual_gradient`` does, made by ``jax.grad`` of the objective."""
     loss, l2, smoothing, precision, mask = objective
+    fused.refuse_smoothing(loss, smoothing)
     batch = _masked(batch, params.W.shape) if mask else batch
 
     def summed_objective(params: Params) -> tuple[jax.Array, jax.Array]:

@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from linclf_jax import losses
 from linclf_jax.data import preprocessing
 from linclf_jax.data.datasets import Split
 from linclf_jax.params import Params
@@ -177,7 +178,7 @@ class TestOfAStudy:
         inputs = types.SimpleNamespace(features="raw", scaling=scaling, dataset=dataset)
         return types.SimpleNamespace(params=params, precision="highest"), inputs, split
 
-    @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "weston_watkins_hinge"])
+    @pytest.mark.parametrize("loss", losses.LOSSES)
     def test_pairs_are_counted_as_in_the_confusion_matrix(self, tmp_path, loss, study):
         (classifier, inputs, split), counts = study, np.zeros((3, 3), int)
         classifier.loss = loss

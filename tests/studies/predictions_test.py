@@ -92,18 +92,21 @@ def test_a_run_that_was_changed_is_refused(finished, rows, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_scores_of_a_hinge_are_no_probabilities(finished, rows, tmp_path, monkeypatch):
+@pytest.mark.parametrize("loss", ["weston_watkins_hinge", "sigmoid_cross_entropy"])
+def test_scores_of_other_losses_are_no_probabilities(
+    loss, finished, rows, tmp_path, monkeypatch
+):
     read = directory.read
 
-    def of_a_hinge(path):
+    def of_another_loss(path):
         value = read(path)
         if Path(path).name == "selected.json":
-            value["entries"][0]["row"]["loss"] = "weston_watkins_hinge"
+            value["entries"][0]["row"]["loss"] = loss
         return value
 
-    monkeypatch.setattr(directory, "read", of_a_hinge)
+    monkeypatch.setattr(directory, "read", of_another_loss)
     run(finished, rows, tmp_path / "out.csv")
-    with pytest.raises(ValueError, match="weston_watkins_hinge, whose scores make no"):
+    with pytest.raises(ValueError, match=f"{loss}, whose scores make no probab"):
         run(finished, rows, tmp_path / "out.csv", probabilities=True)
 
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 from sklearn import metrics as reference
 
 from linclf_jax import calibration
@@ -88,6 +89,21 @@ def test_a_hinge_has_its_own_loss_and_no_calibration(problem):
     margins[np.arange(80), labels] = 0
     expected = np.maximum(margins, 0).sum(axis=1).mean()
     np.testing.assert_allclose(result["loss"], expected, rtol=CLOSE)
+    assert_no_calibration(result)
+
+
+def test_a_sigmoid_has_the_loss_of_each_class_against_the_rest(problem):
+    chosen, x, labels = problem
+    result = measure(chosen, x, labels, loss="sigmoid_cross_entropy")
+    probs = special.expit(np.asarray(x @ chosen.W + chosen.b[None, :]))
+    targets = np.eye(probs.shape[1])[labels]
+    columns = zip(targets.T, probs.T, strict=True)
+    expected = sum(reference.log_loss(*column) for column in columns)
+    np.testing.assert_allclose(result["loss"], expected, rtol=CLOSE)
+    assert_no_calibration(result)
+
+
+def assert_no_calibration(result):
     for name in ("nll", "calibration_error", "reliability"):
         assert result[name] is result[f"{name}_scaled"] is None
     assert result["temperature"] is None

@@ -117,6 +117,16 @@ def test_logits_and_accuracy_are_the_plain_ones_mapped(shape, dtype):
     np.testing.assert_array_equal(right.mean(axis=0), accuracy.astype(dtype))
 
 
+@pytest.mark.parametrize("name", stack.GRADIENTS)
+def test_only_a_softmax_has_smoothed_labels(name):
+    params, x, labels, weights, l2 = make_problem((5, 4, 3, 2), "float64")
+    batch = stack.Batch(x, labels, stack.normalised(weights))
+    for loss in {*losses.LOSSES} - {"softmax_cross_entropy"}:
+        objective = stack.Objective(loss, l2[None, None], jnp.zeros(2))
+        with pytest.raises(ValueError, match=f"{loss} has no label smoothing"):
+            stack.GRADIENTS[name](stack.lanes_last(params), batch, objective)
+
+
 def test_normalised_weights_sum_to_one_or_are_zero():
     weights = stack.normalised(jnp.array([[1.0, 0.0], [3.0, 0.0]]))
     np.testing.assert_array_equal(weights, [[0.25, 0.0], [0.75, 0.0]])
