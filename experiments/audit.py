@@ -44,11 +44,14 @@ class AuditConfig:
     l2: float | None = flag(
         None, "Largest penalty that it is called with; 0.1 if unset."
     )
+    targets: bool = flag(
+        False, "That it is called with targets (N, C): 1, 0, and -1 for unknown."
+    )
 
 
 def run(config: AuditConfig) -> int:
     """Prints an audit and returns the exit status: 0 when all is as it should be."""
-    options = {"loss": config.loss, "l2": config.l2}
+    options = {"loss": config.loss, "l2": config.l2, "targets": config.targets or None}
     given = {name: value for name, value in options.items() if value is not None}
     if config.gradient is not None:
         result = audit.audit_gradient(outcomes.load(config.gradient), **given)

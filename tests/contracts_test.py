@@ -38,7 +38,7 @@ ALLOWED = {
     "losses": {"params", "classes", "weighting"},
     "gradients": {"params", "classes", "weighting", "losses"},
     "curvature": {"params", "classes", "weighting", "losses", "gradients"},
-    "audit": {"params", "losses", "gradients", "curvature", "validation"},
+    "audit": {"params", "classes", "losses", "gradients", "curvature", "validation"},
     "metrics": {"params", "classes", "weighting", "losses"},
     "calibration": set(),
     "comparison": {"metrics"},

@@ -63,6 +63,7 @@ def audit_gradient(
     loss: str = "softmax_cross_entropy",
     l2: float = 0.1,
     cases: Sequence[Case] | None = None,
+    targets: bool = False,
 ) -> Audit:
     """Compares a hand-derived gradient with autodiff and central differences.
 
@@ -78,11 +79,13 @@ def audit_gradient(
         loss: A name in ``losses.LOSSES``.
         l2: Largest penalty in the cases, at most 1e6; 0 for a function without one.
         cases: Other inputs than ``cases.standard``, rounded to float32.
+        targets: Whether the labels of the standard cases are int32 ``(N, C)``: 1 and 0,
+            and -1 for unknown. Those of other cases may be, too.
 
     Raises:
-        ValueError: If the loss is unknown, ``l2`` is out of range, or a case has
-            shapes that do not fit, labels that are no class, numbers that are not
-            finite or larger than 1e6, or lies at a kink of a hinge.
+        ValueError: If the loss is unknown or takes no such targets, ``l2`` is out of
+            range, or a case has shapes that do not fit, labels that are no class, or
+            numbers that are not finite or larger than 1e6, or lies at a hinge's kink.
 
     >>> import jax
     >>> def gradient_of_mine(params, x, labels, l2):
@@ -95,7 +98,10 @@ def audit_gradient(
     """
     losses.known(loss)
     case_lib.require_l2(l2)
-    problems = _standard(loss, float(l2)) if cases is None else _own(cases, loss)
+    if targets and loss != losses.SEPARATE:
+        raise ValueError(f"loss is {loss!r}; expected {losses.SEPARATE!r} of targets")
+    standard = functools.partial(_standard, loss, float(l2), targets)
+    problems = standard() if cases is None else _own(cases, loss)
     runs, notes = _run(gradient_fn, [problem.case for problem in problems], loss)
     rows = tuple(
         _row(problem, dtype, outcome, part)
@@ -107,8 +113,9 @@ def audit_gradient(
 
 
 @functools.lru_cache(maxsize=8)  # autodiff compiles for each shape
-def _standard(loss: str, l2: float) -> tuple[Problem, ...]:
-    return tuple(reference.problem(case, loss) for case in case_lib.standard(l2=l2))
+def _standard(loss: str, l2: float, targets: bool) -> tuple[Problem, ...]:
+    cases = case_lib.standard(l2=l2, targets=targets)
+    return tuple(reference.problem(case, loss) for case in cases)
 
 
 def _own(cases: Sequence[Case], loss: str) -> tuple[Problem, ...]:
@@ -136,7 +143,7 @@ def _run(
     if returned == {"float32"}:
         return runs, ("it returns float32 for float64: judged by float32 rounding",)
     smooth = loss in reference.PROBABILITIES
-    generic = case_lib.standard(l2=0.0)[0]
+    generic = case_lib.standard(l2=0.0, targets=cases[0].has_targets)[0]
     if outcomes.computes_in_float32(gradient_fn, generic, smooth=smooth):
         runs["float64"] = [r._replace(dtype="float32") for r in runs["float64"]]
         return runs, ("it computes in float32 on the way: judged by float32 rounding",)

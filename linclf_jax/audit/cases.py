@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linclf_jax import validation
+from linclf_jax import classes, validation
 from linclf_jax.params import Params
 
 FAR = 1000.0  # a score beyond the range of exp in float32 and float64
+
+_SHARES = (0.375, 0.375, 0.25)  # of targets that are 0, 1 and unknown
 
 STEP = 2.0**-17  # of central differences: near the cube root of the ulp of float64
 
@@ -34,12 +36,22 @@ class Case(NamedTuple):
     name: str
     params: HostParams
     x: np.ndarray  # (N, D)
-    labels: np.ndarray  # (N,) int32
+    labels: np.ndarray  # (N,) int32, or targets (N, C) of 0, 1 and -1 for unknown
     l2: float
 
+    @property
+    def has_targets(self) -> bool:
+        """True when each class is a label of its own."""
+        return np.ndim(self.labels) == 2
 
-def standard(*, l2: float = 0.1, seed: int = 0) -> tuple[Case, ...]:
-    """Returns the cases of an audit, most with penalty l2, some with less or none."""
+
+def standard(
+    *, l2: float = 0.1, seed: int = 0, targets: bool = False
+) -> tuple[Case, ...]:
+    """Returns the cases of an audit, most with penalty l2, some with less or none.
+
+    With ``targets`` each class is a label of its own, a quarter of them unknown.
+    """
     rng = np.random.default_rng(seed)
     plain = [
         _draw(rng, "N = C = D", 5, 5, 5, l2),
@@ -58,7 +70,8 @@ def standard(*, l2: float = 0.1, seed: int = 0) -> tuple[Case, ...]:
     special = [
         change(_draw(rng, name, 7, 3, 4, l2)) for name, change in _CHANGES.items()
     ]
-    return tuple(_off_the_kinks(rng, case) for case in plain + special)
+    cases = tuple(_off_the_kinks(rng, case) for case in plain + special)
+    return tuple(_with_targets(rng, case) for case in cases) if targets else cases
 
 
 def validated(cases: Iterable[Case]) -> tuple[Case, ...]:
@@ -83,7 +96,9 @@ def _validated(case: Case) -> Case:
     try:
         W, b = case.params
         validation.validate_params(Params(W, b), case.x)  # pyright: ignore[reportArgumentType]
-        validation.validate_batch(case.x, case.labels, len(b))
+        validation.validate_batch(
+            case.x, case.labels, len(b), targets=np.ndim(case.labels) == 2
+        )
         for name, values in (("x", case.x), ("W", W), ("b", b)):
             array = np.asarray(values, np.float64)
             validation.require_all(
@@ -128,6 +143,12 @@ def _with(case: Case, **changes: np.ndarray) -> Case:
     """Returns the case with other W, b, x or labels."""
     own = {name: changes.pop(name) for name in ("W", "b") if name in changes}
     return case._replace(params=case.params._replace(**own), **changes)  # pyright: ignore[reportArgumentType]
+
+
+def _with_targets(rng: np.random.Generator, case: Case) -> Case:
+    shape = len(case.x), case.params.b.size
+    targets = rng.choice(np.array([0, 1, classes.UNKNOWN], np.int32), shape, p=_SHARES)
+    return _with(case, labels=targets)
 
 
 def _constant_columns(case: Case) -> Case:

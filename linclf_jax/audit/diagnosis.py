@@ -51,7 +51,9 @@ def diagnose(evidence: Sequence[Evidence], ratios: Mapping[str, float]) -> str:
     terms = [_in_dtype(item.terms, item.outcome.dtype) for item in evidence]
     right = _run(reference.gradient, terms)
     distances = {}
-    for name, fault in faults.catalogue(terms[0].loss, penalty=penalty).items():
+    targets = terms[0].labels.ndim == 2
+    catalogue = faults.catalogue(terms[0].loss, penalty=penalty, targets=targets)
+    for name, fault in catalogue.items():
         results = _run(fault, terms)
         if not _harmless(results, right, evidence):
             distances[name] = _distance(results, evidence)

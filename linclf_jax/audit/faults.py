@@ -11,20 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from linclf_jax.audit import reference
+from linclf_jax import classes
+from linclf_jax.audit import loss_faults, reference
 from linclf_jax.audit.cases import HostParams
+from linclf_jax.audit.loss_faults import Table
 from linclf_jax.audit.reference import RESIDUALS, Terms, gradient
 
 Fault = Callable[[Terms], HostParams]
-# Formulas by the name of the fault, in tables by the term that they take the place of.
-Formulas = dict[str, Callable[[Terms], Any]]
-Table = dict[str, Formulas]
-
 # The gradient of a case with one term replaced by what a formula gives.
 _REPLACE: dict[str, Callable[[Terms, Any], HostParams]] = {
     "residual": gradient,
     "scores": lambda c, s: gradient(c, RESIDUALS[c.loss](s, c.t)),
     "targets": lambda c, t: gradient(c, RESIDUALS[c.loss](c.s, t)),
+    "all targets": lambda c, t: gradient(
+        c._replace(known=np.ones_like(c.known)), RESIDUALS[c.loss](c.s, t)
+    ),
     "probabilities": lambda c, p: gradient(c, p - c.t),
     "penalty": lambda c, penalty: gradient(c, penalty=penalty),
     "dW": lambda c, dW: gradient(c)._replace(W=dW),
@@ -33,12 +34,16 @@ _REPLACE: dict[str, Callable[[Terms, Any], HostParams]] = {
 }
 
 
-def catalogue(loss: str, *, penalty: bool = True) -> dict[str, Fault]:
+def catalogue(
+    loss: str, *, penalty: bool = True, targets: bool = False
+) -> dict[str, Fault]:
     """Returns the known faults of a gradient of the named loss, by name.
 
-    ``penalty`` says whether any l2 is above 0, so that a fault of the penalty shows.
+    ``penalty`` says whether any l2 is above 0, so that a fault of the penalty shows;
+    ``targets`` whether targets, some unknown, are in the place of labels.
     """
-    tables = [ANY_LOSS, BY_LOSS[loss], *([PENALTY] if penalty else [])]
+    tables = [ANY_LOSS, TARGETS if targets else LABELS, loss_faults.BY_LOSS[loss]]
+    tables += [PENALTY] if penalty else []
     return {
         name: functools.partial(_faulty, term=term, formula=formula)
         for table in tables
@@ -55,53 +60,9 @@ def _labels(c: Terms, labels: np.ndarray) -> np.ndarray:
     return reference.one_hot(labels, c.b.size)
 
 
-def _true_prob(c: Terms) -> np.ndarray:
-    return (c.p * c.t).sum(axis=1, keepdims=True)
-
-
-def _through_softmax(c: Terms, g: np.ndarray) -> np.ndarray:
-    """Returns ``sum_j g_ij dp_ij/ds_ik``, by equation (7), ``(N, C)``."""
-    return c.p * (g - (c.p * g).sum(axis=1, keepdims=True))
-
-
-def _through_sigmoid(c: Terms, g: np.ndarray) -> np.ndarray:
-    """Returns ``g_ik`` times the slope of the sigmoid, equation (38), ``(N, C)``."""
-    return reference.sigmoid(c.s) * reference.sigmoid(-c.s) * g
-
-
-def _exps(c: Terms, axis: int | None) -> np.ndarray:
-    """Returns exponentials, shifted by the largest score along an axis or of all."""
-    return np.exp(c.s - c.s.max(axis=axis, keepdims=True))
-
-
-def _normalized(exps: np.ndarray, axis: int | None = 1) -> np.ndarray:
-    return exps / exps.sum(axis=axis, keepdims=True)
-
-
-def _summed(c: Terms) -> HostParams:
-    """Returns the sum over the rows, not their mean, and no penalty."""
-    return HostParams(c.x.T @ c.r, c.r.sum(axis=0))
-
-
 def _last_row(c: Terms) -> np.ndarray:
     """Returns what a loop that writes ``=`` for ``+=`` leaves behind."""
     return c.r * (np.arange(c.n) == c.n - 1)[:, None]
-
-
-def _one_against_rest(c: Terms) -> np.ndarray:
-    """Returns the residual of C separate hinges, each with margin 1, ``(N, C)``."""
-    sign = 2 * c.t - 1
-    return -sign * (1 - sign * c.s > 0)
-
-
-def _squared_hinge(c: Terms) -> np.ndarray:
-    gaps = np.maximum(reference.margins(c.s, c.t), 0)
-    return 2 * reference.against_true_class(gaps * (_wrong_classes(c) > 0), c.t)
-
-
-def _wrong_classes(c: Terms) -> np.ndarray:
-    """Returns the residual without the true class, ``(N, C)``."""
-    return c.r * (1 - c.t)
 
 
 # Of several that reproduce one part of a gradient the first gives it its name.
@@ -116,15 +77,13 @@ ANY_LOSS: Table = {
         "multiplied by C": lambda c: c.r * c.b.size,
         "only the last row counts: = for +=": _last_row,
         "sign: the data term alone, target minus prediction": lambda c: -c.r,
-        "true class missing": _wrong_classes,
+        "true class missing": loss_faults.wrong_classes,
     },
     "scores": {
         "bias left out of the scores": lambda c: c.x @ c.W,
         "bias by sample, S5": lambda c: c.x @ c.W + c.b[:, None],
     },
     "targets": {
-        "label off by one: y - 1": lambda c: _labels(c, (c.labels - 1) % c.b.size),
-        "label off by one: y + 1": lambda c: _labels(c, (c.labels + 1) % c.b.size),
         "one-hot from the prediction": lambda c: _labels(c, c.s.argmax(axis=1)),
         "rows and labels out of step by one": lambda c: np.roll(c.t, 1, axis=0),
     },
@@ -143,6 +102,31 @@ ANY_LOSS: Table = {
     },
 }
 
+LABELS: Table = {
+    "targets": {
+        "label off by one: y - 1": lambda c: _labels(c, (c.labels - 1) % c.b.size),
+        "label off by one: y + 1": lambda c: _labels(c, (c.labels + 1) % c.b.size),
+    },
+}
+
+TARGETS: Table = {
+    "residual": {
+        "mean over the known labels of each row": (
+            lambda c: c.r / np.maximum(c.known.sum(axis=1, keepdims=True), 1)
+        ),
+        "mean over all known labels": lambda c: c.r * c.n / c.known.sum(),
+        "rows with unknown labels left out": (
+            lambda c: c.r * c.known.all(axis=1, keepdims=True)
+        ),
+    },
+    "all targets": {
+        "unknown labels counted as 0": lambda c: c.t,
+        "unknown labels counted as -1": (
+            lambda c: np.where(c.known, c.t, classes.UNKNOWN)
+        ),
+    },
+}
+
 PENALTY: Table = {
     "penalty": {
         "penalty missing": lambda c: 0 * c.W,
@@ -158,114 +142,5 @@ PENALTY: Table = {
         "penalty a constant l2, without W": lambda c: c.l2 * np.ones_like(c.W),
     },
     "db": {"bias penalised": lambda c: gradient(c).b + c.l2 * c.b},
-    "gradient": {"1/N and penalty both missing": _summed},
-}
-
-_SOFTMAX: Table = {
-    "residual": {
-        "chain rule on the diagonal alone: only the true class learns, S4a": (
-            lambda c: c.r * c.t
-        ),
-        "first mistake of S5i alone: -1/P_ij": (
-            lambda c: -_true_prob(c) / c.p * (c.t - c.p)
-        ),
-        "second mistake of S5i alone: P_ij (t_ij - P_ij)": (
-            lambda c: -c.p / _true_prob(c) * (c.t - c.p)
-        ),
-        "targets never subtracted": lambda c: c.p,
-        "label smoothing of 0.1 left on": lambda c: c.p - 0.9 * c.t - 0.1 / c.b.size,
-        "softmax applied twice": (
-            lambda c: _through_softmax(c, reference.softmax(c.p) - c.t)
-        ),
-        "squared error of the probabilities for cross-entropy": (
-            lambda c: _through_softmax(c, c.p - c.t)
-        ),
-        "an extra factor p (1 - p)": lambda c: c.r * c.p * (1 - c.p),
-        "log to base 2": lambda c: c.r / np.log(2),
-        "log to base 10": lambda c: c.r / np.log(10),
-    },
-    "probabilities": {
-        "softmax over the rows: the wrong axis": (
-            lambda c: _normalized(_exps(c, axis=0), axis=0)
-        ),
-        "exponentials not normalised": lambda c: np.exp(c.s),
-        "shifted exponentials not normalised": lambda c: _exps(c, axis=1),
-        "normalised over the whole batch": (
-            lambda c: _normalized(_exps(c, axis=None), axis=None)
-        ),
-        "exponential without a shift: overflow": lambda c: _normalized(np.exp(c.s)),
-        "shift by the largest score of the batch: underflow": (
-            lambda c: _normalized(_exps(c, axis=None))
-        ),
-        "sigmoid for softmax": lambda c: np.exp(-np.logaddexp(0, -c.s)),
-    },
-    "dW": {"targets not subtracted in dW": lambda c: gradient(c, c.p).W},
-    "db": {"bias gradient = P, S7": lambda c: c.p.mean(axis=0)},
-    "gradient": {
-        "the original as it stands: S6, S7, no 1/N, no penalty": (
-            lambda c: _summed(c)._replace(b=c.p.sum(axis=0))
-        ),
-    },
-}
-
-_HINGE: Formulas = {
-    "only the true class learns": lambda c: c.r * c.t,
-    "margin not rectified: every wrong class counts": (
-        lambda c: reference.against_true_class(1 - c.t, c.t)
-    ),
-    "margin 0 for 1": lambda c: RESIDUALS[c.loss](c.s, c.t, margin=0),
-    "squared hinge for the hinge": _squared_hinge,
-    "one-against-rest hinges": _one_against_rest,
-    "softmax cross-entropy for the hinge": lambda c: c.p - c.t,
-}
-
-_SUM_HINGE = _HINGE | {
-    "margin of the true class left in": lambda c: c.r + c.t,
-    "true class counted once, not once for each violation": (
-        lambda c: _wrong_classes(c) - c.t * (c.r < 0)
-    ),
-    "the largest violation for their sum (Crammer-Singer)": (
-        lambda c: reference.max_hinge_residual(c.s, c.t)
-    ),
-}
-
-_MAX_HINGE = _HINGE | {
-    "the sum of the violations for the largest (Weston-Watkins)": (
-        lambda c: reference.sum_hinge_residual(c.s, c.t)
-    ),
-}
-
-_SIGMOID: Table = {
-    "residual": {
-        "only the true class learns": lambda c: c.r * c.t,
-        "targets never subtracted": lambda c: c.r + c.t,
-        "targets of 1 and -1 for 1 and 0": lambda c: c.r + c.t - (2 * c.t - 1),
-        "label smoothing of 0.1 left on": lambda c: c.r + 0.1 * (c.t - 1 / c.b.size),
-        "sigmoid applied twice": (
-            lambda c: _through_sigmoid(c, reference.sigmoid(c.r + c.t) - c.t)
-        ),
-        "squared error of the probabilities for cross-entropy": (
-            lambda c: _through_sigmoid(c, c.r)
-        ),
-        "log to base 2": lambda c: c.r / np.log(2),
-        "log to base 10": lambda c: c.r / np.log(10),
-        "softmax for sigmoid": lambda c: c.p - c.t,
-        "one-against-rest hinges": _one_against_rest,
-    },
-    "probabilities": {
-        "sigmoid of minus the score": lambda c: reference.sigmoid(-c.s),
-        "hyperbolic tangent for sigmoid": lambda c: np.tanh(c.s),
-        "exponential of the score over 1 plus itself: overflow": (
-            lambda c: np.exp(c.s) / (1 + np.exp(c.s))
-        ),
-    },
-    "dW": {"targets not subtracted in dW": lambda c: gradient(c, c.r + c.t).W},
-    "db": {"bias gradient = mean probability": lambda c: (c.r + c.t).mean(axis=0)},
-}
-
-BY_LOSS: dict[str, Table] = {
-    "softmax_cross_entropy": _SOFTMAX,
-    "weston_watkins_hinge": {"residual": _SUM_HINGE},
-    "crammer_singer_hinge": {"residual": _MAX_HINGE},
-    "sigmoid_cross_entropy": _SIGMOID,
+    "gradient": {"1/N and penalty both missing": loss_faults.summed},
 }

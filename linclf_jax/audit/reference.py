@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linclf_jax import losses
+from linclf_jax import classes, losses
 from linclf_jax.audit import cases
 from linclf_jax.audit.cases import Case, HostParams
 from linclf_jax.params import Params
@@ -24,11 +24,12 @@ class Terms(NamedTuple):
     x: np.ndarray  # (N, D)
     W: np.ndarray  # (D, C)
     b: np.ndarray  # (C,)
-    labels: np.ndarray  # (N,)
+    labels: np.ndarray  # (N,), or targets (N, C)
     l2: float
     loss: str
     s: np.ndarray  # scores (N, C)
-    t: np.ndarray  # one-hot targets (N, C)
+    t: np.ndarray  # targets (N, C), 0 where unknown
+    known: np.ndarray  # which count (N, C), all of one-hot ones
     r: np.ndarray  # d loss_i / d scores_i (N, C)
 
     @property
@@ -77,14 +78,23 @@ def terms(case: Case, loss: str) -> Terms:
     """Returns the terms of one case."""
     W, b = case.params
     s = scores(case.x, W, b)
-    t = one_hot(case.labels, b.size)
-    r = RESIDUALS[loss](s, t)
-    return Terms(case.x, W, b, case.labels, case.l2, loss, s, t, r)
+    t, known = targets(case)
+    r = np.where(known, RESIDUALS[loss](s, t), 0.0)
+    return Terms(case.x, W, b, case.labels, case.l2, loss, s, t, known, r)
 
 
 def scores(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns equation (1), ``(N, C)``."""
     return x @ W + b[None, :]
+
+
+def targets(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Returns targets, 0 where unknown, and which are known, ``(N, C)``."""
+    if case.has_targets:
+        known = case.labels != classes.UNKNOWN
+        return np.where(known, case.labels, 0).astype(np.float64), known
+    t = one_hot(case.labels, case.params.b.size)
+    return t, np.ones_like(t, bool)
 
 
 def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -131,14 +141,14 @@ def max_hinge_residual(s: np.ndarray, t: np.ndarray, margin: float = 1.0) -> np.
     return against_true_class(worst * (gaps > 0), t)
 
 
-def softmax_loss(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+def softmax_loss(s: np.ndarray, t: np.ndarray, _: np.ndarray) -> np.ndarray:
     """Returns equation (4) as ``log sum_j e^(s_ij - s_{i,y_i})``, ``(N,)``."""
     return np.logaddexp.reduce(s - (s * t).sum(axis=1, keepdims=True), axis=1)
 
 
-def sigmoid_loss(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+def sigmoid_loss(s: np.ndarray, t: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Returns equation (36), each term as ``log(1 + e^(+-s))``, ``(N,)``."""
-    return np.logaddexp(0, np.where(t == 1, -s, s)).sum(axis=1)
+    return np.logaddexp(0, np.where(t == 1, -s, s)).sum(axis=1, where=known)
 
 
 def against_true_class(wrong: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -146,12 +156,12 @@ def against_true_class(wrong: np.ndarray, t: np.ndarray) -> np.ndarray:
     return wrong - t * wrong.sum(axis=1, keepdims=True)
 
 
-def sum_hinge_loss(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+def sum_hinge_loss(s: np.ndarray, t: np.ndarray, _: np.ndarray) -> np.ndarray:
     """Returns equation (24), ``(N,)``."""
     return np.maximum(margins(s, t), 0).sum(axis=1)
 
 
-def max_hinge_loss(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+def max_hinge_loss(s: np.ndarray, t: np.ndarray, _: np.ndarray) -> np.ndarray:
     """Returns equation (26), ``(N,)``."""
     return np.maximum(margins(s, t), 0).max(axis=1)
 
@@ -179,7 +189,7 @@ def gradient(
     c: Terms, r: np.ndarray | None = None, *, penalty: np.ndarray | None = None
 ) -> HostParams:
     """Returns equations (18) and (19), or what they become with a term replaced."""
-    r = c.r if r is None else r
+    r = np.where(c.known, c.r if r is None else r, 0)
     penalty = c.l2 * c.W if penalty is None else penalty
     return HostParams(c.x.T @ r / len(c.x) + penalty, r.sum(axis=0) / len(c.x))
 
@@ -220,7 +230,7 @@ def central_differences(case: Case, loss: str) -> HostParams:
 def objective(params: HostParams, case: Case, loss: str) -> float:
     """Returns equation (17) for the features, labels and penalty of ``case``."""
     s = scores(case.x, params.W, params.b)
-    values = VALUES[loss](s, one_hot(case.labels, s.shape[1]))
+    values = VALUES[loss](s, *targets(case))
     return float(np.mean(values) + case.l2 / 2 * np.sum(params.W**2))
 
 

@@ -3,6 +3,7 @@
 ``tests/slow/audit_test.py`` puts every known fault and many right gradients to it.
 """
 
+import functools
 import sys
 from types import SimpleNamespace
 
@@ -16,9 +17,11 @@ from linclf_jax.audit import cases, diagnosis, faults, outcomes, reference
 from tests.audit.written_gradients import (
     HINGES,
     LOSSES,
+    SIGMOID,
     SOFTMAX,
     by_library,
     by_numpy,
+    by_numpy_of_targets,
     planted,
 )
 
@@ -39,6 +42,45 @@ def test_right_gradients_pass_and_settings_are_left_alone(write, loss):
     assert {row.part for row in result.rows} == {"W", "b"}
     wide = [row.autodiff_error for row in result.rows if row.dtype == "float64"]
     assert max(wide) < 1e-12  # float64 in earnest
+
+
+@pytest.mark.parametrize("write", [by_library(SIGMOID), by_numpy_of_targets])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_right_gradients_of_targets_pass(write, l2):
+    result = audit.audit_gradient(write, loss=SIGMOID, l2=l2, targets=True)
+    assert result.passed, str(result)
+    assert (result.notes, len(result.rows)) == ((), 4 * 24)
+
+
+def without_mask(params, x, targets, l2):
+    return by_numpy_of_targets(params, x, np.maximum(targets, 0), l2)
+
+
+def mean_over_known(params, x, targets, l2):
+    dW, db = by_numpy_of_targets(params, x, targets, 0.0)
+    scale = np.asarray(targets).shape[0] / (np.asarray(targets) >= 0).sum()
+    return dW * scale + l2 * np.asarray(params.W), db * scale
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("unknown labels counted as 0", without_mask),
+        ("mean over all known labels", mean_over_known),
+    ],
+)
+def test_a_wrong_mask_is_named(name, wrong):
+    wrong = functools.partial(audit.audit_gradient, wrong, loss=SIGMOID)
+    assert wrong(targets=True).diagnosis == name
+    one = cases._with_targets(np.random.default_rng(0), mine(l2=0.0))
+    result = wrong(cases=[one])
+    assert not result.passed
+    assert name in result.diagnosis
+
+
+def test_targets_are_of_the_sigmoid_alone():
+    with pytest.raises(ValueError, match="'softmax_cross_entropy'; expected 'sigmoid_"):
+        audit.audit_gradient(by_numpy(SOFTMAX), targets=True)
 
 
 # Faults written again, as someone would write them in NumPy, with the name they should

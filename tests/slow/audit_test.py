@@ -1,5 +1,6 @@
 """The auditor at length: every known fault of every loss, and no false alarm."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.audit.written_gradients import (
     HINGES,
     LOSSES,
     RIGHT,
+    SIGMOID,
     SOFTMAX,
     by_numpy,
     planted,
@@ -64,6 +66,17 @@ def test_every_catalogued_fault_is_caught_and_named(loss):
     }
     assert not any(result.passed for result in actual.values())
     assert len(catalogue) >= 40
+
+
+def test_every_fault_of_targets_is_caught_and_named():
+    catalogue = faults.catalogue(SIGMOID, targets=True)
+    audited = functools.partial(audit.audit_gradient, loss=SIGMOID, targets=True)
+    actual = {
+        name: audited(planted(fault, SIGMOID)).diagnosis
+        for name, fault in catalogue.items()
+    }
+    assert actual == {name: name for name in catalogue}
+    assert "unknown labels counted as -1" in catalogue
 
 
 @pytest.mark.parametrize("loss", LOSSES)
