@@ -62,17 +62,31 @@ def mean_over_known(params, x, targets, l2):
     return dW * scale + l2 * np.asarray(params.W), db * scale
 
 
+def summed_without_penalty(params, x, targets, l2):
+    return [len(x) * g for g in by_numpy_of_targets(params, x, targets, 0.0)]
+
+
+def by_softmax(params, x, targets, l2):
+    W, b, x, targets = map(np.asarray, (*params, x, targets))
+    s = x @ W + b
+    p = np.exp(s - s.max(axis=1, keepdims=True))
+    r = np.where(targets < 0, 0, p / p.sum(axis=1, keepdims=True) - targets)
+    return (x.T @ r / len(x) + l2 * W).astype(x.dtype), r.mean(axis=0).astype(x.dtype)
+
+
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
         ("unknown labels counted as 0", without_mask),
         ("mean over all known labels", mean_over_known),
+        ("1/N and penalty both missing", summed_without_penalty),
+        ("softmax for sigmoid", by_softmax),
     ],
 )
-def test_a_wrong_mask_is_named(name, wrong):
+def test_a_fault_beside_a_mask_is_named(name, wrong):
     wrong = functools.partial(audit.audit_gradient, wrong, loss=SIGMOID)
     assert wrong(targets=True).diagnosis == name
-    one = cases._with_targets(np.random.default_rng(0), mine(l2=0.0))
+    one = cases._with_targets(np.random.default_rng(0), mine())
     result = wrong(cases=[one])
     assert not result.passed
     assert name in result.diagnosis
