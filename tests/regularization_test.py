@@ -80,6 +80,22 @@ def test_a_step_of_scikit_learns_sgd_is_one_of_ours(loss, weight):
     )
 
 
+def test_a_step_of_scikit_learns_sgd_of_many_classes_is_one_of_the_sigmoid():
+    x, label, rate = np.array([[1.0, -2.0, 0.5]]), np.array([1]), 0.125
+    alpha = regularization.alpha(0.1, 4)
+    model = SGDClassifier(
+        loss="log_loss", alpha=alpha, learning_rate="constant", eta0=rate
+    )
+    model.partial_fit(x, label, classes=range(4))
+    before = np.linspace(-1.0, 1.0, 12).reshape(4, 3), np.linspace(0.0, 1.0, 4)
+    model.coef_, model.intercept_ = (array.copy() for array in before)
+    model.partial_fit(x, label)
+    p = Params(before[0].T, before[1])
+    slope = gradient_of(p, x, label, loss="sigmoid_cross_entropy", l2=0.1, weights=None)
+    np.testing.assert_allclose(model.coef_.T, p.W - rate * slope.W, **CLOSED_FORM)
+    np.testing.assert_allclose(model.intercept_, p.b - rate * slope.b, **CLOSED_FORM)
+
+
 @pytest.mark.parametrize(
     ("momentum", "nesterov"), [(0, False), (0.75, False), (0.75, True)]
 )
