@@ -83,14 +83,9 @@ def estimate(
     gaps, same = [], []
     for start in range(0, resamples, step := max(1, BLOCK // rows)):
         count = min(step, resamples - start)
-        counts = np.stack(
-            [np.bincount(_draw(stream, rows), minlength=rows) for _ in range(count)]
-        )
-        winners = _winners(counts.astype(np.float64), scores, sign)
-        left_out = counts == 0
-        change = np.subtract(measured[winners], measured[[best]], dtype=np.float64)
+        winners, left_out = _resampled(stream, count, scores, sign)
         usable = left_out.any(axis=1)
-        total = np.sum(np.where(left_out, change, 0.0), axis=1)[usable]
+        total = _left_out_change(measured, winners, best, left_out)[usable]
         gaps.append(total / np.sum(left_out, axis=1)[usable])
         same.append(winners[usable] == best)
     gap = np.concatenate(gaps)
@@ -101,6 +96,26 @@ def estimate(
         float(np.mean(np.concatenate(same))),
         len(gap),
     )
+
+
+def _resampled(
+    stream: np.random.PCG64, count: int, scores: np.ndarray, sign: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the best setting of each of B samples, and their rows left out (B, N)."""
+    rows = scores.shape[1]
+    counts = np.empty((count, rows))
+    for sample in counts:
+        sample[:] = np.bincount(_draw(stream, rows), minlength=rows)
+    return _winners(counts, scores, sign), counts == 0
+
+
+def _left_out_change(
+    measured: np.ndarray, winners: np.ndarray, best: int, left_out: np.ndarray
+) -> np.ndarray:
+    """Returns by how much winners differ from the best on rows left out, summed."""
+    change = np.subtract(measured[winners], measured[[best]], dtype=np.float64)
+    change[~left_out] = 0.0
+    return np.sum(change, axis=1)
 
 
 def _draw(stream: np.random.PCG64, rows: int) -> np.ndarray:
