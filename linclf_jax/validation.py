@@ -56,7 +56,7 @@ def validate_features(x: Any, *, name: str = "x", start: int = 0) -> None:
     """
     array = as_rows(x)
     _require_matrix(array, name)
-    if array.size == 0:
+    if 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape} and holds no data")
     if not (_is_float(array) or _is_integer(array)):
         raise ValueError(f"{name} has dtype {array.dtype}; expected numbers")
@@ -65,9 +65,9 @@ def validate_features(x: Any, *, name: str = "x", start: int = 0) -> None:
         if bad is not None:
             row, column = bad.first
             raise ValueError(
-                f"{name}: {bad.count} of {array.size} entries are invalid, the first "
-                f"is {name}[{start + row}, {column}] = {bad.value}; expected finite "
-                "numbers in every entry"
+                f"{name}: {bad.count} of {math.prod(array.shape)} entries are invalid, "
+                f"the first is {name}[{start + row}, {column}] = {bad.value}; expected "
+                "finite numbers in every entry"
             )
 
 
@@ -195,8 +195,8 @@ def _is_integer(array: np.ndarray) -> bool:
     return array.dtype.kind in "iu"  # np.integer would take time differences too
 
 
-def _require_matrix(array: np.ndarray, name: str) -> None:
-    if array.ndim != 2:
+def _require_matrix(array: Any, name: str) -> None:
+    if len(array.shape) != 2:
         raise ValueError(
             f"{name} has shape {array.shape}; expected (N, D), one row per example"
         )

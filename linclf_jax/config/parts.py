@@ -34,6 +34,12 @@ class TrainingConfig:
         None, "Rows of a minibatch; 128, or all where there are fewer, if unset."
     )
     epochs: tuple[int, ...] = flag((60,), "Passes over the training rows.")
+    shuffle: str | None = flag(
+        None,
+        "Order of an epoch: any order of rows, or of blocks of a file, which is the "
+        "default where features exceed the memory.",
+        names=settings.SHUFFLES,
+    )
     keep: str = flag(
         "last",
         "The epoch a trial ends with; the best is that of the lowest validation loss.",

@@ -69,6 +69,7 @@ def statics(
             gradient=training.gradient,
             precision=training.precision,
             keep=training.keep,
+            shuffle=training.shuffle or Static.shuffle,
             **dict(zip(groups, choices, strict=True)),
         )
         for choices in itertools.product(*groups.values())

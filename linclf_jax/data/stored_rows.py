@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 _BLOCK = 2**22  # entries
+# Rows after which pages are given back: a system maps up to 2 MiB around each.
+_PART = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +31,6 @@ class StoredRows:
     def shape(self) -> tuple[int, ...]:
         """``(N, D)``, or that of images."""
         return (len(self.row), *self.arrays[0].shape[1:])
-
-    @property
-    def ndim(self) -> int:
-        """Of the shape."""
-        return len(self.shape)
 
     @property
     def size(self) -> int:
@@ -52,8 +49,9 @@ class StoredRows:
             own = np.flatnonzero(number == each)
             # In the order of the file, which is that in which a disk reads fastest.
             own = own[np.argsort(row[own], kind="stable")]
-            x[own] = array[side_by_side(row[own])]
-            _give_back(array)
+            for part in np.split(own, range(_PART, len(own), _PART)):
+                x[part] = array[side_by_side(row[part])]
+                _give_back(array)
         return x[0 if np.ndim(self.row[rows]) == 0 else slice(None), *columns]
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:

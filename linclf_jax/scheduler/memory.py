@@ -149,6 +149,12 @@ def available(devices: Sequence[Any]) -> int:
     return max(0, left) * (100 - MARGIN) // 100
 
 
+def limit(devices: Sequence[Any]) -> int:
+    """Returns what a run could take on these devices if nothing else were in use."""
+    gpus = [s["bytes_limit"] for s in _gpu_stats(devices) if "bytes_limit" in s]
+    return min([host_limit(), *gpus])
+
+
 def resident(devices: Sequence[Any]) -> int:
     """Returns how much memory is in use now, 0 where the system does not say."""
     return _in_use(devices, "bytes_in_use", "VmRSS")
@@ -177,7 +183,16 @@ def host_available(root: Path = _ROOT) -> int:
     """
     reported = _fields(root / "proc/meminfo").get("MemAvailable")
     host = reported or max(_installed() - _most_since_start(), 0) or ASSUMED
-    return max(0, min([host, *_group_limits(root)]))
+    left = (each for group, names in _groups(root) for each in _left(group, *names))
+    return max(0, min([host, *left]))
+
+
+def host_limit(root: Path = _ROOT) -> int:
+    """Returns what the host, and each control group, have in all, used or not."""
+    total = _fields(root / "proc/meminfo").get("MemTotal")
+    limits = (_read(group / names[0]).strip() for group, names in _groups(root))
+    own = [int(limit) for limit in limits if limit.isdigit()]
+    return min([total or _installed() or ASSUMED, *own])
 
 
 def _in_use(devices: Sequence[Any], name: str, host_name: str) -> int:
@@ -193,8 +208,8 @@ def _gpu_stats(devices: Sequence[Any]) -> list[dict[str, int]]:
     return [s for s in stats if s]
 
 
-def _group_limits(root: Path) -> Iterator[int]:
-    """Yields what is left of the limit of each control group around this process."""
+def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """Yields each control group around this process, and the names of its files."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -208,7 +223,7 @@ def _group_limits(root: Path) -> Iterator[int]:
         # In a container the path is the host's, and the folder at the top its own.
         inside = Path(path.lstrip("/"))
         for group in (inside, *inside.parents):
-            yield from _left(root / "sys/fs/cgroup" / mount / group, *names)
+            yield root / "sys/fs/cgroup" / mount / group, names
 
 
 def _left(group: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from linclf_jax.training import execution
-from linclf_jax.training.execution import Program
+from linclf_jax.training import execution, streaming
+from linclf_jax.training.execution import Program, Start
 from linclf_jax.training.settings import Static
 from linclf_jax.training.states import Data
 
@@ -26,7 +26,8 @@ class Programs:
         self.width, self.devices = width, tuple(devices)
         self.mesh = execution.make_mesh(self.devices)
         self.data = {
-            key: execution.place(value, self.mesh) for key, value in data.items()
+            key: execution.place(value, self.mesh) if in_memory(value) else value
+            for key, value in data.items()
         }
         self._compiler = futures.ThreadPoolExecutor(1)
         self._programs: dict[Key, futures.Future[Program]] = {}
@@ -36,8 +37,9 @@ class Programs:
         key = self.key(static)
         if key not in self._programs:
             data = self.data[static.inputs]
+            build = execution.build if in_memory(data) else streaming.build
             self._programs[key] = self._compiler.submit(
-                execution.build, key[0], data, self.width, self.mesh
+                build, key[0], data, self.width, self.mesh
             )
         return self._programs[key]
 
@@ -51,6 +53,17 @@ class Programs:
         for key, program in [*self._programs.items()]:
             if program.cancel():
                 del self._programs[key]
+
+
+def in_memory(data: Data) -> bool:
+    """Returns whether rows are on the devices, or read where they are trained on."""
+    return isinstance(data.x, jax.Array)
+
+
+def run(program: Program, starts: Sequence[Start], data: Data, *options: Any) -> Any:
+    """Advances batches as ``execution.run`` does, by what the program was built by."""
+    own = execution if in_memory(data) else streaming
+    return own.run(program, starts, data, *options)
 
 
 def choose_devices(text: str) -> list[Any]:

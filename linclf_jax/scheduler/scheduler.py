@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
 from linclf_jax.runs.store import Store
@@ -22,7 +21,6 @@ from linclf_jax.scheduler.jobs import Job, Rows, Rungs
 from linclf_jax.scheduler.programs import Key, Programs
 from linclf_jax.scheduler.worker import Worker
 from linclf_jax.training.execution import Output, Program
-from linclf_jax.training.states import Data
 from linclf_jax.training.trials import TrialBatch
 
 TICK = 10.0  # seconds after which a sign of life is given, too
@@ -125,8 +123,7 @@ class Scheduler:
     def _run_group(self, program: Program, group: Sequence[Job]) -> Iterator[Rows]:
         """Trains jobs of one program, as many at once as the memory allows."""
         waiting = self._calls(group)
-        data = self._programs.data[group[0].batch.static.inputs]
-        at_once = self._plan(program, data, len(waiting))
+        at_once = self._plan(program, len(waiting))
         running: dict[futures.Future[list[Rows]], list[Job]] = {}
         with futures.ThreadPoolExecutor(at_once) as pool:
             try:
@@ -185,9 +182,9 @@ class Scheduler:
                 calls.append([job])
         return calls
 
-    def _plan(self, program: Program, data: Data, calls: int) -> int:
-        size = memory.program_bytes(program.memory)
-        size -= sum(leaf.nbytes for leaf in jax.tree.leaves(data))  # there already
+    def _plan(self, program: Program, calls: int) -> int:
+        size = memory.program_bytes(program.memory) + program.buffers
+        size -= program.shared  # there already
         # Results are put together, and then written, from copies of what came out.
         size += 2 * getattr(program.memory, "output_size_in_bytes", 0)
         if self._programs.devices[0].platform == "cpu":

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from linclf_jax.runs.store import Batch, Store
-from linclf_jax.scheduler import signals
+from linclf_jax.scheduler import programs, signals
 from linclf_jax.scheduler.jobs import Job, Rows
 from linclf_jax.scheduler.programs import Programs
-from linclf_jax.training import execution, states, trials
+from linclf_jax.training import states, trials
 from linclf_jax.training.execution import Output, Program, Start
 from linclf_jax.training.states import State
 from linclf_jax.training.trials import TrialBatch
@@ -77,7 +77,7 @@ class Worker:
 
         self._check_stop()
         data = self._programs.data[call[0].batch.static.inputs]
-        outputs = execution.run(program, starts, data, last, on_segment)
+        outputs = programs.run(program, starts, data, last, on_segment)
         finished = last == program.last_step
         if not finished:  # the survivors go on from here
             save([last] * len(call), [output.state for output in outputs])
@@ -121,7 +121,7 @@ class Worker:
         self, program: Program, start: Start, batch: TrialBatch, last: int
     ) -> Output:
         data = self._programs.data[batch.static.inputs]
-        (output,) = execution.run(program, [start], data, last, self._check_stop)
+        (output,) = programs.run(program, [start], data, last, self._check_stop)
         return output
 
     def _begin(self, batch: TrialBatch, program: Program) -> Start:

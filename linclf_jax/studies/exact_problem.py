@@ -98,7 +98,7 @@ def make(
     return Problem(
         key,
         inputs,
-        inputs.x if used.all() else inputs.x[used],
+        inputs.x[slice(None) if used.all() else used],
         inputs.labels if used.all() else inputs.labels[used],
         l2s,
         resamplings,

@@ -1,8 +1,10 @@
 """Feature sets as studies see them: scaled rows, and which of them are held out."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,11 +19,12 @@ from linclf_jax.data import (
 from linclf_jax.data.datasets import Dataset, Split
 from linclf_jax.data.duplicates import Counts
 from linclf_jax.data.images import ImageShape
-from linclf_jax.data.preprocessing import Preprocessing
+from linclf_jax.data.preprocessing import Preprocessing, ScaledRows
 from linclf_jax.selection import folds as folds_lib
 from linclf_jax.selection.folds import NOT_HELD_OUT
 from linclf_jax.selection.resampling import FOLDS, LEAVE_ONE_OUT, SPLIT
 from linclf_jax.studies.study import Inputs
+from linclf_jax.training import evaluation, segments
 from linclf_jax.training.settings import RAW
 from linclf_jax.training.states import Data
 
@@ -60,6 +63,7 @@ def make(
     draws: np.ndarray | None = None,
     leave_one_out: bool = False,
     is_own_split: bool = False,
+    in_memory: bool = True,
 ) -> Inputs:
     """Computes and scales the features of all rows but the test's.
 
@@ -73,6 +77,7 @@ def make(
         draws: ``(G, N)`` boolean, the rows of each draw of shots.
         leave_one_out: Whether each row is held out by itself, and ``fold`` has none.
         is_own_split: Whether the rows that are held out are the validation split.
+        in_memory: Whether all rows are scaled here; else each where it is read.
 
     Raises:
         ValueError: The rows have no such features.
@@ -90,7 +95,8 @@ def make(
     repeated = duplicates.counts(
         duplicates.across(rows.x, rows.labels, held_out), held_out
     )
-    fitted, x = _scaled(dataset, rows, _scaled_by(resampling, fold), features, scaling)
+    by = _scaled_by(resampling, fold)
+    fitted, x = _scaled(dataset, rows, by, features, scaling, in_memory)
     return Inputs(
         name=name,
         dataset=dataset,
@@ -110,7 +116,8 @@ def make(
 def scaled_otherwise(inputs: Inputs, features: str, scaling: str) -> Inputs:
     """Returns the same rows with other features or another scaling; see ``make``."""
     dataset, by = inputs.dataset, _scaled_by(inputs.resampling, inputs.fold)
-    fitted, x = _scaled(dataset, joined(dataset), by, features, scaling)
+    in_memory = isinstance(inputs.x, np.ndarray)
+    fitted, x = _scaled(dataset, joined(dataset), by, features, scaling, in_memory)
     return inputs._replace(features=features, scaling=fitted, x=x)
 
 
@@ -120,17 +127,51 @@ def _scaled_by(resampling: str, fold: np.ndarray) -> np.ndarray | slice:
 
 
 def _scaled(
-    dataset: Dataset, rows: Split, by: np.ndarray | slice, features: str, scaling: str
-) -> tuple[Preprocessing, np.ndarray]:
+    dataset: Dataset,
+    rows: Split,
+    by: np.ndarray | slice,
+    features: str,
+    scaling: str,
+    in_memory: bool,
+) -> tuple[Preprocessing, np.ndarray | ScaledRows]:
     raw = image_features(features, rows, dataset.image_shape)
     size = 4 * raw.x.size
-    if size > formats.memory():
+    if in_memory and size > formats.memory():
         raise ValueError(
             f"{dataset.name}: {raw.x.shape[0]} rows of {raw.x.shape[1]} features take "
             f"{size} bytes in float32; expected at most {formats.memory()}, the memory"
         )
     fitted = preprocessing.fit(scaling, stored_rows.take(raw.x, by))
-    return fitted, preprocessing.apply(fitted, raw.x)
+    scaled = ScaledRows(fitted, raw.x)
+    return fitted, scaled[:] if in_memory else scaled
+
+
+def scaled(inputs: Inputs, rows: Split) -> np.ndarray | ScaledRows:
+    """Returns other rows with the features of the inputs, as these in memory or not."""
+    raw = image_features(inputs.features, rows, inputs.dataset.image_shape)
+    x = ScaledRows(inputs.scaling, raw.x)
+    return x[:] if isinstance(inputs.x, np.ndarray) else x
+
+
+def by_part(
+    function: Callable[..., Any], x: np.ndarray | jax.Array | ScaledRows, *columns: Any
+) -> Any:
+    """Returns what a function says of rows: of many that are not in memory, in parts.
+
+    It takes rows ``(n, D)`` and their entries of columns ``(N,)``, and returns arrays
+    of as many rows; parts are filled up with zeros to one shape.
+    """
+    if not isinstance(x, ScaledRows):
+        return function(jnp.asarray(x), *columns)
+    size = evaluation.spans(len(x), segments.SIZE // (4 * x.shape[1]))[0].stop
+    parts = []
+    for start in range(0, len(x), size):
+        own = [np.asarray(each[start : start + size]) for each in (x, *columns)]
+        count = len(own[0])
+        filled = [np.pad(a, ((0, size - count), (0, 0))[: a.ndim]) for a in own]
+        outcome = function(*map(jnp.asarray, filled))
+        parts.append(jax.tree.map(lambda a, n=count: np.asarray(a)[:n], outcome))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 def side_by_side(rows: np.ndarray) -> np.ndarray | slice:
@@ -142,14 +183,19 @@ def data(inputs: Inputs) -> Data:
     """Returns training and validation rows; with folds both are all rows."""
     x, labels, fold = inputs.x, inputs.labels, inputs.fold
     if inputs.resampling == FOLDS:
-        rows = jnp.asarray(x), jnp.asarray(labels)
+        rows = _on_device(x), jnp.asarray(labels)
         # A number that no trial holds out: these rows are in training in every fold.
         folds = jnp.asarray(np.where(fold == NOT_HELD_OUT, fold.max() + 1, fold))
         return Data(*rows, *rows, folds, folds)
     train = side_by_side(fold == NOT_HELD_OUT)
     held_out = side_by_side(fold != NOT_HELD_OUT)
-    parts = (x[train], labels[train], x[held_out], labels[held_out])
-    return Data(*map(jnp.asarray, parts))
+    take = x.take if isinstance(x, ScaledRows) else x.__getitem__
+    parts = (take(train), labels[train], take(held_out), labels[held_out])
+    return Data(*map(_on_device, parts))
+
+
+def _on_device(x: np.ndarray | ScaledRows) -> Any:
+    return x if isinstance(x, ScaledRows) else jnp.asarray(x)
 
 
 def is_held_out(inputs: Inputs, fold: int | None = None) -> np.ndarray:

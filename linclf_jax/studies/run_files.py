@@ -5,6 +5,7 @@ was saved: one line says what failed on which file, and the same command does th
 """
 
 import contextlib
+import functools
 import secrets
 import shlex
 import time
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 
 from linclf_jax import losses, params
 from linclf_jax.config import flat
-from linclf_jax.data import datasets, preprocessing
+from linclf_jax.data import datasets
 from linclf_jax.data.datasets import Split
 from linclf_jax.figures import style
 from linclf_jax.params import Params
@@ -174,11 +175,10 @@ def write_examples(
     shape = inputs.dataset.image_shape
     if shape is None:
         return
-    rows = inputs_lib.image_features(inputs.features, test, shape)
-    x = jnp.asarray(preprocessing.apply(inputs.scaling, rows.x))
     own = Params(*map(jnp.asarray, classifier.params))
+    score = functools.partial(params.logits, own, precision=classifier.precision)
     collected = examples.collect(
-        params.logits(own, x, precision=classifier.precision),
+        inputs_lib.by_part(score, inputs_lib.scaled(inputs, test)),
         test,
         image_shape=shape,
         calibrated=classifier.loss in losses.PROBABILISTIC,

@@ -12,7 +12,7 @@ import numpy as np
 
 from linclf_jax.data.datasets import Dataset
 from linclf_jax.data.duplicates import Counts
-from linclf_jax.data.preprocessing import Preprocessing
+from linclf_jax.data.preprocessing import Preprocessing, ScaledRows
 from linclf_jax.params import Params
 from linclf_jax.runs.store import Store
 from linclf_jax.scheduler.signals import Stop
@@ -33,7 +33,7 @@ class Inputs(NamedTuple):
     dataset: Dataset
     features: str  # ``raw``, or an image recipe of ``images.NAMES``
     scaling: Preprocessing
-    x: np.ndarray  # (N, D) float32
+    x: np.ndarray | ScaledRows  # (N, D) float32
     labels: np.ndarray  # (N,) int
     index: np.ndarray  # (N,), row numbers in the files
     fold: np.ndarray  # (N,) int32, which fold holds a row out, or NOT_HELD_OUT

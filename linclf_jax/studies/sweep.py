@@ -10,10 +10,11 @@ from linclf_jax.config import sweep as sweep_config
 from linclf_jax.config.sweep import SweepConfig
 from linclf_jax.data import images
 from linclf_jax.data.datasets import Dataset
+from linclf_jax.scheduler import memory
 from linclf_jax.selection import folds
 from linclf_jax.studies import inputs, training
 from linclf_jax.studies.study import Inputs, Key, Plan
-from linclf_jax.studies.training import TrainingStudy
+from linclf_jax.studies.training import Resources, TrainingStudy
 from linclf_jax.training import trials
 from linclf_jax.training.search_space import Candidate
 from linclf_jax.training.settings import RAW
@@ -31,6 +32,11 @@ def prepare(config: SweepConfig, name: str = "sweep") -> TrainingStudy:
     sweep_config.validate(config)
     resources = training.resources(config)
     dataset = data.load(config.data)
+    in_memory = _fits_memory(dataset, resources)
+    if config.training.shuffle is None:
+        shuffle = "rows" if in_memory else "blocks"
+        own = dataclasses.replace(config.training, shuffle=shuffle)
+        config = dataclasses.replace(config, training=own)
     num_classes = len(dataset.class_names)
     fold = _fold(config, dataset)
     candidates = search_space.candidates(
@@ -49,13 +55,24 @@ def prepare(config: SweepConfig, name: str = "sweep") -> TrainingStudy:
     plan = Plan(
         name,
         dataclasses.replace(config, search=search),
-        _inputs(dataset, candidates, fold, has_folds=config.selection.folds > 0),
+        _inputs(dataset, candidates, fold, config.selection.folds > 0, in_memory),
         config.penalty.unit,
         group_by=config.select_per,
         has_edges=search.sample is None,
         shard=(search.shard_index, search.num_shards) if is_shard else None,
     )
     return TrainingStudy(plan, every, width, resources, search.halving)
+
+
+def _fits_memory(dataset: Dataset, resources: Resources) -> bool:
+    """Returns whether features, scaled and once more on the devices, take half of it.
+
+    It does not depend on what is in use, and so is the same when a run goes on.
+    """
+    rows = len(dataset.train.labels) + len(dataset.validation.labels)
+    size = 2 * 4 * rows * dataset.train.x.shape[1]
+    budget = resources.limits.memory_budget or memory.limit(resources.devices)
+    return size <= budget // 2
 
 
 def _fold(config: SweepConfig, dataset: Dataset) -> np.ndarray:
@@ -94,8 +111,8 @@ def _inputs(
     dataset: Dataset,
     candidates: Sequence[Candidate],
     fold: np.ndarray,
-    *,
     has_folds: bool,
+    in_memory: bool,
 ) -> dict[Key, Inputs]:
     keys = dict.fromkeys(candidate.static.inputs for candidate in candidates)
     for features, _ in keys:
@@ -109,6 +126,7 @@ def _inputs(
         features=features,
         scaling=scaling,
         is_own_split=not has_folds,
+        in_memory=in_memory,
     )
     return {
         (features, scaling): first,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax import calibration, comparison, losses, metrics, params
-from linclf_jax.data import datasets, preprocessing
+from linclf_jax.data import datasets
 from linclf_jax.data import duplicates as duplicates_lib
 from linclf_jax.data.datasets import Split
 from linclf_jax.data.duplicates import Duplicates
@@ -53,18 +53,23 @@ def evaluate(classifier: Classifier, inputs: Inputs, test: Split) -> Evaluation:
     it is the bound of the fit and no optimum: a thousand times too sure is no
     calibration.
     """
-    rows = inputs_lib.image_features(inputs.features, test, inputs.dataset.image_shape)
+    x = inputs_lib.scaled(inputs, test)
+    params_on_device = Params(*map(jnp.asarray, classifier.params))
     bounds = (calibration.COLDEST, calibration.HOTTEST)
-    scale = None if classifier.temperature in bounds else classifier.temperature
-    scores = _evaluate(
-        Params(*map(jnp.asarray, classifier.params)),
-        jnp.asarray(preprocessing.apply(inputs.scaling, rows.x)),
-        jnp.asarray(rows.labels),
-        scale,
-        num_classes=inputs.num_classes,
-        loss=classifier.loss,
-        precision=classifier.precision,
+    rest = (
+        jnp.asarray(test.labels),
+        None if classifier.temperature in bounds else classifier.temperature,
+        inputs.num_classes,
+        classifier.loss,
     )
+    if isinstance(x, np.ndarray):
+        x, precision = jnp.asarray(x), classifier.precision
+        scores = _evaluate(params_on_device, x, precision, *rest)
+    else:
+        score = functools.partial(
+            params.logits, params_on_device, precision=classifier.precision
+        )
+        scores = _evaluate_logits(jnp.asarray(inputs_lib.by_part(score, x)), *rest)
     correct = np.asarray(scores.pop("correct"))
     # Whichever rows a classifier was fitted to: the others chose it.
     parts = (inputs.dataset.train, inputs.dataset.validation)
@@ -158,19 +163,29 @@ def _without(correct: np.ndarray, duplicates: Duplicates) -> dict[str, Any]:
     return {"rows": rows, "another_label": another_label, "without": without}
 
 
-@functools.partial(jax.jit, static_argnames=("num_classes", "loss", "precision"))
+@functools.partial(jax.jit, static_argnames=("precision", "num_classes", "loss"))
 def _evaluate(
     classifier: Params,
     x: jax.Array,
+    precision: str,
     labels: jax.Array,
     temperature: float | None,
-    *,
     num_classes: int,
     loss: str,
-    precision: str,
 ) -> dict[str, Any]:
     """One program: called one by one, its parts would compile for two seconds."""
     logits = params.logits(classifier, x, precision=precision)
+    return _evaluate_logits(logits, labels, temperature, num_classes, loss)
+
+
+@functools.partial(jax.jit, static_argnames=("num_classes", "loss"))
+def _evaluate_logits(
+    logits: jax.Array,
+    labels: jax.Array,
+    temperature: float | None,
+    num_classes: int,
+    loss: str,
+) -> dict[str, Any]:
     predictions = jnp.argmax(logits, axis=-1)
     confusion = metrics.confusion_matrix(labels, predictions, num_classes)
     plain: dict[str, Any] = dict.fromkeys(("nll", "calibration_error", "reliability"))

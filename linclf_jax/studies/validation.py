@@ -138,9 +138,10 @@ def temperature(
     logits = np.zeros((len(labels), static.num_classes), np.float32)
     for row in repeats:
         if row["seed"] == repeats[0]["seed"]:
-            scores = params_lib.logits(
-                _load(store, row), data.val_x, precision=static.precision
+            score = functools.partial(
+                params_lib.logits, _load(store, row), precision=static.precision
             )
+            scores = inputs_lib.by_part(score, data.val_x)
             own = inputs_lib.is_held_out(inputs, row["fold"])
             logits[own] = np.asarray(scores)[own]
     compared = inputs_lib.is_held_out(inputs)
@@ -166,7 +167,8 @@ def _score(
     index = np.minimum(np.arange(width), len(stacks[0]) - 1)
     filled = Params(*(jnp.asarray(array[index]) for array in stacks))
     same = Static(static.num_classes, loss=static.loss, precision=static.precision)
-    scores = _by_row(filled, data.val_x, data.val_labels, same)
+    score = functools.partial(_by_row, filled, static=same)
+    scores = inputs_lib.by_part(score, data.val_x, data.val_labels)
     return np.asarray(scores.loss), np.asarray(scores.right)
 
 

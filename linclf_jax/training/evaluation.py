@@ -22,6 +22,22 @@ class Scores(NamedTuple):
     accuracy: jax.Array  # (L,), weighted share of rows that are right, by ``stack``
 
 
+class Sums(NamedTuple):
+    """What is known of scores after some of the rows."""
+
+    loss: jax.Array  # (L,), weighted
+    accuracy: jax.Array  # (L,), weighted
+    weight: jax.Array  # (L,)
+
+
+class Span(NamedTuple):
+    """Rows that are read together; the first of them may have been read before."""
+
+    start: int
+    stop: int
+    repeated: int
+
+
 class RowScores(NamedTuple):
     """How lanes do on each row."""
 
@@ -49,16 +65,51 @@ def evaluate(
     Returns:
         NaN for a lane whose weights are all 0.
     """
-    _require_rows(x, labels)
-    num_rows = x.shape[0]
-    if weights.ndim != 2 or weights.shape[0] != num_rows:
-        raise ValueError(
-            f"weights have shape {weights.shape}; expected ({num_rows}, 1) or "
-            f"({num_rows}, L), one per row of x"
-        )
-    size = min(num_rows, BLOCK)
+    return mean(add(no_rows(params), params, x, labels, weights, static))
 
-    def add_block(number: jax.Array, sums: Scores) -> Scores:
+
+def no_rows(params: Params) -> Sums:
+    """Returns the sums before the first row."""
+    return Sums(*[jnp.zeros(params.W.shape[-1], params.W.dtype)] * 3)
+
+
+def mean(sums: Sums, num_rows: int | None = None) -> Scores:
+    """Returns the scores over all rows that were added.
+
+    ``num_rows`` are these where all of them weigh 1: a compiler divides otherwise by a
+    number that it knows.
+    """
+    weight = sums.weight
+    if num_rows is not None:
+        weight = jnp.full_like(weight, num_rows)
+    return Scores(sums.loss / weight, sums.accuracy / weight)
+
+
+def add(
+    sums: Sums,
+    params: Params,
+    x: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+    static: Static,
+    num_rows: jax.Array | int | None = None,
+) -> Sums:
+    """Returns the sums after more rows, see ``evaluate``.
+
+    Where all rows come as ``spans`` say, the bits are those of one call: rows that a
+    span repeats have weight 0, and so have those after the first ``num_rows``, at
+    least ``BLOCK``, which fill it up.
+    """
+    _require_rows(x, labels)
+    if weights.ndim != 2 or weights.shape[0] != len(labels):
+        raise ValueError(
+            f"weights have shape {weights.shape}; expected ({len(labels)}, 1) or "
+            f"({len(labels)}, L), one per row of x"
+        )
+    size = min(len(labels), BLOCK)
+    num_rows = len(labels) if num_rows is None else num_rows
+
+    def add_block(number: jax.Array, sums: Sums) -> Sums:
         # The last block starts early enough to be whole; what it repeats weighs 0.
         start = jnp.minimum(number * size, num_rows - size)
         is_new = start + jnp.arange(size) >= number * size
@@ -67,16 +118,30 @@ def evaluate(
         values, right = _score_rows(params, x, labels, start, size, static)
         # Multiplied by 0, an infinite loss would be NaN.
         values = jnp.where(block != 0, values, 0.0)
-        return Scores(
-            sums.loss + jnp.sum(block * values, axis=0),
-            sums.accuracy + jnp.sum(block * right, axis=0),
+        return sums._replace(
+            loss=sums.loss + jnp.sum(block * values, axis=0),
+            accuracy=sums.accuracy + jnp.sum(block * right, axis=0),
         )
 
-    zeros = jnp.zeros(params.W.shape[-1], params.W.dtype)
-    blocks = -(-num_rows // size)
-    sums = jax.lax.fori_loop(0, blocks, add_block, Scores(zeros, zeros))
-    total = jnp.sum(weights, axis=0)
-    return Scores(sums.loss / total, sums.accuracy / total)
+    sums = jax.lax.fori_loop(0, -(-num_rows // size), add_block, sums)
+    return sums._replace(weight=sums.weight + jnp.sum(weights, axis=0))
+
+
+def spans(num_rows: int, most: int) -> list[Span]:
+    """Returns spans of about ``most`` rows in which rows are scored as all at once.
+
+    They hold the same blocks: the last, where it would be short, begins earlier.
+
+    >>> spans(1300, 1024)
+    [Span(start=0, stop=1024, repeated=0), Span(start=788, stop=1300, repeated=236)]
+    """
+    # A loop over a single block is no loop to a compiler, and has other bits.
+    step, parts = max(most // BLOCK, 2) * BLOCK, []
+    for start in range(0, num_rows, step):
+        stop = min(start + step, num_rows)
+        first = min(start, max(stop - BLOCK, 0))
+        parts.append(Span(first, stop, start - first))
+    return parts
 
 
 def by_row(

@@ -57,10 +57,12 @@ class Program(NamedTuple):
     """A compiled program and what must be known to call it."""
 
     mesh: Mesh
-    call: Callable[..., Any]  # see ``build``
+    call: Any  # a function, or several; see ``build``
     state: State  # shapes and dtypes of one batch's state
     last_step: int  # of a whole run
     memory: Any  # jax's analysis of the program on one device
+    shared: int = 0  # bytes of its arguments that all batches have in common
+    buffers: int = 0  # bytes that a batch takes beside the program
 
 
 def make_mesh(devices: Sequence[Any]) -> Mesh:
@@ -78,30 +80,56 @@ def build(static: Static, data: Data, width: int, mesh: Mesh) -> Program:
 
     Of the data, which is from ``place``, shapes and dtypes are used.
     """
-    per_batch, everywhere = PartitionSpec(_BATCHES), PartitionSpec()
-    program = jax.shard_map(
-        _advance_batch(static, width),
-        mesh=mesh,
-        in_specs=(per_batch, per_batch, per_batch, everywhere, everywhere, everywhere),
-        out_specs=per_batch,
-        check_vma=False,  # nothing is exchanged: each device loops for itself
-    )
+    program = on_each_device(mesh, _advance_batch(static, width), 3)
+    batch, state = shapes(static, data, width)
+    stacked = for_each_device((batch, state, np.zeros((), np.int32)), mesh)
+    compiled = program.lower(*stacked, np.int32(0), np.bool_(False), data).compile()
+    last_step = training.num_steps(data.x.shape[0], static)
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
+    return Program(mesh, compiled, state, last_step, compiled.memory_analysis(), shared)
+
+
+def shapes(static: Static, data: Data, width: int) -> tuple[BatchInputs, State]:
+    """Returns a batch of ``width`` lanes, and the shapes and dtypes of its state."""
     dtype = np.result_type(data.x.dtype, np.float32)
     hparams = Hparams(*[np.zeros(width, dtype)] * len(Hparams._fields))
     batch = BatchInputs(np.zeros((), np.uint32), hparams, np.zeros(width, np.int32))
-    state = jax.eval_shape(lambda: training.begin(static, _lanes(batch), data))
-    stacked = jax.tree.map(
+    return batch, jax.eval_shape(lambda: training.begin(static, lanes_of(batch), data))
+
+
+def for_each_device(tree: Any, mesh: Mesh) -> Any:
+    """Returns the shapes of arrays with the axis of the devices in front."""
+    sharding = NamedSharding(mesh, PartitionSpec(_BATCHES))
+    return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
-            (mesh.size, *leaf.shape),
-            leaf.dtype,
-            sharding=NamedSharding(mesh, per_batch),
+            (mesh.size, *leaf.shape), leaf.dtype, sharding=sharding
         ),
-        (batch, state, np.zeros((), np.int32)),
+        tree,
     )
-    lowered = jax.jit(program).lower(*stacked, np.int32(0), np.bool_(False), data)
-    compiled = lowered.compile()
-    last_step = training.num_steps(data.x.shape[0], static)
-    return Program(mesh, compiled, state, last_step, compiled.memory_analysis())
+
+
+def on_each_device(
+    mesh: Mesh, function: Callable[..., Any], count: int
+) -> Callable[..., Any]:
+    """Returns a function jitted, of one batch on each device.
+
+    The first ``count`` arguments, and what it returns, have the axis of the devices in
+    front; the others are on every device. Nothing is exchanged.
+    """
+    each, everywhere = PartitionSpec(_BATCHES), PartitionSpec()
+
+    def of_one(*arguments: Any) -> Any:
+        own = jax.tree.map(lambda leaf: leaf[0], arguments[:count])
+        return jax.tree.map(lambda leaf: leaf[None], function(*own, *arguments[count:]))
+
+    def of_all(*arguments: Any) -> Any:
+        specs = (*[each] * count, *[everywhere] * (len(arguments) - count))
+        mapped = jax.shard_map(
+            of_one, mesh=mesh, in_specs=specs, out_specs=each, check_vma=False
+        )
+        return mapped(*arguments)
+
+    return jax.jit(of_all)
 
 
 def run(
@@ -122,9 +150,8 @@ def run(
             batch has made, and a function that returns the states after them. What it
             raises, to stop for instance, passes through.
     """
-    sharding = NamedSharding(program.mesh, PartitionSpec(_BATCHES))
     batches, state = arguments(program, starts)
-    steps = np.array([s.step for s in _for_each_device(program, starts)], np.int32)
+    steps = np.array([s.step for s in of_each_device(program, starts)], np.int32)
     stride = FIRST_STRIDE
     while True:
         stop = min(int(steps.min()) + stride, last)
@@ -132,7 +159,7 @@ def run(
         state, *scores = program.call(
             batches,
             state,
-            jax.device_put(steps, sharding),
+            per_device(steps, program.mesh),
             np.int32(stop),
             np.bool_(stop == last),
             data,
@@ -140,22 +167,27 @@ def run(
         jax.block_until_ready(scores)
         if stop == last:
             outputs = jax.device_get(Output(state, *scores))
-            return _unstack(outputs, len(starts))
+            return unstack(outputs, len(starts))
         steps = np.maximum(steps, np.int32(stop))
         faster = SEGMENT_SECONDS / max(time.perf_counter() - before, 1e-3)
         stride = max(1, int(stride * min(faster, 8.0)))
         on_segment(
             steps[: len(starts)].tolist(),
-            lambda state=state: _unstack(jax.device_get(state), len(starts)),
+            lambda state=state: unstack(jax.device_get(state), len(starts)),
         )
 
 
 def arguments(program: Program, starts: Sequence[Start]) -> tuple[BatchInputs, State]:
     """Returns batches and states as the program takes them, on the devices."""
     begin = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), program.state)
-    trees = [(s.batch, s.state or begin) for s in _for_each_device(program, starts)]
+    trees = [(s.batch, s.state or begin) for s in of_each_device(program, starts)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
-    return jax.device_put(stacked, NamedSharding(program.mesh, PartitionSpec(_BATCHES)))
+    return per_device(stacked, program.mesh)
+
+
+def per_device(tree: Any, mesh: Mesh) -> Any:
+    """Returns arrays on the devices, their leading axis spread over these."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(_BATCHES)))
 
 
 def _advance_batch(static: Static, width: int) -> Callable[..., Any]:
@@ -169,8 +201,7 @@ def _advance_batch(static: Static, width: int) -> Callable[..., Any]:
         scored: jax.Array,
         data: Data,
     ) -> tuple[State, Scores, Scores]:
-        batch, state, first = jax.tree.map(lambda leaf: leaf[0], (batch, state, first))
-        lanes = _lanes(batch)
+        lanes = lanes_of(batch)
         state = jax.lax.cond(
             first == 0,
             lambda _: training.begin(static, lanes, data),
@@ -185,19 +216,21 @@ def _advance_batch(static: Static, width: int) -> Callable[..., Any]:
             lambda _: (unknown, unknown),
             final_params(state),
         )
-        return jax.tree.map(lambda leaf: leaf[None], (state, *scores))
+        return state, *scores
 
     return advance_batch
 
 
-def _lanes(batch: BatchInputs) -> Lanes:
+def lanes_of(batch: BatchInputs) -> Lanes:
+    """Returns what the runs of a batch differ in, as its program takes it."""
     return Lanes(jax.random.key(batch.seed), batch.hparams, jnp.asarray(batch.fold))
 
 
-def _for_each_device(program: Program, starts: Sequence[Start]) -> list[Start]:
+def of_each_device(program: Program, starts: Sequence[Start]) -> list[Start]:
     """Returns a start for each device; those that are missing repeat the last."""
     return [*starts, *[starts[-1]] * (program.mesh.size - len(starts))]
 
 
-def _unstack(tree: Any, count: int) -> list[Any]:
+def unstack(tree: Any, count: int) -> list[Any]:
+    """Returns trees without the axis of the devices, of so many of them."""
     return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(count)]

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from linclf_jax import params as params_lib
 from linclf_jax.params import Params
-from linclf_jax.training import evaluation, optimizers, stack, states
+from linclf_jax.training import evaluation, optimizers, row_order, stack, states
 from linclf_jax.training.evaluation import Scores
 from linclf_jax.training.settings import Hparams, Static
 from linclf_jax.training.states import NO_FOLD, OK, Curves, Data, History, State
@@ -26,6 +26,9 @@ from linclf_jax.training.states import NO_FOLD, OK, Curves, Data, History, State
 Train = Callable[[jax.Array, Hparams, Data], tuple[Params, History]]
 # Of a state, the learning rates (1, 1, L), the rows (B,) and their weights (B,).
 Step = Callable[[State, jax.Array, jax.Array, jax.Array], State]
+# Of a state and a range of steps, the number of the epoch that they are of, rows and
+# weights of its minibatches ``(S, B)``, and the step of the epoch that the first is of.
+Steps = Callable[..., State]
 
 
 class Lanes(NamedTuple):
@@ -117,57 +120,75 @@ def advance(
     """
     num_rows = data.x.shape[0]
     per_epoch = steps_per_epoch(num_rows, static)
-    hparams, _ = _rank_of_stack(lanes.hparams, data)
-    step = _make_step(static, hparams, lanes.fold, data)
-    close = _make_close(static, lanes.fold, data)
-    schedule = optimizers.make_schedule(
-        static.schedule, hparams, num_steps(num_rows, static)
-    )
-    _, order_key = jax.random.split(lanes.key)
+    take_steps = make_steps(static, lanes, data, num_rows)
+
+    def close(number: jax.Array, state: State) -> State:
+        held_out = validation_weights(
+            lanes.fold, data.val_folds, len(data.val_labels), state.params.W.dtype
+        )
+        scores = evaluation.evaluate(
+            state.params, data.val_x, data.val_labels, held_out, static
+        )
+        count = num_trained(lanes.fold, data.folds, num_rows)
+        return close_epoch(state, number, scores, count)
 
     def epoch(number: jax.Array, state: State) -> State:
-        epoch_key = jax.random.fold_in(order_key, number)
-        rows, weights = draw_minibatches(epoch_key, num_rows, static.batch_size)
-        steps = number * per_epoch + jnp.arange(per_epoch)
-        rates = jax.vmap(schedule)(steps)  # (S, 1, 1, L)
+        batches = row_order.of_epoch(static, lanes.key, number, num_rows)
         start = jnp.maximum(first - number * per_epoch, 0)
         stop = jnp.minimum(last - number * per_epoch, per_epoch)
-        state = jax.lax.fori_loop(
-            start,
-            stop,
-            lambda t, state: step(state, rates[t], rows[t], weights[t]),
-            state,
-        )
+        state = take_steps(state, start, stop, number, *batches)
         finished = stop == per_epoch
         return jax.lax.cond(finished, close, lambda _, state: state, number, state)
 
     return jax.lax.fori_loop(first // per_epoch, -(-last // per_epoch), epoch, state)
 
 
-def draw_minibatches(
-    key: jax.Array, num_rows: int, batch_size: int
-) -> tuple[jax.Array, jax.Array]:
-    """Returns one epoch's rows and weights, both ``(S, B)``, in a new random order.
+def make_steps(static: Static, lanes: Lanes, data: Data, num_rows: int) -> Steps:
+    """Returns what takes steps of one epoch.
 
-    Every row occurs once. When B, at most N, does not divide N, the last batch is
-    filled up with rows of weight 0, so that all steps have one shape and no example is
-    dropped.
+    Args:
+        static: What is compiled in.
+        lanes: What the runs began with.
+        data: Where the rows of minibatches are.
+        num_rows: N of the training rows, of which ``data`` may hold some.
     """
-    steps = -(-num_rows // batch_size)
-    padding = (0, steps * batch_size - num_rows)
-    order = jnp.pad(jax.random.permutation(key, num_rows), padding)
-    weights = jnp.pad(jnp.ones(num_rows), padding)
-    return order.reshape(steps, -1), weights.reshape(steps, -1)
+    hparams, _ = _rank_of_stack(lanes.hparams, data)
+    step = _make_step(static, hparams, lanes.fold, data)
+    last, per_epoch = num_steps(num_rows, static), steps_per_epoch(num_rows, static)
+    schedule = optimizers.make_schedule(static.schedule, hparams, last)
+
+    def take_steps(
+        state: State,
+        start: jax.Array,
+        stop: jax.Array,
+        number: jax.Array,
+        rows: jax.Array,
+        weights: jax.Array,
+        offset: int | jax.Array = 0,
+    ) -> State:
+        steps = number * per_epoch + jnp.arange(per_epoch)
+        rates = jax.vmap(schedule)(steps)  # (S, 1, 1, L)
+        return jax.lax.fori_loop(
+            start,
+            stop,
+            lambda t, state: step(
+                state, rates[t], rows[t - offset], weights[t - offset]
+            ),
+            state,
+        )
+
+    return take_steps
 
 
 def score(
     static: Static, lanes: Lanes, data: Data, params: Params
 ) -> tuple[Scores, Scores]:
     """Returns the lanes' scores on their training rows and on their validation rows."""
-    trained = jnp.ones((len(data.labels), 1), params.W.dtype)
-    if data.folds is not None:
-        trained = _train_mask(lanes.fold, data.folds).astype(params.W.dtype)
-    held_out = _validation_weights(lanes.fold, data)
+    dtype = params.W.dtype
+    trained = training_weights(lanes.fold, data.folds, len(data.labels), dtype)
+    held_out = validation_weights(
+        lanes.fold, data.val_folds, len(data.val_labels), dtype
+    )
     return (
         evaluation.evaluate(params, data.x, data.labels, trained, static),
         evaluation.evaluate(params, data.val_x, data.val_labels, held_out, static),
@@ -216,35 +237,31 @@ def _make_step(static: Static, hparams: Hparams, fold: jax.Array, data: Data) ->
     return step
 
 
-def _make_close(
-    static: Static, fold: jax.Array, data: Data
-) -> Callable[[jax.Array, State], State]:
-    """Returns what fills an epoch's entry of the curves, at its end."""
-    held_out = _validation_weights(fold, data)
-    num_trained = data.x.shape[0]
-    if data.folds is not None:
-        num_trained = jnp.sum(_train_mask(fold, data.folds), 0)
+def close_epoch(
+    state: State, number: jax.Array, scores: Scores, num_trained: int | jax.Array
+) -> State:
+    """Fills an epoch's entry of the curves, at its end, with validation scores."""
+    # Divergence shows in the next minibatch, and after the last one of an epoch only in
+    # the validation loss.
+    status = states.diagnosed(state.status, scores.loss)
+    values = (state.epoch_loss / num_trained, *scores)
+    curves = (
+        curve.at[number].set(jnp.where(status == OK, value, jnp.nan))
+        for curve, value in zip(state.curves, values, strict=True)
+    )
+    state = state._replace(
+        status=status,
+        epoch_loss=jnp.zeros_like(state.epoch_loss),
+        curves=Curves(*curves),
+    )
+    return states.with_best(state, number, scores.loss)
 
-    def close(number: jax.Array, state: State) -> State:
-        scores = evaluation.evaluate(
-            state.params, data.val_x, data.val_labels, held_out, static
-        )
-        # Divergence shows in the next minibatch, and after the last one of an epoch
-        # only in the validation loss.
-        status = states.diagnosed(state.status, scores.loss)
-        values = (state.epoch_loss / num_trained, *scores)
-        curves = (
-            curve.at[number].set(jnp.where(status == OK, value, jnp.nan))
-            for curve, value in zip(state.curves, values, strict=True)
-        )
-        state = state._replace(
-            status=status,
-            epoch_loss=jnp.zeros_like(state.epoch_loss),
-            curves=Curves(*curves),
-        )
-        return states.with_best(state, number, scores.loss)
 
-    return close
+def num_trained(
+    fold: jax.Array, folds: jax.Array | None, num_rows: int
+) -> int | jax.Array:
+    """Returns how many rows each lane trains on: one number, or ``(L,)``."""
+    return num_rows if folds is None else jnp.sum(_train_mask(fold, folds), 0)
 
 
 def _train_mask(fold: jax.Array, row_folds: jax.Array) -> jax.Array:
@@ -252,13 +269,23 @@ def _train_mask(fold: jax.Array, row_folds: jax.Array) -> jax.Array:
     return row_folds[:, None] != fold[None, :]
 
 
-def _validation_weights(fold: jax.Array, data: Data) -> jax.Array:
+def training_weights(
+    fold: jax.Array, folds: jax.Array | None, num_rows: int, dtype: jnp.dtype
+) -> jax.Array:
+    """Returns the weight of each training row, ``(N, 1)`` or ``(N, L)``."""
+    if folds is None:
+        return jnp.ones((num_rows, 1), dtype)
+    return _train_mask(fold, folds).astype(dtype)
+
+
+def validation_weights(
+    fold: jax.Array, folds: jax.Array | None, num_rows: int, dtype: jnp.dtype
+) -> jax.Array:
     """Returns the weight of each validation row, ``(M, 1)`` or ``(M, L)``."""
-    dtype = params_lib.at_least_float32(data.x).dtype
-    if data.val_folds is None:
-        return jnp.ones((len(data.val_labels), 1), dtype)
+    if folds is None:
+        return jnp.ones((num_rows, 1), dtype)
     # A lane that holds no fold out is scored on all rows.
-    held_out = ~_train_mask(fold, data.val_folds)
+    held_out = ~_train_mask(fold, folds)
     return (held_out | (fold == NO_FOLD)[None, :]).astype(dtype)
 
 

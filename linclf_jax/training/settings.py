@@ -10,6 +10,7 @@ import numpy as np
 SCHEDULES = ("constant", "cosine", "linear")
 GRADIENTS = ("manual", "autodiff")
 KEPT = ("last", "best")  # epochs
+SHUFFLES = ("rows", "blocks")  # how an epoch orders the rows; see ``row_order``
 RAW = "raw"  # features: the columns of the data as they are
 PRECISIONS = ("default", "high", "highest")
 SMOOTHED_LOSS = "softmax_cross_entropy"  # the one that takes label_smoothing
@@ -47,6 +48,7 @@ class Static:
     gradient: str = "manual"
     precision: str = "highest"
     keep: str = "last"  # the epoch whose parameters a run ends with; see ``states``
+    shuffle: str = "rows"
     features: str = RAW  # what the program is given: these columns or image features,
     preprocessing: str = "standardize"  # scaled like this
     # Whether label smoothing is part of the program. A run without it has its own

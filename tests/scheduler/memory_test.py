@@ -197,24 +197,32 @@ EXCEEDED = {
 
 
 @pytest.mark.parametrize(
-    ("files", "available"),
+    ("files", "available", "limit"),
     [
-        ({}, 10**6 * 1024),
-        (VERSION_2, 5000 - 2000 + 500),
-        (VERSION_1, 7000 - 4000 + 1000),
-        (EXCEEDED, 0),
+        ({}, 10**6 * 1024, 999999999 * 1024),
+        (VERSION_2, 5000 - 2000 + 500, 5000),
+        (VERSION_1, 7000 - 4000 + 1000, 7000),
+        (EXCEEDED, 0, 10),
     ],
 )
-def test_the_host_and_its_control_groups_limit(files, available, tmp_path):
+def test_the_host_and_its_control_groups_limit(files, available, limit, tmp_path):
     host = {"proc/meminfo": "MemTotal: 999999999 kB\nMemAvailable: 1000000 kB\n"}
     for name, text in (host | files).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert memory.host_available(tmp_path) == available
+    assert memory.host_limit(tmp_path) == limit
+
+
+def test_the_smallest_memory_limits_whatever_is_in_use(monkeypatch):
+    monkeypatch.setattr(memory, "host_limit", lambda: 9 * GIB)
+    assert memory.limit([gpu(10 * GIB, 1 * GIB), gpu(8 * GIB, 7 * GIB)]) == 8 * GIB
+    assert memory.limit([gpu(80 * GIB, 0)]) == memory.limit(CPU) == 9 * GIB
 
 
 def test_a_host_that_does_not_say_is_still_used(tmp_path):
     assert memory.host_available(tmp_path) > MIB
+    assert memory.host_limit(tmp_path) > MIB
 
 
 @linux

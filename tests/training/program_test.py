@@ -14,7 +14,7 @@ import pytest
 
 from linclf_jax import losses
 from linclf_jax.params import Params
-from linclf_jax.training import program, states
+from linclf_jax.training import program, row_order, states
 from linclf_jax.training.program import Lanes
 from linclf_jax.training.settings import Hparams, Static
 from tests import problems
@@ -37,7 +37,8 @@ def mean_loss(params, x, labels, loss):
 def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(num_rows, batch):
     draws = []
     for key in jax.random.split(jax.random.key(0), 2):
-        rows, weights = map(np.asarray, program.draw_minibatches(key, num_rows, batch))
+        minibatches = row_order.draw_minibatches(key, num_rows, batch)
+        rows, weights = map(np.asarray, minibatches)
         assert rows.shape == weights.shape == (-(-num_rows // batch), batch)
         assert sorted(rows[weights == 1].tolist()) == list(range(num_rows))
         assert weights.sum() == num_rows
