@@ -1,143 +1,158 @@
 """Newton's system solved by preconditioned conjugate gradients, all lanes at once.
 
-The products with the features are float32, or float64 where that is too coarse; the
-rest is float64. An inexact direction costs steps and nothing else, because gradient and
-certificate are float64. The bias is eliminated from the system: it has no penalty, and
-its optimum follows from W.
+The products with the rows are in the dtype of the table; the rest is float64. An
+inexact direction costs steps and nothing else.
+
+The Hessian of the softmax cross-entropy is a mean of ``J_i (x) x_i x_i^T`` over rows,
+with the C x C softmax Jacobians ``J_i``. The preconditioner takes it for the mean
+Jacobian times the second moments of the columns, around their mean by weight in the
+Hessian: diagonal between the eigenvectors of the one and the columns.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from linclf_jax.exact import axes as axes_lib
-from linclf_jax.exact.axes import Axes, Preconditioner
+from linclf_jax.exact import passes
+from linclf_jax.exact.passes import Iterate, Lanes
+from linclf_jax.exact.table import Table
 
 MAX_PRODUCTS = 1000  # with the Hessian, for one direction
-# Of what a step can gain, that the residual may still stand for where axes are uneven:
-# the norm of the residual, which the gap is made of, shows the largest axes alone.
-ENERGY_SHARE = 1e-2
+FLOOR = 1e-12  # of the largest curvature of a column, where there is no penalty
+LEAST = 1e-6  # of a column's mean square, that is left around the mean
 
 
-class System(NamedTuple):
-    """Newton's system of each lane, at some parameters."""
+class Preconditioner(NamedTuple):
+    """The inverse of an approximate Hessian."""
 
-    probs: jax.Array  # (L, C, N), in the dtype of the axes
-    top_class: jax.Array | None  # (L, N), of the largest; None in float32
-    sample_weights: jax.Array  # (L, N), normalised, in the dtype of the axes
-    inverse_jacobian: jax.Array  # (L, C, C) float64, of the mean softmax Jacobian
-    l2: jax.Array  # (L,) float64
-    preconditioner: Preconditioner
-    target: jax.Array  # (L,) squared norm of the residual to reach
+    classes: jax.Array  # (L, C, C), the columns are eigenvectors of the mean Jacobian
+    inverse: jax.Array  # (L, C, P), 0 where there is no curvature
+    shift: jax.Array  # (L, P) mean of the columns by their weight in the Hessian
 
 
 class State(NamedTuple):
-    """Conjugate gradients under way; all but the count is ``(L, C, R)`` or ``(L,)``."""
+    """Conjugate gradients under way; arrays are ``(L, C, P)`` or as they say."""
 
     direction: jax.Array  # the solution so far
-    shift: jax.Array  # (L, C), of the bias that belongs to it
     residual: jax.Array
     search: jax.Array
     inner: jax.Array  # (L,) residual . preconditioned residual
-    energy: jax.Array  # (L,) that ``inner`` is to reach, infinite where it need not
+    target: jax.Array  # (L,) what ``distance`` of the residual is to reach
     products: jax.Array  # (L,) with the Hessian so far
     live: jax.Array  # (L,) boolean
 
 
-def begin(axes: Axes, system: System, gradient: jax.Array) -> State:
-    """Returns the state before the first product; the right-hand side is ``-gradient``.
+@jax.jit
+def make_preconditioner(table: Table, lanes: Lanes, probs: jax.Array) -> Preconditioner:
+    """Returns the preconditioner at some parameters."""
+    values, vectors = jnp.linalg.eigh(passes.mean_jacobian(lanes, probs))
+    weights = jnp.sum(probs * (1.0 - probs), axis=1) * lanes.sample_weights
+    total = jnp.sum(weights, axis=1, keepdims=True)
+    weights = weights / jnp.where(total == 0.0, 1.0, total)
+    shift = jnp.matmul(weights, table.x, precision=passes.HIGHEST).at[:, -1].set(0.0)
+    squares = jnp.matmul(weights, table.x**2, precision=passes.HIGHEST)
+    moments = jnp.maximum(squares - shift**2, LEAST * squares).astype(jnp.float64)
+    values = jnp.maximum(values, 0.0)[:, :, None]
+    penalty = lanes.l2[:, None, None] * table.penalised[None, None]
+    curvature = values * moments[:, None] + penalty
+    largest = jnp.max(curvature, axis=1, keepdims=True)
+    bounded = curvature > FLOOR * largest
+    inverse = jnp.where(bounded, 1.0 / jnp.where(bounded, curvature, 1.0), 0.0)
+    return Preconditioner(vectors, inverse, shift.astype(jnp.float64))
 
-    The gradient is ``(L, C, R)``.
+
+def precondition(preconditioner: Preconditioner, vector: jax.Array) -> jax.Array:
+    """Applies the inverse to ``(L, C, P)``."""
+    classes, inverse, shift = preconditioner
+    vector = vector - vector[:, :, -1:] * shift[:, None]
+    turned = jnp.einsum("lck,lcp->lkp", classes, vector) * inverse
+    solved = jnp.einsum("lck,lkp->lcp", classes, turned)
+    back = jnp.sum(solved * shift[:, None], axis=2)
+    return solved.at[:, :, -1].add(-back)
+
+
+@jax.jit
+def distance(
+    table: Table, lanes: Lanes, preconditioner: Preconditioner, gradient: jax.Array
+) -> jax.Array:
+    """Returns how far the optimum may be, by a gradient ``(L, C, P)``, ``(L,)``.
+
+    The duality gap at the best bias, and what the bias gains by Newton's model. Without
+    a penalty the squared gradient.
     """
-    residual = -gradient
-    search = axes_lib.precondition(system.preconditioner, residual)
+    _, _, shift = preconditioner
+    of_bias = gradient[:, :, -1]
+    free = gradient - of_bias[:, :, None] * shift[:, None]
+    # Of gradients with respect to W, which is A over the scale of the column.
+    is_penalised = table.penalised > 0.0
+    scale = jnp.where(is_penalised, table.penalised, jnp.inf) ** -0.5
+    squares = jnp.sum((free * scale[None, None]) ** 2, axis=(1, 2))
+    turned = jnp.einsum("lck,lc->lk", preconditioner.classes, of_bias)
+    gain = 0.5 * jnp.sum(turned**2 * preconditioner.inverse[:, :, -1], axis=1)
+    unpenalised = jnp.sum(gradient**2, axis=(1, 2))
+    return jnp.where(lanes.l2 > 0.0, 0.5 * (squares / lanes.l2) + gain, unpenalised)
+
+
+@jax.jit
+def begin(
+    table: Table,
+    lanes: Lanes,
+    preconditioner: Preconditioner,
+    iterate: Iterate,
+    target: jax.Array,
+) -> State:
+    """Returns the state before the first product."""
+    residual = -iterate.gradient
+    search = precondition(preconditioner, residual)
     inner = _dot(residual, search)
-    energy = jnp.where(axes.uneven, ENERGY_SHARE * inner, jnp.inf)
-    state = State(
-        direction=jnp.zeros_like(gradient),
-        shift=jnp.zeros(gradient.shape[:2]),
+    left = distance(table, lanes, preconditioner, residual)
+    return State(
+        direction=jnp.zeros_like(residual),
         residual=residual,
         search=search,
         inner=inner,
-        energy=energy,
+        target=target,
         products=jnp.zeros(len(inner), jnp.int64),
-        live=jnp.ones(len(inner), bool),
+        live=~(left <= target) & (inner > 0.0),
     )
-    return state._replace(live=~is_solved(system, state) & (inner > 0.0))
 
 
-def proceed(axes: Axes, system: System, state: State, fewest: int) -> State:
+@functools.partial(jax.jit, static_argnames="fewest")
+def proceed(
+    table: Table,
+    lanes: Lanes,
+    preconditioner: Preconditioner,
+    probs: jax.Array,
+    state: State,
+    fewest: int,
+) -> State:
     """Iterates until at most ``fewest`` lanes are live: they need a smaller program."""
-    return jax.lax.while_loop(
-        lambda state: jnp.sum(state.live) > fewest,
-        lambda state: _step(axes, system, state),
-        state,
-    )
 
+    def step(state: State) -> State:
+        product = passes.hessian_product(table, lanes, probs, state.search)
+        curvature = _dot(state.search, product)
+        # Rounding can take the curvature of a flat direction below zero.
+        usable = state.live & (curvature > 0.0)
+        size = jnp.where(usable, state.inner / curvature, 0.0)[:, None, None]
+        residual = state.residual - size * product
+        solved = precondition(preconditioner, residual)
+        inner = _dot(residual, solved)
+        ratio = jnp.where(usable, inner / state.inner, 0.0)[:, None, None]
+        products = state.products + state.live
+        left = distance(table, lanes, preconditioner, residual)
+        live = usable & (inner > 0.0) & (products < MAX_PRODUCTS)
+        return state._replace(
+            direction=state.direction + size * state.search,
+            residual=residual,
+            search=solved + ratio * state.search,
+            inner=inner,
+            products=products,
+            live=live & ~(left <= state.target),
+        )
 
-def is_solved(system: System, state: State) -> jax.Array:
-    """Returns which lanes have reached their target, and not just stopped, ``(L,)``."""
-    small = _dot(state.residual, state.residual) <= system.target
-    return small & (state.inner <= state.energy)
-
-
-def _step(axes: Axes, system: System, state: State) -> State:
-    product, shift = _hessian_product(axes, system, state.search)
-    curvature = _dot(state.search, product)
-    # Rounding can take the curvature of a flat direction below zero.
-    usable = state.live & (curvature > 0.0)
-    size = jnp.where(usable, state.inner / curvature, 0.0)[:, None, None]
-    residual = state.residual - size * product
-    solved = axes_lib.precondition(system.preconditioner, residual)
-    inner = _dot(residual, solved)
-    ratio = jnp.where(usable, inner / state.inner, 0.0)[:, None, None]
-    products = state.products + state.live
-    live = usable & (inner > 0.0) & (products < MAX_PRODUCTS)
-    state = State(
-        direction=state.direction + size * state.search,
-        shift=state.shift + size[:, :, 0] * shift,
-        residual=residual,
-        search=solved + ratio * state.search,
-        inner=inner,
-        energy=state.energy,
-        products=products,
-        live=live,
-    )
-    return state._replace(live=live & ~is_solved(system, state))
-
-
-def _hessian_product(
-    axes: Axes, system: System, vector: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Returns the Hessian times ``(L, C, R)`` vectors, and the bias for each."""
-    lanes, classes, rank = vector.shape
-    scaled = vector * axes.scale[None, None]
-    flat = scaled.reshape(lanes * classes, rank).astype(axes.x.dtype)
-    highest = jax.lax.Precision.HIGHEST
-    logits = jnp.matmul(flat, axes.xt, precision=highest).reshape(system.probs.shape)
-    residual = _jacobian_product(system, logits)
-    total = jnp.sum(residual, axis=2)
-    shift = -jnp.einsum("lck,lk->lc", system.inverse_jacobian, total)
-    logits = logits + shift[:, :, None].astype(axes.x.dtype)
-    residual = _jacobian_product(system, logits).reshape(lanes * classes, -1)
-    product = jnp.matmul(residual, axes.x, precision=highest).reshape(vector.shape)
-    product = product.astype(vector.dtype) * axes.scale[None, None]
-    return product + system.l2[:, None, None] * vector, shift
-
-
-def _jacobian_product(system: System, logits: jax.Array) -> jax.Array:
-    """Returns ``s_i J_i u_i`` of each row, equation (7), ``(L, C, N)``."""
-    mean = jnp.sum(system.probs * logits, axis=1, keepdims=True)
-    product = system.sample_weights[:, None] * system.probs * (logits - mean)
-    if system.top_class is None:
-        return product
-    # Where a row is confident, u_j of the top class equals its mean but for rounding,
-    # and minus the sum of the others is exact.
-    classes = jnp.arange(product.shape[1])[None, :, None]
-    top_class = system.top_class[:, None] == classes
-    others = jnp.where(top_class, 0.0, product)
-    return jnp.where(top_class, -jnp.sum(others, axis=1, keepdims=True), others)
+    return jax.lax.while_loop(lambda state: jnp.sum(state.live) > fewest, step, state)
 
 
 def _dot(left: jax.Array, right: jax.Array) -> jax.Array:

@@ -1,29 +1,62 @@
 """Softmax regression solved exactly, lane by lane, with a proof of how exactly.
 
-Newton's method. Objective, gradient and certificate are float64, of the parameters in
-the dtype they are returned in; the directions come from conjugate gradients whose
-products are float32. Lanes that are done leave the program: the others go on in a
+Newton's method, whose passes over the rows are float32, or float64 where that is too
+coarse. What is returned is proved in float64 by its certificate, and a lane whose proof
+falls short goes on. Lanes that are done leave the program: the others go on in a
 narrower one.
 """
+
+import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.exact import axes as axes_lib
-from linclf_jax.exact import certificate, compaction, line_search, newton_step, status
+from linclf_jax.exact import (
+    certificate,
+    compaction,
+    conjugate,
+    newton_step,
+    passes,
+    status,
+)
 from linclf_jax.exact import problem as problem_lib
-from linclf_jax.exact.certificate import Iterate
-from linclf_jax.exact.objective import BIAS_ACCURACY
-from linclf_jax.exact.problem import Problem, Solver
+from linclf_jax.exact import table as table_lib
+from linclf_jax.exact.certificate import Certificate
+from linclf_jax.exact.passes import Iterate, Lanes
+from linclf_jax.exact.problem import Problem
 from linclf_jax.exact.status import Info, Progress
+from linclf_jax.exact.table import Columns, Table
 from linclf_jax.params import Params
 
-# How often a lane may go on whose convergence the tightest certificate does not
-# confirm.
-REVISIONS = 3
-FIRST_BIAS = 1e-2  # of the data term, before the first step: the step will move it
+# Principal axes save about this many products at each penalty of a path; a single fit
+# makes as many as some penalties. Eigenvectors take many operations, at a low speed.
+SAVED_PRODUCTS = 10
+ONE_FIT = 4
+EIGENVECTORS = 40
+
+
+class Solver(NamedTuple):
+    """What is the same in all steps of all lanes, at any penalty."""
+
+    problem: Problem
+    columns: Columns
+    table: Table
+    dtype: np.dtype  # of the result's parameters
+    tol: float  # relative gap that the lanes are to reach
+    max_newton: int  # steps of a lane
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether passes are float64."""
+        return self.table.x.dtype == np.float64
+
+    def lanes(self, l2: np.ndarray) -> Lanes:
+        """Returns what is the lanes' own, in the dtype of the passes."""
+        weights = np.asarray(self.problem.sample_weights, self.table.x.dtype)
+        return Lanes(jnp.asarray(weights), self.problem.present, jnp.asarray(l2))
 
 
 def solve(
@@ -48,10 +81,11 @@ def solve(
             the minimum is approached and W grows.
         weights: Sample weights ``(N,)`` or ``(L, N)``; None weighs all alike. A row of
             weight 0 in a lane takes no part in its objective, gradient and certificate.
-            If it has weight in another lane, it does take part in the axes that all
-            lanes share: far larger than the others, it may keep this lane from ``tol``,
-            which the status says.
-        init: Where to start, ``W (L, D, C)`` and ``b (L, C)``; W = 0 if None.
+            If it has weight in another lane, it does take part in the scaling of the
+            columns that all lanes share: far larger than the others, it may keep this
+            lane from ``tol``, which the status says.
+        init: Where to start, ``W (L, D, C)`` and ``b (L, C)``; W = 0 if None. A lane
+            that is good enough there keeps it.
         num_classes: C; the largest label plus one if None.
         tol: Relative gap to reach.
         max_newton: Steps of a lane.
@@ -62,7 +96,8 @@ def solve(
         at most ``tol``, ``stalled_at_precision`` that no step makes progress in this
         arithmetic, with the gap as all that is known. A class without weight in a lane
         has a bias of minus infinity there: it keeps no probability. Memory: about 24
-        bytes for every entry of ``x``, and eight arrays ``(L, C, N)`` in float64.
+        bytes for every entry of ``x``, and of arrays ``(L, C, N)`` six in float32 or
+        four in float64.
 
     Raises:
         ValueError: An argument is out of range or does not fit the others; nothing has
@@ -78,24 +113,10 @@ def solve(
             init = problem_lib.checked_params(init, problem)
     solver = prepare(problem, x, tol, max_newton)
     with jax.enable_x64(True):
-        return _solve(solver, l2, init)
-
-
-def _solve(solver: Solver, l2: np.ndarray, init: Params | None) -> tuple[Params, Info]:
-    start = origin(solver)
-    if init is not None:
-        start = Params(*(line_search.rounded(array, solver.dtype) for array in init))
-    iterate = evaluate(solver, start, l2)
-    progress = status.begin(len(l2))
-    for _ in range(REVISIONS):
-        iterate = minimize(solver, iterate, l2, progress)
-        # The steps find the best bias only as well as they need it. This is the
-        # tighter certificate that ``certify`` gives.
-        iterate = evaluate(solver, iterate.params, l2, BIAS_ACCURACY)
-        if not status.reopen(iterate, progress, solver.tol):
-            break
-    progress.status[progress.status == ""] = status.STALLED
-    return returned(solver, iterate.params), status.info(iterate, progress)
+        start = origin(solver) if init is None else from_params(solver, init)
+        iterate = passes.evaluate(solver.table, solver.lanes(l2), start)
+        _, _, params, info = finish(solver, iterate, l2, init)
+    return params, info
 
 
 def check_limits(tol: float, max_newton: int) -> None:
@@ -110,67 +131,152 @@ def check_limits(tol: float, max_newton: int) -> None:
         raise ValueError(f"max_newton is {max_newton}; expected at least 0")
 
 
-def prepare(problem: Problem, x: ArrayLike, tol: float, max_newton: int) -> Solver:
-    """Computes the principal axes, once for any number of solutions.
+def prepare(
+    problem: Problem,
+    x: ArrayLike,
+    tol: float,
+    max_newton: int,
+    num_penalties: int = ONE_FIT,
+) -> Solver:
+    """Lays out the rows, once for any number of solutions.
 
     The parameters have the dtype of ``x``, by the process's setting of 64-bit types.
     """
     dtype = problem_lib.result_type(x)
     with jax.enable_x64(True):
-        axes = axes_lib.principal(problem.x)
-        mean_norm = float(jnp.sqrt(axes.spread + jnp.sum(axes.mean**2)))
-    return Solver(problem, axes, mean_norm, dtype, tol, max_newton)
+        rotated = _axes_pay(problem, num_penalties)
+        columns = table_lib.columns(np.asarray(problem.x), rotated=rotated)
+        table = table_lib.make(problem, columns, np.float32)
+    return Solver(problem, columns, table, dtype, tol, max_newton)
 
 
-def origin(solver: Solver) -> Params:
+def _axes_pay(problem: Problem, num_penalties: int) -> bool:
+    """Returns whether principal axes save more operations than they cost."""
+    (lanes, classes), (rows, features) = problem.present.shape, problem.x.shape
+    rank = min(rows, features)
+    axes = 4 * rows * features * rank + EIGENVECTORS * rank**3
+    product = 4 * rows * features * classes * lanes
+    return axes < SAVED_PRODUCTS * num_penalties * product
+
+
+def widened(solver: Solver) -> Solver:
+    """Returns the solver with float64 passes."""
+    table = table_lib.make(solver.problem, solver.columns, np.float64)
+    return solver._replace(table=table)
+
+
+def origin(solver: Solver) -> jax.Array:
     """Returns W = 0 and its best bias, the logarithms of the classes' frequencies."""
     problem = solver.problem
-    shape = (*problem.present.shape, problem.x.shape[1])
-    frequencies = jnp.einsum("ln,cn->lc", problem.sample_weights, problem.targets)
-    b = jnp.where(problem.present, jnp.log(frequencies), -jnp.inf)
-    return Params(jnp.zeros(shape), line_search.rounded(b, solver.dtype))
+    weights, targets = map(np.asarray, (problem.sample_weights, problem.targets))
+    frequencies = np.where(problem.present, weights @ targets.T, 1.0)
+    A = np.zeros((*frequencies.shape, solver.table.x.shape[1]))
+    A[:, :, -1] = np.log(frequencies)
+    return table_lib.centred(problem.present, jnp.asarray(A))
 
 
-def evaluate(
-    solver: Solver, params: Params, l2: np.ndarray, accuracy: float = FIRST_BIAS
-) -> Iterate:
-    """Evaluates objective, gradient and gap at some parameters."""
-    return certificate.evaluate(solver.problem, params, jnp.asarray(l2), accuracy)
+def from_params(solver: Solver, params: Params) -> jax.Array:
+    """Returns a start from ``W (L, C, D)``, ``b (L, C)``."""
+    present = solver.problem.present
+    b = jnp.where(present, params.b, 0.0)
+    return table_lib.centred(
+        present, table_lib.from_params(solver.columns, params._replace(b=b))
+    )
 
 
-def returned(solver: Solver, params: Params) -> Params:
-    """Returns parameters as the caller sees them, ``W (L, D, C)`` in his dtype."""
-    W = jnp.swapaxes(params.W, 1, 2)
-    return Params(W.astype(solver.dtype), params.b.astype(solver.dtype))
+def finish(
+    solver: Solver,
+    iterate: Iterate,
+    l2: np.ndarray,
+    init: Params | None = None,
+    *,
+    accuracy: float = certificate.BIAS_ACCURACY,
+) -> tuple[Solver, Iterate, Params, Info]:
+    """Solves all lanes from some iterate, and proves it.
+
+    Args:
+        solver: Of the lanes.
+        iterate: Where they start.
+        l2: ``(L,)``.
+        init: The parameters there, which a lane keeps if they prove to be good enough.
+        accuracy: Of the best bias in the certificate, as a share of the data term.
+
+    Returns:
+        The solver, wide if that was needed, where the lanes ended, their parameters as
+        the caller sees them, and what is known of them.
+    """
+    progress = status.begin(len(l2))
+    present = solver.problem.present
+    if init is not None:
+        given: Params = _returned(present, init, dtype=solver.dtype)
+        status.accept(_proof(solver, given, l2, accuracy), progress, solver.tol)
+    while True:
+        solver, iterate = minimize(solver, iterate, l2, progress)
+        params = table_lib.to_params(solver.columns, iterate.A)
+        params = _returned(present, params, dtype=solver.dtype)
+        if init is not None:
+            moved = jnp.asarray(progress.steps > 0)
+            params = compaction.select(moved, params, given)
+        proof = _proof(solver, params, l2, accuracy)
+        if not status.reopen(proof, progress, solver.tol):
+            return solver, iterate, params, status.info(proof, progress)
+
+
+@functools.partial(jax.jit, static_argnames="dtype")
+def _returned(present: jax.Array, params: Params, *, dtype: np.dtype) -> Params:
+    """Returns ``W (L, D, C)`` and ``b (L, C)`` in the dtype of the result."""
+    W, b = jnp.swapaxes(params.W, 1, 2), jnp.where(present, params.b, -jnp.inf)
+    return Params(W.astype(dtype), b.astype(dtype))
+
+
+@jax.jit
+def _exactly(params: Params) -> Params:
+    """Returns what was rounded for the result in float64, ``W (L, C, D)``."""
+    W, b = (array.astype(jnp.float64) for array in params)
+    return Params(jnp.swapaxes(W, 1, 2), b)
+
+
+def _proof(
+    solver: Solver, params: Params, l2: np.ndarray, accuracy: float
+) -> Certificate:
+    """Returns the certificate of what would be returned."""
+    exact = _exactly(params)
+    return certificate.summary(
+        certificate.evaluate(solver.problem, exact, jnp.asarray(l2), accuracy)
+    )
 
 
 def minimize(
     solver: Solver, iterate: Iterate, l2: np.ndarray, progress: Progress
-) -> Iterate:
-    """Makes Newton steps until every lane is done, and counts them in ``progress``.
-
-    Returns:
-        Where the lanes ended, with a proof that holds but may be less tight than
-        ``certify``'s.
-    """
-    is_wide = False
+) -> tuple[Solver, Iterate]:
+    """Makes Newton steps until every lane is done, and counts them in ``progress``."""
+    lanes = solver.lanes(l2)
+    inverse = conjugate.make_preconditioner(solver.table, lanes, iterate.probs)
+    is_fresh = True
     while True:
-        status.update(solver, iterate, l2, progress)
+        left = conjugate.distance(solver.table, lanes, inverse, iterate.gradient)
+        status.update(solver, iterate, np.asarray(left), l2, progress)
         running = np.flatnonzero(progress.status == "")
         if not running.size:
-            return iterate
-        if not is_wide and status.is_too_coarse(progress):
-            axes = axes_lib.widened(solver.axes, solver.problem.x)
-            solver, is_wide = solver._replace(axes=axes), True
-        width = compaction.narrowest(len(l2), len(running))
-        lanes = compaction.padded(running, width)
-        done = newton_step.step(
-            problem_lib.take(solver, lanes),
-            compaction.take(iterate, lanes),
-            jnp.asarray(l2[lanes]),
+            return solver, iterate
+        if status.is_too_coarse(progress) and not solver.is_wide:
+            status.restart(progress)
+            solver = widened(solver)
+            iterate = passes.evaluate(solver.table, solver.lanes(l2), iterate.A)
+            return minimize(solver, iterate, l2, progress)
+        chosen = compaction.padded(running, compaction.narrowest(len(l2), len(running)))
+        own, start = compaction.take((lanes, iterate), chosen)
+        if not is_fresh:
+            again = conjugate.make_preconditioner(solver.table, own, start.probs)
+            inverse = compaction.put(inverse, chosen, again)
+        step = newton_step.step(
+            solver.table,
+            own,
+            start,
+            compaction.take(inverse, chosen),
+            progress.aim[chosen] * solver.tol,
         )
-        iterate = compaction.put(iterate, lanes, done.iterate)
+        iterate, is_fresh = compaction.put(iterate, chosen, step.iterate), False
         progress.steps[running] += 1
-        progress.products[running] += done.products[: len(running)]
-        progress.predicted[running] = done.predicted[: len(running)]
-        progress.solved[running] = done.solved[: len(running)]
+        progress.products[running] += np.asarray(step.products)[: len(running)]
+        progress.predicted[running] = np.asarray(step.predicted)[: len(running)]

@@ -27,7 +27,7 @@ class Primal(NamedTuple):
     objective: jax.Array  # (L,) with the bias as given
     given_b: jax.Array  # (L, C), the bias as given
     b_change: jax.Array  # (L, C), from the best bias to the one given
-    b_cost: jax.Array  # (L,) of that change, infinite where it is not known
+    b_cost: jax.Array  # (L,) of that change
     b_gradient: jax.Array  # (L, C), at the best bias: 0 but for what it leaves
     b_step: jax.Array  # (L, C) Newton's, from the best bias to one still better
     decrement: jax.Array  # (L,), at most this far from the optimum of the bias

@@ -5,7 +5,6 @@ that every point carries: a path that goes on from a stored state gives the same
 one that was never interrupted.
 """
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,18 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.exact import (
-    certificate,
-    compaction,
-    line_search,
-    newton,
-    rounding,
-    status,
-)
+from linclf_jax.exact import compaction, newton, passes
 from linclf_jax.exact import problem as problem_lib
-from linclf_jax.exact.certificate import Dual, Iterate
-from linclf_jax.exact.objective import Primal
-from linclf_jax.exact.problem import Problem, Solver
+from linclf_jax.exact.newton import Solver
+from linclf_jax.exact.passes import Iterate
 from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
 
@@ -34,32 +25,33 @@ from linclf_jax.params import Params
 MAX_SOLUTIONS = 3
 
 
+# Of the tolerance, that the best bias may leave in the certificate of a point: it saves
+# one of two passes, and ``certify`` may prove a little more.
+BIAS_SHARE = 1e-3
+
+
 class Solution(NamedTuple):
     """The optimum of all lanes at one penalty, as the solver holds it."""
 
     l2: float
-    params: Params  # float64 W (L, C, D), b (L, C)
+    A: jax.Array  # (L, C, P) float64, in the columns of the table
 
 
 class PathState(NamedTuple):
     """What a path needs to go on after a penalty."""
 
     solutions: tuple[Solution, ...]  # 1 to MAX_SOLUTIONS, the last one at the penalty
-    primal: Primal  # of the last solution
-    dual: Dual  # of the same
+    objective: np.ndarray  # (L,) of the last
+    is_wide: bool  # whether float32 has been too coarse
 
 
 class Point(NamedTuple):
-    """The solutions of all lanes at one penalty.
-
-    The state refers to arrays ``(L, C, N)`` of the solver: whoever collects points and
-    does not mean to go on from them drops it, ``point._replace(state=None)``.
-    """
+    """The solutions of all lanes at one penalty."""
 
     l2: float
     params: Params  # W (L, D, C), b (L, C), in the dtype of x
     info: Info
-    state: PathState | None
+    state: PathState
 
 
 class Path(NamedTuple):
@@ -137,85 +129,82 @@ def follow(
         problem = problem_lib.prepare(
             x, labels, num_lanes=lanes, weights=weights, num_classes=num_classes
         )
+    solver = newton.prepare(problem, x, tol, max_newton, len(ordered))
     if state is not None:
-        _check_state(state, problem)
+        _check_state(state, solver)
         ordered = ordered[ordered < state.solutions[-1].l2]
-    return _points(newton.prepare(problem, x, tol, max_newton), ordered, state)
+    return _points(solver, ordered, state)
 
 
-def _check_state(state: PathState, problem: Problem) -> None:
-    num_lanes, num_classes = problem.present.shape
-    num_rows, num_features = problem.x.shape
-    expected = (num_lanes, num_classes, num_features, num_rows)
-    W_shape = np.shape(state.solutions[-1].params.W)
-    actual = (*W_shape, np.shape(state.primal.probs)[-1])
-    if actual != expected:
+def _check_state(state: PathState, solver: Solver) -> None:
+    expected = (*solver.problem.present.shape, solver.table.x.shape[1] - 1)
+    lanes, classes, columns = np.shape(state.solutions[-1].A)
+    if (lanes, classes, columns - 1) != expected:
         raise ValueError(
-            f"state is of a path with (lanes, classes, features, rows) {actual}; "
-            f"expected {expected}, those of x, labels and weights"
+            f"state is of a path with (lanes, classes, columns) "
+            f"{(lanes, classes, columns - 1)}; expected {expected}, those of x, labels "
+            "and weights"
         )
 
 
 def state_arrays(state: PathState) -> dict[str, np.ndarray]:
     """Returns a state as named arrays, which a file can hold."""
-    arrays = {
+    return {
         "l2": np.array([solution.l2 for solution in state.solutions]),
-        "W": np.stack([solution.params.W for solution in state.solutions]),
-        "b": np.stack([solution.params.b for solution in state.solutions]),
+        "A": np.stack([solution.A for solution in state.solutions]),
+        "objective": state.objective,
+        "is_wide": np.array(state.is_wide),
     }
-    for prefix, values in (("primal", state.primal), ("dual", state.dual)):
-        for name, array in values._asdict().items():
-            arrays[f"{prefix}_{name}"] = np.asarray(array)
-    return arrays
 
 
 def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> PathState:
     """Returns the state that ``state_arrays`` was given, bit for bit."""
-
-    def restored(kind, prefix: str):
-        names = kind._fields
-        return kind(*(jnp.asarray(arrays[f"{prefix}_{name}"]) for name in names))
-
     with jax.enable_x64(True):
         solutions = tuple(
-            Solution(float(l2), Params(jnp.asarray(W), jnp.asarray(b)))
-            for l2, W, b in zip(arrays["l2"], arrays["W"], arrays["b"], strict=True)
+            Solution(float(l2), jnp.asarray(A))
+            for l2, A in zip(arrays["l2"], arrays["A"], strict=True)
         )
-        return PathState(solutions, restored(Primal, "primal"), restored(Dual, "dual"))
+    return PathState(solutions, arrays["objective"], bool(arrays["is_wide"]))
 
 
 def _points(
     solver: Solver, l2s: np.ndarray, state: PathState | None
 ) -> Iterator[Point]:
+    if state is not None and state.is_wide:
+        with jax.enable_x64(True):
+            solver = newton.widened(solver)
     for l2 in map(float, l2s):
         # Entered anew for each point: between two of them the caller's code runs.
         with jax.enable_x64(True):
             of_lanes = np.full(len(solver.problem.sample_weights), l2)
-            iterate = _start(solver, state, of_lanes)
-            progress = status.begin(len(of_lanes))
-            iterate = newton.minimize(solver, iterate, of_lanes, progress)
-            info = status.info(iterate, progress)
-            params = newton.returned(solver, iterate.params)
+            start = _start(solver, state, of_lanes)
+            solver, iterate, params, info = newton.finish(
+                solver, start, of_lanes, accuracy=BIAS_SHARE * solver.tol
+            )
             earlier = () if state is None else state.solutions
-            solutions = (*earlier, Solution(l2, iterate.params))[-MAX_SOLUTIONS:]
-            state = PathState(solutions, iterate.primal, iterate.dual)
+            solutions = (*earlier, Solution(l2, iterate.A))[-MAX_SOLUTIONS:]
+            objective = np.asarray(iterate.objective)
+            state = PathState(solutions, objective, solver.is_wide)
         yield Point(l2, params, info, state)
 
 
 def _start(solver: Solver, state: PathState | None, l2: np.ndarray) -> Iterate:
     """Returns the extrapolation, or the last solution in lanes where that is better."""
-    problem = solver.problem
+    table, lanes = solver.table, solver.lanes(l2)
     if state is None:
-        return newton.evaluate(solver, newton.origin(solver), l2)
-    solutions = state.solutions
-    factors = _lagrange(solutions, l2[0])
-    params = _combined([each.params for each in solutions], factors, solver.dtype)
-    # With factors of either sign, biases of minus infinity add up to NaN.
-    params = params._replace(b=jnp.where(problem.present, params.b, -jnp.inf))
-    guess = newton.evaluate(solver, params, l2)
-    last = Iterate(solutions[-1].params, state.primal, state.dual)
-    last = _repenalised(problem, last, solutions[-1].l2, jnp.asarray(l2))
-    return _better(guess, last)
+        return passes.evaluate(table, lanes, newton.origin(solver))
+    factors = _lagrange(state.solutions, l2[0])
+    A = jnp.stack([each.A for each in state.solutions])
+    guess = passes.evaluate(table, lanes, jnp.einsum("k...,k->...", A, factors))
+    last = state.solutions[-1]
+    squares = np.asarray(jnp.sum(last.A**2 * table.penalised[None, None], axis=(1, 2)))
+    objective = state.objective + 0.5 * (l2 - last.l2) * squares
+    better = np.asarray(guess.objective) <= objective
+    if better.all():
+        return guess
+    return compaction.select(
+        jnp.asarray(better), guess, passes.evaluate(table, lanes, last.A)
+    )
 
 
 def _lagrange(solutions: Sequence[Solution], l2: float) -> np.ndarray:
@@ -230,40 +219,3 @@ def _lagrange(solutions: Sequence[Solution], l2: float) -> np.ndarray:
             for node, rest in zip(nodes, others, strict=True)
         ]
     )
-
-
-@functools.partial(jax.jit, static_argnames="dtype")
-def _combined(params: Sequence[Params], factors: jax.Array, dtype: np.dtype) -> Params:
-    def combine(*arrays: jax.Array) -> jax.Array:
-        total = jnp.einsum("k...,k->...", jnp.stack(arrays), factors)
-        return line_search.rounded(total, dtype)
-
-    return jax.tree.map(combine, *params)
-
-
-@jax.jit
-def _repenalised(
-    problem: Problem, iterate: Iterate, before: float, l2: jax.Array
-) -> Iterate:
-    """Returns objective, gradient and gap with another penalty, without a product."""
-    params, primal, dual = iterate
-    num_rows = len(problem.x)
-    squares = jnp.sum(params.W**2, axis=(1, 2))
-    more = 0.5 * (l2 - before) * squares
-    gradient = dual.gradient + (l2 - before)[:, None, None] * params.W
-    error = rounding.penalty_error(params.W, before + l2, num_rows)
-    error = dual.gradient_error + error
-    primal = primal._replace(
-        best_objective=primal.best_objective + more, objective=primal.objective + more
-    )
-    gap = certificate.bound(
-        gradient, params.W, l2, error, dual.excess, primal.objective, num_rows
-    )
-    dual = dual._replace(gradient=gradient, gradient_error=error, gap=gap)
-    return Iterate(params, primal, dual)
-
-
-@jax.jit
-def _better(guess: Iterate, last: Iterate) -> Iterate:
-    chosen = guess.primal.objective <= last.primal.objective
-    return compaction.select(chosen, guess, last)

@@ -14,7 +14,6 @@ from jax.typing import ArrayLike
 
 from linclf_jax import validation
 from linclf_jax.exact import targets as targets_lib
-from linclf_jax.exact.axes import Axes
 from linclf_jax.params import Params
 
 
@@ -29,17 +28,6 @@ class Problem(NamedTuple):
     contrasts: jax.Array  # (L, C, D), sum_i s_i (t_i - mean t) x_i^T
     row_norms: jax.Array  # (N,) Euclidean, of the rows of x
     column_sizes: jax.Array  # (L, D), largest size of an entry in rows that have weight
-
-
-class Solver(NamedTuple):
-    """What is the same in all steps of all lanes, at any penalty."""
-
-    problem: Problem
-    axes: Axes  # of its features
-    mean_norm: float  # root mean square of the rows' norms
-    dtype: np.dtype  # of the result's parameters
-    tol: float  # relative gap that the lanes are to reach
-    max_newton: int  # steps of a lane
 
 
 def prepare(
@@ -133,19 +121,6 @@ def _column_sizes(x: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
     of_all = np.maximum(x.max(axis=0), -x.min(axis=0))
     return np.stack(
         [of_all if rows.all() else np.abs(x[rows]).max(axis=0) for rows in used]
-    )
-
-
-def take(solver: Solver, lanes: np.ndarray) -> Solver:
-    """Returns the solver of some lanes, by number; one may come twice."""
-    problem = solver.problem
-    return solver._replace(
-        problem=problem._replace(
-            sample_weights=problem.sample_weights[lanes],
-            present=problem.present[lanes],
-            contrasts=problem.contrasts[lanes],
-            column_sizes=problem.column_sizes[lanes],
-        )
     )
 
 

@@ -1,40 +1,42 @@
 """When each lane of the exact solver is done: its status, and what is known of it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linclf_jax.exact import certificate
-from linclf_jax.exact.certificate import Certificate, Iterate
-from linclf_jax.exact.objective import Primal
-from linclf_jax.exact.problem import Problem, Solver
+from linclf_jax.exact.certificate import Certificate
+from linclf_jax.exact.passes import Iterate
+from linclf_jax.exact.problem import Problem
 
 CONVERGED = "converged"
 MAX_STEPS = "max_steps"
 # l2 = 0: by Newton's model there is no more to gain than the tolerance; no proof.
 WITHOUT_BOUND = "optimum_without_bound"
-# l2 = 0, and a hyperplane separates the classes.
-NO_FINITE_OPTIMUM = "no_finite_optimum"
+NO_FINITE_OPTIMUM = (
+    "no_finite_optimum"  # l2 = 0, and a hyperplane separates the classes
+)
 # No step makes progress in this arithmetic; the gap is all that is known.
 STALLED = "stalled_at_precision"
 INVALID = "invalid"  # weights, penalty or start are NaN, or numbers left the range
 
-# A step is slow if it leaves more than SLOW_GAP of the gap, or its direction could not
-# be solved for, and it lowers the objective by less than SLOW_DECREASE of it. After
-# SLOW_STEPS of them in a row the float32 products are too coarse.
+# Steps aim at half of the tolerance by their own estimate, and at a tenth of that each
+# time the certificate says more.
+FIRST_AIM = 0.5
+NEXT_AIM = 0.1
+# A step is slow if it leaves more than SLOW_GAP of the lowest distance so far and
+# lowers the objective by less than SLOW_DECREASE of it. After SLOW_STEPS of them in a
+# row float32 is too coarse.
 SLOW_GAP = 0.5
 SLOW_DECREASE = 1e-3
 SLOW_STEPS = 2
-# A step is in vain if it lowers the objective by less than VAIN_DECREASE of the
-# tolerance and leaves more than VAIN_GAP of the lowest gap so far. VAIN_STEPS of them
-# in a row are the limit of the arithmetic.
+# It is in vain if it also lowers the objective by less than VAIN_DECREASE of the
+# tolerance. VAIN_STEPS of them in a row are the limit of the arithmetic.
 VAIN_DECREASE = 0.01
-VAIN_GAP = 0.5
 VAIN_STEPS = 5
 ROUNDING = 1e-14  # of an objective
-FLAT = 1e-10  # of the rows' norms: a gradient that is rounding
+REVISIONS = 4  # certificates that fall short, of one fit
 
 
 class Info(NamedTuple):
@@ -54,42 +56,65 @@ class Progress(NamedTuple):
 
     steps: np.ndarray
     products: np.ndarray
-    slow: np.ndarray  # slow steps in a row
-    vain: np.ndarray  # steps in vain in a row
     predicted: np.ndarray  # decrease by Newton's model of the last step
     objective: np.ndarray  # before the last step
-    distance: np.ndarray  # before it: the gap, or the squared gradient without penalty
     lowest: np.ndarray  # distance so far
-    solved: np.ndarray  # whether the last direction was as exact as was asked for
+    slow: np.ndarray  # slow steps in a row
+    vain: np.ndarray  # steps in vain in a row
+    aim: np.ndarray  # share of the tolerance that steps aim at
+    revisions: np.ndarray  # certificates that fell short
     status: np.ndarray  # empty while a lane goes on
 
 
 def begin(num_lanes: int) -> Progress:
     """Returns what is known before the first step."""
+    counts = np.zeros((5, num_lanes), np.int64)
+    infinite = np.full((3, num_lanes), np.inf)
     return Progress(
-        *np.zeros((4, num_lanes), np.int64),
-        *np.full((4, num_lanes), np.inf),
-        solved=np.ones(num_lanes, bool),
+        steps=counts[0],
+        products=counts[1],
+        predicted=infinite[0],
+        objective=infinite[1],
+        lowest=infinite[2],
+        slow=counts[2],
+        vain=counts[3],
+        aim=np.full(num_lanes, FIRST_AIM),
+        revisions=counts[4],
         status=np.full(num_lanes, "", dtype="U32"),
     )
 
 
+def restart(progress: Progress) -> None:
+    """Forgets what was slow: the passes have become finer."""
+    progress.lowest[:], progress.objective[:] = np.inf, np.inf
+    progress.slow[:] = progress.vain[:] = 0
+
+
 def update(
-    solver: Solver, iterate: Iterate, l2: np.ndarray, progress: Progress
+    solver: Any,
+    iterate: Iterate,
+    left: np.ndarray,
+    l2: np.ndarray,
+    progress: Progress,
 ) -> None:
-    """Counts the last step, and gives a status to every lane that is done."""
-    tol = solver.tol
-    proof = certificate.summary(iterate)
-    _count(progress, proof, tol)
-    # A predicted decrease of 0 may come of a direction that could not be solved for: it
-    # says that the optimum is near only where the gradient vanishes.
-    reliable = (progress.predicted > 0) | (
-        proof.gradient_norm <= FLAT * solver.mean_norm
+    """Counts the last step, and gives a status to every lane that is done.
+
+    Args:
+        solver: The solver.
+        iterate: Where the lanes are.
+        left: ``(L,)`` how far the optimum may be, as estimated.
+        l2: ``(L,)``.
+        progress: How they came there.
+    """
+    objective = np.asarray(iterate.objective)
+    _count(progress, objective, left, solver.tol)
+    no_more_to_gain = (progress.predicted >= 0) & (
+        progress.predicted <= solver.tol * objective
     )
-    no_more_to_gain = reliable & (progress.predicted <= tol * proof.objective)
+    goal = progress.aim * solver.tol * objective
     endings = (
-        (INVALID, ~np.isfinite(proof.objective) | np.isnan(proof.gap)),
-        (CONVERGED, _relative_gap(proof) <= tol),
+        (INVALID, ~np.isfinite(objective) | np.isnan(left)),
+        (CONVERGED, (l2 > 0) & (left <= goal)),
         (NO_FINITE_OPTIMUM, (l2 == 0) & _separated(solver.problem, iterate, l2)),
         (WITHOUT_BOUND, (l2 == 0) & no_more_to_gain),
         (STALLED, progress.vain >= VAIN_STEPS),
@@ -99,66 +124,72 @@ def update(
         progress.status[holds & (progress.status == "")] = ending
 
 
-def reopen(iterate: Iterate, progress: Progress, tol: float) -> bool:
-    """Makes statuses true of a tighter certificate of the same parameters.
+def accept(proof: Certificate, progress: Progress, tol: float) -> None:
+    """Ends the lanes whose start proves to be good enough."""
+    progress.status[_relative_gap(proof) <= tol] = CONVERGED
 
-    A lane whose gap is above the tolerance by that certificate goes on.
+
+def reopen(proof: Certificate, progress: Progress, tol: float) -> bool:
+    """Makes statuses true of the certificate of what would be returned.
+
+    A lane whose gap is above the tolerance goes on, with a lower aim.
 
     Returns:
         Whether some lane goes on.
     """
-    relative = _relative_gap(certificate.summary(iterate))
-    open_ended = (progress.status == STALLED) | (progress.status == MAX_STEPS)
-    progress.status[open_ended & (relative <= tol)] = CONVERGED
+    relative = _relative_gap(proof)
+    progress.status[relative <= tol] = CONVERGED
     short = (progress.status == CONVERGED) & ~(relative <= tol)
+    progress.revisions[short] += 1
+    ended = short & (progress.revisions > REVISIONS)
+    progress.status[ended] = STALLED
+    short &= ~ended
     progress.status[short] = ""
+    progress.aim[short] *= NEXT_AIM
+    # The second time float32 is to blame.
+    progress.slow[short & (progress.revisions > 1)] = SLOW_STEPS
     return bool(short.any())
 
 
 def is_too_coarse(progress: Progress) -> bool:
-    """Returns whether float32 products are too coarse for some lane."""
+    """Returns whether float32 passes are too coarse for some lane."""
     return bool(np.any((progress.slow >= SLOW_STEPS) & (progress.status == "")))
 
 
-def _count(progress: Progress, proof: Certificate, tol: float) -> None:
+def _count(
+    progress: Progress, objective: np.ndarray, left: np.ndarray, tol: float
+) -> None:
     """Counts slow steps and those in vain, and remembers where the lanes are."""
     running = progress.status == ""
-    decrease = progress.objective - proof.objective
-    # Without a penalty there is no gap to go by.
-    distance = np.where(np.isfinite(proof.gap), proof.gap, proof.gradient_norm**2)
-    slow = (distance > SLOW_GAP * progress.distance) | ~progress.solved
-    slow &= decrease < SLOW_DECREASE * proof.objective
-    vain = distance > VAIN_GAP * progress.lowest
-    vain &= decrease < max(VAIN_DECREASE * tol, ROUNDING) * proof.objective
+    decrease = progress.objective - objective
+    stays = left > SLOW_GAP * progress.lowest
+    slow = stays & (decrease < SLOW_DECREASE * objective)
+    vain = stays & (decrease < max(VAIN_DECREASE * tol, ROUNDING) * objective)
     for counts, holds in ((progress.slow, slow), (progress.vain, vain)):
         counts[running] = np.where(holds, counts + 1, 0)[running]
-    progress.objective[running] = proof.objective[running]
-    progress.distance[running] = distance[running]
-    np.copyto(progress.lowest, np.fmin(progress.lowest, distance), where=running)
+    progress.objective[running] = objective[running]
+    np.copyto(progress.lowest, np.fmin(progress.lowest, left), where=running)
 
 
 def _separated(problem: Problem, iterate: Iterate, l2: np.ndarray) -> np.ndarray:
     """Returns which lanes score the label of every row with weight highest."""
     if not (l2 == 0).any():
         return np.zeros(len(l2), bool)
-    return np.asarray(_margins(problem, iterate.primal) > 0.0)
+    return np.asarray(_margins(problem, iterate.probs) > 0.0)
 
 
 @jax.jit
-def _margins(problem: Problem, primal: Primal) -> jax.Array:
+def _margins(problem: Problem, probs: jax.Array) -> jax.Array:
     """Returns the smallest margin of each lane, minus infinity for soft targets."""
     label = problem.targets[None] == 1.0
-    first = jnp.max(jnp.where(label, primal.probs, -jnp.inf), axis=1)
-    second = jnp.max(jnp.where(label, -jnp.inf, primal.probs), axis=1)
-    # Twice, because these probabilities are corrected to first order: they are not
-    # exactly those of a classifier.
-    margins = jnp.where(problem.sample_weights > 0.0, first - 2.0 * second, jnp.inf)
+    first = jnp.max(jnp.where(label, probs, -jnp.inf), axis=1)
+    second = jnp.max(jnp.where(label, -jnp.inf, probs), axis=1)
+    margins = jnp.where(problem.sample_weights > 0.0, first - second, jnp.inf)
     return jnp.min(margins, axis=1)
 
 
-def info(iterate: Iterate, progress: Progress) -> Info:
+def info(proof: Certificate, progress: Progress) -> Info:
     """Returns the results of all lanes, as the caller gets them."""
-    proof = certificate.summary(iterate)
     return Info(
         objective=proof.objective,
         gap=proof.gap,

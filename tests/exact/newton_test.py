@@ -1,10 +1,11 @@
 """The exact solver: lanes, statuses, and hard problems."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linclf_jax.exact import certificate, newton, problem, status
+from linclf_jax.exact import certificate, newton, problem, status, table
 from linclf_jax.params import Params
 from tests import reference_solver
 from tests.exact import problems
@@ -127,7 +128,8 @@ def test_a_lane_of_nan_ends_alone(fault, four):
         info.objective[others], healthy.objective[others], rtol=1e-10
     )
     np.testing.assert_allclose(params.W[others], expected.W[others], atol=1e-4)
-    assert info.newton_steps.max() <= healthy.newton_steps.max() + 1
+    # All passes are float64 as soon as one lane needs it: without lane 1 that is later.
+    assert info.newton_steps.max() <= healthy.newton_steps.max() + status.SLOW_STEPS
 
 
 def test_no_penalty_reaches_the_optimum_where_there_is_one():
@@ -327,12 +329,16 @@ def test_statuses_follow_the_certificate_that_is_returned():
             DATA.x, DATA.labels, num_lanes=2, weights=DATA.weights
         )
         solver = newton.prepare(prepared, DATA.x, 1e-6, 100)
-        iterate = newton.evaluate(solver, newton.origin(solver), np.full(2, 1e-3))
+        start = newton.origin(solver)
+        W, b = table.to_params(solver.columns, start)
+        proof = certificate.summary(
+            certificate.evaluate(prepared, Params(W, b), jnp.full(2, 1e-3), 1e-12)
+        )
     progress.status[:] = status.CONVERGED, status.MAX_STEPS
-    assert status.reopen(iterate, progress, 1e-6)
+    assert status.reopen(proof, progress, 1e-6)
     assert progress.status.tolist() == ["", status.MAX_STEPS]
     progress.status[:] = status.STALLED, status.MAX_STEPS
-    assert not status.reopen(iterate, progress, 1e6)
+    assert not status.reopen(proof, progress, 1e6)
     assert (progress.status == status.CONVERGED).all()
 
 

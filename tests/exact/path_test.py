@@ -35,11 +35,16 @@ def test_visits_all_from_the_largest(points):
         assert point.params.W.dtype == "float64"
 
 
-def assert_certified(point, data=DATA, *, rtol=1e-12, atol=1e-14):
-    """Asserts that a point's claims are those of a certificate of its parameters."""
+def assert_certified(point, data=DATA, *, tol=TOL, rtol=1e-12, atol=1e-14):
+    """Asserts that a point's claims are those of a certificate of its parameters.
+
+    But for what the best bias may leave of them.
+    """
     proof = problems.certify(point.params, data, point.l2)
     np.testing.assert_allclose(point.info.objective, proof.objective, rtol=rtol)
-    np.testing.assert_allclose(point.info.gap, proof.gap, rtol=1e-2, atol=atol)
+    most = proof.gap + 2 * path.BIAS_SHARE * tol * proof.objective
+    assert (point.info.gap <= 1.01 * most + atol).all()
+    assert (point.info.gap >= 0.99 * proof.gap - atol).all()
 
 
 def test_every_point_meets_the_tolerance_and_is_the_optimum(points):
@@ -108,7 +113,7 @@ def test_float32_points_are_certified_as_they_are():
     data = DATA._replace(x=DATA.x.astype("float32"))
     for point in follow([1e-1, 1e-3, 1e-5], data.x, tol=1e-6):
         assert point.params.W.dtype == point.params.b.dtype == "float32"
-        assert_certified(point, data, rtol=1e-9, atol=1e-12)
+        assert_certified(point, data, tol=1e-6, rtol=1e-9, atol=1e-12)
         stalled = point.info.status == status.STALLED
         assert (stalled | (point.info.relative_gap <= 1e-6)).all()
 
@@ -159,7 +164,7 @@ def test_a_path_goes_on_from_any_stored_state_with_the_same_bits(dtype, tmp_path
 
 def test_a_state_of_another_problem_is_refused():
     (point,) = follow([1.0])
-    with pytest.raises(ValueError, match=r"rows\) \(2, 3, 8, 60\); expected \(1, 3"):
+    with pytest.raises(ValueError, match=r"columns\) \(2, 3, 8\); expected \(1, 3, 8"):
         follow([0.1], weights=None, state=point.state)
 
 

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from linclf_jax.exact import axes, certificate, leave_one_out, newton, objective, path
+from linclf_jax.exact import (
+    certificate,
+    leave_one_out,
+    newton,
+    objective,
+    path,
+    table,
+)
 from linclf_jax.params import Params
 from linclf_jax.selection import cross_validation
 from tests.exact import problems
@@ -99,7 +106,7 @@ def call(name, changes):
 def test_bad_input_is_refused_before_anything_is_compiled(
     monkeypatch, name, changes, message
 ):
-    monkeypatch.setattr(axes, "principal", None)
+    monkeypatch.setattr(table, "columns", None)
     monkeypatch.setattr(objective, "evaluate", None)
     with pytest.raises(ValueError, match=message):
         call(name, changes)
