@@ -111,7 +111,13 @@ def solve(
         )
         if init is not None:
             init = problem_lib.checked_params(init, problem)
-    solver = prepare(problem, x, tol, max_newton)
+    return solve_from(prepare(problem, x, tol, max_newton), l2, init)
+
+
+def solve_from(
+    solver: Solver, l2: np.ndarray, init: Params | None
+) -> tuple[Params, Info]:
+    """Solves all lanes; see ``solve``. ``init`` is as ``checked_params`` returns it."""
     with jax.enable_x64(True):
         start = origin(solver) if init is None else from_params(solver, init)
         iterate = passes.evaluate(solver.table, solver.lanes(l2), start)
@@ -191,6 +197,7 @@ def finish(
     init: Params | None = None,
     *,
     accuracy: float = certificate.BIAS_ACCURACY,
+    certified: bool = True,
 ) -> tuple[Solver, Iterate, Params, Info]:
     """Solves all lanes from some iterate, and proves it.
 
@@ -200,6 +207,7 @@ def finish(
         l2: ``(L,)``.
         init: The parameters there, which a lane keeps if they prove to be good enough.
         accuracy: Of the best bias in the certificate, as a share of the data term.
+        certified: Without, the tolerance is met by an estimate and nothing is proved.
 
     Returns:
         The solver, wide if that was needed, where the lanes ended, their parameters as
@@ -217,6 +225,9 @@ def finish(
         if init is not None:
             moved = jnp.asarray(progress.steps > 0)
             params = compaction.select(moved, params, given)
+        if not certified:
+            info = status.without_proof(np.asarray(iterate.objective), progress)
+            return solver, iterate, params, info
         proof = _proof(solver, params, l2, accuracy)
         if not status.reopen(proof, progress, solver.tol):
             return solver, iterate, params, status.info(proof, progress)

@@ -28,6 +28,8 @@ MAX_SOLUTIONS = 3
 # Of the tolerance, that the best bias may leave in the certificate of a point: it saves
 # one of two passes, and ``certify`` may prove a little more.
 BIAS_SHARE = 1e-3
+# Relative distance, as estimated, of points that are not certified.
+COARSE = 1e-4
 
 
 class Solution(NamedTuple):
@@ -94,6 +96,7 @@ def follow(
     num_classes: int | None = None,
     tol: float = 1e-6,
     max_newton: int = 100,
+    certified: bool = True,
     state: PathState | None = None,
 ) -> Iterator[Point]:
     """Solves all lanes at one penalty after the other, each started from those before.
@@ -106,6 +109,8 @@ def follow(
         num_classes: C; the largest label plus one if None.
         tol: Relative gap of every solution.
         max_newton: Steps of a lane at one penalty.
+        certified: Without, points are near their optimum by an estimate, ``COARSE``
+            of the objective, and nothing is proved: ``certify`` does that.
         state: Of a point of the same path, after which to go on: only the penalties
             below that point's are visited, with the same bits as without a stop.
 
@@ -122,6 +127,32 @@ def follow(
         raise ValueError("l2s holds nan; expected finite numbers, at least 0")
     if len(np.unique(ordered)) < len(ordered):
         raise ValueError("l2s holds a value twice; expected each once")
+    solver = prepare(
+        x,
+        labels,
+        len(ordered),
+        weights=weights,
+        num_classes=num_classes,
+        tol=tol,
+        max_newton=max_newton,
+    )
+    if state is not None:
+        _check_state(state, solver)
+        ordered = ordered[ordered < state.solutions[-1].l2]
+    return points(solver, ordered, state, certified=certified)
+
+
+def prepare(
+    x: ArrayLike,
+    labels: ArrayLike,
+    num_penalties: int,
+    *,
+    weights: ArrayLike | None = None,
+    num_classes: int | None = None,
+    tol: float = 1e-6,
+    max_newton: int = 100,
+) -> Solver:
+    """Lays out the rows for ``points`` and ``certify``; see ``follow``."""
     newton.check_limits(tol, max_newton)
     shape = () if weights is None else np.shape(weights)
     lanes = shape[0] if len(shape) == 2 else 1
@@ -129,11 +160,24 @@ def follow(
         problem = problem_lib.prepare(
             x, labels, num_lanes=lanes, weights=weights, num_classes=num_classes
         )
-    solver = newton.prepare(problem, x, tol, max_newton, len(ordered))
-    if state is not None:
-        _check_state(state, solver)
-        ordered = ordered[ordered < state.solutions[-1].l2]
-    return _points(solver, ordered, state)
+    return newton.prepare(problem, x, tol, max_newton, num_penalties)
+
+
+def certify(solver: Solver, l2: ArrayLike, start: Params) -> tuple[Params, Info]:
+    """Solves every lane from ``start`` at a penalty of its own, to a proved gap.
+
+    Args:
+        solver: From ``prepare``.
+        l2: ``(L,)``.
+        start: ``W (L, D, C)`` and ``b (L, C)``, of points that are not certified.
+
+    Returns:
+        As ``newton.solve``; the same start gives the same bits.
+    """
+    l2 = problem_lib.checked_l2(l2)
+    with jax.enable_x64(True):
+        start = problem_lib.checked_params(start, solver.problem)
+    return newton.solve_from(solver, l2, start)
 
 
 def _check_state(state: PathState, solver: Solver) -> None:
@@ -167,9 +211,12 @@ def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> PathState:
     return PathState(solutions, arrays["objective"], bool(arrays["is_wide"]))
 
 
-def _points(
-    solver: Solver, l2s: np.ndarray, state: PathState | None
+def points(
+    solver: Solver, l2s: np.ndarray, state: PathState | None, *, certified: bool
 ) -> Iterator[Point]:
+    """Yields the points of descending penalties; see ``follow``."""
+    if not certified:
+        solver = solver._replace(tol=max(solver.tol, COARSE))
     if state is not None and state.is_wide:
         with jax.enable_x64(True):
             solver = newton.widened(solver)
@@ -179,7 +226,11 @@ def _points(
             of_lanes = np.full(len(solver.problem.sample_weights), l2)
             start = _start(solver, state, of_lanes)
             solver, iterate, params, info = newton.finish(
-                solver, start, of_lanes, accuracy=BIAS_SHARE * solver.tol
+                solver,
+                start,
+                of_lanes,
+                accuracy=BIAS_SHARE * solver.tol,
+                certified=certified,
             )
             earlier = () if state is None else state.solutions
             solutions = (*earlier, Solution(l2, iterate.A))[-MAX_SOLUTIONS:]

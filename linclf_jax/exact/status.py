@@ -20,6 +20,7 @@ NO_FINITE_OPTIMUM = (
 # No step makes progress in this arithmetic; the gap is all that is known.
 STALLED = "stalled_at_precision"
 INVALID = "invalid"  # weights, penalty or start are NaN, or numbers left the range
+NOT_CERTIFIED = "not_certified"  # near the optimum by an estimate; nothing is proved
 
 # Steps aim at half of the tolerance by their own estimate, and at a tenth of that each
 # time the certificate says more.
@@ -198,6 +199,25 @@ def info(proof: Certificate, progress: Progress) -> Info:
         newton_steps=progress.steps,
         products=progress.products,
         status=progress.status,
+    )
+
+
+def without_proof(objective: np.ndarray, progress: Progress) -> Info:
+    """Returns the results of lanes of which nothing is proved: the gap is infinite.
+
+    A lane that has no optimum, is invalid or out of steps is so without a proof.
+    """
+    ends = progress.status
+    unproved = np.isin(ends, (CONVERGED, WITHOUT_BOUND, STALLED))
+    unknown = np.full(len(objective), np.inf)
+    return Info(
+        objective=objective,
+        gap=unknown,
+        relative_gap=unknown,
+        gradient_norm=np.full(len(objective), np.nan),
+        newton_steps=progress.steps,
+        products=progress.products,
+        status=np.where(unproved, NOT_CERTIFIED, ends),
     )
 
 

@@ -61,6 +61,34 @@ def test_every_point_meets_the_tolerance_and_is_the_optimum(points):
             assert np.linalg.norm(params.W[lane] - best.W) <= near + 1e-9
 
 
+def test_points_without_a_certificate_are_near_claim_nothing_and_lead_to_one():
+    weights = np.stack([DATA.weights[0], DATA.labels != 1])
+    data = DATA._replace(weights=weights)
+    solver = path.prepare(*DATA[:2], len(L2S), weights=weights, tol=TOL)
+    for point in path.points(solver, L2S[::-1], None, certified=False):
+        assert (point.info.status == status.NOT_CERTIFIED).all()
+        assert np.isposinf([point.info.gap, point.info.relative_gap]).all()
+        near = problems.certify(point.params, data, point.l2)
+        assert (near.gap <= 2 * path.COARSE * near.objective).all()
+        assert (near.gap > TOL * near.objective).any()
+        np.testing.assert_allclose(point.info.objective, near.objective, rtol=1e-5)
+        rounded = jax.tree.map(np.float32, point.params)
+        l2 = np.full(2, point.l2)
+        params, info = path.certify(solver, l2, rounded)
+        assert (info.status == status.CONVERGED).all()
+        assert_certified(point._replace(params=params, info=info), data)
+        np.testing.assert_array_equal(params.W, path.certify(solver, l2, rounded)[0].W)
+
+
+def test_an_end_that_needs_no_proof_is_said_without_one():
+    separable = {"x": np.sign(DATA.x[:, :1]), "labels": (DATA.x[:, 0] > 0).astype(int)}
+    options = {"weights": None, "certified": False}
+    *_, last = follow([0.1, 0.0], **separable, **options)
+    assert last.info.status.tolist() == [status.NO_FINITE_OPTIMUM]
+    *_, last = follow([1e-6], max_newton=1, **options)
+    assert last.info.status.tolist() == [status.MAX_STEPS]
+
+
 def test_takes_fewer_products_than_cold_solutions(points):
     cold = [problems.solve(DATA, l2, tol=TOL)[1] for l2 in L2S[::-1]]
     warm = [point.info for point in points]
