@@ -15,7 +15,6 @@ the Newton decrement. What rounding can hide of all this is bounded in ``roundin
 part of the gap. Without a penalty there is no bound, and the gap is infinite.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -26,8 +25,10 @@ from jax.typing import ArrayLike
 from linclf_jax.exact import objective as objective_lib
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.exact import rounding
+from linclf_jax.exact import sums as sums_lib
 from linclf_jax.exact.objective import BIAS_ACCURACY, Primal
-from linclf_jax.exact.problem import Problem
+from linclf_jax.exact.problem import Lanes, Problem
+from linclf_jax.exact.sums import Gradient
 from linclf_jax.params import Params
 
 
@@ -65,8 +66,7 @@ def certify(
 ) -> Certificate:
     """Proves how far parameters are from the optimum, whatever they come from.
 
-    In float64 whether or not the process has 64-bit types on, and with the memory of
-    two arrays ``(L, C, N)``.
+    In float64 whether or not the process has 64-bit types on.
 
     Args:
         params: ``W (L, D, C)`` and ``b (L, C)``, floating. A bias of minus infinity is
@@ -100,7 +100,7 @@ def evaluate(
     problem: Problem, params: Params, l2: jax.Array, accuracy: float
 ) -> Iterate:
     """Evaluates objective, gradient and gap; accuracy is that of the best bias."""
-    primal = objective_lib.evaluate(problem, params.W, params.b, l2, accuracy)
+    primal = objective_lib.evaluate(problem, params, l2, accuracy)
     return Iterate(params, primal, evaluate_dual(problem, params.W, primal, l2))
 
 
@@ -108,30 +108,21 @@ def evaluate_dual(
     problem: Problem, W: jax.Array, primal: Primal, l2: jax.Array
 ) -> Dual:
     """Evaluates the gradient with respect to W at the best bias, and the gap."""
-    gradient, means, others = _gradient(problem, W, primal, l2)
-    error, excess = rounding.slack(problem, W, primal, means, others)
-    gap = bound(gradient, W, l2, error, excess, primal.objective, len(problem.x))
+    sums = sums_lib.gradient(problem, W, primal.b, primal.b_step)
+    return _dual(problem.lanes, W, primal, l2, sums)
+
+
+@jax.jit
+def _dual(
+    lanes: Lanes, W: jax.Array, primal: Primal, l2: jax.Array, sums: Gradient
+) -> Dual:
+    gradient = sums.W + l2[:, None, None] * W
+    error, excess = rounding.slack(lanes, W, primal, sums)
+    gap = bound(gradient, W, l2, error, excess, primal.objective, lanes.num_rows)
     return Dual(gradient, error, excess, gap)
 
 
 @jax.jit
-def _gradient(
-    problem: Problem, W: jax.Array, primal: Primal, l2: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the gradient with respect to W, and what its rounding is relative to.
-
-    That is the mean residuals ``(L, C)``, which are 0 but for rounding, and of each row
-    the sum of all residuals but that of the likeliest target, ``(L, N)``.
-    """
-    residual, others = objective_lib.residuals(problem, primal.probs)
-    residual = residual * problem.sample_weights[:, None]
-    gradient = jnp.einsum(
-        "lcn,nd->lcd", residual, problem.x, precision=jax.lax.Precision.HIGHEST
-    )
-    return gradient + l2[:, None, None] * W, jnp.sum(residual, axis=2), others
-
-
-@functools.partial(jax.jit, static_argnames="num_rows")
 def bound(
     gradient: jax.Array,
     W: jax.Array,
@@ -139,7 +130,7 @@ def bound(
     gradient_error: jax.Array,
     excess: jax.Array,
     objective: jax.Array,
-    num_rows: int,
+    num_rows: jax.Array,
 ) -> jax.Array:
     """Returns the gap, ``(L,)``; NaN for parameters whose objective is NaN.
 

@@ -8,10 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# XLA splits the work on a single lane badly: on two cores a product of one lane takes
-# longer than that of two, at 20,000 x 256 even twice as long.
-FEWEST = 2
-
 
 def take(tree, lanes: np.ndarray):
     """Returns some lanes of a tree."""
@@ -52,12 +48,12 @@ def narrower(width: int) -> int:
 
     Halves keep the programs to compile few.
     """
-    return 0 if width <= FEWEST else max(width // 2, FEWEST)
+    return width // 2
 
 
 def narrowest(num_lanes: int, running: int) -> int:
     """Returns the width of the narrowest program that holds the running lanes."""
-    width = max(num_lanes, FEWEST)
+    width = num_lanes
     while narrower(width) >= running:
         width = narrower(width)
     return width

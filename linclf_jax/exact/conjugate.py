@@ -1,6 +1,6 @@
 """Newton's system solved by preconditioned conjugate gradients, all lanes at once.
 
-The products with the rows are in the dtype of the table; the rest is float64. An
+The products with the rows are in the dtype of the columns; the rest is float64. An
 inexact direction costs steps and nothing else.
 
 The Hessian of the softmax cross-entropy is a mean of ``J_i (x) x_i x_i^T`` over rows,
@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from linclf_jax.exact import passes
-from linclf_jax.exact.passes import Iterate, Lanes
-from linclf_jax.exact.table import Table
+from linclf_jax.exact.passes import Moments, Probs, System
 
 MAX_PRODUCTS = 1000  # with the Hessian, for one direction
 FLOOR = 1e-12  # of the largest curvature of a column, where there is no penalty
@@ -39,28 +39,30 @@ class State(NamedTuple):
     residual: jax.Array
     search: jax.Array
     inner: jax.Array  # (L,) residual . preconditioned residual
-    target: jax.Array  # (L,) what ``distance`` of the residual is to reach
+    left: jax.Array  # (L,) distance of the residual
+    target: jax.Array  # (L,) what that is to reach
     products: jax.Array  # (L,) with the Hessian so far
     live: jax.Array  # (L,) boolean
 
 
-@jax.jit
-def make_preconditioner(table: Table, lanes: Lanes, probs: jax.Array) -> Preconditioner:
+def make_preconditioner(system: System, probs: Probs) -> Preconditioner:
     """Returns the preconditioner at some parameters."""
-    values, vectors = jnp.linalg.eigh(passes.mean_jacobian(lanes, probs))
-    weights = jnp.sum(probs * (1.0 - probs), axis=1) * lanes.sample_weights
-    total = jnp.sum(weights, axis=1, keepdims=True)
-    weights = weights / jnp.where(total == 0.0, 1.0, total)
-    shift = jnp.matmul(weights, table.x, precision=passes.HIGHEST).at[:, -1].set(0.0)
-    squares = jnp.matmul(weights, table.x**2, precision=passes.HIGHEST)
-    moments = jnp.maximum(squares - shift**2, LEAST * squares).astype(jnp.float64)
-    values = jnp.maximum(values, 0.0)[:, :, None]
-    penalty = lanes.l2[:, None, None] * table.penalised[None, None]
-    curvature = values * moments[:, None] + penalty
+    return _preconditioner(system.penalty, passes.moments(system, probs))
+
+
+@jax.jit
+def _preconditioner(penalty: jax.Array, moments: Moments) -> Preconditioner:
+    jacobian, weight, first, second = moments
+    values, vectors = jnp.linalg.eigh(jacobian)
+    weight = jnp.where(weight == 0.0, 1.0, weight)[:, None]
+    shift = (first / weight).at[:, -1].set(0.0)
+    squares = second / weight
+    squares = jnp.maximum(squares - shift**2, LEAST * squares)
+    curvature = jnp.maximum(values, 0.0)[:, :, None] * squares[:, None] + penalty
     largest = jnp.max(curvature, axis=1, keepdims=True)
     bounded = curvature > FLOOR * largest
     inverse = jnp.where(bounded, 1.0 / jnp.where(bounded, curvature, 1.0), 0.0)
-    return Preconditioner(vectors, inverse, shift.astype(jnp.float64))
+    return Preconditioner(vectors, inverse, shift)
 
 
 def precondition(preconditioner: Preconditioner, vector: jax.Array) -> jax.Array:
@@ -75,84 +77,114 @@ def precondition(preconditioner: Preconditioner, vector: jax.Array) -> jax.Array
 
 @jax.jit
 def distance(
-    table: Table, lanes: Lanes, preconditioner: Preconditioner, gradient: jax.Array
+    l2: jax.Array,
+    column: jax.Array,
+    preconditioner: Preconditioner,
+    gradient: jax.Array,
 ) -> jax.Array:
     """Returns how far the optimum may be, by a gradient ``(L, C, P)``, ``(L,)``.
 
     The duality gap at the best bias, and what the bias gains by Newton's model. Without
-    a penalty the squared gradient.
+    a penalty the squared gradient. ``l2`` and ``column`` are those of the system.
     """
-    _, _, shift = preconditioner
+    classes, inverse, shift = preconditioner
     of_bias = gradient[:, :, -1]
     free = gradient - of_bias[:, :, None] * shift[:, None]
     # Of gradients with respect to W, which is A over the scale of the column.
-    is_penalised = table.penalised > 0.0
-    scale = jnp.where(is_penalised, table.penalised, jnp.inf) ** -0.5
-    squares = jnp.sum((free * scale[None, None]) ** 2, axis=(1, 2))
-    turned = jnp.einsum("lck,lc->lk", preconditioner.classes, of_bias)
-    gain = 0.5 * jnp.sum(turned**2 * preconditioner.inverse[:, :, -1], axis=1)
+    scale = jnp.where(column > 0.0, column, jnp.inf) ** -0.5
+    squares = jnp.sum((free * scale) ** 2, axis=(1, 2))
+    turned = jnp.einsum("lck,lc->lk", classes, of_bias)
+    gain = 0.5 * jnp.sum(turned**2 * inverse[:, :, -1], axis=1)
     unpenalised = jnp.sum(gradient**2, axis=(1, 2))
-    return jnp.where(lanes.l2 > 0.0, 0.5 * (squares / lanes.l2) + gain, unpenalised)
+    return jnp.where(l2 > 0.0, 0.5 * (squares / l2) + gain, unpenalised)
 
 
 @jax.jit
 def begin(
-    table: Table,
-    lanes: Lanes,
+    l2: jax.Array,
+    column: jax.Array,
     preconditioner: Preconditioner,
-    iterate: Iterate,
+    gradient: jax.Array,
     target: jax.Array,
 ) -> State:
     """Returns the state before the first product."""
-    residual = -iterate.gradient
+    residual = -gradient
     search = precondition(preconditioner, residual)
     inner = _dot(residual, search)
-    left = distance(table, lanes, preconditioner, residual)
+    left = distance(l2, column, preconditioner, residual)
     return State(
         direction=jnp.zeros_like(residual),
         residual=residual,
         search=search,
         inner=inner,
+        left=left,
         target=target,
         products=jnp.zeros(len(inner), jnp.int64),
         live=~(left <= target) & (inner > 0.0),
     )
 
 
-@functools.partial(jax.jit, static_argnames="fewest")
 def proceed(
-    table: Table,
-    lanes: Lanes,
+    system: System,
     preconditioner: Preconditioner,
-    probs: jax.Array,
+    probs: Probs,
     state: State,
     fewest: int,
 ) -> State:
     """Iterates until at most ``fewest`` lanes are live: they need a smaller program."""
+    if isinstance(system.blocks, tuple):
+        return _proceed(system, preconditioner, probs, state, fewest)
+    while np.count_nonzero(state.live) > fewest:
+        product = passes.hessian_product(system, probs, state.search)
+        state = _advance(system.l2, system.column, preconditioner, state, product)
+    return state
+
+
+@functools.partial(jax.jit, static_argnames="fewest")
+def _proceed(
+    system: System,
+    preconditioner: Preconditioner,
+    probs: Probs,
+    state: State,
+    fewest: int,
+) -> State:
+    """Iterates in one program, where the rows are in memory."""
 
     def step(state: State) -> State:
-        product = passes.hessian_product(table, lanes, probs, state.search)
-        curvature = _dot(state.search, product)
-        # Rounding can take the curvature of a flat direction below zero.
-        usable = state.live & (curvature > 0.0)
-        size = jnp.where(usable, state.inner / curvature, 0.0)[:, None, None]
-        residual = state.residual - size * product
-        solved = precondition(preconditioner, residual)
-        inner = _dot(residual, solved)
-        ratio = jnp.where(usable, inner / state.inner, 0.0)[:, None, None]
-        products = state.products + state.live
-        left = distance(table, lanes, preconditioner, residual)
-        live = usable & (inner > 0.0) & (products < MAX_PRODUCTS)
-        return state._replace(
-            direction=state.direction + size * state.search,
-            residual=residual,
-            search=solved + ratio * state.search,
-            inner=inner,
-            products=products,
-            live=live & ~(left <= state.target),
-        )
+        product = passes.hessian_product(system, probs, state.search)
+        return _advance(system.l2, system.column, preconditioner, state, product)
 
     return jax.lax.while_loop(lambda state: jnp.sum(state.live) > fewest, step, state)
+
+
+@jax.jit
+def _advance(
+    l2: jax.Array,
+    column: jax.Array,
+    preconditioner: Preconditioner,
+    state: State,
+    product: jax.Array,
+) -> State:
+    curvature = _dot(state.search, product)
+    # Rounding can take the curvature of a flat direction below zero.
+    usable = state.live & (curvature > 0.0)
+    size = jnp.where(usable, state.inner / curvature, 0.0)[:, None, None]
+    residual = state.residual - size * product
+    solved = precondition(preconditioner, residual)
+    inner = _dot(residual, solved)
+    ratio = jnp.where(usable, inner / state.inner, 0.0)[:, None, None]
+    products = state.products + state.live
+    left = distance(l2, column, preconditioner, residual)
+    live = usable & (inner > 0.0) & (products < MAX_PRODUCTS)
+    return state._replace(
+        direction=state.direction + size * state.search,
+        residual=residual,
+        search=solved + ratio * state.search,
+        inner=inner,
+        left=left,
+        products=products,
+        live=live & ~(left <= state.target),
+    )
 
 
 def _dot(left: jax.Array, right: jax.Array) -> jax.Array:

@@ -19,7 +19,6 @@ from jax.typing import ArrayLike
 
 from linclf_jax import curvature
 from linclf_jax import losses as losses_lib
-from linclf_jax.exact import objective
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.exact import targets as targets_lib
 from linclf_jax.exact.problem import Problem
@@ -37,6 +36,15 @@ class Estimate(NamedTuple):
     losses: np.ndarray  # (L, N)
     right: np.ndarray  # (L, N) boolean
     logits: np.ndarray  # (L, N, C), of each row by the classifier without it
+
+
+class _Rows(NamedTuple):
+    """All rows that have weight in some lane, in float64."""
+
+    x: jax.Array  # (N, D)
+    targets: jax.Array  # (N, C)
+    sample_weights: jax.Array  # (L, N), normalised
+    present: jax.Array  # (L, C) boolean, classes that have weight
 
 
 class _Lane(NamedTuple):
@@ -96,12 +104,13 @@ def approximate(
     l2 = problem_lib.checked_l2(l2)
     with jax.enable_x64(True):
         problem, (W, b) = problem_lib.prepare_with(params, x, labels, l2, weights)
-        rows, features = problem.x.shape
+        _, rows, features, _ = problem.shape
         require_memory(rows, features, b.shape[1], max_bytes)
-        b = jnp.where(problem.present, b, -jnp.inf)
-        predictions = _predict(problem, Params(W, b), jnp.asarray(l2))
+        whole = _rows(problem)
+        b = jnp.where(whole.present, b, -jnp.inf)
+        predictions = _predict(whole, Params(W, b), jnp.asarray(l2))
         used = problem_lib.rows_with_weight(weights, np.asarray(x), len(l2))
-        sample_weights = np.asarray(problem.sample_weights)
+        sample_weights = np.asarray(whole.sample_weights)
         if counted is not None and not counted[used].all():
             sample_weights = np.where(counted[used], sample_weights, 0.0)
             sample_weights /= sample_weights.sum(axis=1, keepdims=True)
@@ -167,7 +176,23 @@ def _predict_unused(
     return values, right, logits
 
 
-def _predict(problem: Problem, params: Params, l2: jax.Array) -> _Predictions:
+def _rows(problem: Problem) -> _Rows:
+    (block,) = problem.blocks
+    _, rows, features, classes = problem.shape
+    weights = np.moveaxis(np.asarray(block.sample_weights), 1, 0)
+    if block.targets is None:
+        targets = np.eye(classes)[np.asarray(block.labels).ravel()]
+    else:
+        targets = np.moveaxis(np.asarray(block.targets)[:, 0], 1, 2)
+    return _Rows(
+        jnp.asarray(block.x.reshape(-1, features)[:rows], jnp.float64),
+        jnp.asarray(targets.reshape(-1, classes)[:rows]),
+        jnp.asarray(weights.reshape(len(weights), -1)[:, :rows]),
+        problem.lanes.present,
+    )
+
+
+def _predict(problem: _Rows, params: Params, l2: jax.Array) -> _Predictions:
     """Returns the predictions of all lanes; an absent class has a bias of -infinity."""
     lanes = zip(*params, l2, problem.sample_weights, problem.present, strict=True)
     x, row_spaces, predictions = np.asarray(problem.x), {}, []
@@ -204,10 +229,10 @@ def _row_space(x: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _predict_lane(
-    problem: Problem, features: jax.Array, lane: _Lane
+    problem: _Rows, features: jax.Array, lane: _Lane
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns loss, correctness and logits of rows, by the classifier without each."""
-    targets = problem.targets.T
+    targets = problem.targets
     logits = _logits_without(problem, features, lane)
     losses = losses_lib.softmax_cross_entropy_with_targets(logits, targets)
     correct = jnp.argmax(logits, axis=1) == jnp.argmax(targets, axis=1)
@@ -219,14 +244,14 @@ def _predict_lane(
     return losses, correct & ~alone & ~jnp.isnan(losses), logits
 
 
-def _logits_without(problem: Problem, features: jax.Array, lane: _Lane) -> jax.Array:
+def _logits_without(problem: _Rows, features: jax.Array, lane: _Lane) -> jax.Array:
     """Returns the logits of each row after the step without it, (30), ``(N, C)``."""
     logits = problem.x @ lane.W.T + lane.b[None]
     if len(lane.b) == 1:
         return logits  # a single class is always right, and has no contrasts
     basis = _contrasts(lane.present)
-    probs = jax.nn.softmax(logits).T[None]
-    residual = objective.residuals(problem, probs)[0][0].T @ basis
+    probs = jax.nn.softmax(logits)
+    residual = _residual(problem.targets, probs) @ basis
     jacobian = curvature.softmax_jacobian(logits)
     jacobian = jnp.einsum("ck,ncj,jl->nkl", basis, jacobian, basis)
     inverse = _inverse_hessian(features, lane, jacobian, basis)
@@ -235,6 +260,13 @@ def _logits_without(problem: Problem, features: jax.Array, lane: _Lane) -> jax.A
     matrix = jnp.eye(basis.shape[1])[None] - leverages @ jacobian
     change = jnp.linalg.solve(matrix, moved[:, :, None])[:, :, 0]
     return logits + change @ basis.T
+
+
+def _residual(targets: jax.Array, probs: jax.Array) -> jax.Array:
+    """Returns ``p_i - t_i``, equations (8) and (9), ``(N, C)``."""
+    top = jnp.arange(targets.shape[1]) == jnp.argmax(targets, axis=1)[:, None]
+    others = jnp.where(top, 0.0, probs - targets)
+    return jnp.where(top, -jnp.sum(others, axis=1, keepdims=True), others)
 
 
 def _contrasts(present: jax.Array) -> jax.Array:

@@ -1,11 +1,12 @@
 """Softmax regression solved exactly, lane by lane, with a proof of how exactly.
 
-Newton's method, whose passes over the rows are float32, or float64 where that is too
-coarse. What is returned is proved in float64 by its certificate, and a lane whose proof
-falls short goes on. Lanes that are done leave the program: the others go on in a
-narrower one.
+Newton's method, whose passes over the rows are float32, or float64 in lanes for which
+that is too coarse. What is returned is proved in float64 by its certificate, and a lane
+whose proof falls short goes on. Lanes that are done leave the program: the others go on
+in a narrower one.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -22,13 +23,14 @@ from linclf_jax.exact import (
     passes,
     status,
 )
+from linclf_jax.exact import columns as columns_lib
 from linclf_jax.exact import problem as problem_lib
-from linclf_jax.exact import table as table_lib
+from linclf_jax.exact import rows as rows_lib
 from linclf_jax.exact.certificate import Certificate
-from linclf_jax.exact.passes import Iterate, Lanes
+from linclf_jax.exact.columns import Columns
+from linclf_jax.exact.passes import Iterate, Probs, System
 from linclf_jax.exact.problem import Problem
 from linclf_jax.exact.status import Info, Progress
-from linclf_jax.exact.table import Columns, Table
 from linclf_jax.params import Params
 
 # Principal axes save about this many products at each penalty of a path; a single fit
@@ -36,27 +38,68 @@ from linclf_jax.params import Params
 SAVED_PRODUCTS = 10
 ONE_FIT = 4
 EIGENVECTORS = 40
+FLAT = 1e-10  # a gradient that is rounding, of columns whose entries are about 1
+# Of the tolerance, that the best bias may leave in a certificate: it saves one of two
+# passes, and ``certify`` may prove a little more.
+BIAS_SHARE = 1e-3
+SMALLEST_LARGEST = 1e-290, 1e290  # penalty of a column, beside that of the others
 
 
-class Solver(NamedTuple):
+class Solution(NamedTuple):
+    """Where all lanes are, in the columns of the passes."""
+
+    A: jax.Array  # (L, C, P) float64
+    objective: np.ndarray  # (L,) float64, by the last pass
+
+
+class Start(NamedTuple):
+    """Where a fit starts, and what a float32 pass says of it, if there was one."""
+
+    A: jax.Array  # (L, C, P) float64
+    iterate: Iterate | None = None
+    probs: Probs | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Solver:
     """What is the same in all steps of all lanes, at any penalty."""
 
     problem: Problem
     columns: Columns
-    table: Table
     dtype: np.dtype  # of the result's parameters
     tol: float  # relative gap that the lanes are to reach
     max_newton: int  # steps of a lane
 
-    @property
-    def is_wide(self) -> bool:
-        """Whether passes are float64."""
-        return self.table.x.dtype == np.float64
+    def system(self, lanes: np.ndarray, l2: np.ndarray, *, wide: bool) -> System:
+        """Returns the objective of some lanes, for passes in float64 or float32."""
+        present = self.problem.lanes.present
+        with np.errstate(over="ignore", under="ignore"):
+            column = np.clip(self.columns.scale**-2.0, *SMALLEST_LARGEST)
+        column = np.where(np.isfinite(self.columns.scale), column, 0.0)
+        # One row of parameters for two classes has half of the penalty.
+        own = l2 / 2.0 if present.shape[1] == 2 else l2
+        system = System(
+            blocks=self._wide if wide else self._narrow,
+            present=present,
+            l2=jnp.asarray(own),
+            column=jnp.asarray(np.append(column, 0.0)),
+            unit=jnp.asarray(np.finfo(np.float64 if wide else np.float32).eps),
+        )
+        return system.take(lanes)
 
-    def lanes(self, l2: np.ndarray) -> Lanes:
-        """Returns what is the lanes' own, in the dtype of the passes."""
-        weights = np.asarray(self.problem.sample_weights, self.table.x.dtype)
-        return Lanes(jnp.asarray(weights), self.problem.present, jnp.asarray(l2))
+    @functools.cached_property
+    def _narrow(self):
+        return self._blocks(np.float32)
+
+    @functools.cached_property
+    def _wide(self):
+        return self._blocks(np.float64)
+
+    def _blocks(self, dtype: type[np.floating]):
+        return rows_lib.mapped(
+            self.problem.blocks,
+            lambda block: columns_lib.of_block(block, self.columns, dtype),
+        )
 
 
 def solve(
@@ -119,9 +162,12 @@ def solve_from(
 ) -> tuple[Params, Info]:
     """Solves all lanes; see ``solve``. ``init`` is as ``checked_params`` returns it."""
     with jax.enable_x64(True):
-        start = origin(solver) if init is None else from_params(solver, init)
-        iterate = passes.evaluate(solver.table, solver.lanes(l2), start)
-        _, _, params, info = finish(solver, iterate, l2, init)
+        if init is None:
+            A = origin(solver)
+        else:
+            present = solver.problem.lanes.present
+            A = columns_lib.from_params(solver.columns, present, init)
+        _, params, info = finish(solver, Start(A), l2, init)
     return params, info
 
 
@@ -142,7 +188,9 @@ def prepare(
     x: ArrayLike,
     tol: float,
     max_newton: int,
+    *,
     num_penalties: int = ONE_FIT,
+    rotated: bool | None = None,
 ) -> Solver:
     """Lays out the rows, once for any number of solutions.
 
@@ -150,87 +198,71 @@ def prepare(
     """
     dtype = problem_lib.result_type(x)
     with jax.enable_x64(True):
-        rotated = _axes_pay(problem, num_penalties)
-        columns = table_lib.columns(np.asarray(problem.x), rotated=rotated)
-        table = table_lib.make(problem, columns, np.float32)
-    return Solver(problem, columns, table, dtype, tol, max_newton)
+        if rotated is None:
+            rotated = _axes_pay(problem, num_penalties)
+        columns = columns_lib.measure(problem.blocks, rotated=rotated)
+    return Solver(problem, columns, dtype, tol, max_newton)
 
 
 def _axes_pay(problem: Problem, num_penalties: int) -> bool:
     """Returns whether principal axes save more operations than they cost."""
-    (lanes, classes), (rows, features) = problem.present.shape, problem.x.shape
+    lanes, rows, features, classes = problem.shape
     rank = min(rows, features)
     axes = 4 * rows * features * rank + EIGENVECTORS * rank**3
-    product = 4 * rows * features * classes * lanes
+    product = 4 * rows * features * columns_lib.num_free(classes) * lanes
     return axes < SAVED_PRODUCTS * num_penalties * product
-
-
-def widened(solver: Solver) -> Solver:
-    """Returns the solver with float64 passes."""
-    table = table_lib.make(solver.problem, solver.columns, np.float64)
-    return solver._replace(table=table)
 
 
 def origin(solver: Solver) -> jax.Array:
     """Returns W = 0 and its best bias, the logarithms of the classes' frequencies."""
-    problem = solver.problem
-    weights, targets = map(np.asarray, (problem.sample_weights, problem.targets))
-    frequencies = np.where(problem.present, weights @ targets.T, 1.0)
-    A = np.zeros((*frequencies.shape, solver.table.x.shape[1]))
-    A[:, :, -1] = np.log(frequencies)
-    return table_lib.centred(problem.present, jnp.asarray(A))
-
-
-def from_params(solver: Solver, params: Params) -> jax.Array:
-    """Returns a start from ``W (L, C, D)``, ``b (L, C)``."""
-    present = solver.problem.present
-    b = jnp.where(present, params.b, 0.0)
-    return table_lib.centred(
-        present, table_lib.from_params(solver.columns, params._replace(b=b))
-    )
+    lanes = solver.problem.lanes
+    frequencies = jnp.where(lanes.present, lanes.target_means, 1.0)
+    W = jnp.zeros((*frequencies.shape, len(solver.columns.mean)))
+    params = Params(W, jnp.log(frequencies))
+    return columns_lib.from_params(solver.columns, lanes.present, params)
 
 
 def finish(
     solver: Solver,
-    iterate: Iterate,
+    start: Start,
     l2: np.ndarray,
     init: Params | None = None,
     *,
-    accuracy: float = certificate.BIAS_ACCURACY,
     certified: bool = True,
-) -> tuple[Solver, Iterate, Params, Info]:
-    """Solves all lanes from some iterate, and proves it.
+) -> tuple[Solution, Params, Info]:
+    """Solves all lanes from some parameters, and proves it.
 
     Args:
         solver: Of the lanes.
-        iterate: Where they start.
+        start: Where they start.
         l2: ``(L,)``.
         init: The parameters there, which a lane keeps if they prove to be good enough.
-        accuracy: Of the best bias in the certificate, as a share of the data term.
         certified: Without, the tolerance is met by an estimate and nothing is proved.
 
     Returns:
-        The solver, wide if that was needed, where the lanes ended, their parameters as
-        the caller sees them, and what is known of them.
+        Where the lanes ended, their parameters as the caller sees them, and what is
+        known of them.
     """
-    progress = status.begin(len(l2))
-    present = solver.problem.present
+    lanes = solver.problem.lanes
+    is_valid = ~np.isnan(np.asarray(lanes.target_means)).any(axis=1)
+    progress = status.begin(l2, is_valid)
     if init is not None:
-        given: Params = _returned(present, init, dtype=solver.dtype)
-        status.accept(_proof(solver, given, l2, accuracy), progress, solver.tol)
+        given: Params = _returned(lanes.present, init, dtype=solver.dtype)
+        status.accept(_proof(solver, given, l2), progress, solver.tol)
+    solution = Solution(start.A, np.full(len(l2), np.nan))
     while True:
-        solver, iterate = minimize(solver, iterate, l2, progress)
-        params = table_lib.to_params(solver.columns, iterate.A)
-        params = _returned(present, params, dtype=solver.dtype)
+        solution = minimize(solver, solution, l2, progress, start)
+        params = columns_lib.to_params(solver.columns, lanes.present, solution.A)
+        params = _returned(lanes.present, params, dtype=solver.dtype)
         if init is not None:
             moved = jnp.asarray(progress.steps > 0)
             params = compaction.select(moved, params, given)
         if not certified:
-            info = status.without_proof(np.asarray(iterate.objective), progress)
-            return solver, iterate, params, info
-        proof = _proof(solver, params, l2, accuracy)
+            return solution, params, status.without_proof(solution.objective, progress)
+        proof = _proof(solver, params, l2)
         if not status.reopen(proof, progress, solver.tol):
-            return solver, iterate, params, status.info(proof, progress)
+            return solution, params, status.info(proof, progress)
+        start = Start(solution.A)
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
@@ -247,47 +279,94 @@ def _exactly(params: Params) -> Params:
     return Params(jnp.swapaxes(W, 1, 2), b)
 
 
-def _proof(
-    solver: Solver, params: Params, l2: np.ndarray, accuracy: float
-) -> Certificate:
+def _proof(solver: Solver, params: Params, l2: np.ndarray) -> Certificate:
     """Returns the certificate of what would be returned."""
-    exact = _exactly(params)
-    return certificate.summary(
-        certificate.evaluate(solver.problem, exact, jnp.asarray(l2), accuracy)
+    accuracy = max(BIAS_SHARE * solver.tol, certificate.BIAS_ACCURACY)
+    iterate = certificate.evaluate(
+        solver.problem, _exactly(params), jnp.asarray(l2), accuracy
     )
+    return certificate.summary(iterate)
 
 
 def minimize(
-    solver: Solver, iterate: Iterate, l2: np.ndarray, progress: Progress
-) -> tuple[Solver, Iterate]:
+    solver: Solver,
+    solution: Solution,
+    l2: np.ndarray,
+    progress: Progress,
+    start: Start,
+) -> Solution:
     """Makes Newton steps until every lane is done, and counts them in ``progress``."""
-    lanes = solver.lanes(l2)
-    inverse = conjugate.make_preconditioner(solver.table, lanes, iterate.probs)
-    is_fresh = True
+    A, objective = solution
+    for wide in (False, True):
+        lanes = np.flatnonzero((progress.status == "") & (progress.wide == wide))
+        if not lanes.size:
+            continue
+        system = solver.system(lanes, l2[lanes], wide=wide)
+        if wide or start.iterate is None or len(lanes) < len(A):
+            state = passes.evaluate(system, compaction.take(A, lanes), keep=True)
+        else:
+            state = start.iterate, start.probs
+        iterate = _descend(solver, system, state, lanes, l2, progress)
+        A = compaction.put(A, lanes, iterate.A)
+        objective = objective.copy()
+        objective[lanes] = np.asarray(iterate.objective)
+    return Solution(A, objective)
+
+
+def _descend(
+    solver: Solver,
+    system: System,
+    state: tuple[Iterate, Probs],
+    lanes: np.ndarray,
+    l2: np.ndarray,
+    progress: Progress,
+) -> Iterate:
+    """Makes steps of some lanes in one precision, as long as that serves them."""
+    iterate, probs = state
+    wide = bool(progress.wide[lanes[0]])
+    inverse = conjugate.make_preconditioner(system, probs)
     while True:
-        left = conjugate.distance(solver.table, lanes, inverse, iterate.gradient)
-        status.update(solver, iterate, np.asarray(left), l2, progress)
-        running = np.flatnonzero(progress.status == "")
+        left = conjugate.distance(system.l2, system.column, inverse, iterate.gradient)
+        left = np.asarray(left)
+        measured = _measured(system, iterate, left, l2[lanes])
+        status.update(lanes, measured, progress, solver.tol, solver.max_newton)
+        goes_on = (progress.status[lanes] == "") & (progress.wide[lanes] == wide)
+        running = np.flatnonzero(goes_on)
         if not running.size:
-            return solver, iterate
-        if status.is_too_coarse(progress) and not solver.is_wide:
-            status.restart(progress)
-            solver = widened(solver)
-            iterate = passes.evaluate(solver.table, solver.lanes(l2), iterate.A)
-            return minimize(solver, iterate, l2, progress)
-        chosen = compaction.padded(running, compaction.narrowest(len(l2), len(running)))
-        own, start = compaction.take((lanes, iterate), chosen)
-        if not is_fresh:
-            again = conjugate.make_preconditioner(solver.table, own, start.probs)
-            inverse = compaction.put(inverse, chosen, again)
+            return iterate
+        width = compaction.narrowest(len(lanes), len(running))
+        own = compaction.padded(running, width)
+        objective = np.asarray(iterate.objective)
         step = newton_step.step(
-            solver.table,
-            own,
-            start,
-            compaction.take(inverse, chosen),
-            progress.aim[chosen] * solver.tol,
+            system.take(own),
+            compaction.take(iterate, own),
+            probs.take(own),
+            compaction.take(inverse, own),
+            left[own],
+            (progress.aim[lanes] * solver.tol * objective)[own],
         )
-        iterate, is_fresh = compaction.put(iterate, chosen, step.iterate), False
-        progress.steps[running] += 1
-        progress.products[running] += np.asarray(step.products)[: len(running)]
-        progress.predicted[running] = np.asarray(step.predicted)[: len(running)]
+        again = conjugate.make_preconditioner(system.take(own), step.probs)
+        inverse = compaction.put(inverse, own, again)
+        iterate = compaction.put(iterate, own, step.iterate)
+        probs = probs.put(own, step.probs)
+        _record(progress, lanes[running], step)
+
+
+def _measured(
+    system: System, iterate: Iterate, left: np.ndarray, l2: np.ndarray
+) -> status.Measured:
+    """Returns what the status of lanes depends on."""
+    separated = flat = np.zeros(len(l2), bool)
+    if (l2 == 0).any():
+        margins = passes.smallest_margins(system, iterate.A)
+        separated = (l2 == 0) & (margins > status.MARGIN)
+        flat = (l2 == 0) & (left <= FLAT**2)
+    return status.Measured(np.asarray(iterate.objective), left, l2, flat, separated)
+
+
+def _record(progress: Progress, lanes: np.ndarray, step: newton_step.Step) -> None:
+    count = len(lanes)
+    progress.steps[lanes] += 1
+    progress.products[lanes] += np.asarray(step.products)[:count]
+    progress.predicted[lanes] = np.asarray(step.predicted)[:count]
+    progress.solved[lanes] = np.asarray(step.solved)[:count]

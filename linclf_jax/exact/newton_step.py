@@ -1,16 +1,15 @@
 """One Newton step of every lane: a direction by conjugate gradients, then a search."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linclf_jax.exact import columns as columns_lib
 from linclf_jax.exact import compaction, conjugate, passes
-from linclf_jax.exact import table as table_lib
 from linclf_jax.exact.conjugate import Preconditioner, State
-from linclf_jax.exact.passes import Iterate, Lanes
-from linclf_jax.exact.table import Table
+from linclf_jax.exact.passes import Iterate, Probs, System
 
 # How much of what a lane is to reach the linear model of a step may leave: the rest is
 # for what the model does not see.
@@ -30,90 +29,84 @@ class Step(NamedTuple):
     """What a step did."""
 
     iterate: Iterate
+    probs: Probs
     predicted: jax.Array  # (L,) decrease of the objective by Newton's model
+    solved: jax.Array  # (L,) boolean: the direction is as exact as was asked for
     products: jax.Array  # (L,) of the Hessian with a vector
 
 
 def step(
-    table: Table,
-    lanes: Lanes,
+    system: System,
     iterate: Iterate,
+    probs: Probs,
     inverse: Preconditioner,
+    left: np.ndarray,
     goal: np.ndarray,
 ) -> Step:
-    """Makes a step of some lanes, whose relative distance is to reach the goal."""
-    target = _target(table, lanes, iterate, inverse, jnp.asarray(goal))
-    state = conjugate.begin(table, lanes, inverse, iterate, target)
-    state = _solved(table, lanes, iterate.probs, inverse, state)
+    """Makes a step of some lanes, whose distances are to come from ``left`` to goal."""
+    objective = np.asarray(iterate.objective)
+    loose = np.minimum(LOOSEST, left / objective) * left
+    with_penalty = np.maximum(MODEL_SHARE * goal, loose)
+    target = np.where(system.l2 > 0.0, with_penalty, WITHOUT_PENALTY * left)
+    state = conjugate.begin(
+        system.l2, system.column, inverse, iterate.gradient, jnp.asarray(target)
+    )
+    state = _solved(system, probs, inverse, state)
     slope = jnp.sum(state.direction * iterate.gradient, axis=(1, 2))
-    moved = _search(table, lanes, iterate, state.direction, slope)
-    return Step(moved, -0.5 * slope, state.products)
-
-
-@jax.jit
-def _target(
-    table: Table,
-    lanes: Lanes,
-    iterate: Iterate,
-    preconditioner: Preconditioner,
-    goal: jax.Array,
-) -> jax.Array:
-    left = conjugate.distance(table, lanes, preconditioner, iterate.gradient)
-    loose = jnp.minimum(LOOSEST, left / iterate.objective) * left
-    wanted = MODEL_SHARE * goal * iterate.objective
-    return jnp.where(lanes.l2 > 0.0, jnp.maximum(wanted, loose), WITHOUT_PENALTY * left)
+    moved, probs = _search(system, iterate, probs, state.direction, slope)
+    solved = state.left <= state.target
+    return Step(moved, probs, -0.5 * slope, solved, state.products)
 
 
 def _solved(
-    table: Table,
-    lanes: Lanes,
-    probs: jax.Array,
-    preconditioner: Preconditioner,
-    state: State,
+    system: System, probs: Probs, inverse: Preconditioner, state: State
 ) -> State:
     """Iterates to the end, in narrower programs as lanes are done."""
     smaller = compaction.narrower(len(state.live))
-    state = conjugate.proceed(
-        table, lanes, preconditioner, probs, state, fewest=smaller
-    )
+    state = conjugate.proceed(system, inverse, probs, state, fewest=smaller)
     live = np.flatnonzero(state.live)
     if not live.size:
         return state
-    chosen = compaction.padded(live, smaller)
-    part: Any = compaction.take((lanes, probs, preconditioner, state), chosen)
-    return compaction.put(state, chosen, _solved(table, *part))
+    lanes = compaction.padded(live, smaller)
+    own_inverse, own = compaction.take((inverse, state), lanes)
+    own = _solved(system.take(lanes), probs.take(lanes), own_inverse, own)
+    return compaction.put(state, lanes, own)
 
 
 def _search(
-    table: Table,
-    lanes: Lanes,
+    system: System,
     iterate: Iterate,
+    probs: Probs,
     direction: jax.Array,
     slope: jax.Array,
-) -> Iterate:
+) -> tuple[Iterate, Probs]:
     """Halves the step of every lane whose objective would not fall as it should."""
+    keep = probs.kept is not None
     size = jnp.ones(len(slope))
     for _ in range(MAX_HALVINGS):
-        moved = passes.evaluate(table, lanes, _moved(lanes, iterate, direction, size))
-        accepted = _accepted(iterate, moved, size, slope)
+        A = _moved(system.present, iterate.A, direction, size)
+        moved, moved_probs = passes.evaluate(system, A, keep=keep)
+        allowed = _allowed(iterate.objective, size, slope, system.unit)
+        # A lane that is not a number cannot get better by smaller steps.
+        accepted = (moved.objective <= allowed) | jnp.isnan(iterate.objective)
         if np.asarray(accepted).all():
-            return moved
+            return moved, moved_probs
         size = jnp.where(accepted, size, 0.5 * size)
-    return compaction.select(accepted, moved, iterate)
+    # No step is short enough in these lanes: they stay where they are.
+    A = jnp.where(accepted[:, None, None], moved.A, iterate.A)
+    return passes.evaluate(system, A, keep=keep)
 
 
 @jax.jit
 def _moved(
-    lanes: Lanes, iterate: Iterate, direction: jax.Array, size: jax.Array
+    present: jax.Array, A: jax.Array, direction: jax.Array, size: jax.Array
 ) -> jax.Array:
-    return table_lib.centred(lanes.present, iterate.A + size[:, None, None] * direction)
+    return columns_lib.centred(present, A + size[:, None, None] * direction)
 
 
 @jax.jit
-def _accepted(
-    iterate: Iterate, moved: Iterate, size: jax.Array, slope: jax.Array
+def _allowed(
+    objective: jax.Array, size: jax.Array, slope: jax.Array, unit: jax.Array
 ) -> jax.Array:
-    before, unit = iterate.objective, jnp.finfo(iterate.probs.dtype).eps
-    allowed = SUFFICIENT * size * slope + NOISE * unit * jnp.abs(before)
-    # A lane that is not a number cannot get better by smaller steps.
-    return (moved.objective <= before + allowed) | jnp.isnan(before)
+    """Returns what the objective may be after a step of some size."""
+    return objective + SUFFICIENT * size * slope + NOISE * unit * jnp.abs(objective)

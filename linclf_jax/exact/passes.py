@@ -1,134 +1,275 @@
 """Passes over the rows: the objective with its gradient, its curvature, and products.
 
-Everything of the size of the rows is in the dtype of the table. Sums over rows that the
-steps add to, compare and solve with are float64.
+What a chunk gives is computed in the dtype of the columns, and added up in float64. One
+pass with both products takes 2.2 times as long as one product of the whole (8,000 x
+768, two lanes of 100 classes).
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from linclf_jax.exact.table import Table
+from linclf_jax.exact import compaction, row_terms
+from linclf_jax.exact import rows as rows_lib
+from linclf_jax.exact.rows import Block
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
-class Lanes(NamedTuple):
-    """What is a lane's own, at any parameters."""
+class System(NamedTuple):
+    """The objective of some lanes."""
 
-    sample_weights: jax.Array  # (L, N) in the dtype of the table, normalised
+    blocks: Sequence[Block]  # of columns
     present: jax.Array  # (L, C) boolean, classes that have weight
-    l2: jax.Array  # (L,) float64
+    l2: jax.Array  # (L,) float64, of the rows of A
+    column: jax.Array  # (P,) float64: the penalty is l2 / 2 times these times A^2
+    unit: jax.Array  # () of rounding in the passes
+
+    @property
+    def penalty(self) -> jax.Array:
+        """The curvature that the penalty has, ``(L, 1, P)``."""
+        return self.l2[:, None, None] * self.column
+
+    def take(self, lanes: np.ndarray) -> "System":
+        """Returns the system of some lanes."""
+        blocks = rows_lib.mapped(self.blocks, lambda each: rows_lib.take(each, lanes))
+        present, l2 = compaction.take((self.present, self.l2), lanes)
+        return self._replace(blocks=blocks, present=present, l2=l2)
 
 
 class Iterate(NamedTuple):
     """Parameters of all lanes, and what a pass over the rows says of them."""
 
-    A: jax.Array  # (L, C, P) float64; 0 for classes that are absent
+    A: jax.Array  # (L, C, P) float64, one row for two classes; 0 where one is absent
     objective: jax.Array  # (L,) float64
     gradient: jax.Array  # (L, C, P) float64
-    probs: jax.Array  # (L, C, N)
 
 
-def evaluate(table: Table, lanes: Lanes, A: jax.Array) -> Iterate:
-    """Evaluates objective and gradient.
+class Probs(NamedTuple):
+    """Probabilities of all rows, kept from a pass or computed again when needed.
 
-    Three programs: in one, XLA computes the exponentials again for each of their uses.
+    Of two classes that of the less likely one, whose digits are those of the curvature.
     """
-    scores, largest, exponentials = _scores(table, lanes, A)
-    loss, probs = _losses(table, lanes, scores, largest, exponentials)
-    return _gradient(table, lanes, A, loss, probs)
+
+    A: jax.Array  # (L, C, P) float64, of which they are
+    kept: tuple[jax.Array, ...] | None  # of each block, (K, L, C, M)
+
+    def of(self, block: int) -> jax.Array | None:
+        """Returns what is kept of a block."""
+        return None if self.kept is None else self.kept[block]
+
+    def take(self, lanes: np.ndarray) -> "Probs":
+        """Returns those of some lanes."""
+        if np.array_equal(lanes, np.arange(len(self.A))):
+            return self
+        kept = None if self.kept is None else rows_lib.taken(self.kept, lanes)
+        return Probs(compaction.take(self.A, lanes), kept)
+
+    def put(self, lanes: np.ndarray, part: "Probs") -> "Probs":
+        """Returns these with some lanes replaced."""
+        if np.array_equal(lanes, np.arange(len(self.A))):
+            return part
+        kept = self.kept
+        if kept is not None:
+            kept = rows_lib.replaced(kept, lanes, part.kept)
+        return Probs(compaction.put(self.A, lanes, part.A), kept)
+
+
+def evaluate(system: System, A: jax.Array, *, keep: bool) -> tuple[Iterate, Probs]:
+    """Evaluates objective and gradient; ``keep`` keeps the probabilities."""
+    sums, kept = (jnp.zeros(len(A)), jnp.zeros(A.shape)), []
+    for block in system.blocks:
+        sums, probs = _evaluate(block, system.present, A, sums, keep=keep)
+        kept.append(probs)
+    iterate = _with_penalty(system.penalty, A, *sums)
+    return iterate, Probs(A, tuple(kept) if keep else None)
 
 
 @jax.jit
-def _scores(
-    table: Table, lanes: Lanes, A: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns scores ``(L, C, N)``, the largest ``(L, N)``, and exponentials below."""
-    scores = _times(A, table.xt)
-    scores = jnp.where(lanes.present[:, :, None], scores, -jnp.inf)
-    largest = jnp.max(scores, axis=1)
-    return scores, largest, jnp.exp(scores - largest[:, None])
-
-
-@jax.jit
-def _losses(
-    table: Table,
-    lanes: Lanes,
-    scores: jax.Array,
-    largest: jax.Array,
-    exponentials: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Returns the weighted mean loss ``(L,)`` and probabilities ``(L, C, N)``."""
-    weights, total = lanes.sample_weights, jnp.sum(exponentials, axis=1)
-    # Without the largest, which is 1: a confident row keeps the digits of its loss.
-    others = jnp.sum(jnp.where(exponentials < 1.0, exponentials, 0.0), axis=1)
-    others = jnp.where(total < 2.0, others, total - 1.0)  # several are the largest
-    if table.targets is None:
-        index = jnp.broadcast_to(table.top_target, (len(scores), 1, len(table.x)))
-        behind = largest - jnp.take_along_axis(scores, index, axis=1)[:, 0]
-    else:
-        below = largest[:, None] - scores
-        used = table.targets[None] > 0.0
-        behind = jnp.sum(jnp.where(used, table.targets[None] * below, 0.0), axis=1)
-    losses = jnp.log1p(others) + behind
-    # A row without weight may have an infinite loss, if its class is absent.
-    weighted = jnp.where(weights > 0.0, weights * losses, weights)
-    loss = jnp.sum(weighted.astype(jnp.float64), axis=1)
-    return loss, exponentials * (1.0 / total)[:, None]
-
-
-@jax.jit
-def _gradient(
-    table: Table, lanes: Lanes, A: jax.Array, loss: jax.Array, probs: jax.Array
+def _with_penalty(
+    penalty: jax.Array, A: jax.Array, loss: jax.Array, gradient: jax.Array
 ) -> Iterate:
-    top = _is_class(table.top_target[None], probs)
-    others = probs if table.targets is None else probs - table.targets[None]
-    residual = _with_top(jnp.where(top, 0.0, others), top)
-    residual = residual * lanes.sample_weights[:, None]
-    penalty = lanes.l2[:, None, None] * table.penalised[None, None] * A
-    gradient = _times(residual, table.x).astype(A.dtype) + penalty
-    objective = loss + 0.5 * jnp.sum(penalty * A, axis=(1, 2))
-    return Iterate(A, objective, gradient, probs)
+    pull = penalty * A
+    objective = loss + 0.5 * jnp.sum(pull * A, axis=(1, 2))
+    return Iterate(A, objective, gradient + pull)
 
 
-def hessian_product(
-    table: Table, lanes: Lanes, probs: jax.Array, vector: jax.Array
+@functools.partial(jax.jit, static_argnames="keep")
+def _evaluate(
+    block: Block, present: jax.Array, A: jax.Array, sums: Any, *, keep: bool
+) -> tuple[Any, jax.Array | None]:
+    num_chunks, size, _ = block.x.shape
+    kept = None
+    if keep:
+        kept = jnp.zeros((num_chunks, *A.shape[:2], size), block.x.dtype)
+
+    def add(chunk: Block, number: jax.Array, carry: Any) -> Any:
+        (loss, gradient), kept = carry
+        scores = _scores(chunk, A)
+        losses, probs, residual = row_terms.terms(chunk, present, scores)
+        weights = chunk.sample_weights
+        # A row without weight may have an infinite loss, if its class is absent.
+        weighted = jnp.where(weights > 0.0, weights * losses, weights)
+        loss = loss + jnp.sum(weighted.astype(jnp.float64), axis=1)
+        gradient = gradient + _backward(chunk, residual * weights[:, None])
+        if kept is not None:
+            kept = kept.at[number].set(probs)
+        return (loss, gradient), kept
+
+    return rows_lib.add_up(block, (sums, kept), add)
+
+
+def _scores(chunk: Block, A: jax.Array) -> jax.Array:
+    """Returns ``(L, C, M)``. Both products read the rows of a chunk as they lie."""
+    lanes, classes, columns = A.shape
+    flat = A.reshape(lanes * classes, columns).astype(chunk.x.dtype)
+    over_columns = (((1,), (1,)), ((), ()))
+    scores = jax.lax.dot_general(flat, chunk.x, over_columns, precision=HIGHEST)
+    return scores.reshape(lanes, classes, -1)
+
+
+def _backward(chunk: Block, values: jax.Array) -> jax.Array:
+    """Returns the sum over rows of values ``(L, C, M)`` times columns, float64."""
+    lanes, classes, size = values.shape
+    flat = values.reshape(lanes * classes, size)
+    product = jnp.matmul(flat, chunk.x, precision=HIGHEST)
+    return product.reshape(lanes, classes, -1).astype(jnp.float64)
+
+
+def _chunk_probs(
+    chunk: Block, number: jax.Array, present: jax.Array, A: jax.Array, kept: Any
 ) -> jax.Array:
+    if kept is not None:
+        return kept[number]
+    return row_terms.probs(present, _scores(chunk, A))
+
+
+def hessian_product(system: System, probs: Probs, vector: jax.Array) -> jax.Array:
     """Returns the Hessian times ``(L, C, P)`` vectors, float64."""
-    scores = _times(vector, table.xt)
-    mean = jnp.sum(probs * scores, axis=1, keepdims=True)
-    change = lanes.sample_weights[:, None] * probs * (scores - mean)
-    # Where a row is confident the score of its class is their mean, but for rounding.
-    top = _is_class(table.top_target[None], probs)
-    change = _with_top(jnp.where(top, 0.0, change), top)
-    product = _times(change, table.x).astype(vector.dtype)
-    penalty = lanes.l2[:, None, None] * table.penalised[None, None]
-    return product + penalty * vector
+    product = system.penalty * vector
+    for number, block in enumerate(system.blocks):
+        kept = probs.of(number)
+        product = _add_product(block, system.present, probs.A, kept, vector, product)
+    return product
 
 
-def mean_jacobian(lanes: Lanes, probs: jax.Array) -> jax.Array:
-    """Returns ``sum_i s_i (diag(p_i) - p_i p_i^T)``, ``(L, C, C)`` float64."""
-    weighted = probs * lanes.sample_weights[:, None]
-    products = jnp.einsum("lcn,lkn->lck", weighted, probs, precision=HIGHEST)
-    # From the other classes' entries: 1 - p_j would be 0 once p_j rounds to 1.
-    identity = jnp.eye(probs.shape[1])[None]
-    products = products.astype(jnp.float64) * (1.0 - identity)
-    return jnp.sum(products, axis=2)[:, :, None] * identity - products
+@jax.jit
+def _add_product(
+    block: Block,
+    present: jax.Array,
+    A: jax.Array,
+    kept: jax.Array | None,
+    vector: jax.Array,
+    product: jax.Array,
+) -> jax.Array:
+    def add(chunk: Block, number: jax.Array, product: jax.Array) -> jax.Array:
+        probs = _chunk_probs(chunk, number, present, A, kept)
+        scores = _scores(chunk, vector)
+        if scores.shape[1] == 1:
+            change = probs * (1.0 - probs) * scores
+        else:
+            mean = jnp.sum(probs * scores, axis=1, keepdims=True)
+            # Where a row is confident the score of its class is their mean, but for
+            # rounding.
+            change = row_terms.with_top(chunk, probs * (scores - mean))
+        return product + _backward(chunk, change * chunk.sample_weights[:, None])
+
+    return rows_lib.add_up(block, product, add)
 
 
-def _times(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Returns ``(L, C, A)`` times ``(A, B)``, in the dtype of the latter."""
-    lanes, classes, _ = left.shape
-    flat = left.reshape(lanes * classes, -1).astype(right.dtype)
-    return jnp.matmul(flat, right, precision=HIGHEST).reshape(lanes, classes, -1)
+class Moments(NamedTuple):
+    """Sums over the rows that the curvature is approximated by; float64."""
+
+    jacobian: jax.Array  # (L, C, C), sum_i s_i (diag(p_i) - p_i p_i^T)
+    weight: jax.Array  # (L,), sum of h_i, the trace of that
+    first: jax.Array  # (L, P), sum_i h_i x_i
+    second: jax.Array  # (L, P), sum_i h_i x_i^2
 
 
-def _is_class(index: jax.Array, probs: jax.Array) -> jax.Array:
-    return index[:, None] == jnp.arange(probs.shape[1])[None, :, None]
+def moments(system: System, probs: Probs) -> Moments:
+    """Returns the moments of the columns by their weight in the Hessian."""
+    lanes, classes, columns = probs.A.shape
+    sums = Moments(
+        jnp.zeros((lanes, classes, classes)),
+        jnp.zeros(lanes),
+        *jnp.zeros((2, lanes, columns)),
+    )
+    for number, block in enumerate(system.blocks):
+        kept = probs.of(number)
+        sums = _add_moments(block, system.present, probs.A, kept, sums)
+    return sums
 
 
-def _with_top(others: jax.Array, top: jax.Array) -> jax.Array:
-    """Fills in the entry that is minus the sum of the others, which is 0 in them."""
-    return jnp.where(top, -jnp.sum(others, axis=1, keepdims=True), others)
+@jax.jit
+def _add_moments(
+    block: Block,
+    present: jax.Array,
+    A: jax.Array,
+    kept: jax.Array | None,
+    sums: Moments,
+) -> Moments:
+    classes = A.shape[1]
+    identity = jnp.eye(classes)
+
+    def add(chunk: Block, number: jax.Array, sums: Moments) -> Moments:
+        probs = _chunk_probs(chunk, number, present, A, kept)
+        weighted = probs * chunk.sample_weights[:, None]
+        curvature = jnp.sum(weighted * (1.0 - probs), axis=1)
+        if classes == 1:
+            jacobian = jnp.sum(curvature, axis=1)[:, None, None]
+        else:
+            products = jnp.einsum("lcm,lkm->lck", weighted, probs, precision=HIGHEST)
+            # From the other classes' entries: 1 - p_j would be 0 once p_j rounds to 1.
+            # In float64, so that a shift of all classes has no curvature.
+            products = products.astype(jnp.float64) * (1.0 - identity)
+            jacobian = jnp.sum(products, axis=2)[:, :, None] * identity - products
+        parts = Moments(
+            jacobian,
+            jnp.sum(curvature, axis=1),
+            jnp.matmul(curvature, chunk.x, precision=HIGHEST),
+            jnp.matmul(curvature, chunk.x**2, precision=HIGHEST),
+        )
+        return Moments(
+            *(s + p.astype(jnp.float64) for s, p in zip(sums, parts, strict=True))
+        )
+
+    return rows_lib.add_up(block, sums, add)
+
+
+def smallest_margins(system: System, A: jax.Array) -> np.ndarray:
+    """Returns by how much every row with weight scores its class above all others.
+
+    ``(L,)``, the least of all rows; minus infinity for soft targets.
+    """
+    margins = jnp.full(len(A), jnp.inf)
+    for block in system.blocks:
+        if block.targets is not None:
+            return np.full(len(A), -np.inf)
+        margins = _margins(block, system.present, A, margins)
+    return np.asarray(margins)
+
+
+@jax.jit
+def _margins(
+    block: Block, present: jax.Array, A: jax.Array, margins: jax.Array
+) -> jax.Array:
+    def add(chunk: Block, number: jax.Array, margins: jax.Array) -> jax.Array:
+        del number
+        scores = _scores(chunk, A)
+        if scores.shape[1] == 1:
+            signed = jnp.where(chunk.labels[:, None] == 1, scores, -scores)
+            margin = jnp.where(row_terms.several(present), signed, jnp.inf)[:, 0]
+        else:
+            scores = jnp.where(present[:, :, None], scores, -jnp.inf)
+            classes = jnp.arange(scores.shape[1])[None, :, None]
+            own = chunk.labels[:, None] == classes
+            first = jnp.max(jnp.where(own, scores, -jnp.inf), axis=1)
+            margin = first - jnp.max(jnp.where(own, -jnp.inf, scores), axis=1)
+        margin = jnp.where(chunk.sample_weights > 0.0, margin, jnp.inf)
+        return jnp.minimum(margins, jnp.min(margin, axis=1).astype(margins.dtype))
+
+    return rows_lib.add_up(block, margins, add)

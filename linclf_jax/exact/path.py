@@ -5,6 +5,7 @@ that every point carries: a path that goes on from a stored state gives the same
 one that was never interrupted.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.exact import compaction, newton, passes
+from linclf_jax.exact import columns as columns_lib
+from linclf_jax.exact import newton, passes
 from linclf_jax.exact import problem as problem_lib
-from linclf_jax.exact.newton import Solver
-from linclf_jax.exact.passes import Iterate
+from linclf_jax.exact.newton import Solver, Start
 from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
 
@@ -25,9 +26,6 @@ from linclf_jax.params import Params
 MAX_SOLUTIONS = 3
 
 
-# Of the tolerance, that the best bias may leave in the certificate of a point: it saves
-# one of two passes, and ``certify`` may prove a little more.
-BIAS_SHARE = 1e-3
 # Relative distance, as estimated, of points that are not certified.
 COARSE = 1e-4
 
@@ -44,7 +42,7 @@ class PathState(NamedTuple):
 
     solutions: tuple[Solution, ...]  # 1 to MAX_SOLUTIONS, the last one at the penalty
     objective: np.ndarray  # (L,) of the last
-    is_wide: bool  # whether float32 has been too coarse
+    rotated: bool  # whether the columns are principal axes
 
 
 class Point(NamedTuple):
@@ -135,6 +133,7 @@ def follow(
         num_classes=num_classes,
         tol=tol,
         max_newton=max_newton,
+        rotated=None if state is None else state.rotated,
     )
     if state is not None:
         _check_state(state, solver)
@@ -151,8 +150,12 @@ def prepare(
     num_classes: int | None = None,
     tol: float = 1e-6,
     max_newton: int = 100,
+    rotated: bool | None = None,
 ) -> Solver:
-    """Lays out the rows for ``points`` and ``certify``; see ``follow``."""
+    """Lays out the rows for ``points`` and ``certify``; see ``follow``.
+
+    ``rotated`` says whether columns are principal axes: where that pays if None.
+    """
     newton.check_limits(tol, max_newton)
     shape = () if weights is None else np.shape(weights)
     lanes = shape[0] if len(shape) == 2 else 1
@@ -160,7 +163,9 @@ def prepare(
         problem = problem_lib.prepare(
             x, labels, num_lanes=lanes, weights=weights, num_classes=num_classes
         )
-    return newton.prepare(problem, x, tol, max_newton, num_penalties)
+    return newton.prepare(
+        problem, x, tol, max_newton, num_penalties=num_penalties, rotated=rotated
+    )
 
 
 def certify(solver: Solver, l2: ArrayLike, start: Params) -> tuple[Params, Info]:
@@ -181,13 +186,15 @@ def certify(solver: Solver, l2: ArrayLike, start: Params) -> tuple[Params, Info]
 
 
 def _check_state(state: PathState, solver: Solver) -> None:
-    expected = (*solver.problem.present.shape, solver.table.x.shape[1] - 1)
-    lanes, classes, columns = np.shape(state.solutions[-1].A)
-    if (lanes, classes, columns - 1) != expected:
+    lanes, _, _, classes = solver.problem.shape
+    columns = len(solver.columns.scale)
+    expected = (lanes, columns_lib.num_free(classes), columns)
+    own = np.shape(state.solutions[-1].A)
+    own = (*own[:2], own[2] - 1)
+    if own != expected or state.rotated != (solver.columns.basis is not None):
         raise ValueError(
-            f"state is of a path with (lanes, classes, columns) "
-            f"{(lanes, classes, columns - 1)}; expected {expected}, those of x, labels "
-            "and weights"
+            f"state is of a path with (lanes, rows of parameters, columns) {own}; "
+            f"expected {expected}, those of x, labels and weights"
         )
 
 
@@ -197,7 +204,7 @@ def state_arrays(state: PathState) -> dict[str, np.ndarray]:
         "l2": np.array([solution.l2 for solution in state.solutions]),
         "A": np.stack([solution.A for solution in state.solutions]),
         "objective": state.objective,
-        "is_wide": np.array(state.is_wide),
+        "rotated": np.array(state.rotated),
     }
 
 
@@ -208,7 +215,7 @@ def state_from_arrays(arrays: Mapping[str, np.ndarray]) -> PathState:
             Solution(float(l2), jnp.asarray(A))
             for l2, A in zip(arrays["l2"], arrays["A"], strict=True)
         )
-    return PathState(solutions, arrays["objective"], bool(arrays["is_wide"]))
+    return PathState(solutions, arrays["objective"], bool(arrays["rotated"]))
 
 
 def points(
@@ -216,46 +223,40 @@ def points(
 ) -> Iterator[Point]:
     """Yields the points of descending penalties; see ``follow``."""
     if not certified:
-        solver = solver._replace(tol=max(solver.tol, COARSE))
-    if state is not None and state.is_wide:
-        with jax.enable_x64(True):
-            solver = newton.widened(solver)
+        solver = dataclasses.replace(solver, tol=max(solver.tol, COARSE))
     for l2 in map(float, l2s):
         # Entered anew for each point: between two of them the caller's code runs.
         with jax.enable_x64(True):
-            of_lanes = np.full(len(solver.problem.sample_weights), l2)
+            of_lanes = np.full(solver.problem.shape[0], l2)
             start = _start(solver, state, of_lanes)
-            solver, iterate, params, info = newton.finish(
-                solver,
-                start,
-                of_lanes,
-                accuracy=BIAS_SHARE * solver.tol,
-                certified=certified,
+            last, params, info = newton.finish(
+                solver, start, of_lanes, certified=certified
             )
             earlier = () if state is None else state.solutions
-            solutions = (*earlier, Solution(l2, iterate.A))[-MAX_SOLUTIONS:]
-            objective = np.asarray(iterate.objective)
-            state = PathState(solutions, objective, solver.is_wide)
+            solutions = (*earlier, Solution(l2, last.A))[-MAX_SOLUTIONS:]
+            state = PathState(
+                solutions, last.objective, solver.columns.basis is not None
+            )
         yield Point(l2, params, info, state)
 
 
-def _start(solver: Solver, state: PathState | None, l2: np.ndarray) -> Iterate:
+def _start(solver: Solver, state: PathState | None, l2: np.ndarray) -> Start:
     """Returns the extrapolation, or the last solution in lanes where that is better."""
-    table, lanes = solver.table, solver.lanes(l2)
     if state is None:
-        return passes.evaluate(table, lanes, newton.origin(solver))
+        return Start(newton.origin(solver))
+    system = solver.system(np.arange(len(l2)), l2, wide=False)
     factors = _lagrange(state.solutions, l2[0])
     A = jnp.stack([each.A for each in state.solutions])
-    guess = passes.evaluate(table, lanes, jnp.einsum("k...,k->...", A, factors))
-    last = state.solutions[-1]
-    squares = np.asarray(jnp.sum(last.A**2 * table.penalised[None, None], axis=(1, 2)))
-    objective = state.objective + 0.5 * (l2 - last.l2) * squares
-    better = np.asarray(guess.objective) <= objective
-    if better.all():
-        return guess
-    return compaction.select(
-        jnp.asarray(better), guess, passes.evaluate(table, lanes, last.A)
+    guess, probs = passes.evaluate(
+        system, jnp.einsum("k...,k->...", A, factors), keep=True
     )
+    last = state.solutions[-1]
+    rise = system.penalty * (1.0 - last.l2 / l2[0]) if l2[0] else 0.0
+    squares = np.asarray(jnp.sum(rise * last.A**2, axis=(1, 2)))
+    better = np.asarray(guess.objective) <= state.objective + 0.5 * squares
+    if better.all():
+        return Start(guess.A, guess, probs)
+    return Start(jnp.where(better[:, None, None], guess.A, last.A))
 
 
 def _lagrange(solutions: Sequence[Solution], l2: float) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""What the exact solver minimises: one table of rows, with weights for every lane.
+"""What the exact solver minimises: rows with their targets, and weights for every lane.
 
 ``sum_i s_i ce_i + (l2 / 2) ||W||^2`` with the normalised sample weights ``s_i = w_i /
-sum_j w_j``. Arrays are float64, and classes come before rows, so that reductions over
-the few classes run along the many rows. Rows of weight 0 in every lane are left out.
+sum_j w_j``. Rows of weight 0 in every lane are left out.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,21 +13,38 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from linclf_jax import validation
+from linclf_jax.exact import rows as rows_lib
 from linclf_jax.exact import targets as targets_lib
+from linclf_jax.exact.rows import Block
+from linclf_jax.exact.targets import Targets
 from linclf_jax.params import Params
+
+TINY = float(np.finfo(np.float64).tiny)  # what underflow of a square hides
+
+
+class Lanes(NamedTuple):
+    """What is known of the rows of each lane without any parameters; float64."""
+
+    target_means: jax.Array  # (L, C), sum_i s_i t_i
+    present: jax.Array  # (L, C) boolean, classes with a row that has weight
+    row_norm: jax.Array  # (L,) root mean square of the norms of the rows
+    largest_norm: jax.Array  # (L,) of a row that has weight
+    column_sizes: jax.Array  # (L, D), largest size of an entry in rows with weight
+    num_rows: jax.Array  # (L,) N, the same in all lanes
 
 
 class Problem(NamedTuple):
     """Rows with their targets, and what they weigh in each lane."""
 
-    x: jax.Array  # (N, D) float64
-    targets: jax.Array  # (C, N) float64, columns sum to 1
-    sample_weights: jax.Array  # (L, N) float64, normalised: each lane's sum to 1
-    present: jax.Array  # (L, C) boolean, classes with a row that has weight
-    top_target: jax.Array  # (C, N) boolean, the first of the largest targets of a row
-    contrasts: jax.Array  # (L, C, D), sum_i s_i (t_i - mean t) x_i^T
-    row_norms: jax.Array  # (N,) Euclidean, of the rows of x
-    column_sizes: jax.Array  # (L, D), largest size of an entry in rows that have weight
+    blocks: Sequence[Block]  # x as stored, targets and weights in float64
+    lanes: Lanes
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Lanes, rows, features and classes."""
+        features = self.lanes.column_sizes.shape[1]
+        num_lanes, classes = self.lanes.present.shape
+        return num_lanes, int(self.lanes.num_rows[0]), features, classes
 
 
 def prepare(
@@ -57,22 +74,11 @@ def prepare(
     used = rows_with_weight(weights, x, num_lanes)
     # Set to 0 and not left out, so that a message has the row's number in ``x``.
     validation.validate_features(x if used.all() else np.where(used[:, None], x, 0))
-    x = np.asarray(x[used], np.float64)
     targets = targets_lib.prepare(labels, used, num_classes)
     sample_weights = _normalised(weights, num_lanes, used)
-    # Written so that a lane of NaN has all classes.
-    present = ~(sample_weights @ targets <= 0.0)
-    top_target = np.arange(targets.shape[1])[:, None] == targets.argmax(axis=1)[None]
-    return Problem(
-        x=jnp.asarray(x),
-        targets=jnp.asarray(targets.T),
-        sample_weights=jnp.asarray(sample_weights),
-        present=jnp.asarray(present),
-        top_target=jnp.asarray(top_target),
-        contrasts=jnp.asarray(_contrasts(x, targets, sample_weights)),
-        row_norms=jnp.asarray(_row_norms(x)),
-        column_sizes=jnp.asarray(_column_sizes(x, sample_weights)),
-    )
+    x = _stored(x if used.all() else x[used])
+    blocks = rows_lib.in_memory(x, targets.labels, targets.soft, sample_weights)
+    return Problem(blocks, _lanes(blocks, targets, sample_weights))
 
 
 def prepare_with(
@@ -99,28 +105,40 @@ def prepare_with(
     return problem, checked_params(params, problem)
 
 
-def _contrasts(
-    x: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray
-) -> np.ndarray:
-    """Returns the covariances of targets and features in each lane, ``(L, C, D)``."""
-    # Centred, so that a common shift of the features costs no digit.
-    return np.stack(
-        [((targets - w @ targets) * w[:, None]).T @ (x - w @ x) for w in sample_weights]
-    )
+def _stored(x: np.ndarray) -> np.ndarray:
+    """Returns features in a dtype that the device has, with the same values."""
+    if x.dtype.kind in "iu" and x.dtype.itemsize > 1:
+        return x.astype(np.float64)
+    return x.astype(np.float64) if x.dtype.itemsize > 8 else x
 
 
-def _row_norms(x: np.ndarray) -> np.ndarray:
-    """Returns the norms of the rows, whose squares may not be finite, ``(N,)``."""
-    largest = max(float(x.max()), -float(x.min())) or 1.0
-    return largest * np.sqrt(np.einsum("nd,nd->n", x / largest, x / largest))
-
-
-def _column_sizes(x: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
-    """Returns the largest size in each column, of the rows of each lane, ``(L, D)``."""
-    used = ~(sample_weights <= 0.0)  # all rows of a lane of NaN
-    of_all = np.maximum(x.max(axis=0), -x.min(axis=0))
-    return np.stack(
-        [of_all if rows.all() else np.abs(x[rows]).max(axis=0) for rows in used]
+def _lanes(
+    blocks: Sequence[Block], targets: Targets, sample_weights: np.ndarray
+) -> Lanes:
+    unknown = np.isnan(sample_weights).any(axis=1, keepdims=True)
+    means = np.stack([targets.mean(weights) for weights in sample_weights])
+    means = np.where(unknown, np.nan, means)
+    sizes = np.zeros((len(sample_weights), blocks[0].x.shape[2]))
+    norms = []
+    for x, weights in rows_lib.slabs(blocks):
+        size = np.abs(x)
+        for lane, used in enumerate(~(weights <= 0.0)):  # all rows of a lane of NaN
+            own = size if used.all() else size[used]
+            np.maximum(sizes[lane], own.max(axis=0, initial=0.0), out=sizes[lane])
+        # Squares of entries as they are may not be finite.
+        unit = np.maximum(size.max(axis=1, keepdims=True), TINY)
+        norms.append(unit[:, 0] * np.sqrt(np.sum((size / unit) ** 2, axis=1)))
+    norm = np.where(sample_weights > 0.0, np.concatenate(norms), 0.0)
+    largest = np.maximum(norm.max(axis=1), TINY)
+    squares = np.sum(sample_weights * (norm / largest[:, None]) ** 2, axis=1)
+    return Lanes(
+        target_means=jnp.asarray(means),
+        # Written so that a lane of NaN has all classes.
+        present=jnp.asarray(~(means <= 0.0)),
+        row_norm=jnp.asarray(largest * np.sqrt(squares + TINY)),
+        largest_norm=jnp.asarray(norm.max(axis=1)),
+        column_sizes=jnp.asarray(sizes),
+        num_rows=jnp.full(len(means), sample_weights.shape[1], jnp.float64),
     )
 
 
@@ -157,7 +175,7 @@ def checked_params(params: Params, problem: Problem) -> Params:
     Raises:
         ValueError: They have another shape.
     """
-    (lanes, classes), features = problem.present.shape, problem.x.shape[1]
+    lanes, _, features, classes = problem.shape
     for name, expected in (("W", (lanes, features, classes)), ("b", (lanes, classes))):
         actual = np.shape(getattr(params, name))
         if actual != expected:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax.exact.objective import Primal
-from linclf_jax.exact.problem import Problem
+from linclf_jax.exact.problem import Lanes
+from linclf_jax.exact.sums import Gradient
 
 # The unit of rounding. The rest of what is computed here is rounded too, and products
 # of such factors are a little more than their sum: a hundredth covers both.
@@ -26,45 +27,32 @@ FEW = 40
 
 @jax.jit
 def slack(
-    problem: Problem,
-    W: jax.Array,
-    primal: Primal,
-    means: jax.Array,
-    others: jax.Array,
+    lanes: Lanes, W: jax.Array, primal: Primal, sums: Gradient
 ) -> tuple[jax.Array, jax.Array]:
     """Bounds what the gradient may lack, and what is added to the gap, ``(L,)`` each.
 
     The first is a norm; the second stands for the divergence and the bias.
-
-    Args:
-        means: ``(L, C)``, of the residuals ``sum_i s_i (q_i - t_i)``, as computed.
-        others: ``(L, N)``, the sum of ``q_ij - t_ij`` but for the likeliest target.
     """
-    sizes = _sizes(problem, means, others)
-    num_classes, num_rows = problem.targets.shape
-    num_features = problem.x.shape[1]
+    sizes = _sizes(lanes, sums)
+    num_classes, num_features = W.shape[1:]
     # A factor that all weights have in common is no error of any difference here; it is
     # one of the gradient, which ``penalty_error`` counts.
-    relative = UNIT * (num_rows + 2 * num_classes + FEW)
-    weights = problem.sample_weights
-    norms = jnp.where(weights > 0.0, problem.row_norms[None], 0.0)
-    largest = jnp.max(norms, axis=1)
-    mean_norm = _mean_norm(norms, largest, weights)
-    change, cost = _feasible(problem, W, primal, means, relative * sizes.classes)
-    several = jnp.sum(problem.present, axis=1) > 1
+    relative = UNIT * (lanes.num_rows + 2 * num_classes + FEW)
+    change, cost = _feasible(lanes, primal, sums, relative[:, None] * sizes.classes)
+    several = jnp.sum(lanes.present, axis=1) > 1
     lost = jnp.where(several, TINY * num_classes, 0.0)
-    gradient = (relative * sizes.norm + 1.5 * change) * mean_norm
-    gradient = gradient + lost * num_rows * largest
+    gradient = (relative * sizes.norm + 1.5 * change) * lanes.row_norm
+    gradient = gradient + lost * lanes.num_rows * lanes.largest_norm
     # Errors of scores, and of the probabilities as a tilt of those that are exact.
-    size = _largest(problem, W, primal.b, problem.present)
+    size = _largest(lanes, W, primal.b, lanes.present)
     error = UNIT * (num_features + num_classes + FEW) * size
     # The last step of the bias leaves at least this factor of any probability.
-    kept = jnp.maximum(1.0 - _range(problem, primal.b_step), UNIT)
+    kept = jnp.maximum(1.0 - _range(lanes, primal.b_step), UNIT)
     tilt = 2.0 * (error + UNIT * (num_classes + FEW) / kept)
     divergence = _divergence(primal, tilt, sizes.doubt / kept, relative)
-    bias = _bias(problem, W, primal, sizes, kept, tilt, error, relative)
+    bias = _bias(lanes, W, primal, sizes, kept, tilt, error, relative)
     # The scores' part of the cost is a sum over rows of scores, or of their halves.
-    cost = cost + 4.0 * num_rows * error
+    cost = cost + 4.0 * lanes.num_rows * error
     excess = divergence + bias + change * cost + 4.0 * lost
     return gradient, jnp.where(jnp.isnan(excess), jnp.inf, excess)
 
@@ -74,14 +62,14 @@ def gap(
     W: jax.Array,
     l2: jax.Array,
     gradient_error: jax.Array,
-    num_rows: int,
+    num_rows: jax.Array,
 ) -> jax.Array:
     """Returns a bound of ``||gradient||^2 / (2 l2)``, ``(L,)``.
 
     Args:
         gradient: ``(L, C, D)`` with respect to W, as computed.
         gradient_error: ``(L,)``, norm of what the sum over rows may lack.
-        num_rows: N, whose sum of weights all sample weights have as a factor.
+        num_rows: ``(L,)``, N, whose sum of weights all sample weights have as a factor.
     """
     relative = UNIT * (gradient.shape[1] * gradient.shape[2] + FEW)
     norm = _norm(gradient) * (1.0 + relative)
@@ -97,7 +85,7 @@ def gap(
     return jnp.where(lost, jnp.inf, bound)
 
 
-def penalty_error(W: jax.Array, l2: jax.Array, num_rows: int) -> jax.Array:
+def penalty_error(W: jax.Array, l2: jax.Array, num_rows: jax.Array) -> jax.Array:
     """Returns the norm of what rounding may change in ``l2 W``, ``(L,)``.
 
     And that of a factor of all sample weights: the sum over rows is the gradient less
@@ -115,13 +103,6 @@ def _norm(array: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(array**2, axis=(1, 2)) + lost)
 
 
-def _mean_norm(norms: jax.Array, largest: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns the root mean square of the rows' norms, ``(L,)``; squares in range."""
-    unit = jnp.where(largest > 0.0, largest, 1.0)
-    squares = jnp.sum(weights * (norms / unit[:, None]) ** 2, axis=1)
-    return largest * jnp.sqrt(squares + TINY)
-
-
 class _Sizes(NamedTuple):
     """How large the residuals are at most, and what rounding of them is relative to."""
 
@@ -130,45 +111,36 @@ class _Sizes(NamedTuple):
     doubt: jax.Array  # (L,), mean probability of all classes but the likeliest target
 
 
-def _sizes(problem: Problem, means: jax.Array, others: jax.Array) -> _Sizes:
+def _sizes(lanes: Lanes, sums: Gradient) -> _Sizes:
     """Returns sizes: for hard labels those of the residuals themselves.
 
     Without a pass over the probabilities: no norm exceeds the sum over a row, and what
     a class has in the rows of others follows from its own and the mean residual.
     """
-    top_target, weights = problem.top_target, problem.sample_weights
-    other_targets = jnp.where(top_target, 0.0, problem.targets)
-    total = others + 2.0 * jnp.sum(other_targets, axis=0)[None]
-    of_top = jnp.einsum("ln,cn->lc", weights * total, top_target * 1.0)
-    of_others = jnp.einsum("ln,cn->lc", weights, other_targets)
-    classes = jnp.abs(means) + 2.0 * (of_top + of_others)
+    classes = jnp.abs(sums.means) + 2.0 * (sums.of_top + sums.of_others)
     # What underflow hides counts, for an error of the scores may make it large.
-    several = jnp.sum(problem.present, axis=1) > 1
-    hidden = jnp.where(several, TINY * len(top_target), 0.0)
+    several = jnp.sum(lanes.present, axis=1) > 1
+    hidden = jnp.where(several, TINY * sums.means.shape[1], 0.0)
     return _Sizes(
-        classes=jnp.where(problem.present, classes, 0.0),
-        norm=jnp.sqrt(2.0 * (jnp.sum(weights * total**2, axis=1) + hidden)),
-        doubt=jnp.sum(weights * total, axis=1) + hidden,
+        classes=jnp.where(lanes.present, classes, 0.0),
+        norm=jnp.sqrt(2.0 * (sums.squares + hidden)),
+        doubt=sums.others + hidden,
     )
 
 
 def _feasible(
-    problem: Problem,
-    W: jax.Array,
-    primal: Primal,
-    means: jax.Array,
-    error: jax.Array,
+    lanes: Lanes, primal: Primal, sums: Gradient, error: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns how much of another distribution makes the means equal, and its cost.
 
     The same in all rows: that of the targets, moved against the error of the means.
     """
-    targets = jnp.einsum("ln,cn->lc", problem.sample_weights, problem.targets)
-    off = (jnp.abs(means) + error) / jnp.where(problem.present, targets, 1.0)
-    share = 1.01 * jnp.max(jnp.where(problem.present, off, 0.0), axis=1)
+    off = jnp.abs(sums.means) + error
+    off = off / jnp.where(lanes.present, lanes.target_means, 1.0)
+    share = 1.01 * jnp.max(jnp.where(lanes.present, off, 0.0), axis=1)
     # The mean divergence from the targets' means, but for the entropy, at most twice.
-    unlike = jnp.sum(W * problem.contrasts, axis=(1, 2))
-    return share, 2.0 * jnp.maximum(0.5 * _losses(primal) + unlike, 0.0)
+    cost = 0.5 * _losses(primal) + primal.alignment
+    return share, 2.0 * jnp.maximum(cost, 0.0)
 
 
 def _losses(primal: Primal) -> jax.Array:
@@ -177,7 +149,7 @@ def _losses(primal: Primal) -> jax.Array:
 
 
 def _divergence(
-    primal: Primal, tilt: jax.Array, doubt: jax.Array, relative: float
+    primal: Primal, tilt: jax.Array, doubt: jax.Array, relative: jax.Array
 ) -> jax.Array:
     """Returns the mean divergence of q from the exact probabilities at its bias."""
     decrement = _variance(primal.jacobian, primal.b_step) * (1.0 + relative)
@@ -187,14 +159,14 @@ def _divergence(
 
 
 def _bias(
-    problem: Problem,
+    lanes: Lanes,
     W: jax.Array,
     primal: Primal,
     sizes: _Sizes,
     kept: jax.Array,
     tilt: jax.Array,
     error: jax.Array,
-    relative: float,
+    relative: jax.Array,
 ) -> jax.Array:
     """Returns what the bias as given costs: the lower of two bounds.
 
@@ -202,10 +174,10 @@ def _bias(
     second order in the change: above its tangent the loss is at most as far as its
     curvature, e to the range of the change times that here, allows.
     """
-    change = jnp.where(problem.present, primal.b_change, 0.0)
-    reach = _range(problem, change)
-    top = jnp.max(jnp.where(problem.present, change, -jnp.inf), axis=1)
-    change = jnp.where(problem.present, change - (top - 0.5 * reach)[:, None], 0.0)
+    change = jnp.where(lanes.present, primal.b_change, 0.0)
+    reach = _range(lanes, change)
+    top = jnp.max(jnp.where(lanes.present, change, -jnp.inf), axis=1)
+    change = jnp.where(lanes.present, change - (top - 0.5 * reach)[:, None], 0.0)
     curvature = _variance(primal.jacobian, change) * (1.0 + relative)
     tangent = jnp.maximum(jnp.sum(primal.b_gradient * change, axis=1), 0.0)
     hidden = relative * jnp.sum(sizes.classes * jnp.abs(change), axis=1) / kept
@@ -215,21 +187,19 @@ def _bias(
     # Where a class without weight has a bias, the tangent says nothing of its cost.
     near = jnp.where(jnp.all(jnp.isfinite(primal.b_change), axis=1), near, jnp.inf)
     # Of all classes with a bias: one without weight has its part in the loss as given.
-    size = _largest(problem, W, primal.given_b, jnp.isfinite(primal.given_b))
+    size = _largest(lanes, W, primal.given_b, jnp.isfinite(primal.given_b))
     num_classes, num_features = W.shape[1:]
     more = UNIT * (num_features + num_classes + FEW) * size
     far = primal.b_cost + 2.0 * relative * _losses(primal) + 4.0 * (error + more)
     return jnp.fmin(near, jnp.where(jnp.isnan(far), jnp.inf, far))
 
 
-def _largest(
-    problem: Problem, W: jax.Array, b: jax.Array, classes: jax.Array
-) -> jax.Array:
+def _largest(lanes: Lanes, W: jax.Array, b: jax.Array, classes: jax.Array) -> jax.Array:
     """Returns the largest score that the rounding of one may be relative to, ``(L,)``.
 
     Of some classes, boolean ``(L, C)``.
     """
-    sizes = jnp.einsum("lcd,ld->lc", jnp.abs(W), problem.column_sizes) + jnp.abs(b)
+    sizes = jnp.einsum("lcd,ld->lc", jnp.abs(W), lanes.column_sizes) + jnp.abs(b)
     return jnp.max(jnp.where(classes, sizes, 0.0), axis=1)
 
 
@@ -241,8 +211,8 @@ def _variance(jacobian: jax.Array, vector: jax.Array) -> jax.Array:
     return 0.5 * jnp.sum(others * differences**2, axis=(1, 2))
 
 
-def _range(problem: Problem, array: jax.Array) -> jax.Array:
+def _range(lanes: Lanes, array: jax.Array) -> jax.Array:
     """Returns the range over the classes that are present, ``(L, ...)``."""
-    mask = problem.present.reshape(problem.present.shape + (1,) * (array.ndim - 2))
+    mask = lanes.present.reshape(lanes.present.shape + (1,) * (array.ndim - 2))
     top = jnp.max(jnp.where(mask, array, -jnp.inf), axis=1)
     return top - jnp.min(jnp.where(mask, array, jnp.inf), axis=1)

@@ -1,22 +1,17 @@
 """When each lane of the exact solver is done: its status, and what is known of it."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax.exact.certificate import Certificate
-from linclf_jax.exact.passes import Iterate
-from linclf_jax.exact.problem import Problem
 
 CONVERGED = "converged"
 MAX_STEPS = "max_steps"
 # l2 = 0: by Newton's model there is no more to gain than the tolerance; no proof.
 WITHOUT_BOUND = "optimum_without_bound"
-NO_FINITE_OPTIMUM = (
-    "no_finite_optimum"  # l2 = 0, and a hyperplane separates the classes
-)
+# l2 = 0, and a hyperplane separates the classes.
+NO_FINITE_OPTIMUM = "no_finite_optimum"
 # No step makes progress in this arithmetic; the gap is all that is known.
 STALLED = "stalled_at_precision"
 INVALID = "invalid"  # weights, penalty or start are NaN, or numbers left the range
@@ -26,18 +21,20 @@ NOT_CERTIFIED = "not_certified"  # near the optimum by an estimate; nothing is p
 # time the certificate says more.
 FIRST_AIM = 0.5
 NEXT_AIM = 0.1
-# A step is slow if it leaves more than SLOW_GAP of the lowest distance so far and
-# lowers the objective by less than SLOW_DECREASE of it. After SLOW_STEPS of them in a
-# row float32 is too coarse.
+# A step is slow if it leaves more than SLOW_GAP of the lowest distance so far, or its
+# direction could not be solved for, and it lowers the objective by less than
+# SLOW_DECREASE of it. After SLOW_STEPS of them in a row float32 is too coarse.
 SLOW_GAP = 0.5
 SLOW_DECREASE = 1e-3
 SLOW_STEPS = 2
 # It is in vain if it also lowers the objective by less than VAIN_DECREASE of the
-# tolerance. VAIN_STEPS of them in a row are the limit of the arithmetic.
+# tolerance. VAIN_STEPS of them in a row are the limit of float64.
 VAIN_DECREASE = 0.01
 VAIN_STEPS = 5
 ROUNDING = 1e-14  # of an objective
 REVISIONS = 4  # certificates that fall short, of one fit
+# A row that scores its class above all others by so much is separated.
+MARGIN = float(np.log(2.0))
 
 
 class Info(NamedTuple):
@@ -58,71 +55,90 @@ class Progress(NamedTuple):
     steps: np.ndarray
     products: np.ndarray
     predicted: np.ndarray  # decrease by Newton's model of the last step
+    solved: np.ndarray  # whether the last direction was as exact as was asked for
     objective: np.ndarray  # before the last step
     lowest: np.ndarray  # distance so far
     slow: np.ndarray  # slow steps in a row
     vain: np.ndarray  # steps in vain in a row
     aim: np.ndarray  # share of the tolerance that steps aim at
     revisions: np.ndarray  # certificates that fell short
+    wide: np.ndarray  # whether passes are float64
     status: np.ndarray  # empty while a lane goes on
 
 
-def begin(num_lanes: int) -> Progress:
-    """Returns what is known before the first step."""
-    counts = np.zeros((5, num_lanes), np.int64)
-    infinite = np.full((3, num_lanes), np.inf)
+def begin(l2: np.ndarray, is_valid: np.ndarray) -> Progress:
+    """Returns what is known before the first step of lanes with valid weights.
+
+    Without a penalty nothing is proved in the end, and float64 has to say it all.
+    """
+    is_valid = is_valid & ~np.isnan(l2)
+    counts = np.zeros((5, len(l2)), np.int64)
+    infinite = np.full((3, len(l2)), np.inf)
     return Progress(
         steps=counts[0],
         products=counts[1],
         predicted=infinite[0],
+        solved=np.zeros(len(l2), bool),
         objective=infinite[1],
         lowest=infinite[2],
         slow=counts[2],
         vain=counts[3],
-        aim=np.full(num_lanes, FIRST_AIM),
+        aim=np.full(len(l2), FIRST_AIM),
         revisions=counts[4],
-        status=np.full(num_lanes, "", dtype="U32"),
+        wide=l2 == 0,
+        status=np.where(is_valid, "", INVALID).astype("U32"),
     )
 
 
-def restart(progress: Progress) -> None:
-    """Forgets what was slow: the passes have become finer."""
-    progress.lowest[:], progress.objective[:] = np.inf, np.inf
-    progress.slow[:] = progress.vain[:] = 0
+class Measured(NamedTuple):
+    """What a pass says of some lanes; NumPy arrays ``(A,)``."""
+
+    objective: np.ndarray
+    left: np.ndarray  # how far the optimum may be, as estimated
+    l2: np.ndarray
+    flat: np.ndarray  # whether the gradient is rounding
+    separated: np.ndarray  # whether every row scores its class highest
 
 
 def update(
-    solver: Any,
-    iterate: Iterate,
-    left: np.ndarray,
-    l2: np.ndarray,
+    lanes: np.ndarray,
+    measured: Measured,
     progress: Progress,
+    tol: float,
+    max_newton: int,
 ) -> None:
-    """Counts the last step, and gives a status to every lane that is done.
+    """Counts the last step of some lanes, and gives a status to those that are done.
 
-    Args:
-        solver: The solver.
-        iterate: Where the lanes are.
-        left: ``(L,)`` how far the optimum may be, as estimated.
-        l2: ``(L,)``.
-        progress: How they came there.
+    A lane for which float32 is too coarse goes on in float64.
     """
-    objective = np.asarray(iterate.objective)
-    _count(progress, objective, left, solver.tol)
-    no_more_to_gain = (progress.predicted >= 0) & (
-        progress.predicted <= solver.tol * objective
-    )
-    goal = progress.aim * solver.tol * objective
+    objective, left, l2, flat, separated = measured
+    own = Progress(*(array[lanes] for array in progress))
+    _count(own, objective, left, tol)
+    broken = ~np.isfinite(objective) | np.isnan(left)
+    reliable = (own.solved & (own.predicted >= 0)) | flat
+    no_more_to_gain = reliable & (own.predicted <= tol * objective)
+    goal = own.aim * tol * objective
     endings = (
-        (INVALID, ~np.isfinite(objective) | np.isnan(left)),
-        (CONVERGED, (l2 > 0) & (left <= goal)),
-        (NO_FINITE_OPTIMUM, (l2 == 0) & _separated(solver.problem, iterate, l2)),
+        (INVALID, broken & own.wide),
+        (CONVERGED, (l2 > 0) & (left <= goal) & ~broken),
+        (NO_FINITE_OPTIMUM, (l2 == 0) & separated),
         (WITHOUT_BOUND, (l2 == 0) & no_more_to_gain),
-        (STALLED, progress.vain >= VAIN_STEPS),
-        (MAX_STEPS, progress.steps >= solver.max_newton),
+        (STALLED, own.wide & (own.vain >= VAIN_STEPS)),
+        (MAX_STEPS, (own.steps >= max_newton) & (own.wide | ~broken)),
     )
     for ending, holds in endings:
-        progress.status[holds & (progress.status == "")] = ending
+        own.status[holds & (own.status == "")] = ending
+    too_coarse = (broken | (own.slow >= SLOW_STEPS)) & (own.status == "") & ~own.wide
+    for array, values in zip(progress, own, strict=True):
+        array[lanes] = values
+    _widen(progress, lanes[too_coarse])
+
+
+def _widen(progress: Progress, lanes: np.ndarray) -> None:
+    """Lets lanes go on in float64, and forgets what was slow."""
+    progress.wide[lanes] = True
+    progress.lowest[lanes] = progress.objective[lanes] = np.inf
+    progress.slow[lanes] = progress.vain[lanes] = 0
 
 
 def accept(proof: Certificate, progress: Progress, tol: float) -> None:
@@ -133,7 +149,8 @@ def accept(proof: Certificate, progress: Progress, tol: float) -> None:
 def reopen(proof: Certificate, progress: Progress, tol: float) -> bool:
     """Makes statuses true of the certificate of what would be returned.
 
-    A lane whose gap is above the tolerance goes on, with a lower aim.
+    A lane whose gap is above the tolerance goes on with a lower aim, the second time in
+    float64.
 
     Returns:
         Whether some lane goes on.
@@ -147,46 +164,22 @@ def reopen(proof: Certificate, progress: Progress, tol: float) -> bool:
     short &= ~ended
     progress.status[short] = ""
     progress.aim[short] *= NEXT_AIM
-    # The second time float32 is to blame.
-    progress.slow[short & (progress.revisions > 1)] = SLOW_STEPS
+    progress.objective[short] = np.inf  # the last step has been counted
+    _widen(progress, np.flatnonzero(short & ~progress.wide & (progress.revisions > 1)))
     return bool(short.any())
 
 
-def is_too_coarse(progress: Progress) -> bool:
-    """Returns whether float32 passes are too coarse for some lane."""
-    return bool(np.any((progress.slow >= SLOW_STEPS) & (progress.status == "")))
-
-
-def _count(
-    progress: Progress, objective: np.ndarray, left: np.ndarray, tol: float
-) -> None:
+def _count(own: Progress, objective: np.ndarray, left: np.ndarray, tol: float) -> None:
     """Counts slow steps and those in vain, and remembers where the lanes are."""
-    running = progress.status == ""
-    decrease = progress.objective - objective
-    stays = left > SLOW_GAP * progress.lowest
-    slow = stays & (decrease < SLOW_DECREASE * objective)
-    vain = stays & (decrease < max(VAIN_DECREASE * tol, ROUNDING) * objective)
-    for counts, holds in ((progress.slow, slow), (progress.vain, vain)):
-        counts[running] = np.where(holds, counts + 1, 0)[running]
-    progress.objective[running] = objective[running]
-    np.copyto(progress.lowest, np.fmin(progress.lowest, left), where=running)
-
-
-def _separated(problem: Problem, iterate: Iterate, l2: np.ndarray) -> np.ndarray:
-    """Returns which lanes score the label of every row with weight highest."""
-    if not (l2 == 0).any():
-        return np.zeros(len(l2), bool)
-    return np.asarray(_margins(problem, iterate.probs) > 0.0)
-
-
-@jax.jit
-def _margins(problem: Problem, probs: jax.Array) -> jax.Array:
-    """Returns the smallest margin of each lane, minus infinity for soft targets."""
-    label = problem.targets[None] == 1.0
-    first = jnp.max(jnp.where(label, probs, -jnp.inf), axis=1)
-    second = jnp.max(jnp.where(label, -jnp.inf, probs), axis=1)
-    margins = jnp.where(problem.sample_weights > 0.0, first - second, jnp.inf)
-    return jnp.min(margins, axis=1)
+    decrease = own.objective - objective
+    stays = left > SLOW_GAP * own.lowest
+    with np.errstate(invalid="ignore"):
+        slow = (stays | ~own.solved) & (decrease < SLOW_DECREASE * objective)
+        vain = stays & (decrease < max(VAIN_DECREASE * tol, ROUNDING) * objective)
+    for counts, holds in ((own.slow, slow), (own.vain, vain)):
+        counts[:] = np.where(holds, counts + 1, 0)
+    own.objective[:] = objective
+    own.lowest[:] = np.fmin(own.lowest, left)
 
 
 def info(proof: Certificate, progress: Progress) -> Info:

@@ -1,5 +1,7 @@
 """Targets of the exact solver: of each row a class, or a distribution over classes."""
 
+from typing import NamedTuple
+
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -8,8 +10,22 @@ from linclf_jax import validation
 NUMBERED = "names, labels = numpy.unique(labels, return_inverse=True)"
 
 
-def prepare(labels: ArrayLike, used: np.ndarray, num_classes: int | None) -> np.ndarray:
-    """Returns ``(M, C)`` float64 targets of the M rows that are used.
+class Targets(NamedTuple):
+    """Of each row a class, or where that is not all, a distribution."""
+
+    labels: np.ndarray  # (M,) int32, the first class of the largest target
+    soft: np.ndarray | None  # (M, C) float64, rows sum to 1
+    num_classes: int
+
+    def mean(self, weights: np.ndarray) -> np.ndarray:
+        """Returns the mean target ``(C,)`` by normalised weights ``(M,)``."""
+        if self.soft is not None:
+            return weights @ self.soft
+        return np.bincount(self.labels, weights, minlength=self.num_classes)
+
+
+def prepare(labels: ArrayLike, used: np.ndarray, num_classes: int | None) -> Targets:
+    """Returns the targets of the M rows that are used.
 
     C is the largest label plus one if None.
 
@@ -50,7 +66,7 @@ def require_numbers(labels: np.ndarray) -> None:
         )
 
 
-def _hard(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> np.ndarray:
+def _hard(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> Targets:
     if array.ndim == 1 and len(rows) < len(array):
         # Set to 0 and not left out, so that a message has the row's number in labels.
         filled = np.zeros_like(array)
@@ -59,12 +75,10 @@ def _hard(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> np.nd
     top = int(array.max()) + 1 if array.size and array.dtype.kind in "iu" else 1
     count = max(top, 1) if num_classes is None else num_classes
     validation.validate_labels(array, count)
-    targets = np.zeros((len(rows), count))
-    targets[np.arange(len(rows)), array[rows]] = 1.0
-    return targets
+    return Targets(array[rows].astype(np.int32), None, count)
 
 
-def _soft(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> np.ndarray:
+def _soft(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> Targets:
     targets = np.asarray(array[rows], np.float64)
     if num_classes is not None and targets.shape[1] != num_classes:
         raise ValueError(
@@ -78,7 +92,10 @@ def _soft(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> np.nd
             f"{rows[bad[0]]} with sum {sums[bad[0]]}; expected entries at least 0 that "
             "sum to 1"
         )
-    return targets / sums[:, None]
+    labels = targets.argmax(axis=1).astype(np.int32)
+    if ((targets == 0.0) | (targets == 1.0)).all():
+        return Targets(labels, None, targets.shape[1])
+    return Targets(labels, targets / sums[:, None], targets.shape[1])
 
 
 def _distributions(targets: np.ndarray) -> np.ndarray:

@@ -1,0 +1,149 @@
+"""Rows in chunks of one size, which every pass reads one after the other.
+
+A pass adds up in float64 what each chunk gives. A chunk stays in the processor's cache
+from one product to the next: at 16,000 x 768, five lanes and 100 classes a product with
+the Hessian took 139 ms in chunks and 200 ms with all rows at once, where its two matrix
+products take 120. The sums are the same bits however many chunks a block holds.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+CHUNK = 1024  # rows; fewer where there are fewer rows
+LEAST_CHUNK = 64
+SLAB = 2**20  # entries of float64 that host code widens at once
+
+
+class Block(NamedTuple):
+    """K chunks of M rows; those that fill up the last have weight 0."""
+
+    x: jax.Array  # (K, M, D) as stored, or the columns of a pass
+    labels: jax.Array  # (K, 1 or L, M) int32, the first class of the largest target
+    targets: jax.Array | None  # (K, 1 or L, C, M); None where each row has one class
+    sample_weights: jax.Array  # (K, L, M)
+    num_rows: jax.Array  # () int32, of which the others are filled up
+
+
+class Mapped(Sequence[Any]):
+    """Blocks that are made each time they are read."""
+
+    def __init__(self, blocks: Sequence[Any], function: Callable[[Any], Any]):
+        self._blocks, self._function = blocks, function
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, index):
+        return self._function(self._blocks[index])
+
+
+def in_memory(
+    x: np.ndarray,
+    labels: np.ndarray,
+    targets: np.ndarray | None,
+    sample_weights: np.ndarray,
+) -> tuple[Block]:
+    """Returns all rows as one block.
+
+    Args:
+        x: ``(N, D)``.
+        labels: ``(N,)``, or ``(L, N)`` where each lane has its own.
+        targets: ``(N, C)``, ``(L, N, C)`` or None.
+        sample_weights: ``(L, N)``, normalised.
+    """
+    count, size = shape(len(x))
+    laid = [_chunks(x, 0, count, size), _chunks(_lanes(labels, 2), 1, count, size)]
+    if targets is not None:
+        targets = np.swapaxes(_chunks(_lanes(targets, 3), 1, count, size), 2, 3)
+    weights = _chunks(sample_weights, 1, count, size)
+    return (
+        Block(
+            *map(jnp.asarray, laid),
+            targets=None if targets is None else jnp.asarray(targets),
+            sample_weights=jnp.asarray(weights),
+            num_rows=jnp.asarray(len(x), jnp.int32),
+        ),
+    )
+
+
+def shape(num_rows: int) -> tuple[int, int]:
+    """Returns how many chunks a block of so many rows has, and their size.
+
+    Few numbers serve all: a program for one count of rows serves its neighbours.
+    """
+    size = min(CHUNK, max(LEAST_CHUNK, 1 << (num_rows - 1).bit_length()))
+    count = -(-num_rows // size)
+    unit = 1 << max(count.bit_length() - 4, 0)
+    return -(-count // unit) * unit, size
+
+
+def _lanes(array: np.ndarray, dimensions: int) -> np.ndarray:
+    return array if array.ndim == dimensions else array[None]
+
+
+def _chunks(array: np.ndarray, axis: int, count: int, size: int) -> np.ndarray:
+    """Returns the chunks of an axis in front, zeros in those rows that fill up."""
+    whole = np.zeros(
+        (*array.shape[:axis], count * size, *array.shape[axis + 1 :]), array.dtype
+    )
+    whole[(slice(None),) * axis + (slice(array.shape[axis]),)] = array
+    laid = whole.reshape(*array.shape[:axis], count, size, *array.shape[axis + 1 :])
+    return np.ascontiguousarray(np.moveaxis(laid, axis, 0))
+
+
+def take(block: Block, lanes: np.ndarray) -> Block:
+    """Returns a block of some lanes."""
+    if np.array_equal(lanes, np.arange(block.sample_weights.shape[1])):
+        return block
+    labels, targets, weights = taken(
+        (block.labels, block.targets, block.sample_weights), lanes
+    )
+    return block._replace(labels=labels, targets=targets, sample_weights=weights)
+
+
+@jax.jit
+def taken(arrays, lanes: np.ndarray):
+    """Returns lanes of arrays ``(K, L, ...)``; those that all lanes share stay."""
+    return jax.tree.map(lambda a: a if a.shape[1] == 1 else a[:, lanes], arrays)
+
+
+@jax.jit
+def replaced(arrays, lanes: np.ndarray, part):
+    """Returns arrays ``(K, L, ...)`` with some of their lanes replaced."""
+    return jax.tree.map(lambda old, new: old.at[:, lanes].set(new), arrays, part)
+
+
+def mapped(blocks: Sequence[Any], function: Callable[[Any], Any]) -> Sequence[Any]:
+    """Applies a function to blocks: at once in memory, else when one is read."""
+    if isinstance(blocks, tuple):
+        return tuple(map(function, blocks))
+    return Mapped(blocks, function)
+
+
+def add_up(block: Block, zero: Any, add: Callable[[Block, jax.Array, Any], Any]) -> Any:
+    """Calls ``add(chunk, number, sums)`` for each chunk of a block, without its K."""
+    size = block.x.shape[1]
+
+    def step(number: jax.Array, sums: Any) -> Any:
+        arrays = block._replace(num_rows=None)
+        chunk = jax.tree.map(lambda array: array[number], arrays)
+        return add(chunk, number, sums)
+
+    return jax.lax.fori_loop(0, (block.num_rows + size - 1) // size, step, zero)
+
+
+def slabs(blocks: Sequence[Block]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the rows ``(S, D)`` in float64, few at a time, and weights ``(L, S)``."""
+    for block in blocks:
+        num_rows, features = int(block.num_rows), block.x.shape[2]
+        x = np.asarray(block.x).reshape(-1, features)[:num_rows]
+        weights = np.moveaxis(np.asarray(block.sample_weights), 1, 0)
+        weights = weights.reshape(len(weights), -1)
+        step = max(1, SLAB // max(features, 1))
+        for start in range(0, num_rows, step):
+            rows = slice(start, min(start + step, num_rows))
+            yield x[rows].astype(np.float64), weights[:, rows]
