@@ -95,10 +95,10 @@ def of_block(block: Block, columns: Columns, dtype: type[np.floating]) -> Block:
 def _of_block(block: Block, columns: Columns, dtype: np.dtype) -> Block:
     def of_chunk(chunk: tuple[jax.Array, jax.Array]) -> jax.Array:
         x, weights = chunk
-        x = x.astype(jnp.float64) - columns.mean
+        x = x.astype(jnp.float64) - columns.mean[None]
         if columns.basis is not None:
             x = jnp.matmul(x, columns.basis, precision=jax.lax.Precision.HIGHEST)
-        x = (x / columns.scale).astype(dtype)
+        x = (x / columns.scale[None]).astype(dtype)
         x = jnp.concatenate([x, jnp.ones((len(x), 1), dtype)], axis=1)
         # A row that fills up is not a row of zeros, which may be far from the others.
         return jnp.where(jnp.any(weights != 0.0, axis=0)[:, None], x, 0.0)
@@ -124,7 +124,7 @@ def to_params(columns: Columns, present: jax.Array, A: jax.Array) -> Params:
         A = jnp.zeros_like(A)
     elif classes == 2:
         A = jnp.concatenate([-0.5 * A, 0.5 * A], axis=1)
-    W = A[:, :, :-1] / columns.scale
+    W = A[:, :, :-1] / columns.scale[None, None]
     if columns.basis is not None:
         W = jnp.einsum("lcr,dr->lcd", W, columns.basis)
     return Params(W, A[:, :, -1] - jnp.einsum("lcd,d->lc", W, columns.mean))
@@ -138,7 +138,7 @@ def from_params(columns: Columns, present: jax.Array, params: Params) -> jax.Arr
     if columns.basis is not None:
         W = jnp.einsum("lcd,dr->lcr", W, columns.basis)
     scale = jnp.where(jnp.isfinite(columns.scale), columns.scale, 0.0)
-    A = jnp.concatenate([W * scale, b[:, :, None]], axis=2)
+    A = jnp.concatenate([W * scale[None, None], b[:, :, None]], axis=2)
     if present.shape[1] == 2:
         A = A[:, 1:] - A[:, :1]
     return centred(present, A)

@@ -92,7 +92,7 @@ def distance(
     free = gradient - of_bias[:, :, None] * shift[:, None]
     # Of gradients with respect to W, which is A over the scale of the column.
     scale = jnp.where(column > 0.0, column, jnp.inf) ** -0.5
-    squares = jnp.sum((free * scale) ** 2, axis=(1, 2))
+    squares = jnp.sum((free * scale[None, None]) ** 2, axis=(1, 2))
     turned = jnp.einsum("lck,lc->lk", classes, of_bias)
     gain = 0.5 * jnp.sum(turned**2 * inverse[:, :, -1], axis=1)
     unpenalised = jnp.sum(gradient**2, axis=(1, 2))

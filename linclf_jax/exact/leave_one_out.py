@@ -170,9 +170,9 @@ def _predict_unused(
         targets = targets_lib.prepare(labels, rows, b.shape[1])
         scores = logits[:, rows]
         values[:, rows] = losses_lib.softmax_cross_entropy_with_targets(
-            jnp.asarray(scores), jnp.broadcast_to(targets, scores.shape)
+            jnp.asarray(scores), jnp.broadcast_to(targets.dense(), scores.shape)
         )
-        right[:, rows] = scores.argmax(axis=2) == targets.argmax(axis=1)
+        right[:, rows] = scores.argmax(axis=2) == targets.labels
     return values, right, logits
 
 
@@ -264,7 +264,8 @@ def _logits_without(problem: _Rows, features: jax.Array, lane: _Lane) -> jax.Arr
 
 def _residual(targets: jax.Array, probs: jax.Array) -> jax.Array:
     """Returns ``p_i - t_i``, equations (8) and (9), ``(N, C)``."""
-    top = jnp.arange(targets.shape[1]) == jnp.argmax(targets, axis=1)[:, None]
+    classes = jnp.arange(targets.shape[1])[None]
+    top = classes == jnp.argmax(targets, axis=1)[:, None]
     others = jnp.where(top, 0.0, probs - targets)
     return jnp.where(top, -jnp.sum(others, axis=1, keepdims=True), others)
 

@@ -39,9 +39,6 @@ SAVED_PRODUCTS = 10
 ONE_FIT = 4
 EIGENVECTORS = 40
 FLAT = 1e-10  # a gradient that is rounding, of columns whose entries are about 1
-# Of the tolerance, that the best bias may leave in a certificate: it saves one of two
-# passes, and ``certify`` may prove a little more.
-BIAS_SHARE = 1e-3
 SMALLEST_LARGEST = 1e-290, 1e290  # penalty of a column, beside that of the others
 
 
@@ -69,6 +66,7 @@ class Solver:
     dtype: np.dtype  # of the result's parameters
     tol: float  # relative gap that the lanes are to reach
     max_newton: int  # steps of a lane
+    bias_accuracy: float = certificate.BIAS_ACCURACY  # in certificates
 
     def system(self, lanes: np.ndarray, l2: np.ndarray, *, wide: bool) -> System:
         """Returns the objective of some lanes, for passes in float64 or float32."""
@@ -281,9 +279,8 @@ def _exactly(params: Params) -> Params:
 
 def _proof(solver: Solver, params: Params, l2: np.ndarray) -> Certificate:
     """Returns the certificate of what would be returned."""
-    accuracy = max(BIAS_SHARE * solver.tol, certificate.BIAS_ACCURACY)
     iterate = certificate.evaluate(
-        solver.problem, _exactly(params), jnp.asarray(l2), accuracy
+        solver.problem, _exactly(params), jnp.asarray(l2), solver.bias_accuracy
     )
     return certificate.summary(iterate)
 

@@ -32,7 +32,7 @@ class System(NamedTuple):
     @property
     def penalty(self) -> jax.Array:
         """The curvature that the penalty has, ``(L, 1, P)``."""
-        return self.l2[:, None, None] * self.column
+        return self.l2[:, None, None] * self.column[None, None]
 
     def take(self, lanes: np.ndarray) -> "System":
         """Returns the system of some lanes."""
@@ -213,7 +213,7 @@ def _add_moments(
     sums: Moments,
 ) -> Moments:
     classes = A.shape[1]
-    identity = jnp.eye(classes)
+    identity = jnp.eye(classes)[None]
 
     def add(chunk: Block, number: jax.Array, sums: Moments) -> Moments:
         probs = _chunk_probs(chunk, number, present, A, kept)

@@ -102,10 +102,7 @@ def _add_gradient(
     def add(chunk: Block, number: jax.Array, sums: Gradient) -> Gradient:
         del number
         weights = chunk.sample_weights
-        probs = _losses_and_probs(chunk, _products(chunk, W), b)[1]
-        mean = jnp.einsum("lcm,lc->lm", probs, step)
-        corrected = probs * (1.0 + step[:, :, None] - mean[:, None])
-        residual, others = _residuals(chunk, corrected)
+        residual, others = _residuals(chunk, dual_point(chunk, W, b, step))
         residual = residual * weights[:, None]
         size, of_others = others, jnp.zeros_like(b)
         top = _is_top_target(chunk, b.shape[1])
@@ -127,6 +124,13 @@ def _add_gradient(
         return jax.tree.map(jnp.add, sums, parts)
 
     return rows_lib.add_up(block, sums, add)
+
+
+def dual_point(chunk: Block, W: jax.Array, b: jax.Array, step: jax.Array) -> jax.Array:
+    """Returns q, the probabilities after the step to first order, ``(L, C, M)``."""
+    probs = _losses_and_probs(chunk, _products(chunk, W), b)[1]
+    mean = jnp.einsum("lcm,lc->lm", probs, step)
+    return probs * (1.0 + step[:, :, None] - mean[:, None])
 
 
 def _products(chunk: Block, W: jax.Array) -> jax.Array:

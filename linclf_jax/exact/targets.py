@@ -17,6 +17,10 @@ class Targets(NamedTuple):
     soft: np.ndarray | None  # (M, C) float64, rows sum to 1
     num_classes: int
 
+    def dense(self) -> np.ndarray:
+        """Returns the distributions ``(M, C)``."""
+        return np.eye(self.num_classes)[self.labels] if self.soft is None else self.soft
+
     def mean(self, weights: np.ndarray) -> np.ndarray:
         """Returns the mean target ``(C,)`` by normalised weights ``(M,)``."""
         if self.soft is not None:

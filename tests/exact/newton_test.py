@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linclf_jax.exact import certificate, newton, problem, status, table
+from linclf_jax.exact import certificate, columns, newton, problem, status
 from linclf_jax.params import Params
 from tests import reference_solver
 from tests.exact import problems
@@ -323,14 +323,14 @@ def test_confident_rows_are_solved_with_64_bits_off():
 
 
 def test_statuses_follow_the_certificate_that_is_returned():
-    progress = status.begin(2)
+    progress = status.begin(np.full(2, 1e-3), np.ones(2, bool))
     with jax.enable_x64(True):
         prepared = problem.prepare(
             DATA.x, DATA.labels, num_lanes=2, weights=DATA.weights
         )
         solver = newton.prepare(prepared, DATA.x, 1e-6, 100)
         start = newton.origin(solver)
-        W, b = table.to_params(solver.columns, start)
+        W, b = columns.to_params(solver.columns, prepared.lanes.present, start)
         proof = certificate.summary(
             certificate.evaluate(prepared, Params(W, b), jnp.full(2, 1e-3), 1e-12)
         )

@@ -5,11 +5,11 @@ import pytest
 
 from linclf_jax.exact import (
     certificate,
+    columns,
     leave_one_out,
     newton,
     objective,
     path,
-    table,
 )
 from linclf_jax.params import Params
 from linclf_jax.selection import cross_validation
@@ -106,7 +106,7 @@ def call(name, changes):
 def test_bad_input_is_refused_before_anything_is_compiled(
     monkeypatch, name, changes, message
 ):
-    monkeypatch.setattr(table, "columns", None)
+    monkeypatch.setattr(columns, "measure", None)
     monkeypatch.setattr(objective, "evaluate", None)
     with pytest.raises(ValueError, match=message):
         call(name, changes)

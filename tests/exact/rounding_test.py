@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from linclf_jax.exact import certificate, leave_one_out, newton, rounding, status
+from linclf_jax.exact import (
+    certificate,
+    leave_one_out,
+    newton,
+    rounding,
+    status,
+    sums,
+)
 from linclf_jax.exact import objective as objective_lib
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.params import Params
@@ -91,11 +98,14 @@ def test_the_gradient_is_as_near_as_it_says(size):
     with jax.enable_x64(True):
         problem = problem_lib.prepare(x, labels, num_lanes=1, weights=weights)
         W, b, l2 = jnp.asarray(W), jnp.asarray(b), jnp.array([1e-3 * size**2])
-        primal = objective_lib.evaluate(problem, W, b, l2)
+        primal = objective_lib.evaluate(problem, Params(W, b), l2, 1e-12)
+        block = problem.blocks[0]._replace(num_rows=None)
+        chunk = jax.tree.map(lambda array: array[0], block)
+        probs = sums.dual_point(chunk, W, primal.b, primal.b_step)[0, :, :20].T
         dual = certificate.evaluate_dual(problem, W, primal, l2)
         claimed = dual.gradient_error + rounding.penalty_error(W, l2, 20)
     # The dual point is what the computed numbers are when divided by their sum.
-    probs, weights = exact(primal.probs[0].T), exact(weights) / sum(exact(weights))
+    probs, weights = exact(probs), exact(weights) / sum(exact(weights))
     probs = probs / probs.sum(axis=1)[:, None]
     residual = (probs - exact(np.eye(3)[labels])) * weights[:, None]
     gradient = residual.T @ exact(x) + exact(l2)[0] * exact(W[0])
@@ -145,11 +155,9 @@ def test_means_that_differ_are_paid_for():
         problem = problem_lib.prepare(x, labels, num_lanes=1)
         W, l2s = jnp.array([[[wrong], [-wrong]]]), jnp.array([l2])
         b = jnp.array([[score - 10 * wrong, 10 * wrong - score]])
-        primal = objective_lib.evaluate(problem, W, b, l2s, np.inf)
-        primal = primal._replace(
-            b_step=jnp.zeros((1, 2)),
-            probs=jnp.broadcast_to(jnp.array([[[prob], [1 - prob]]]), (1, 2, 40)),
-        )
+        primal = objective_lib.evaluate(problem, Params(W, b), l2s, np.inf)
+        # The probabilities at this bias are those of the dual point.
+        primal = primal._replace(b_step=jnp.zeros((1, 2)))
         dual = certificate.evaluate_dual(problem, W, primal, l2s)
     assert np.abs(dual.gradient).max() < 1e-14
     assert dual.gap[0] > l2 * wrong**2
