@@ -209,10 +209,17 @@ def _certified(selected: Selected, seconds: float) -> str:
     known = selected["certificates"]
     if known is None:
         return ""
-    return (
-        f"{known['fits']} fits in {seconds:.1f} s, the worst relative gap "
+    fits, certified = known["fits"], known["certified"]
+    which = f" {certified} of them certified," if certified < fits else ""
+    sentence = (
+        f"{fits} fits in {seconds:.1f} s,{which} the worst relative gap "
         f"{text.gap(known['worst_relative_gap'])} (asked for {known['tol']:g})"
     )
+    if left_out := known["penalties_left_out"]:
+        values = text.count(left_out, "value")
+        why = "held-out scores had passed the best"
+        sentence += f"; {values} of a weaker penalty left out: {why}"
+    return sentence
 
 
 def _cautions(selected: Selected) -> Iterator[str]:

@@ -43,7 +43,7 @@ class Handler(logging.Handler):
             stream = sys.stderr if self._stream is None else self._stream
             self._display = Display(event, self._clock, stream)
         elif isinstance(event, Update) and self._display is not None:
-            self._display.update(event.rows, restored=event.restored)
+            self._display.update(*event)
         elif isinstance(event, End) and self._display is not None:
             self._display.close()
             self._display = None
@@ -73,8 +73,9 @@ class Display:
                 dynamic_ncols=True,
             )
 
-    def update(self, rows: Sequence[Row], *, restored: bool) -> None:
+    def update(self, rows: Sequence[Row], restored: bool, left_out: int = 0) -> None:
         """Counts trials as done; those restored say nothing of the speed."""
+        self._total -= left_out
         self._done += len(rows)
         self._diverged += len(ranking.diverged(rows))
         scores = ranking.scores(rows, self._metric)
@@ -86,6 +87,7 @@ class Display:
         line = self.line()
         with _LOST_TERMINAL:
             if self._bar is not None:
+                self._bar.total = self._total
                 self._bar.set_description_str(line, refresh=False)
                 self._bar.update(len(rows))
             elif self._clock() - self._last_line >= INTERVAL:

@@ -6,7 +6,7 @@ import math
 from linclf_jax.config.fields import SEED, Check, at_least, flag
 from linclf_jax.data import images, preprocessing
 from linclf_jax.losses import LOSSES
-from linclf_jax.selection import choose, ranking
+from linclf_jax.selection import certainty, choose, ranking
 from linclf_jax.training import optimizers, settings
 from linclf_jax.training.search_space import Axis
 
@@ -65,15 +65,21 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ExactConfig:
-    """When an exact fit ends."""
+    """When an exact fit ends, and which are certified."""
 
     tol: float = flag(
         1e-6,
-        "Relative duality gap of every exact fit.",
+        "Relative duality gap of every fit that is certified.",
         check=Check(lambda tol: 0 < tol < math.inf, "a number above 0"),
     )
     max_newton_steps: int = flag(
         100, "Newton steps of an exact fit.", check=at_least(0)
+    )
+    certify: str = flag(
+        certainty.SELECTION,
+        "The fits that the selection rests on, the others being near enough to be "
+        "compared; or all.",
+        names=(certainty.SELECTION, certainty.ALL),
     )
 
 

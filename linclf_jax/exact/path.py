@@ -54,7 +54,7 @@ class Point(NamedTuple):
     l2: float
     params: Params  # W (L, D, C), b (L, C), in the dtype of x
     info: Info
-    state: PathState
+    state: PathState | None  # None where a path does not go on from it
 
 
 class Path(NamedTuple):
@@ -123,11 +123,7 @@ def follow(
         ValueError: As ``newton.solve``, or a penalty comes twice, or the state is one
             of a problem of another shape.
     """
-    ordered = np.sort(problem_lib.checked_l2(l2s))[::-1]
-    if np.isnan(ordered).any():
-        raise ValueError("l2s holds nan; expected finite numbers, at least 0")
-    if len(np.unique(ordered)) < len(ordered):
-        raise ValueError("l2s holds a value twice; expected each once")
+    ordered = descending(l2s)
     solver = prepare(
         x,
         labels,
@@ -142,6 +138,16 @@ def follow(
         _check_state(state, solver)
         ordered = ordered[ordered < state.solutions[-1].l2]
     return points(solver, ordered, state, certified=certified)
+
+
+def descending(l2s: ArrayLike) -> np.ndarray:
+    """Returns penalties ``(K,)`` float64, the largest first, after checking them."""
+    ordered = np.sort(problem_lib.checked_l2(l2s))[::-1]
+    if np.isnan(ordered).any():
+        raise ValueError("l2s holds nan; expected finite numbers, at least 0")
+    if len(np.unique(ordered)) < len(ordered):
+        raise ValueError("l2s holds a value twice; expected each once")
+    return ordered
 
 
 def prepare(

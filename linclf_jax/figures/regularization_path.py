@@ -199,11 +199,13 @@ def work(
 
     ``history`` has ``newton_steps``, ``products`` and ``relative_gap``, (K, F + 1) each
     as ``converged``, the fit to all rows last; ``tol`` is the gap that was asked for.
+    Of a fit that ended well and has no gap, as it is not certified, none is drawn.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = canvas.subplots(9.6, 3.6, 1, 3)
     gaps = _drawable(history["relative_gap"], tol)
+    gaps[converged & np.isnan(history["relative_gap"])] = np.nan
     values = history["newton_steps"], history["products"], gaps
     titles = "Newton steps", "products with the Hessian", "relative gap"
     for axis, each, title in zip(axes, values, titles, strict=True):
@@ -221,7 +223,7 @@ def work(
         axes[2].plot(l2s[early], gaps[~converged], **look)
     look = {"color": style.INK, "linewidth": 1.0, "linestyle": ":"}
     axes[2].axhline(tol, label=f"tolerance {style.short_number(tol)}", **look)
-    canvas.log_axis(axes[2], gaps.min(), max(gaps.max(), tol))
+    canvas.log_axis(axes[2], np.nanmin(gaps), max(np.nanmax(gaps), tol))
     canvas.legend(figure)
     return figure
 

@@ -80,6 +80,7 @@ def _values(record: Record, selected: Selected, average: Average) -> dict[str, A
     entry = average.entries[0]
     candidates, what = _candidates(record, entry)
     ends = trials.ends(record.rows)
+    ends.pop(trials.NOT_CERTIFIED, None)
     is_repeated = not record.is_exact and len(entry["trials"]) > 1
     return {
         "entry": entry,

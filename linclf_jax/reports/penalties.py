@@ -130,7 +130,8 @@ def _along_the_path(
             names=names,
             figure=lambda: regularization_path.coefficients(l2s, weights, names, marks),
         )
-    converged = statuses(record, l2s) == trials.CONVERGED
+    well = trials.CONVERGED, trials.NOT_CERTIFIED
+    converged = np.isin(statuses(record, l2s), well)
     tol = certificates.get("tol", 0.0)
     yield sections.make(
         "work",
@@ -218,7 +219,8 @@ def _table(record: Record, entry: Entry, path: Path, chosen: float) -> Section:
         )
     words, marked = ("status", "chosen by"), path.l2s.tolist().index(chosen)
     table = tables.table(lines, words, marked)
-    return sections.make("path", penalties=len(lines), table=table)
+    left_out = (record.selected or {})["certificates"]["penalties_left_out"]
+    return sections.make("path", penalties=len(lines), left_out=left_out, table=table)
 
 
 def _inverse(fits: Sequence[Row], chosen: Row) -> float | None:

@@ -8,7 +8,8 @@ from linclf_jax.runs.record import Record
 from linclf_jax.selection import ranking
 from linclf_jax.selection.ranking import Row
 
-CONVERGED = "converged"  # how an exact fit ends well
+# How an exact fit ends well.
+CONVERGED, NOT_CERTIFIED = "converged", "not_certified"
 
 
 class Counts(NamedTuple):

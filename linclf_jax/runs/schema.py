@@ -53,7 +53,7 @@ class Row(TypedDict):
     learning_rate: float
     l2: float
     C: float | None  # scikit-learn's, for the rows of this very fit
-    status: str
+    status: str  # ``status.NOT_CERTIFIED`` of a fit that the selection does not rest on
     reason: str | None  # of a status that is no success
     train_loss: float
     train_accuracy: float
@@ -124,7 +124,9 @@ class Selected(TypedDict):
     # Paired tests on the same test rows: first, second, difference, low, high, p_value,
     # only_a, only_b, size, adjusted.
     comparisons: Sequence[Mapping[str, Any]]
-    certificates: Mapping[str, Any] | None  # fits, worst_relative_gap, tol
+    # Of exact fits: fits, certified, worst_relative_gap of these, tol,
+    # penalties_left_out, weaker than those by which scores had passed their best.
+    certificates: Mapping[str, Any] | None
     test_data: Mapping[str, Mapping[str, Any]]  # sha256, rows, opened; by name of data
     warnings: Sequence[str]  # of the whole run
 

@@ -28,6 +28,7 @@ class Update(NamedTuple):
 
     rows: Sequence[Row]  # one per trial, as in ``results.jsonl``
     restored: bool  # done by an earlier process
+    left_out: int = 0  # trials that were to come and are not needed
 
 
 class End(NamedTuple):
@@ -39,9 +40,9 @@ def begin(total: int, metric: str) -> None:
     _log(Begin(total, metric))
 
 
-def update(rows: Sequence[Row], *, restored: bool = False) -> None:
+def update(rows: Sequence[Row], *, restored: bool = False, left_out: int = 0) -> None:
     """Says that trials are done; without any, that the study is alive."""
-    _log(Update(rows, restored))
+    _log(Update(rows, restored, left_out))
 
 
 def end() -> None:

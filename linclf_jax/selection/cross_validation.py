@@ -2,14 +2,16 @@
 
 The fits of all folds are solved together over the one ``x``: the rows that a fold holds
 out weigh 0 in its fit. One more fit weighs all rows alike, so that the classifier of
-whichever penalty is chosen is there already. Of each penalty no more is kept than that
-classifier, a few numbers a fold, and how each row fares with the fit that held it out.
+whichever penalty is chosen is there already. Of each penalty no more is returned than
+that classifier, a few numbers a fold, and how each row fares with the fit that held it
+out; until it is known which are to be certified, all fits are kept.
 
 Penalties are in the units of the mean loss, in every fit alike; scikit-learn's ``C``
 depends on the number of rows, see ``regularization.inverse_strength``.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,11 +20,13 @@ from jax.typing import ArrayLike
 
 from linclf_jax.exact import leave_one_out as loo_lib
 from linclf_jax.exact import path, targets
+from linclf_jax.exact.newton import Solver
 from linclf_jax.exact.path import Point
 from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
+from linclf_jax.selection import certainty, held_out, ranking, resampling
 from linclf_jax.selection import choose as choose_lib
-from linclf_jax.selection import held_out, ranking, resampling
+from linclf_jax.selection.certainty import ALL, SELECTION
 from linclf_jax.selection.held_out import Scores
 from linclf_jax.selection.resampling import Resampling, WeightedFit
 from linclf_jax.selection.row_scores import Curve, FoldScores, RowScores
@@ -61,6 +65,7 @@ def cross_validate(
     num_classes: int | None = None,
     tol: float = 1e-6,
     max_newton: int = 100,
+    certify: str = SELECTION,
 ) -> CrossValidation:
     """Measures each penalty on the rows that its fits did not see, fold by fold.
 
@@ -75,8 +80,11 @@ def cross_validate(
             ``folds.NOT_HELD_OUT`` for a row that is never held out.
         seed: Of the assignment.
         num_classes: C; the largest label plus one if None.
-        tol: Relative gap of every solution.
+        tol: Relative gap of every solution that is certified.
         max_newton: Steps of a fit at one penalty.
+        certify: ``selection``, the fits that ``choose`` rests on by any metric: the
+            others are near enough to be compared, and their gap is infinite; or
+            ``all``.
 
     Returns:
         Scores, and the fits to all rows. A curve is the mean over folds with its
@@ -89,16 +97,26 @@ def cross_validate(
     by_folds = resampling.of_folds(resampling.fold_of_rows(labels, folds, seed=seed))
     fits = resampling.compared_fits([by_folds])
     fits.append(resampling.final_fit(0, by_folds))
-    points = path.follow(
+    if certify not in (SELECTION, ALL):
+        raise ValueError(f"certify is {certify!r}; expected {SELECTION} or {ALL}")
+    ordered = path.descending(l2s)
+    solver = path.prepare(
         x,
         labels,
-        l2s,
+        len(ordered),
         weights=np.stack([fit.train for fit in fits]).astype(np.float64),
         num_classes=num_classes,
         tol=tol,
         max_newton=max_newton,
     )
-    return _measured(points, x, labels, l2s, by_folds, fits)
+    measure = functools.partial(
+        _measured, x=x, labels=labels, compared=by_folds, fits=fits
+    )
+    points = path.points(solver, ordered, None, certified=certify == ALL)
+    if certify == ALL:
+        return measure(points, l2s=l2s)
+    kept = {point.l2: point._replace(state=None) for point in points}
+    return _certified(solver, kept, measure(kept.values(), l2s=l2s), measure)
 
 
 def leave_one_out(
@@ -164,11 +182,8 @@ def choose(results: CrossValidation, metric: str = "val_loss") -> Choices:
     """
     ranking.validate_metric(metric, name="metric")
     count = results.info.status.shape[1]
-    curve = getattr(results, metric.removeprefix("val_"))
-    errors = {k * count: float(e) for k, e in enumerate(curve.standard_error)}
-    selection = choose_lib.select(
-        list(_rows(results)), metric=metric, errors={metric: errors}, edges=False
-    )
+    rows, errors = list(_rows(results)), _errors(results, metric)
+    selection = choose_lib.select(rows, metric=metric, errors=errors, edges=False)
     best = selection.rules[choose_lib.BEST]
     strongest = selection.rules.get(choose_lib.ONE_STANDARD_ERROR, best)
     ties = tuple(trial // count for trial in selection.ties)
@@ -195,7 +210,7 @@ def hard_labels(labels: ArrayLike) -> np.ndarray:
 
 
 def _measured(
-    points: Iterator[Point],
+    points: Iterable[Point],
     x: ArrayLike,
     labels: np.ndarray,
     l2s: ArrayLike,
@@ -212,6 +227,53 @@ def _measured(
     params, info, train, scores = path.as_given(l2s, measured)
     l2s = np.asarray(l2s, np.float64)
     return CrossValidation(l2s, params, info, train, *scores, compared.compared)
+
+
+def _certified(
+    solver: Solver,
+    points: Mapping[float, Point],
+    results: CrossValidation,
+    measure: Callable[..., CrossValidation],
+) -> CrossValidation:
+    """Certifies the fits that a choice by any metric rests on, until it is certain."""
+    moved = dict.fromkeys(ranking.METRICS, 0.0)
+    while l2s := _undecided(results, moved):
+        index, point = results.l2.tolist().index(l2s[0]), points[l2s[0]]
+        lanes = np.full(len(point.info.status), point.l2)
+        params, info = path.certify(solver, lanes, point.params)
+        info = info._replace(
+            newton_steps=info.newton_steps + point.info.newton_steps,
+            products=info.products + point.info.products,
+        )
+        one = measure([point._replace(params=params, info=info)], l2s=l2s[:1])
+        for metric in moved:
+            curves = zip(_curve(results, metric), _curve(one, metric), strict=True)
+            change = [abs(new[0] - old[index]) for old, new in curves]
+            moved[metric] = float(np.nanmax([moved[metric], *change]))
+        # But for l2 and held_out, which are first and last.
+        parts = zip(*map(jax.tree.leaves, (results[1:-1], one[1:-1])), strict=True)
+        for whole, part in parts:
+            whole[index] = part[0]
+    return results
+
+
+def _undecided(results: CrossValidation, moved: Mapping[str, float]) -> list[float]:
+    rows = list(_rows(results))
+    return [
+        l2
+        for metric in ranking.METRICS
+        for l2 in certainty.undecided(rows, metric, _errors(results, metric), moved)
+    ]
+
+
+def _curve(results: CrossValidation, metric: str) -> Curve:
+    return getattr(results, metric.removeprefix("val_"))
+
+
+def _errors(results: CrossValidation, metric: str) -> choose_lib.Errors:
+    count = results.info.status.shape[1]
+    errors = _curve(results, metric).standard_error
+    return {metric: {k * count: float(e) for k, e in enumerate(errors)}}
 
 
 def _rows(results: CrossValidation) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,8 @@ Row = Mapping[str, Any]
 OK = "ok"  # the status of a trial that was trained to the end
 DIVERGED = "diverged"
 RETIRED = trials.RETIRED
-EXACT = (status.CONVERGED, status.WITHOUT_BOUND)
+# What is not certified is compared, and certified before it is chosen.
+EXACT = (status.CONVERGED, status.WITHOUT_BOUND, status.NOT_CERTIFIED)
 STALLED = status.STALLED
 WORST_GAP = 1e-3  # relative, of an exact fit that stalled and may still be chosen
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linclf_jax import metrics
+from linclf_jax.exact import status
 from linclf_jax.params import Params
 from linclf_jax.runs import formats, schema
 from linclf_jax.runs.model import Model
@@ -77,13 +78,22 @@ def stored_model(tested: Tested) -> Model:
     )
 
 
-def certificates(rows: Sequence[Row], config: Any) -> dict[str, Any] | None:
-    """Returns what the gaps of all exact fits come to; None of trials that train."""
-    gaps = [row["relative_gap"] for row in rows if "relative_gap" in row]
-    if not gaps:
+def certificates(
+    rows: Sequence[Row], results: FitResults, config: Any
+) -> dict[str, Any] | None:
+    """Returns what is certified of all exact fits; None of trials that train."""
+    fits = [row for row in rows if "relative_gap" in row]
+    if not fits:
         return None
-    worst = None if None in gaps else max(gaps)
-    return {"fits": len(gaps), "worst_relative_gap": worst, "tol": config.exact.tol}
+    known = [r["relative_gap"] for r in fits if r["status"] != status.NOT_CERTIFIED]
+    worst = None if None in known else max(known, default=None)
+    return {
+        "fits": len(fits),
+        "certified": len(known),
+        "worst_relative_gap": worst,
+        "tol": config.exact.tol,
+        "penalties_left_out": results.left_out,
+    }
 
 
 def selection_bias(

@@ -1,10 +1,13 @@
 """The exact fits of one feature set: penalties, and what each is compared by."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
+from linclf_jax.config.parts import ExactConfig
+from linclf_jax.exact import path
+from linclf_jax.exact.newton import Solver
 from linclf_jax.params import Params
 from linclf_jax.selection import resampling as resampling_lib
 from linclf_jax.selection.choose import Selection
@@ -36,9 +39,17 @@ class Problem(NamedTuple):
     @property
     def num_final_trials(self) -> int:
         """How many fits are made after the selection."""
-        if self.keep_path:
-            return 0
-        return sum(len(self.tested_fits(g)) for g in range(len(self.resamplings)))
+        return sum(map(self.is_refitted, self.groups))
+
+    @property
+    def groups(self) -> range:
+        """The indices of the resamplings."""
+        return range(len(self.resamplings))
+
+    @property
+    def compared_groups(self) -> list[int]:
+        """The resamplings that hold out rows, so that penalties can be compared."""
+        return [g for g in self.groups if self.resamplings[g].kind is not None]
 
     def batch_name(self, part: int | str) -> str:
         """Returns what the fits of a penalty, by its index, or others are kept as."""
@@ -61,16 +72,19 @@ class Problem(NamedTuple):
         fits = enumerate(self.fits)
         return [i for i, fit in fits if fit.group == group and not fit.is_final]
 
-    def tested_fits(self, group: int) -> list[WeightedFit]:
-        """Returns the fits of a resampling after the selection, the tested one last.
+    def lanes(self, group: int) -> np.ndarray:
+        """Returns the indices of all fits of a resampling, ascending."""
+        return np.flatnonzero([fit.group == group for fit in self.fits])
 
-        Those that are compared come first, for the logits of the rows they hold out.
+    def is_refitted(self, group: int) -> bool:
+        """Returns whether the tested fit of a resampling is made after the selection.
+
+        It is where the path has none to all rows, and where nothing is compared, at
+        the one penalty that is given.
         """
-        resampling = self.resamplings[group]
-        fits = [self.fits[i] for i in self.compared(group)]
-        if resampling.kind == FOLDS or (resampling.kind == SPLIT and self.refit):
-            fits.append(resampling_lib.final_fit(group, resampling))
-        return fits
+        kind = self.resamplings[group].kind
+        sees_all = self.keep_path or (kind == SPLIT and not self.refit)
+        return not sees_all and kind in (None, FOLDS, SPLIT)
 
 
 def make(
@@ -110,13 +124,29 @@ def make(
     )
 
 
+def prepare(problem: Problem, limits: ExactConfig) -> Solver:
+    """Lays out the rows for the solver, once for all penalties."""
+    weights = np.stack([fit.train for fit in problem.fits]).astype(np.float64)
+    return path.prepare(
+        problem.x,
+        problem.labels,
+        len(problem.l2s),
+        weights=None if len(weights) == 1 and weights.all() else weights,
+        num_classes=problem.inputs.num_classes,
+        tol=limits.tol,
+        max_newton=limits.max_newton_steps,
+    )
+
+
 def classifier(
     problem: Problem,
     selection: Selection,
     fit: WeightedFit,
     params: Params,
-    rows: Sequence[Row],
-    temperature: float | None,
+    row: Row,
+    temperature: float,
+    *,
+    is_new: bool = False,
 ) -> Classifier:
     """Returns the classifier of a selection.
 
@@ -125,18 +155,19 @@ def classifier(
         selection: Of one penalty.
         fit: What is tested.
         params: ``W (D, C)`` and ``b (C,)`` of that fit.
-        rows: What is to be added to the results, the row of that fit last.
-        temperature: Fitted on rows that the comparison held out.
+        row: Of that fit.
+        temperature: Fitted on rows that the comparison held out; NaN if none was.
+        is_new: Whether it was made after the selection.
     """
     resampling = problem.resamplings[fit.group]
     return Classifier(
         selection=selection,
-        params=params,
-        row=rows[-1],
-        refit=fit.is_final and not problem.keep_path,
+        params=Params(*map(jnp.asarray, params)),
+        row=row,
+        refit=fit.is_final and is_new,
         num_rows=int(fit.train.sum()),
-        temperature=temperature,
+        temperature=temperature if np.isfinite(temperature) else None,
         resampling=resampling.kind,
         num_held_out=int(resampling.compared.sum()) if resampling.kind else 0,
-        new_rows=() if problem.keep_path else tuple(rows),
+        new_rows=(row,) if is_new else (),
     )

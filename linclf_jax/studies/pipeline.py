@@ -223,7 +223,7 @@ def _record(
         "chosen": chosen,
         "chosen_ties": ties,
         "comparisons": _comparisons(plan, tested),
-        "certificates": entries.certificates(rows, plan.config),
+        "certificates": entries.certificates(rows, results, plan.config),
         "test_data": test_data,
         "warnings": _warnings(plan),
     }

@@ -79,6 +79,7 @@ class FitResults(NamedTuple):
     # where the rows that are held out, and not folds, say how sure it is.
     standard_errors: Mapping[str, Mapping[int, float]]
     given: tuple[Selection, ...] = ()  # of groups in which nothing can be compared
+    left_out: int = 0  # penalties, weaker than those whose scores had passed the best
 
 
 class Classifier(NamedTuple):

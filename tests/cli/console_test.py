@@ -128,6 +128,16 @@ def test_a_path_says_what_each_rule_takes_and_that_it_is_certified(finished):
     assert "(asked for 1e-06)" in line(finished, "path", "certified")
 
 
+def test_what_is_certified_of_a_path_and_what_was_left_out_is_said():
+    known = {"fits": 9, "certified": 6, "worst_relative_gap": 2e-7, "tol": 1e-6}
+    selected = {"certificates": known | {"penalties_left_out": 1}}
+    assert console._certified(selected, 1.0) == (
+        "9 fits in 1.0 s, 6 of them certified, the worst relative gap 2e-7 (asked for "
+        "1e-06); 1 value of a weaker penalty left out: held-out scores had passed the "
+        "best"
+    )
+
+
 def test_warnings_follow_the_answer(finished):
     warnings = [row for row in lines(finished, "sweep") if row.startswith("Warning: ")]
     assert any(

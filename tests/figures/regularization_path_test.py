@@ -103,6 +103,17 @@ def test_work_marks_what_did_not_converge_and_shows_the_tolerance():
     assert work(GAPS, tol=1e-3).axes[2].get_ylim()[1] > 1e-3
 
 
+def test_work_shows_no_gap_of_what_is_not_certified():
+    gaps = GAPS.copy()
+    gaps[:2] = np.nan
+    history = dict.fromkeys(("newton_steps", "products"), GAPS) | {"relative_gap": gaps}
+    well = np.ones((4, 4), bool)
+    figure = regularization_path.work(L2S, history, well, 1e-6, MARKS)
+    shown = lines(figure.axes[2])["the fit to all rows"].get_ydata()
+    np.testing.assert_array_equal(shown, gaps[:, -1])
+    assert not [x for x in figure.axes[2].lines if x.get_marker() == "x"]
+
+
 def test_each_selection_is_a_line_with_its_lowest_point():
     loss = np.array([[0.75, 0.5, 0.625], [0.5, 0.625, 0.75]])
     error = np.full((2, 3), 0.125)

@@ -32,7 +32,8 @@ LONELY = np.where(LABELS == 2, 1, LABELS)
 LONELY[-1] = 2
 
 
-def cross_validate(labels=LABELS, l2s=L2S, fold=FOLD, **options):
+def cross_validate(labels=LABELS, l2s=L2S, fold=FOLD, certify="all", **options):
+    options["certify"] = certify
     return cross_validation.cross_validate(X, labels, l2s, fold, tol=TOL, **options)
 
 
@@ -254,7 +255,7 @@ def test_a_penalty_with_a_fit_that_did_not_end_well_is_never_chosen(validated):
 def test_bad_input_is_refused_before_anything_is_compiled(
     changes, message, monkeypatch
 ):
-    monkeypatch.setattr(path, "_points", None)
+    monkeypatch.setattr(path, "points", None)
     arguments = {"labels": LABELS, "l2s": [0.1], "folds": 3, **changes}
     with pytest.raises(ValueError, match=message):
         cross_validation.cross_validate(X, **arguments)

@@ -52,7 +52,8 @@ def _blank_pages():
 def both(files, tmp_path_factory):
     """A probe of two sets: the study and what came of it."""
     sets = tuple(f"{name}={files[name]}" for name in ("good", "bad"))
-    study = small_studies.prepare("probe", features=sets, l2=GRID, folds=2, tol=1e-9)
+    flags = {"l2": GRID, "folds": 2, "tol": 1e-9, "certify": "all"}
+    study = small_studies.prepare("probe", features=sets, **flags)
     return study, pipeline.run(study, tmp_path_factory.mktemp("runs") / "both")
 
 
@@ -147,29 +148,32 @@ def test_sets_are_compared_row_by_row(both, reference):
 
 def test_every_fit_has_a_row_with_its_gap(both):
     rows = both[1].rows
-    # Of each set four penalties in two folds, then these two and the tested one.
-    assert [row["features"] for row in rows] == ["good"] * 11 + ["bad"] * 11
-    assert [row["fold"] for row in rows] == [*[0, 1] * 5, None] * 2
-    stages = [schema.SELECTION] * 8 + [schema.FINAL] * 3
+    # Of each set four penalties in two folds, then the tested one.
+    assert [row["features"] for row in rows] == ["good"] * 9 + ["bad"] * 9
+    assert [row["fold"] for row in rows] == [*[0, 1] * 4, None] * 2
+    stages = [schema.SELECTION] * 8 + [schema.FINAL]
     assert [row["stage"] for row in rows] == stages * 2
     gaps = [row["relative_gap"] for row in rows]
     assert max(gaps) <= 1e-9
-    for entry, trial in zip(both[1].selected["entries"], (10, 21), strict=True):
+    for entry, trial in zip(both[1].selected["entries"], (8, 17), strict=True):
         assert (entry["trial"], entry["num_rows"], entry["refit"]) == (trial, 90, True)
         C = 1 / (entry["row"]["l2"] * 90)
         assert entry["row"]["C"] == pytest.approx(C, rel=1e-12)
-    certificates = {"fits": 22, "worst_relative_gap": max(gaps), "tol": 1e-9}
-    assert both[1].selected["certificates"] == certificates
+    assert both[1].selected["certificates"] == {
+        "fits": 18,
+        "certified": 18,
+        "worst_relative_gap": max(gaps),
+        "tol": 1e-9,
+        "penalties_left_out": 0,
+    }
 
 
 def test_a_validation_file_compares_and_is_part_of_the_last_fit(files):
     flags = small_studies.data_flags(files["val"], val=True)
     result = run("probe", l2=GRID, tol=1e-9, **flags)
     (entry,) = result.selected["entries"]
-    assert [row["stage"] for row in result.rows] == [
-        *[schema.SELECTION] * 4,
-        *[schema.FINAL] * 2,
-    ]
+    stages = [row["stage"] for row in result.rows]
+    assert stages == [*[schema.SELECTION] * 4, schema.FINAL]
     assert entry["validation"]["resampling"] == resampling_lib.SPLIT
     assert (entry["num_rows"], entry["validation"]["size"]) == (90, 36)
     read = {item.stem: np.load(item) for item in files["val"].glob("*.npy")}
@@ -272,17 +276,16 @@ def test_draws_too_large_for_the_estimate_are_dealt_into_folds(files, monkeypatc
     (problem,) = study.problems
     kinds = [(draw.kind, len(draw.held_out)) for draw in problem.resamplings]
     assert kinds == [(resampling_lib.FOLDS, 2)] * 2
-    groups = [(fit.group, fit.fold) for fit in problem.fits]
-    assert groups == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    for group in (0, 1):
-        *folds, last = problem.tested_fits(group)
-        assert [fit.train.sum() for fit in (*folds, last)] == [6, 6, 12]
-        assert last.is_final
+    fits = [(fit.group, fit.fold, fit.train.sum()) for fit in problem.fits]
+    assert fits == [(0, 0, 6), (0, 1, 6), (1, 0, 6), (1, 1, 6)]
+    for entry in pipeline.run(study).selected["entries"]:
+        assert (entry["num_rows"], entry["refit"]) == (12, True)
 
 
 @pytest.fixture(scope="module")
 def path(files):
-    return run("path", files["good"], l2=GRID, folds=2, rule="one_standard_error")
+    flags = {"l2": GRID, "folds": 2, "rule": "one_standard_error", "certify": "all"}
+    return run("path", files["good"], **flags)
 
 
 def test_the_history_of_a_path_says_what_its_rows_say(path):
@@ -339,7 +342,7 @@ def test_the_bias_of_a_selection_follows_from_held_out_rows(files, path):
 
 
 def test_leave_one_out_is_the_path_of_all_rows(files, path):
-    flags = {"l2": GRID, "metric": "val_loss", "leave_one_out": True}
+    flags = {"l2": GRID, "leave_one_out": True, "certify": "all"}
     result = run("path", files["good"], **flags)
     (entry,) = result.selected["entries"]
     assert entry["validation"]["resampling"] == resampling_lib.LEAVE_ONE_OUT
@@ -416,7 +419,7 @@ def test_one_draw_of_one_shot_is_a_whole_run(files, tmp_path):
 def test_fits_after_the_selection_are_not_replayed(both):
     study, result = both
     with pytest.raises(ValueError, match="was solved after the selection"):
-        study.replay(result.rows[10], signals.Stop())
+        study.replay(result.rows[8], signals.Stop())
     assert study.replay(result.rows[7], signals.Stop()) == result.rows[7]
 
 

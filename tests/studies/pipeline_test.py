@@ -166,7 +166,8 @@ class StopAfter(signals.Stop):
 
 
 @pytest.mark.parametrize(
-    ("name", "looks"), [*((name, 0) for name in small_studies.NAMES), ("path", 1)]
+    ("name", "looks"),
+    [*((name, 0) for name in small_studies.NAMES), ("path", 1), ("path", 4)],
 )
 def test_a_stopped_run_goes_on_with_the_same_bytes(
     name, looks, files, finished, tmp_path, monkeypatch
@@ -300,9 +301,9 @@ def test_a_directory_is_taken_up_after_a_kill_in_the_middle_of_a_path(
     study = small_studies.prepare("path", files, checkpoint_every=0.0)
     store = checkpoint.DiskStore(tmp_path / "killed")
     run_files.open_run(tmp_path / "killed", study.plan)
-    batches = study._batches(study.problems[0], store, signals.Stop())
+    steps = study._steps(study.problems[0], [], store, signals.Stop())
     for _ in range(2):
-        next(batches)
+        next(steps)
     ours = small_studies.contents(finished("path").directory)
     # Without the state, or a batch that it goes on from, all is solved again.
     for name, pattern in (("stateless", "*state*"), ("lacking", "*-00001.npz")):
