@@ -47,18 +47,22 @@ class State(NamedTuple):
 
 def make_preconditioner(system: System, probs: Probs) -> Preconditioner:
     """Returns the preconditioner at some parameters."""
-    return _preconditioner(system.penalty, passes.moments(system, probs))
+    moments = passes.moments(system, probs)
+    return _preconditioner(system.l2, system.column, moments)
 
 
 @jax.jit
-def _preconditioner(penalty: jax.Array, moments: Moments) -> Preconditioner:
+def _preconditioner(
+    l2: jax.Array, column: jax.Array, moments: Moments
+) -> Preconditioner:
     jacobian, weight, first, second = moments
     values, vectors = jnp.linalg.eigh(jacobian)
     weight = jnp.where(weight == 0.0, 1.0, weight)[:, None]
     shift = (first / weight).at[:, -1].set(0.0)
     squares = second / weight
     squares = jnp.maximum(squares - shift**2, LEAST * squares)
-    curvature = jnp.maximum(values, 0.0)[:, :, None] * squares[:, None] + penalty
+    curvature = jnp.maximum(values, 0.0)[:, :, None] * squares[:, None]
+    curvature = curvature + l2[:, None, None] * column[None, None]
     largest = jnp.max(curvature, axis=1, keepdims=True)
     bounded = curvature > FLOOR * largest
     inverse = jnp.where(bounded, 1.0 / jnp.where(bounded, curvature, 1.0), 0.0)

@@ -214,9 +214,9 @@ def _axes_pay(problem: Problem, num_penalties: int) -> bool:
 def origin(solver: Solver) -> jax.Array:
     """Returns W = 0 and its best bias, the logarithms of the classes' frequencies."""
     lanes = solver.problem.lanes
-    frequencies = jnp.where(lanes.present, lanes.target_means, 1.0)
-    W = jnp.zeros((*frequencies.shape, len(solver.columns.mean)))
-    params = Params(W, jnp.log(frequencies))
+    frequencies = np.where(lanes.present, lanes.target_means, 1.0)
+    W = np.zeros((*frequencies.shape, len(solver.columns.mean)))
+    params = Params(jnp.asarray(W), jnp.asarray(np.log(frequencies)))
     return columns_lib.from_params(solver.columns, lanes.present, params)
 
 
@@ -364,6 +364,6 @@ def _measured(
 def _record(progress: Progress, lanes: np.ndarray, step: newton_step.Step) -> None:
     count = len(lanes)
     progress.steps[lanes] += 1
-    progress.products[lanes] += np.asarray(step.products)[:count]
-    progress.predicted[lanes] = np.asarray(step.predicted)[:count]
-    progress.solved[lanes] = np.asarray(step.solved)[:count]
+    progress.products[lanes] += step.products[:count]
+    progress.predicted[lanes] = step.predicted[:count]
+    progress.solved[lanes] = step.solved[:count]

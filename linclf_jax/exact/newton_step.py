@@ -30,9 +30,9 @@ class Step(NamedTuple):
 
     iterate: Iterate
     probs: Probs
-    predicted: jax.Array  # (L,) decrease of the objective by Newton's model
-    solved: jax.Array  # (L,) boolean: the direction is as exact as was asked for
-    products: jax.Array  # (L,) of the Hessian with a vector
+    predicted: np.ndarray  # (L,) decrease of the objective by Newton's model
+    solved: np.ndarray  # (L,) boolean: the direction is as exact as was asked for
+    products: np.ndarray  # (L,) of the Hessian with a vector
 
 
 def step(
@@ -52,10 +52,15 @@ def step(
         system.l2, system.column, inverse, iterate.gradient, jnp.asarray(target)
     )
     state = _solved(system, probs, inverse, state)
-    slope = jnp.sum(state.direction * iterate.gradient, axis=(1, 2))
+    slope = np.asarray(_slope(state.direction, iterate.gradient))
     moved, probs = _search(system, iterate, probs, state.direction, slope)
-    solved = state.left <= state.target
-    return Step(moved, probs, -0.5 * slope, solved, state.products)
+    solved = np.asarray(state.left) <= target
+    return Step(moved, probs, -0.5 * slope, solved, np.asarray(state.products))
+
+
+@jax.jit
+def _slope(direction: jax.Array, gradient: jax.Array) -> jax.Array:
+    return jnp.sum(direction * gradient, axis=(1, 2))
 
 
 def _solved(
@@ -78,20 +83,21 @@ def _search(
     iterate: Iterate,
     probs: Probs,
     direction: jax.Array,
-    slope: jax.Array,
+    slope: np.ndarray,
 ) -> tuple[Iterate, Probs]:
     """Halves the step of every lane whose objective would not fall as it should."""
     keep = probs.kept is not None
-    size = jnp.ones(len(slope))
+    size, before = np.ones(len(slope)), np.asarray(iterate.objective)
+    noise = NOISE * float(system.unit) * np.abs(before)
     for _ in range(MAX_HALVINGS):
         A = _moved(system.present, iterate.A, direction, size)
         moved, moved_probs = passes.evaluate(system, A, keep=keep)
-        allowed = _allowed(iterate.objective, size, slope, system.unit)
+        allowed = before + SUFFICIENT * size * slope + noise
         # A lane that is not a number cannot get better by smaller steps.
-        accepted = (moved.objective <= allowed) | jnp.isnan(iterate.objective)
-        if np.asarray(accepted).all():
+        accepted = (np.asarray(moved.objective) <= allowed) | np.isnan(before)
+        if accepted.all():
             return moved, moved_probs
-        size = jnp.where(accepted, size, 0.5 * size)
+        size = np.where(accepted, size, 0.5 * size)
     # No step is short enough in these lanes: they stay where they are.
     A = jnp.where(accepted[:, None, None], moved.A, iterate.A)
     return passes.evaluate(system, A, keep=keep)
@@ -102,11 +108,3 @@ def _moved(
     present: jax.Array, A: jax.Array, direction: jax.Array, size: jax.Array
 ) -> jax.Array:
     return columns_lib.centred(present, A + size[:, None, None] * direction)
-
-
-@jax.jit
-def _allowed(
-    objective: jax.Array, size: jax.Array, slope: jax.Array, unit: jax.Array
-) -> jax.Array:
-    """Returns what the objective may be after a step of some size."""
-    return objective + SUFFICIENT * size * slope + NOISE * unit * jnp.abs(objective)

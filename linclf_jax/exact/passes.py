@@ -81,19 +81,19 @@ class Probs(NamedTuple):
 
 def evaluate(system: System, A: jax.Array, *, keep: bool) -> tuple[Iterate, Probs]:
     """Evaluates objective and gradient; ``keep`` keeps the probabilities."""
-    sums, kept = (jnp.zeros(len(A)), jnp.zeros(A.shape)), []
+    sums, kept = (np.zeros(len(A)), np.zeros(A.shape)), []
     for block in system.blocks:
         sums, probs = _evaluate(block, system.present, A, sums, keep=keep)
         kept.append(probs)
-    iterate = _with_penalty(system.penalty, A, *sums)
+    iterate = _with_penalty(system.l2, system.column, A, *sums)
     return iterate, Probs(A, tuple(kept) if keep else None)
 
 
 @jax.jit
 def _with_penalty(
-    penalty: jax.Array, A: jax.Array, loss: jax.Array, gradient: jax.Array
+    l2: jax.Array, column: jax.Array, A: jax.Array, loss: jax.Array, gradient: jax.Array
 ) -> Iterate:
-    pull = penalty * A
+    pull = l2[:, None, None] * column[None, None] * A
     objective = loss + 0.5 * jnp.sum(pull * A, axis=(1, 2))
     return Iterate(A, objective, gradient + pull)
 
@@ -194,9 +194,9 @@ def moments(system: System, probs: Probs) -> Moments:
     """Returns the moments of the columns by their weight in the Hessian."""
     lanes, classes, columns = probs.A.shape
     sums = Moments(
-        jnp.zeros((lanes, classes, classes)),
-        jnp.zeros(lanes),
-        *jnp.zeros((2, lanes, columns)),
+        np.zeros((lanes, classes, classes)),
+        np.zeros(lanes),
+        *np.zeros((2, lanes, columns)),
     )
     for number, block in enumerate(system.blocks):
         kept = probs.of(number)
@@ -245,7 +245,7 @@ def smallest_margins(system: System, A: jax.Array) -> np.ndarray:
 
     ``(L,)``, the least of all rows; minus infinity for soft targets.
     """
-    margins = jnp.full(len(A), jnp.inf)
+    margins = np.full(len(A), np.inf)
     for block in system.blocks:
         if block.targets is not None:
             return np.full(len(A), -np.inf)

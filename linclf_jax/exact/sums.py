@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from linclf_jax.exact import rows as rows_lib
 from linclf_jax.exact.problem import Problem
@@ -43,10 +44,10 @@ def at(problem: Problem, W: jax.Array, b: jax.Array) -> Sums:
     """Returns the sums at ``W (L, C, D)`` and ``b (L, C)``."""
     lanes, classes = b.shape
     sums = Sums(
-        jnp.zeros(lanes),
-        jnp.zeros((lanes, classes)),
-        jnp.zeros((lanes, classes, classes)),
-        jnp.zeros(lanes),
+        np.zeros(lanes),
+        np.zeros((lanes, classes)),
+        np.zeros((lanes, classes, classes)),
+        np.zeros(lanes),
     )
     for block in problem.blocks:
         sums = _add_sums(block, problem.lanes.target_means, W, b, sums)
@@ -86,9 +87,9 @@ def gradient(problem: Problem, W: jax.Array, b: jax.Array, step: jax.Array) -> G
     """Evaluates the gradient with respect to W after a step of the bias from ``b``."""
     lanes, classes = b.shape
     sums = Gradient(
-        jnp.zeros(W.shape),
-        *jnp.zeros((3, lanes, classes)),
-        *jnp.zeros((2, lanes)),
+        np.zeros(W.shape),
+        *np.zeros((3, lanes, classes)),
+        *np.zeros((2, lanes)),
     )
     for block in problem.blocks:
         sums = _add_gradient(block, W, b, step, sums)
