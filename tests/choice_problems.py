@@ -4,9 +4,9 @@ import numpy as np
 from sklearn import datasets as bundled
 
 from linclf_jax.config import flat
-from linclf_jax.config.probe import ProbeConfig
-from linclf_jax.studies import pipeline, probe
+from linclf_jax.studies import pipeline
 from linclf_jax.training.search_space import Range
+from tests import small_studies
 
 GRID = {"l2": Range("log", 1e-6, 1.0, 25)}
 
@@ -45,8 +45,8 @@ PROBLEMS = {
 }
 
 
-def run(name, folder, **flags):
-    """Returns a probe of a problem, made in memory from files in a folder."""
+def run(name, folder, kind="probe", **flags):
+    """Returns a study of a problem, made in memory from files in a folder."""
     make, own = PROBLEMS[name]
     x, labels = make()
     test = np.random.default_rng(1).random(len(labels)) < 0.25
@@ -56,4 +56,7 @@ def run(name, folder, **flags):
             np.save(file, array[rows])
             flags[f"{role}_{what}"] = str(file)
     grid = {} if "C" in own else GRID
-    return pipeline.run(probe.prepare(flat.build(ProbeConfig(), grid | own | flags)))
+    data = {} if kind == "probe" else {"dataset": "features"}
+    config = flat.build(small_studies.CONFIGS[kind](), data | grid | own | flags)
+    prepare = small_studies.PREPARE.get(kind, small_studies.probe.prepare)
+    return pipeline.run(prepare(config))

@@ -115,6 +115,14 @@ def test_a_retired_trial_is_done_and_has_not_diverged(log):
     assert last_line(log).startswith("2 of 3 trials, best")
 
 
+def test_trials_that_are_left_out_are_waited_for_no_more(log):
+    records.begin(9, "val_loss")
+    records.update([row(0.5)] * 4)
+    records.update([], left_out=5)
+    records.end()
+    assert last_line(log).startswith("4 of 4 trials, best val_loss 0.5000")
+
+
 def test_restored_trials_are_done_but_not_fast(clock, log):
     records.begin(100, "val_loss")
     clock.wait(progress.INTERVAL)  # reading the batches
