@@ -3,9 +3,9 @@
     python -m experiments.probe --train_features=train.npy --train_labels=train_y.npy \
         --test_features=test.npy --test_labels=test_y.npy
 
-solves softmax regression exactly over 45 penalties and five folds, selects by held-out
-loss, each penalty at the best temperature of its logits, and tests the selected
-classifier once. ``--val_features`` and ``--val_labels`` take the place of the folds.
+solves softmax regression over 45 penalties and five folds, selects by held-out loss,
+each penalty at the best temperature of its logits, proves that the fits this rests on
+are at their optimum, and tests the selected classifier once. ``--val_features`` and ``--val_labels`` take the place of the folds.
 ``--features=NAME=FOLDER,NAME=FOLDER`` compares several sets on the same test rows,
 ``--protocol`` names the way of a paper, ``--shots=1,5,10,25`` asks how far a few rows
 of each class go, with mean and spread over ``--draws`` draws.
