@@ -4,9 +4,10 @@
 
 With no flag: scikit-learn's digits, 45 penalties from 1e-6 to 1, five folds and all
 rows: 270 fits. Those that the choice rests on have a proof that they are within a
-millionth of the optimum; with ``--certify=all`` every one. It prints what each rule selects, the lowest cross-validated loss and the strongest penalty
-within a standard error of it, the test accuracy of the one that ``--rule`` names, and
-the run directory, in which ``report.html`` is the page to open.
+millionth of the optimum; with ``--certify=all`` every one. It prints what each rule
+selects, the lowest cross-validated loss and the strongest penalty within a standard
+error of it, the test accuracy of the one that ``--rule`` names, and the run directory,
+in which ``report.html`` is the page to open.
 
 ``--leave_one_out`` asks no folds: every penalty is judged by its loss on each row as if
 the row had been left out, estimated from one fit. For few rows.

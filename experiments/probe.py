@@ -5,10 +5,11 @@
 
 solves softmax regression over 45 penalties and five folds, selects by held-out loss,
 each penalty at the best temperature of its logits, proves that the fits this rests on
-are at their optimum, and tests the selected classifier once. ``--val_features`` and ``--val_labels`` take the place of the folds.
-``--features=NAME=FOLDER,NAME=FOLDER`` compares several sets on the same test rows,
-``--protocol`` names the way of a paper, ``--shots=1,5,10,25`` asks how far a few rows
-of each class go, with mean and spread over ``--draws`` draws.
+are at their optimum, and tests the selected classifier once. ``--val_features`` and
+``--val_labels`` take the place of the folds. ``--features=NAME=FOLDER,NAME=FOLDER``
+compares several sets on the same test rows, ``--protocol`` names the way of a paper,
+``--shots=1,5,10,25`` asks how far a few rows of each class go, with mean and spread
+over ``--draws`` draws.
 
 ``linclf_jax.runs.schema`` says what the run directory holds.
 """
