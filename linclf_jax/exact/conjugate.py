@@ -136,7 +136,7 @@ def proceed(
     fewest: int,
 ) -> State:
     """Iterates until at most ``fewest`` lanes are live: they need a smaller program."""
-    if isinstance(system.blocks, tuple):
+    if isinstance(system.blocks, tuple) and probs.kept is not None:
         return _proceed(system, preconditioner, probs, state, fewest)
     while np.count_nonzero(state.live) > fewest:
         product = passes.hessian_product(system, probs, state.search)
@@ -152,7 +152,7 @@ def _proceed(
     state: State,
     fewest: int,
 ) -> State:
-    """Iterates in one program, where the rows are in memory."""
+    """Iterates in one program, where all is in memory."""
 
     def step(state: State) -> State:
         product = passes.hessian_product(system, probs, state.search)

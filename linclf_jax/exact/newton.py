@@ -110,11 +110,13 @@ def solve(
     num_classes: int | None = None,
     tol: float = 1e-6,
     max_newton: int = 100,
+    memory_budget: int | None = None,
 ) -> tuple[Params, Info]:
     """Minimises ``sum_i w_i ce_i / sum_i w_i + (l2 / 2) ||W||^2`` in every lane.
 
     Args:
-        x: Features ``(N, D)``.
+        x: Features ``(N, D)``: an array, or a memory map or the like, of which a block
+            of rows is read at a time, in every pass.
         labels: ``(N,)`` integers from 0, or soft targets ``(N, C)``.
         l2: ``(L,)``, at least 0. There is no certificate at 0: the gap is infinite,
             and a lane ends as ``optimum_without_bound`` when Newton's model promises
@@ -130,15 +132,16 @@ def solve(
         num_classes: C; the largest label plus one if None.
         tol: Relative gap to reach.
         max_newton: Steps of a lane.
+        memory_budget: Bytes that the fit may take beside what is in use. To stay below
+            it rows are read, and probabilities computed, again in every pass; the
+            parameters are the same bits where all rows have weight.
 
     Returns:
         Parameters ``W (L, D, C)``, ``b (L, C)`` in the dtype of ``x``, at least
         float32, and what is known of them: ``converged`` says that ``relative_gap`` is
         at most ``tol``, ``stalled_at_precision`` that no step makes progress in this
         arithmetic, with the gap as all that is known. A class without weight in a lane
-        has a bias of minus infinity there: it keeps no probability. Memory: about 24
-        bytes for every entry of ``x``, and of arrays ``(L, C, N)`` six in float32 or
-        four in float64.
+        has a bias of minus infinity there: it keeps no probability.
 
     Raises:
         ValueError: An argument is out of range or does not fit the others; nothing has
@@ -148,7 +151,12 @@ def solve(
     check_limits(tol, max_newton)
     with jax.enable_x64(True):
         problem = problem_lib.prepare(
-            x, labels, num_lanes=len(l2), weights=weights, num_classes=num_classes
+            x,
+            labels,
+            num_lanes=len(l2),
+            weights=weights,
+            num_classes=num_classes,
+            memory_budget=memory_budget,
         )
         if init is not None:
             init = problem_lib.checked_params(init, problem)
@@ -204,6 +212,8 @@ def prepare(
 
 def _axes_pay(problem: Problem, num_penalties: int) -> bool:
     """Returns whether principal axes save more operations than they cost."""
+    if problem.layout.chunks is not None:
+        return False  # they would cost that in every pass
     lanes, rows, features, classes = problem.shape
     rank = min(rows, features)
     axes = 4 * rows * features * rank + EIGENVECTORS * rank**3
@@ -300,7 +310,8 @@ def minimize(
             continue
         system = solver.system(lanes, l2[lanes], wide=wide)
         if wide or start.iterate is None or len(lanes) < len(A):
-            state = passes.evaluate(system, compaction.take(A, lanes), keep=True)
+            own, keep = compaction.take(A, lanes), solver.problem.layout.keep
+            state = passes.evaluate(system, own, keep=keep)
         else:
             state = start.iterate, start.probs
         iterate = _descend(solver, system, state, lanes, l2, progress)

@@ -5,7 +5,6 @@ pass with both products takes 2.2 times as long as one product of the whole (8,0
 768, two lanes of 100 classes).
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -52,15 +51,17 @@ class Iterate(NamedTuple):
 class Probs(NamedTuple):
     """Probabilities of all rows, kept from a pass or computed again when needed.
 
-    Of two classes that of the less likely one, whose digits are those of the curvature.
+    Those of two classes are as ``row_terms`` has them.
     """
 
     A: jax.Array  # (L, C, P) float64, of which they are
     kept: tuple[jax.Array, ...] | None  # of each block, (K, L, C, M)
 
-    def of(self, block: int) -> jax.Array | None:
-        """Returns what is kept of a block."""
-        return None if self.kept is None else self.kept[block]
+    def of(self, system: System, number: int, block: Block) -> jax.Array:
+        """Returns those of a block, by the program that computed them first."""
+        if self.kept is not None:
+            return self.kept[number]
+        return _forward(block, system.present, self.A, np.zeros(len(self.A)))[1]
 
     def take(self, lanes: np.ndarray) -> "Probs":
         """Returns those of some lanes."""
@@ -81,11 +82,13 @@ class Probs(NamedTuple):
 
 def evaluate(system: System, A: jax.Array, *, keep: bool) -> tuple[Iterate, Probs]:
     """Evaluates objective and gradient; ``keep`` keeps the probabilities."""
-    sums, kept = (np.zeros(len(A)), np.zeros(A.shape)), []
+    loss, gradient, kept = np.zeros(len(A)), np.zeros(A.shape), []
     for block in system.blocks:
-        sums, probs = _evaluate(block, system.present, A, sums, keep=keep)
-        kept.append(probs)
-    iterate = _with_penalty(system.l2, system.column, A, *sums)
+        loss, probs = _forward(block, system.present, A, loss)
+        gradient = _add_gradient(block, probs, gradient)
+        if keep:
+            kept.append(probs)
+    iterate = _with_penalty(system.l2, system.column, A, loss, gradient)
     return iterate, Probs(A, tuple(kept) if keep else None)
 
 
@@ -98,29 +101,33 @@ def _with_penalty(
     return Iterate(A, objective, gradient + pull)
 
 
-@functools.partial(jax.jit, static_argnames="keep")
-def _evaluate(
-    block: Block, present: jax.Array, A: jax.Array, sums: Any, *, keep: bool
-) -> tuple[Any, jax.Array | None]:
+@jax.jit
+def _forward(
+    block: Block, present: jax.Array, A: jax.Array, loss: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the loss ``(L,)`` with that of a block, and its probabilities."""
     num_chunks, size, _ = block.x.shape
-    kept = None
-    if keep:
-        kept = jnp.zeros((num_chunks, *A.shape[:2], size), block.x.dtype)
+    kept = jnp.zeros((num_chunks, *A.shape[:2], size), block.x.dtype)
 
     def add(chunk: Block, number: jax.Array, carry: Any) -> Any:
-        (loss, gradient), kept = carry
-        scores = _scores(chunk, A)
-        losses, probs, residual = row_terms.terms(chunk, present, scores)
+        loss, kept = carry
+        losses, probs = row_terms.losses(chunk, present, _scores(chunk, A))
         weights = chunk.sample_weights
         # A row without weight may have an infinite loss, if its class is absent.
         weighted = jnp.where(weights > 0.0, weights * losses, weights)
         loss = loss + jnp.sum(weighted.astype(jnp.float64), axis=1)
-        gradient = gradient + _backward(chunk, residual * weights[:, None])
-        if kept is not None:
-            kept = kept.at[number].set(probs)
-        return (loss, gradient), kept
+        return loss, kept.at[number].set(probs)
 
-    return rows_lib.add_up(block, (sums, kept), add)
+    return rows_lib.add_up(block, (loss, kept), add)
+
+
+@jax.jit
+def _add_gradient(block: Block, kept: jax.Array, gradient: jax.Array) -> jax.Array:
+    def add(chunk: Block, number: jax.Array, gradient: jax.Array) -> jax.Array:
+        residual = row_terms.residuals(chunk, kept[number])
+        return gradient + _backward(chunk, residual * chunk.sample_weights[:, None])
+
+    return rows_lib.add_up(block, gradient, add)
 
 
 def _scores(chunk: Block, A: jax.Array) -> jax.Array:
@@ -140,42 +147,21 @@ def _backward(chunk: Block, values: jax.Array) -> jax.Array:
     return product.reshape(lanes, classes, -1).astype(jnp.float64)
 
 
-def _chunk_probs(
-    chunk: Block, number: jax.Array, present: jax.Array, A: jax.Array, kept: Any
-) -> jax.Array:
-    if kept is not None:
-        return kept[number]
-    return row_terms.probs(present, _scores(chunk, A))
-
-
 def hessian_product(system: System, probs: Probs, vector: jax.Array) -> jax.Array:
     """Returns the Hessian times ``(L, C, P)`` vectors, float64."""
     product = system.penalty * vector
     for number, block in enumerate(system.blocks):
-        kept = probs.of(number)
-        product = _add_product(block, system.present, probs.A, kept, vector, product)
+        own = probs.of(system, number, block)
+        product = _add_product(block, own, vector, product)
     return product
 
 
 @jax.jit
 def _add_product(
-    block: Block,
-    present: jax.Array,
-    A: jax.Array,
-    kept: jax.Array | None,
-    vector: jax.Array,
-    product: jax.Array,
+    block: Block, kept: jax.Array, vector: jax.Array, product: jax.Array
 ) -> jax.Array:
     def add(chunk: Block, number: jax.Array, product: jax.Array) -> jax.Array:
-        probs = _chunk_probs(chunk, number, present, A, kept)
-        scores = _scores(chunk, vector)
-        if scores.shape[1] == 1:
-            change = probs * (1.0 - probs) * scores
-        else:
-            mean = jnp.sum(probs * scores, axis=1, keepdims=True)
-            # Where a row is confident the score of its class is their mean, but for
-            # rounding.
-            change = row_terms.with_top(chunk, probs * (scores - mean))
+        change = row_terms.changes(chunk, kept[number], _scores(chunk, vector))
         return product + _backward(chunk, change * chunk.sample_weights[:, None])
 
     return rows_lib.add_up(block, product, add)
@@ -199,24 +185,17 @@ def moments(system: System, probs: Probs) -> Moments:
         *np.zeros((2, lanes, columns)),
     )
     for number, block in enumerate(system.blocks):
-        kept = probs.of(number)
-        sums = _add_moments(block, system.present, probs.A, kept, sums)
+        sums = _add_moments(block, probs.of(system, number, block), sums)
     return sums
 
 
 @jax.jit
-def _add_moments(
-    block: Block,
-    present: jax.Array,
-    A: jax.Array,
-    kept: jax.Array | None,
-    sums: Moments,
-) -> Moments:
-    classes = A.shape[1]
+def _add_moments(block: Block, kept: jax.Array, sums: Moments) -> Moments:
+    classes = kept.shape[2]
     identity = jnp.eye(classes)[None]
 
     def add(chunk: Block, number: jax.Array, sums: Moments) -> Moments:
-        probs = _chunk_probs(chunk, number, present, A, kept)
+        probs = jnp.abs(kept[number])
         weighted = probs * chunk.sample_weights[:, None]
         curvature = jnp.sum(weighted * (1.0 - probs), axis=1)
         if classes == 1:
@@ -262,7 +241,7 @@ def _margins(
         scores = _scores(chunk, A)
         if scores.shape[1] == 1:
             signed = jnp.where(chunk.labels[:, None] == 1, scores, -scores)
-            margin = jnp.where(row_terms.several(present), signed, jnp.inf)[:, 0]
+            margin = jnp.where(row_terms.both_present(present), signed, jnp.inf)[:, 0]
         else:
             scores = jnp.where(present[:, :, None], scores, -jnp.inf)
             classes = jnp.arange(scores.shape[1])[None, :, None]

@@ -99,6 +99,7 @@ def follow(
     max_newton: int = 100,
     certified: bool = True,
     state: PathState | None = None,
+    memory_budget: int | None = None,
 ) -> Iterator[Point]:
     """Solves all lanes at one penalty after the other, each started from those before.
 
@@ -114,6 +115,7 @@ def follow(
             of the objective, and nothing is proved: ``certify`` does that.
         state: Of a point of the same path, after which to go on: only the penalties
             below that point's are visited, with the same bits as without a stop.
+        memory_budget: Bytes that may be taken beside what is in use.
 
     Returns:
         Yields K points, or those that are left. The arguments are checked at once,
@@ -133,6 +135,7 @@ def follow(
         tol=tol,
         max_newton=max_newton,
         rotated=None if state is None else state.rotated,
+        memory_budget=memory_budget,
     )
     if state is not None:
         _check_state(state, solver)
@@ -160,6 +163,7 @@ def prepare(
     tol: float = 1e-6,
     max_newton: int = 100,
     rotated: bool | None = None,
+    memory_budget: int | None = None,
 ) -> Solver:
     """Lays out the rows for ``points`` and ``certify``; see ``follow``.
 
@@ -170,7 +174,12 @@ def prepare(
     lanes = shape[0] if len(shape) == 2 else 1
     with jax.enable_x64(True):
         problem = problem_lib.prepare(
-            x, labels, num_lanes=lanes, weights=weights, num_classes=num_classes
+            x,
+            labels,
+            num_lanes=lanes,
+            weights=weights,
+            num_classes=num_classes,
+            memory_budget=memory_budget,
         )
     solver = newton.prepare(
         problem, x, tol, max_newton, num_penalties=num_penalties, rotated=rotated
@@ -258,8 +267,9 @@ def _start(solver: Solver, state: PathState | None, l2: np.ndarray) -> Start:
     system = solver.system(np.arange(len(l2)), l2, wide=False)
     factors = _lagrange(state.solutions, l2[0])
     A = jnp.stack([each.A for each in state.solutions])
+    keep = solver.problem.layout.keep
     guess, probs = passes.evaluate(
-        system, jnp.einsum("k...,k->...", A, factors), keep=True
+        system, jnp.einsum("k...,k->...", A, factors), keep=keep
     )
     last = state.solutions[-1]
     rise = system.penalty * (1.0 - last.l2 / l2[0]) if l2[0] else 0.0

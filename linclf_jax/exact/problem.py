@@ -5,7 +5,7 @@ sum_j w_j``. Rows of weight 0 in every lane are left out.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from linclf_jax import validation
+from linclf_jax.exact import memory
 from linclf_jax.exact import rows as rows_lib
 from linclf_jax.exact import targets as targets_lib
-from linclf_jax.exact.rows import Block
+from linclf_jax.exact.memory import Layout
+from linclf_jax.exact.rows import Block, Data
 from linclf_jax.exact.targets import Targets
 from linclf_jax.params import Params
 
@@ -38,6 +40,7 @@ class Problem(NamedTuple):
 
     blocks: Sequence[Block]  # x as stored, targets and weights in float64
     lanes: Lanes
+    layout: Layout
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -54,31 +57,68 @@ def prepare(
     num_lanes: int,
     weights: ArrayLike | None = None,
     num_classes: int | None = None,
+    memory_budget: int | None = None,
 ) -> Problem:
     """Checks the data and lays it out; call it with 64-bit types enabled.
 
     The N of the problem are the rows that have weight in some lane.
 
     Args:
-        x: Features ``(N, D)``, finite in every row that has weight in some lane.
+        x: Features ``(N, D)``, finite in every row that has weight in some lane: an
+            array, or what is read by slices.
         labels: ``(N,)`` integers, or soft targets ``(N, C)`` whose rows sum to 1. Of a
             row of weight 0 they may be anything.
         weights: ``(N,)`` or ``(L, N)``, not negative; None weighs all alike. A lane
             whose weights are not finite has weights of NaN, and ends as invalid.
         num_classes: C; the largest label plus one if None.
+        memory_budget: Bytes that may be taken; see ``memory.plan``.
 
     Raises:
         ValueError: An argument has another shape or holds impossible values.
     """
-    x = np.asarray(x)
+    x = validation.as_rows(x)
     used = rows_with_weight(weights, x, num_lanes)
-    # Set to 0 and not left out, so that a message has the row's number in ``x``.
-    validation.validate_features(x if used.all() else np.where(used[:, None], x, 0))
+    validation.validate_features(x if used.all() else Used(x, used))
     targets = targets_lib.prepare(labels, used, num_classes)
     sample_weights = _normalised(weights, num_lanes, used)
-    x = _stored(x if used.all() else x[used])
-    blocks = rows_lib.in_memory(x, targets.labels, targets.soft, sample_weights)
-    return Problem(blocks, _lanes(blocks, targets, sample_weights))
+    data = Data(x, targets.labels, targets.soft, sample_weights)
+    layout = memory.plan(x, num_lanes, targets.num_classes, memory_budget)
+    if layout.chunks is None:
+        x = np.asarray(x if used.all() else x[used])
+        blocks = rows_lib.in_memory(data._replace(x=x))
+    else:
+        blocks = rows_lib.streamed(_filled(data, used), layout.chunks)
+    return Problem(blocks, _lanes(blocks, targets, sample_weights), layout)
+
+
+class Used:
+    """Features with 0 in rows without weight, whose numbers stay the same."""
+
+    def __init__(self, x: Any, used: np.ndarray):
+        self.shape, self.dtype, self.ndim, self.size = x.shape, x.dtype, x.ndim, x.size
+        self._x, self._used = x, used
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return np.where(self._used[rows][:, None], self._x[rows], 0)
+
+
+def _filled(data: Data, used: np.ndarray) -> Data:
+    """Returns data of all rows; those without weight have zeros."""
+    if used.all():
+        return data
+
+    def fill(array: np.ndarray, axis: int) -> np.ndarray:
+        whole = np.zeros(
+            (*array.shape[:axis], len(used), *array.shape[axis + 1 :]), array.dtype
+        )
+        whole[(slice(None),) * axis + (used,)] = array
+        return whole
+
+    targets = None if data.targets is None else fill(data.targets, 0)
+    return Data(data.x, fill(data.labels, 0), targets, fill(data.sample_weights, 1))
 
 
 def prepare_with(
@@ -105,22 +145,15 @@ def prepare_with(
     return problem, checked_params(params, problem)
 
 
-def _stored(x: np.ndarray) -> np.ndarray:
-    """Returns features in a dtype that the device has, with the same values."""
-    if x.dtype.kind in "iu" and x.dtype.itemsize > 1:
-        return x.astype(np.float64)
-    return x.astype(np.float64) if x.dtype.itemsize > 8 else x
-
-
 def _lanes(
     blocks: Sequence[Block], targets: Targets, sample_weights: np.ndarray
 ) -> Lanes:
     unknown = np.isnan(sample_weights).any(axis=1, keepdims=True)
     means = np.stack([targets.mean(weights) for weights in sample_weights])
     means = np.where(unknown, np.nan, means)
-    sizes = np.zeros((len(sample_weights), blocks[0].x.shape[2]))
-    norms = []
+    sizes, norms = np.zeros((len(sample_weights), 1)), []
     for x, weights in rows_lib.slabs(blocks):
+        sizes = np.broadcast_to(sizes, (len(sizes), x.shape[1])).copy()
         size = np.abs(x)
         for lane, used in enumerate(~(weights <= 0.0)):  # all rows of a lane of NaN
             own = size if used.all() else size[used]

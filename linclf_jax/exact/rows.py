@@ -28,46 +28,71 @@ class Block(NamedTuple):
     num_rows: jax.Array  # () int32, of which the others are filled up
 
 
-class Mapped(Sequence[Any]):
+class Lazy(Sequence[Any]):
     """Blocks that are made each time they are read."""
 
-    def __init__(self, blocks: Sequence[Any], function: Callable[[Any], Any]):
-        self._blocks, self._function = blocks, function
+    def __init__(self, count: int, make: Callable[[int], Any]):
+        self._count, self._make = count, make
 
     def __len__(self) -> int:
-        return len(self._blocks)
+        return self._count
 
     def __getitem__(self, index):
-        return self._function(self._blocks[index])
+        if index >= self._count:
+            raise IndexError(index)
+        return self._make(index)
 
 
-def in_memory(
-    x: np.ndarray,
-    labels: np.ndarray,
-    targets: np.ndarray | None,
-    sample_weights: np.ndarray,
-) -> tuple[Block]:
-    """Returns all rows as one block.
+class Data(NamedTuple):
+    """Rows and what belongs to them, NumPy arrays but for the features."""
 
-    Args:
-        x: ``(N, D)``.
-        labels: ``(N,)``, or ``(L, N)`` where each lane has its own.
-        targets: ``(N, C)``, ``(L, N, C)`` or None.
-        sample_weights: ``(L, N)``, normalised.
-    """
-    count, size = shape(len(x))
-    laid = [_chunks(x, 0, count, size), _chunks(_lanes(labels, 2), 1, count, size)]
-    if targets is not None:
-        targets = np.swapaxes(_chunks(_lanes(targets, 3), 1, count, size), 2, 3)
-    weights = _chunks(sample_weights, 1, count, size)
-    return (
-        Block(
-            *map(jnp.asarray, laid),
-            targets=None if targets is None else jnp.asarray(targets),
-            sample_weights=jnp.asarray(weights),
-            num_rows=jnp.asarray(len(x), jnp.int32),
-        ),
+    x: Any  # (N, D), of which slices are arrays
+    labels: np.ndarray  # (N,)
+    targets: np.ndarray | None  # (N, C)
+    sample_weights: np.ndarray  # (L, N), normalised
+
+
+def in_memory(data: Data) -> tuple[Block]:
+    """Returns all rows as one block."""
+    return (_block(data, *shape(len(data.labels))),)
+
+
+def streamed(data: Data, chunks: int) -> Sequence[Block]:
+    """Returns blocks of some chunks, whose features are read each time."""
+    num_rows, size = len(data.labels), shape(len(data.labels))[1]
+    step = chunks * size
+
+    def make(index: int) -> Block:
+        rows = slice(index * step, min((index + 1) * step, num_rows))
+        weights = data.sample_weights[:, rows]
+        x = np.array(data.x[rows])
+        x[~(weights != 0.0).any(axis=0)] = 0  # whatever they hold, they take no part
+        targets = None if data.targets is None else data.targets[rows]
+        return _block(Data(x, data.labels[rows], targets, weights), chunks, size)
+
+    return Lazy(-(-num_rows // step), make)
+
+
+def _block(data: Data, count: int, size: int) -> Block:
+    """Returns rows in so many chunks of a size."""
+    targets = None
+    if data.targets is not None:
+        chunks = _chunks(data.targets[None], 1, count, size)
+        targets = jnp.asarray(np.swapaxes(chunks, 2, 3))
+    return Block(
+        x=jnp.asarray(_chunks(_on_device(data.x), 0, count, size)),
+        labels=jnp.asarray(_chunks(data.labels[None], 1, count, size)),
+        targets=targets,
+        sample_weights=jnp.asarray(_chunks(data.sample_weights, 1, count, size)),
+        num_rows=jnp.asarray(len(data.labels), jnp.int32),
     )
+
+
+def _on_device(x: np.ndarray) -> np.ndarray:
+    """Returns features in a dtype that the device has, with the same values."""
+    if x.dtype.kind in "iu" and x.dtype.itemsize > 1:
+        return x.astype(np.float64)
+    return x.astype(np.float64) if x.dtype.itemsize > 8 else x
 
 
 def shape(num_rows: int) -> tuple[int, int]:
@@ -81,17 +106,12 @@ def shape(num_rows: int) -> tuple[int, int]:
     return -(-count // unit) * unit, size
 
 
-def _lanes(array: np.ndarray, dimensions: int) -> np.ndarray:
-    return array if array.ndim == dimensions else array[None]
-
-
 def _chunks(array: np.ndarray, axis: int, count: int, size: int) -> np.ndarray:
     """Returns the chunks of an axis in front, zeros in those rows that fill up."""
-    whole = np.zeros(
-        (*array.shape[:axis], count * size, *array.shape[axis + 1 :]), array.dtype
-    )
+    before, after = array.shape[:axis], array.shape[axis + 1 :]
+    whole = np.zeros((*before, count * size, *after), array.dtype)
     whole[(slice(None),) * axis + (slice(array.shape[axis]),)] = array
-    laid = whole.reshape(*array.shape[:axis], count, size, *array.shape[axis + 1 :])
+    laid = whole.reshape(*before, count, size, *after)
     return np.ascontiguousarray(np.moveaxis(laid, axis, 0))
 
 
@@ -121,7 +141,12 @@ def mapped(blocks: Sequence[Any], function: Callable[[Any], Any]) -> Sequence[An
     """Applies a function to blocks: at once in memory, else when one is read."""
     if isinstance(blocks, tuple):
         return tuple(map(function, blocks))
-    return Mapped(blocks, function)
+    return lazily(blocks, function)
+
+
+def lazily(blocks: Sequence[Any], function: Callable[[Any], Any]) -> Lazy:
+    """Applies a function to blocks whenever one is read."""
+    return Lazy(len(blocks), lambda index: function(blocks[index]))
 
 
 def add_up(block: Block, zero: Any, add: Callable[[Block, jax.Array, Any], Any]) -> Any:
@@ -137,13 +162,18 @@ def add_up(block: Block, zero: Any, add: Callable[[Block, jax.Array, Any], Any])
 
 
 def slabs(blocks: Sequence[Block]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields the rows ``(S, D)`` in float64, few at a time, and weights ``(L, S)``."""
+    """Yields rows ``(S, D)`` in float64, few at a time, and weights ``(L, S)``.
+
+    Those that have weight in some lane.
+    """
     for block in blocks:
         num_rows, features = int(block.num_rows), block.x.shape[2]
         x = np.asarray(block.x).reshape(-1, features)[:num_rows]
         weights = np.moveaxis(np.asarray(block.sample_weights), 1, 0)
-        weights = weights.reshape(len(weights), -1)
+        weights = weights.reshape(len(weights), -1)[:, :num_rows]
         step = max(1, SLAB // max(features, 1))
         for start in range(0, num_rows, step):
-            rows = slice(start, min(start + step, num_rows))
-            yield x[rows].astype(np.float64), weights[:, rows]
+            own = weights[:, start : start + step]
+            used = (own != 0.0).any(axis=0)
+            rows = x[start : start + step].astype(np.float64)
+            yield (rows, own) if used.all() else (rows[used], own[:, used])
