@@ -78,11 +78,13 @@ def prepare(
     """
     x = validation.as_rows(x)
     used = rows_with_weight(weights, x, num_lanes)
-    validation.validate_features(x if used.all() else Used(x, used))
+    if x.ndim != 2 or not x.size:
+        validation.validate_features(x)
     targets = targets_lib.prepare(labels, used, num_classes)
+    layout = memory.plan(x, num_lanes, targets.num_classes, memory_budget)
+    validation.validate_features(x if used.all() else Used(x, used))
     sample_weights = _normalised(weights, num_lanes, used)
     data = Data(x, targets.labels, targets.soft, sample_weights)
-    layout = memory.plan(x, num_lanes, targets.num_classes, memory_budget)
     if layout.chunks is None:
         x = np.asarray(x if used.all() else x[used])
         blocks = rows_lib.in_memory(data._replace(x=x))
@@ -180,7 +182,7 @@ def result_type(x: ArrayLike) -> np.dtype:
 
     It is float64 only where the process has 64-bit types on.
     """
-    dtype = jnp.promote_types(getattr(x, "dtype", np.asarray(x).dtype), np.float32)
+    dtype = jnp.promote_types(validation.as_rows(x).dtype, np.float32)
     return jax.dtypes.canonicalize_dtype(dtype)
 
 
