@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.exact import leave_one_out
+from linclf_jax.exact import leave_one_out, status
 from linclf_jax.exact.path import Point
 from linclf_jax.params import Params
 from linclf_jax.selection import resampling as resampling_lib
@@ -91,8 +91,16 @@ def measure(
         params = jax.tree.map(lambda array, i=index: array[np.array(i)], point.params)
         groups.append(score(params, x, labels, resampling, point.l2))
     train_rows = np.stack([fit.train for fit in fits])
+    # Of fits that are not certified the objective is no more than float32 either.
+    is_near = bool(np.any(point.info.status == status.NOT_CERTIFIED))
     train = train_scores(
-        point.params, point.info.objective, point.l2, x, labels, train_rows
+        point.params,
+        point.info.objective,
+        point.l2,
+        x,
+        labels,
+        train_rows,
+        is_wide=not is_near or np.asarray(x).dtype != np.float32,
     )
     return Measured(train, tuple(groups))
 
@@ -104,6 +112,8 @@ def train_scores(
     x: ArrayLike,
     labels: np.ndarray,
     rows: np.ndarray,
+    *,
+    is_wide: bool = True,
 ) -> Scores:
     """Returns the scores of L fits on the rows that each was fitted to, ``(L,)``.
 
@@ -114,20 +124,24 @@ def train_scores(
         x: Features ``(N, D)``.
         labels: ``(N,)`` integers in ``0..C-1``.
         rows: ``(L, N)`` boolean, at least one row for each fit.
+        is_wide: Whether predictions are computed in float64, not float32.
     """
     squares = np.sum(np.square(np.asarray(params.W, np.float64)), axis=(1, 2))
+    dtype = np.float64 if is_wide else np.float32
     with jax.enable_x64(True):
-        wide = Params(*(jnp.asarray(array, jnp.float64) for array in params))
+        own = Params(*(jnp.asarray(array, dtype) for array in params))
         _, accuracy = _evaluate(
-            stack.lanes_last(wide),
+            stack.lanes_last(own),
             jnp.asarray(x),
             jnp.asarray(labels, jnp.int32),
-            jnp.asarray(rows.T, jnp.float64),
-            Static(num_classes=wide.b.shape[1]),
+            jnp.asarray(rows.T, dtype),
+            Static(num_classes=own.b.shape[1]),
         )
     # The objective that the fit ended at, of which the penalty is taken away, and not a
     # loss measured again: the two are rounded differently.
-    return Scores(objective - 0.5 * l2 * squares, np.asarray(accuracy))
+    count = rows.sum(axis=1)
+    right = np.rint(np.asarray(accuracy, np.float64) * count)
+    return Scores(objective - 0.5 * l2 * squares, right / count)
 
 
 _evaluate = jax.jit(evaluation.evaluate, static_argnames="static")
