@@ -14,11 +14,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy import linalg
 from jax.typing import ArrayLike
 
-from linclf_jax import curvature
 from linclf_jax import losses as losses_lib
+from linclf_jax.exact import left_out
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.exact import targets as targets_lib
 from linclf_jax.exact.problem import Problem
@@ -36,25 +35,6 @@ class Estimate(NamedTuple):
     losses: np.ndarray  # (L, N)
     right: np.ndarray  # (L, N) boolean
     logits: np.ndarray  # (L, N, C), of each row by the classifier without it
-
-
-class _Rows(NamedTuple):
-    """All rows that have weight in some lane, in float64."""
-
-    x: jax.Array  # (N, D)
-    targets: jax.Array  # (N, C)
-    sample_weights: jax.Array  # (L, N), normalised
-    present: jax.Array  # (L, C) boolean, classes that have weight
-
-
-class _Lane(NamedTuple):
-    """A classifier, and what its rows weigh."""
-
-    W: jax.Array  # (C, D)
-    b: jax.Array  # (C,), minus infinity for a class that is absent
-    l2: jax.Array  # ()
-    sample_weights: jax.Array  # (N,), normalised
-    present: jax.Array  # (C,) boolean
 
 
 _Predictions = tuple[np.ndarray, np.ndarray, np.ndarray]  # the last three of these
@@ -102,6 +82,7 @@ def approximate(
             does not fit in ``max_bytes``.
     """
     l2 = problem_lib.checked_l2(l2)
+    x = np.asarray(x).view(np.ndarray)  # a memory map is read as a whole
     with jax.enable_x64(True):
         problem, (W, b) = problem_lib.prepare_with(params, x, labels, l2, weights)
         _, rows, features, _ = problem.shape
@@ -176,7 +157,7 @@ def _predict_unused(
     return values, right, logits
 
 
-def _rows(problem: Problem) -> _Rows:
+def _rows(problem: Problem) -> left_out.Rows:
     (block,) = problem.blocks
     _, rows, features, classes = problem.shape
     weights = np.moveaxis(np.asarray(block.sample_weights), 1, 0)
@@ -184,7 +165,7 @@ def _rows(problem: Problem) -> _Rows:
         targets = np.eye(classes)[np.asarray(block.labels).ravel()]
     else:
         targets = np.moveaxis(np.asarray(block.targets)[:, 0], 1, 2)
-    return _Rows(
+    return left_out.Rows(
         jnp.asarray(block.x.reshape(-1, features)[:rows], jnp.float64),
         jnp.asarray(targets.reshape(-1, classes)[:rows]),
         jnp.asarray(weights.reshape(len(weights), -1)[:, :rows]),
@@ -192,138 +173,17 @@ def _rows(problem: Problem) -> _Rows:
     )
 
 
-def _predict(problem: _Rows, params: Params, l2: jax.Array) -> _Predictions:
+def _predict(problem: left_out.Rows, params: Params, l2: jax.Array) -> _Predictions:
     """Returns the predictions of all lanes; an absent class has a bias of -infinity."""
     lanes = zip(*params, l2, problem.sample_weights, problem.present, strict=True)
     x, row_spaces, predictions = np.asarray(problem.x), {}, []
     # One after the other: a lane's Hessian may fill the memory.
-    for lane in (_Lane(*arrays) for arrays in lanes):
+    for lane in (left_out.Lane(*arrays) for arrays in lanes):
         used = ~(np.asarray(lane.sample_weights) <= 0.0)
         key = used.tobytes()
         if key not in row_spaces:  # one at a time is kept, for lanes that follow
-            row_spaces = {key: jnp.asarray(_row_space(x, used))}
-        arrays = _predict_lane(problem, row_spaces[key], lane)
+            row_spaces = {key: jnp.asarray(left_out.row_space(x, used))}
+        arrays = left_out.predict(problem, row_spaces[key], lane)
         predictions.append(jax.tree.map(np.asarray, arrays))
     losses, right, logits = map(np.stack, zip(*predictions, strict=True))
     return losses, right, logits
-
-
-def _row_space(x: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Returns the rows in a basis of what they span around their mean, and a one.
-
-    The bias is not penalised, so that it takes up the mean; directions in which no row
-    has a component change no score. Constant and duplicate columns disappear.
-
-    Returns:
-        ``(N, R + 1)``, R at most the smaller of N - 1 and D; 0 in rows without weight.
-    """
-    rows = x[used]
-    left, sizes, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
-    kept = sizes > sizes[0] * max(rows.shape) * np.finfo(np.float64).eps
-    features = np.zeros((len(x), int(kept.sum()) + 1))
-    features[used] = np.concatenate(
-        [left[:, kept] * sizes[kept], np.ones((len(rows), 1))], axis=1
-    )
-    return features
-
-
-@jax.jit
-def _predict_lane(
-    problem: _Rows, features: jax.Array, lane: _Lane
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns loss, correctness and logits of rows, by the classifier without each."""
-    targets = problem.targets
-    logits = _logits_without(problem, features, lane)
-    losses = losses_lib.softmax_cross_entropy_with_targets(logits, targets)
-    correct = jnp.argmax(logits, axis=1) == jnp.argmax(targets, axis=1)
-    # The step of the only row of a class is finite, but without that row the bias of
-    # the class has no finite optimum.
-    members = (targets > 0.0) & (lane.sample_weights > 0.0)[:, None]
-    alone = jnp.any(members & (jnp.sum(members, axis=0) == 1)[None], axis=1)
-    losses = jnp.where(alone & ~jnp.isnan(losses), jnp.inf, losses)
-    return losses, correct & ~alone & ~jnp.isnan(losses), logits
-
-
-def _logits_without(problem: _Rows, features: jax.Array, lane: _Lane) -> jax.Array:
-    """Returns the logits of each row after the step without it, (30), ``(N, C)``."""
-    logits = problem.x @ lane.W.T + lane.b[None]
-    if len(lane.b) == 1:
-        return logits  # a single class is always right, and has no contrasts
-    basis = _contrasts(lane.present)
-    probs = jax.nn.softmax(logits)
-    residual = _residual(problem.targets, probs) @ basis
-    jacobian = curvature.softmax_jacobian(logits)
-    jacobian = jnp.einsum("ck,ncj,jl->nkl", basis, jacobian, basis)
-    inverse = _inverse_hessian(features, lane, jacobian, basis)
-    leverages = _leverages(features, inverse) * lane.sample_weights[:, None, None]
-    moved = jnp.einsum("njk,nk->nj", leverages, residual)
-    matrix = jnp.eye(basis.shape[1])[None] - leverages @ jacobian
-    change = jnp.linalg.solve(matrix, moved[:, :, None])[:, :, 0]
-    return logits + change @ basis.T
-
-
-def _residual(targets: jax.Array, probs: jax.Array) -> jax.Array:
-    """Returns ``p_i - t_i``, equations (8) and (9), ``(N, C)``."""
-    classes = jnp.arange(targets.shape[1])[None]
-    top = classes == jnp.argmax(targets, axis=1)[:, None]
-    others = jnp.where(top, 0.0, probs - targets)
-    return jnp.where(top, -jnp.sum(others, axis=1, keepdims=True), others)
-
-
-def _contrasts(present: jax.Array) -> jax.Array:
-    """Returns an orthonormal basis of scores without common shift, ``(C, C - 1)``.
-
-    The shift is that of the classes that are present. It is one column of a Householder
-    reflection, whose others are orthogonal to it; those of absent classes are units.
-    """
-    shift = present / jnp.sqrt(jnp.sum(present))
-    first = jnp.argmax(present)
-    normal = shift.at[first].add(1.0)
-    reflection = 2.0 * jnp.outer(normal, normal) / jnp.sum(normal**2)
-    others = (first + jnp.arange(1, len(present))) % len(present)
-    return (jnp.eye(len(present)) - reflection)[:, others]
-
-
-def _inverse_hessian(
-    features: jax.Array, lane: _Lane, jacobian: jax.Array, basis: jax.Array
-) -> jax.Array:
-    """Returns the inverse in the bases of classes and rows, ``(K, R + 1, K, R + 1)``.
-
-    Written out, because every row needs all of it: N triangular solutions with K
-    columns each would take N / R times as long.
-    """
-    num_classes, size = basis.shape[1], features.shape[1]
-    penalty = jnp.diag(lane.l2 * (jnp.arange(size) < size - 1))
-    # An absent class has no curvature: any will do that makes the Hessian regular, for
-    # nothing else depends on it.
-    absent = basis.T @ (basis * ~lane.present[:, None])
-
-    def block(pair: jax.Array) -> jax.Array:
-        j, k = pair
-        weighted = features * (lane.sample_weights * jacobian[:, j, k])[:, None]
-        moments = weighted.T @ features
-        return moments + (j == k) * penalty + absent[j, k] * jnp.eye(size)
-
-    # The factorisation reads the lower triangle alone.
-    j, k = np.tril_indices(num_classes)
-    blocks = jax.lax.map(block, (j, k))
-    hessian = jnp.zeros((num_classes, size, num_classes, size))
-    hessian = hessian.at[j, :, k, :].set(blocks)
-    hessian = hessian.reshape(num_classes * size, num_classes * size)
-    factor = jnp.linalg.cholesky(hessian, symmetrize_input=False)
-    inverse = linalg.cho_solve((factor, True), jnp.eye(num_classes * size))
-    return inverse.reshape(num_classes, size, num_classes, size)
-
-
-def _leverages(features: jax.Array, inverse: jax.Array) -> jax.Array:
-    """Returns ``X_i^T H^-1 X_i`` of every row, (29), as products of matrices."""
-
-    def form(pair: jax.Array) -> jax.Array:
-        j, k = pair
-        return jnp.sum((features @ inverse[j, :, k, :]) * features, axis=1)
-
-    num_classes = len(inverse)
-    j, k = np.tril_indices(num_classes)
-    forms = jax.lax.map(form, (j, k)).T
-    leverages = jnp.zeros((len(features), num_classes, num_classes))
-    return leverages.at[:, j, k].set(forms).at[:, k, j].set(forms)

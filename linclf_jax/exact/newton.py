@@ -6,9 +6,8 @@ whose proof falls short goes on. Lanes that are done leave the program: the othe
 in a narrower one.
 """
 
-import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,21 +24,14 @@ from linclf_jax.exact import (
 )
 from linclf_jax.exact import columns as columns_lib
 from linclf_jax.exact import problem as problem_lib
-from linclf_jax.exact import rows as rows_lib
+from linclf_jax.exact import solver as solver_lib
 from linclf_jax.exact.certificate import Certificate
-from linclf_jax.exact.columns import Columns
 from linclf_jax.exact.passes import Iterate, Probs, System
-from linclf_jax.exact.problem import Problem
+from linclf_jax.exact.solver import Solver
 from linclf_jax.exact.status import Info, Progress
 from linclf_jax.params import Params
 
-# Principal axes save about this many products at each penalty of a path; a single fit
-# makes as many as some penalties. Eigenvectors take many operations, at a low speed.
-SAVED_PRODUCTS = 10
-ONE_FIT = 4
-EIGENVECTORS = 40
 FLAT = 1e-10  # a gradient that is rounding, of columns whose entries are about 1
-SMALLEST_LARGEST = 1e-290, 1e290  # penalty of a column, beside that of the others
 
 
 class Solution(NamedTuple):
@@ -53,55 +45,11 @@ class Start(NamedTuple):
     """Where a fit starts, and what a float32 pass says of it, if there was one."""
 
     A: jax.Array  # (L, C, P) float64
-    iterate: Iterate | None = None
-    probs: Probs | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Solver:
-    """What is the same in all steps of all lanes, at any penalty."""
-
-    problem: Problem
-    columns: Columns
-    dtype: np.dtype  # of the result's parameters
-    tol: float  # relative gap that the lanes are to reach
-    max_newton: int  # steps of a lane
-    bias_accuracy: float = certificate.BIAS_ACCURACY  # in certificates
-
-    def system(self, lanes: np.ndarray, l2: np.ndarray, *, wide: bool) -> System:
-        """Returns the objective of some lanes, for passes in float64 or float32."""
-        present = self.problem.lanes.present
-        with np.errstate(over="ignore", under="ignore"):
-            column = np.clip(self.columns.scale**-2.0, *SMALLEST_LARGEST)
-        column = np.where(np.isfinite(self.columns.scale), column, 0.0)
-        # One row of parameters for two classes has half of the penalty.
-        own = l2 / 2.0 if present.shape[1] == 2 else l2
-        system = System(
-            blocks=self._wide if wide else self._narrow,
-            present=present,
-            l2=jnp.asarray(own),
-            column=jnp.asarray(np.append(column, 0.0)),
-            unit=jnp.asarray(np.finfo(np.float64 if wide else np.float32).eps),
-        )
-        return system.take(lanes)
-
-    @functools.cached_property
-    def _narrow(self):
-        return self._blocks(np.float32)
-
-    @functools.cached_property
-    def _wide(self):
-        return self._blocks(np.float64)
-
-    def _blocks(self, dtype: type[np.floating]):
-        return rows_lib.mapped(
-            self.problem.blocks,
-            lambda block: columns_lib.of_block(block, self.columns, dtype),
-        )
+    evaluated: tuple[Iterate, Probs] | None = None
 
 
 def solve(
-    x: ArrayLike,
+    x: Any,
     labels: ArrayLike,
     l2: ArrayLike,
     *,
@@ -160,7 +108,8 @@ def solve(
         )
         if init is not None:
             init = problem_lib.checked_params(init, problem)
-    return solve_from(prepare(problem, x, tol, max_newton), l2, init)
+    solver = solver_lib.prepare(problem, x, tol, max_newton)
+    return solve_from(solver, l2, init)
 
 
 def solve_from(
@@ -169,7 +118,7 @@ def solve_from(
     """Solves all lanes; see ``solve``. ``init`` is as ``checked_params`` returns it."""
     with jax.enable_x64(True):
         if init is None:
-            A = origin(solver)
+            A = solver_lib.origin(solver)
         else:
             present = solver.problem.lanes.present
             A = columns_lib.from_params(solver.columns, present, init)
@@ -187,47 +136,6 @@ def check_limits(tol: float, max_newton: int) -> None:
         raise ValueError(f"tol is {tol}; expected a number above 0")
     if max_newton < 0:
         raise ValueError(f"max_newton is {max_newton}; expected at least 0")
-
-
-def prepare(
-    problem: Problem,
-    x: ArrayLike,
-    tol: float,
-    max_newton: int,
-    *,
-    num_penalties: int = ONE_FIT,
-    rotated: bool | None = None,
-) -> Solver:
-    """Lays out the rows, once for any number of solutions.
-
-    The parameters have the dtype of ``x``, by the process's setting of 64-bit types.
-    """
-    dtype = problem_lib.result_type(x)
-    with jax.enable_x64(True):
-        if rotated is None:
-            rotated = _axes_pay(problem, num_penalties)
-        columns = columns_lib.measure(problem.blocks, rotated=rotated)
-    return Solver(problem, columns, dtype, tol, max_newton)
-
-
-def _axes_pay(problem: Problem, num_penalties: int) -> bool:
-    """Returns whether principal axes save more operations than they cost."""
-    if problem.layout.chunks is not None:
-        return False  # they would cost that in every pass
-    lanes, rows, features, classes = problem.shape
-    rank = min(rows, features)
-    axes = 4 * rows * features * rank + EIGENVECTORS * rank**3
-    product = 4 * rows * features * columns_lib.num_free(classes) * lanes
-    return axes < SAVED_PRODUCTS * num_penalties * product
-
-
-def origin(solver: Solver) -> jax.Array:
-    """Returns W = 0 and its best bias, the logarithms of the classes' frequencies."""
-    lanes = solver.problem.lanes
-    frequencies = np.where(lanes.present, lanes.target_means, 1.0)
-    W = np.zeros((*frequencies.shape, len(solver.columns.mean)))
-    params = Params(jnp.asarray(W), jnp.asarray(np.log(frequencies)))
-    return columns_lib.from_params(solver.columns, lanes.present, params)
 
 
 def finish(
@@ -252,8 +160,8 @@ def finish(
         known of them.
     """
     lanes = solver.problem.lanes
-    is_valid = ~np.isnan(np.asarray(lanes.target_means)).any(axis=1)
-    progress = status.begin(l2, is_valid)
+    means = np.asarray(lanes.target_means)
+    progress = status.begin(l2, np.array([not np.isnan(m).any() for m in means]))
     if init is not None:
         given: Params = _returned(lanes.present, init, dtype=solver.dtype)
         status.accept(_proof(solver, given, l2), progress, solver.tol)
@@ -309,11 +217,11 @@ def minimize(
         if not lanes.size:
             continue
         system = solver.system(lanes, l2[lanes], wide=wide)
-        if wide or start.iterate is None or len(lanes) < len(A):
+        if wide or start.evaluated is None or len(lanes) < len(A):
             own, keep = compaction.take(A, lanes), solver.problem.layout.keep
             state = passes.evaluate(system, own, keep=keep)
         else:
-            state = start.iterate, start.probs
+            state = start.evaluated
         iterate = _descend(solver, system, state, lanes, l2, progress)
         A = compaction.put(A, lanes, iterate.A)
         objective = objective.copy()

@@ -61,7 +61,7 @@ class Probs(NamedTuple):
         """Returns those of a block, by the program that computed them first."""
         if self.kept is not None:
             return self.kept[number]
-        return _forward(block, system.present, self.A, np.zeros(len(self.A)))[1]
+        return _forward(block, system.present, self.A, rows_lib.zeros(len(self.A)))[1]
 
     def take(self, lanes: np.ndarray) -> "Probs":
         """Returns those of some lanes."""
@@ -82,7 +82,7 @@ class Probs(NamedTuple):
 
 def evaluate(system: System, A: jax.Array, *, keep: bool) -> tuple[Iterate, Probs]:
     """Evaluates objective and gradient; ``keep`` keeps the probabilities."""
-    loss, gradient, kept = np.zeros(len(A)), np.zeros(A.shape), []
+    loss, gradient, kept = rows_lib.zeros(len(A)), rows_lib.zeros(A.shape), []
     for block in system.blocks:
         loss, probs = _forward(block, system.present, A, loss)
         gradient = _add_gradient(block, probs, gradient)
@@ -180,9 +180,9 @@ def moments(system: System, probs: Probs) -> Moments:
     """Returns the moments of the columns by their weight in the Hessian."""
     lanes, classes, columns = probs.A.shape
     sums = Moments(
-        np.zeros((lanes, classes, classes)),
-        np.zeros(lanes),
-        *np.zeros((2, lanes, columns)),
+        rows_lib.zeros((lanes, classes, classes)),
+        rows_lib.zeros(lanes),
+        *rows_lib.zeros((2, lanes, columns)),
     )
     for number, block in enumerate(system.blocks):
         sums = _add_moments(block, probs.of(system, number, block), sums)

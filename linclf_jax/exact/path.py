@@ -17,7 +17,9 @@ from jax.typing import ArrayLike
 from linclf_jax.exact import columns as columns_lib
 from linclf_jax.exact import newton, passes
 from linclf_jax.exact import problem as problem_lib
-from linclf_jax.exact.newton import Solver, Start
+from linclf_jax.exact import solver as solver_lib
+from linclf_jax.exact.newton import Start
+from linclf_jax.exact.solver import Solver
 from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
 
@@ -65,7 +67,7 @@ class Path(NamedTuple):
     info: Info  # (K, L) each
 
 
-def path(x: ArrayLike, labels: ArrayLike, l2s: ArrayLike, **options: Any) -> Path:
+def path(x: Any, labels: ArrayLike, l2s: ArrayLike, **options: Any) -> Path:
     """Solves all lanes at all penalties; arguments are those of ``follow``.
 
     Of each of K L fits the gap says how far it may be off.
@@ -89,7 +91,7 @@ def as_given(l2s: ArrayLike, solved: Sequence[Any]) -> Any:
 
 
 def follow(
-    x: ArrayLike,
+    x: Any,
     labels: ArrayLike,
     l2s: ArrayLike,
     *,
@@ -154,7 +156,7 @@ def descending(l2s: ArrayLike) -> np.ndarray:
 
 
 def prepare(
-    x: ArrayLike,
+    x: Any,
     labels: ArrayLike,
     num_penalties: int,
     *,
@@ -181,7 +183,7 @@ def prepare(
             num_classes=num_classes,
             memory_budget=memory_budget,
         )
-    solver = newton.prepare(
+    solver = solver_lib.prepare(
         problem, x, tol, max_newton, num_penalties=num_penalties, rotated=rotated
     )
     accuracy = max(BIAS_SHARE * tol, solver.bias_accuracy)
@@ -263,7 +265,7 @@ def points(
 def _start(solver: Solver, state: PathState | None, l2: np.ndarray) -> Start:
     """Returns the extrapolation, or the last solution in lanes where that is better."""
     if state is None:
-        return Start(newton.origin(solver))
+        return Start(solver_lib.origin(solver))
     system = solver.system(np.arange(len(l2)), l2, wide=False)
     factors = _lagrange(state.solutions, l2[0])
     A = jnp.stack([each.A for each in state.solutions])
@@ -276,7 +278,7 @@ def _start(solver: Solver, state: PathState | None, l2: np.ndarray) -> Start:
     squares = np.asarray(jnp.sum(rise * last.A**2, axis=(1, 2)))
     better = np.asarray(guess.objective) <= state.objective + 0.5 * squares
     if better.all():
-        return Start(guess.A, guess, probs)
+        return Start(guess.A, (guess, probs))
     return Start(jnp.where(better[:, None, None], guess.A, last.A))
 
 

@@ -51,7 +51,7 @@ class Problem(NamedTuple):
 
 
 def prepare(
-    x: ArrayLike,
+    x: Any,
     labels: ArrayLike,
     *,
     num_lanes: int,
@@ -125,7 +125,7 @@ def _filled(data: Data, used: np.ndarray) -> Data:
 
 def prepare_with(
     params: Params,
-    x: ArrayLike,
+    x: Any,
     labels: ArrayLike,
     l2: np.ndarray,
     weights: ArrayLike | None,
@@ -177,7 +177,7 @@ def _lanes(
     )
 
 
-def result_type(x: ArrayLike) -> np.dtype:
+def result_type(x: Any) -> np.dtype:
     """Returns the dtype of the parameters: that of ``x``, in at least float32.
 
     It is float64 only where the process has 64-bit types on.

@@ -149,6 +149,11 @@ def lazily(blocks: Sequence[Any], function: Callable[[Any], Any]) -> Lazy:
     return Lazy(len(blocks), lambda index: function(blocks[index]))
 
 
+def zeros(shape: int | tuple[int, ...]) -> Any:
+    """Returns the float64 sums over no rows; NumPy's, which compile nothing."""
+    return np.zeros(shape)
+
+
 def add_up(block: Block, zero: Any, add: Callable[[Block, jax.Array, Any], Any]) -> Any:
     """Calls ``add(chunk, number, sums)`` for each chunk of a block, without its K."""
     size = block.x.shape[1]

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from linclf_jax.exact import rows as rows_lib
 from linclf_jax.exact.problem import Problem
@@ -44,10 +43,10 @@ def at(problem: Problem, W: jax.Array, b: jax.Array) -> Sums:
     """Returns the sums at ``W (L, C, D)`` and ``b (L, C)``."""
     lanes, classes = b.shape
     sums = Sums(
-        np.zeros(lanes),
-        np.zeros((lanes, classes)),
-        np.zeros((lanes, classes, classes)),
-        np.zeros(lanes),
+        rows_lib.zeros(lanes),
+        rows_lib.zeros((lanes, classes)),
+        rows_lib.zeros((lanes, classes, classes)),
+        rows_lib.zeros(lanes),
     )
     for block in problem.blocks:
         sums = _add_sums(block, problem.lanes.target_means, W, b, sums)
@@ -87,9 +86,9 @@ def gradient(problem: Problem, W: jax.Array, b: jax.Array, step: jax.Array) -> G
     """Evaluates the gradient with respect to W after a step of the bias from ``b``."""
     lanes, classes = b.shape
     sums = Gradient(
-        np.zeros(W.shape),
-        *np.zeros((3, lanes, classes)),
-        *np.zeros((2, lanes)),
+        rows_lib.zeros(W.shape),
+        *rows_lib.zeros((3, lanes, classes)),
+        *rows_lib.zeros((2, lanes)),
     )
     for block in problem.blocks:
         sums = _add_gradient(block, W, b, step, sums)

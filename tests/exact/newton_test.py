@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from linclf_jax.exact import certificate, columns, newton, problem, status
+from linclf_jax.exact import solver as solver_lib
 from linclf_jax.params import Params
 from tests import reference_solver
 from tests.exact import problems
@@ -328,8 +329,8 @@ def test_statuses_follow_the_certificate_that_is_returned():
         prepared = problem.prepare(
             DATA.x, DATA.labels, num_lanes=2, weights=DATA.weights
         )
-        solver = newton.prepare(prepared, DATA.x, 1e-6, 100)
-        start = newton.origin(solver)
+        solver = solver_lib.prepare(prepared, DATA.x, 1e-6, 100)
+        start = solver_lib.origin(solver)
         W, b = columns.to_params(solver.columns, prepared.lanes.present, start)
         proof = certificate.summary(
             certificate.evaluate(prepared, Params(W, b), jnp.full(2, 1e-3), 1e-12)

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from linclf_jax.exact import columns, newton, passes
+from linclf_jax.exact import columns, passes
 from linclf_jax.exact import problem as problem_lib
+from linclf_jax.exact import solver as solver_lib
 
 ROWS, FEATURES = 150, 5  # chunks of 128 rows: one is full, and one is filled up
 
@@ -71,7 +72,7 @@ def test_objective_gradient_and_products_are_those_of_the_book(
     with jax.enable_x64(True):
         problem = problem_lib.prepare(x, labels, num_lanes=2, weights=weights)
         assert problem.blocks[0].x.shape == (2, 128, FEATURES)
-        solver = newton.prepare(problem, x, 1e-6, 100, rotated=False)
+        solver = solver_lib.prepare(problem, x, 1e-6, 100, rotated=False)
         system = solver.system(np.arange(2), l2, wide=wide)
         free, present = columns.num_free(classes), np.asarray(problem.lanes.present)
         A, V = rng.normal(size=(2, 2, free, FEATURES + 1))
@@ -117,7 +118,7 @@ def test_confident_rows_keep_the_digits_of_what_is_left():
     for classes in (2, 3):
         with jax.enable_x64(True):
             problem = problem_lib.prepare(x, labels, num_lanes=1, num_classes=classes)
-            solver = newton.prepare(problem, x, 1e-6, 100, rotated=False)
+            solver = solver_lib.prepare(problem, x, 1e-6, 100, rotated=False)
             system = solver.system(np.arange(1), np.array([0.0]), wide=False)
             A = np.array([[[-46.0, 0.0]]])
             if classes == 3:
@@ -136,7 +137,7 @@ def test_a_row_that_is_wrong_beyond_the_range_of_its_probability_still_counts():
     x, labels = np.array([[1.0], [-1.0]]), np.array([0, 1])
     with jax.enable_x64(True):
         problem = problem_lib.prepare(x, labels, num_lanes=1)
-        solver = newton.prepare(problem, x, 1e-6, 100, rotated=False)
+        solver = solver_lib.prepare(problem, x, 1e-6, 100, rotated=False)
         system = solver.system(np.arange(1), np.array([0.0]), wide=False)
         iterate, _ = passes.evaluate(system, np.array([[[500.0, 0.0]]]), keep=True)
     np.testing.assert_allclose(iterate.objective, 500.0)
