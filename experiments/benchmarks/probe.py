@@ -4,9 +4,9 @@ This package's is that of ``experiments.probe`` with its defaults, from files to
 report: 45 penalties, five folds, refit, test; compilation is part of it. scikit-learn
 reads the same files, standardises the features, and compares ten penalties, its own
 default, or the same 45, with its default solver and tolerance. That proves nothing of
-its fits, so all are certified afterwards, as this package's are. Where its seconds
-exceed the limit after a fold, it is stopped; what all fits would have taken is then an
-estimate.
+its fits, so all are certified afterwards, as those are that this package's choice rests
+on. Where its seconds exceed the limit after a fold, it is stopped; what all fits would
+have taken is then an estimate.
 """
 
 import tempfile
