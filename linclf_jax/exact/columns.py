@@ -25,6 +25,10 @@ from linclf_jax.params import Params
 # Deviations further apart are not rotated: in float64 the covariance of such columns
 # keeps no digit of the smaller ones.
 UNEVEN = 1e6
+# Of the rows, times the root of the number of columns: what rounding leaves of rows
+# along an axis on which they do not differ.
+NOISE = 16 * np.finfo(np.float64).eps
+SMALLEST = 2.0**-1000  # scale, which is to stay in the range of numbers
 
 
 class Columns(NamedTuple):
@@ -44,24 +48,25 @@ def measure(blocks: Sequence[Block], *, rotated: bool) -> Columns:
     for x, _ in rows_lib.slabs(blocks):
         low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
         num_rows += len(x)
-    # A power of two, so that squares stay in range and nothing is rounded.
-    unit = power_of_two(np.maximum(np.abs(low), np.abs(high)).max())
+    # Powers of two, so that squares stay in range and nothing is rounded.
+    size = np.maximum(np.abs(low), np.abs(high))
+    unit = power_of_two(size)
     total = sum(np.sum(x / unit, axis=0) for x, _ in rows_lib.slabs(blocks))
     # Of rows that are all alike exactly that, so that nothing is left of them.
     mean = np.where(low == high, low / unit, total / num_rows)
-    deviations = _deviations((x / unit - mean for x, _ in rows_lib.slabs(blocks)))
-    varied = deviations[deviations > 0.0]
-    basis = None
+    deviations = _deviations(x / unit - mean for x, _ in rows_lib.slabs(blocks)) * unit
+    mean = mean * unit
+    varied, basis = deviations[deviations > 0.0], None
     if rotated and varied.size and varied.max() <= UNEVEN * varied.min():
-        basis = _principal([x / unit - mean for x, _ in rows_lib.slabs(blocks)])
+        unit = power_of_two(size.max())
+        slabs = [(x - mean) / unit for x, _ in rows_lib.slabs(blocks)]
+        basis = _principal(slabs)
         # From the rows along the axes: an eigenvalue has the rounding of the largest.
-        deviations = _deviations(
-            (x / unit - mean) @ basis for x, _ in rows_lib.slabs(blocks)
-        )
-        noise = max(num_rows, len(mean)) * np.finfo(np.float64).eps
-        deviations[deviations <= noise * deviations.max()] = 0.0
+        deviations = _deviations(x @ basis for x in slabs)
+        noise = NOISE * np.sqrt(len(mean)) * deviations.max()
+        deviations = np.where(deviations > noise, deviations, 0.0) * unit
     scale = np.where(deviations > 0.0, power_of_two(deviations), np.inf)
-    return Columns(mean * unit, basis, scale * unit)
+    return Columns(mean, basis, np.maximum(scale, SMALLEST))
 
 
 def power_of_two(size: np.ndarray) -> np.ndarray:
@@ -100,7 +105,7 @@ def _of_block(block: Block, columns: Columns, dtype: np.dtype) -> Block:
             x = jnp.matmul(x, columns.basis, precision=jax.lax.Precision.HIGHEST)
         x = (x / columns.scale[None]).astype(dtype)
         x = jnp.concatenate([x, jnp.ones((len(x), 1), dtype)], axis=1)
-        # A row that fills up is not a row of zeros, which may be far from the others.
+        # Zeros that fill up a chunk may be so far from the rows that numbers overflow.
         return jnp.where(jnp.any(weights != 0.0, axis=0)[:, None], x, 0.0)
 
     targets = None if block.targets is None else block.targets.astype(dtype)

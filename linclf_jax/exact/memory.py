@@ -22,6 +22,7 @@ class Layout(NamedTuple):
     chunks: int | None  # of a block that is read in each pass; all in memory if None
     keep: bool  # the probabilities of all rows
     size: int  # predicted bytes, beside what is in use before
+    is_bounded: bool  # by a budget, or because rows are read again in each pass
 
 
 def plan(x: Any, num_lanes: int, num_classes: int, budget: int | None) -> Layout:
@@ -40,8 +41,9 @@ def plan(x: Any, num_lanes: int, num_classes: int, budget: int | None) -> Layout
     num_rows, features = x.shape
     chunks = max(1, BLOCK // (rows_lib.CHUNK * features))
     is_stored = isinstance(x, np.memmap) or not isinstance(x, np.ndarray)
+    is_bounded = is_stored or budget is not None
     layouts = [
-        Layout(c, keep, _size(x, num_lanes, num_classes, c, keep))
+        Layout(c, keep, _size(x, num_lanes, num_classes, c, keep), is_bounded)
         for keep in (True, False)
         for c in ((chunks,) if is_stored else (None, chunks))
     ]

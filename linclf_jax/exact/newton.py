@@ -31,10 +31,11 @@ from linclf_jax.exact.solver import Solver
 from linclf_jax.exact.status import Info, Progress
 from linclf_jax.params import Params
 
-FLAT = 1e-10  # a gradient that is rounding, of columns whose entries are about 1
+# Norm of a gradient that is rounding, of columns whose entries are about 1.
+FLAT = 1e-10
 
 
-class Solution(NamedTuple):
+class Position(NamedTuple):
     """Where all lanes are, in the columns of the passes."""
 
     A: jax.Array  # (L, C, P) float64
@@ -81,8 +82,9 @@ def solve(
         tol: Relative gap to reach.
         max_newton: Steps of a lane.
         memory_budget: Bytes that the fit may take beside what is in use. To stay below
-            it rows are read, and probabilities computed, again in every pass; the
-            parameters are the same bits where all rows have weight.
+            it rows are read, and probabilities computed, again in every pass. Without
+            it columns may be principal axes; all budgets give the same bits, where all
+            rows have weight.
 
     Returns:
         Parameters ``W (L, D, C)``, ``b (L, C)`` in the dtype of ``x``, at least
@@ -117,13 +119,28 @@ def solve_from(
 ) -> tuple[Params, Info]:
     """Solves all lanes; see ``solve``. ``init`` is as ``checked_params`` returns it."""
     with jax.enable_x64(True):
-        if init is None:
-            A = solver_lib.origin(solver)
-        else:
-            present = solver.problem.lanes.present
-            A = columns_lib.from_params(solver.columns, present, init)
-        _, params, info = finish(solver, Start(A), l2, init)
+        start = Start(solver_lib.origin(solver))
+        if init is not None:
+            start = _better(solver, start.A, init, l2)
+        _, params, info = finish(solver, start, l2, init)
     return params, info
+
+
+def _better(solver: Solver, origin: jax.Array, init: Params, l2: np.ndarray) -> Start:
+    """Returns the start that is given, or W = 0 in lanes where that is better.
+
+    Where confident rows are wrong Newton's model sees no curvature to go by.
+    """
+    lanes = solver.problem.lanes
+    A = columns_lib.from_params(solver.columns, lanes.present, init)
+    system = solver.system(np.arange(len(l2)), l2, wide=False)
+    evaluated = passes.evaluate(system, A, keep=solver.problem.layout.keep)
+    means = np.asarray(lanes.target_means)
+    entropy = -np.sum(means * np.log(np.where(means > 0.0, means, 1.0)), axis=1)
+    better = np.asarray(evaluated[0].objective) <= entropy
+    if better.all():
+        return Start(A, evaluated)
+    return Start(jnp.where(better[:, None, None], A, origin))
 
 
 def check_limits(tol: float, max_newton: int) -> None:
@@ -145,7 +162,7 @@ def finish(
     init: Params | None = None,
     *,
     certified: bool = True,
-) -> tuple[Solution, Params, Info]:
+) -> tuple[Position, Params, Info]:
     """Solves all lanes from some parameters, and proves it.
 
     Args:
@@ -160,25 +177,34 @@ def finish(
         known of them.
     """
     lanes = solver.problem.lanes
-    means = np.asarray(lanes.target_means)
-    progress = status.begin(l2, np.array([not np.isnan(m).any() for m in means]))
+    progress = status.begin(l2, _is_valid(solver, init))
     if init is not None:
         given: Params = _returned(lanes.present, init, dtype=solver.dtype)
         status.accept(_proof(solver, given, l2), progress, solver.tol)
-    solution = Solution(start.A, np.full(len(l2), np.nan))
+        kept = (progress.status == status.CONVERGED) | (solver.max_newton == 0)
+    position = Position(start.A, np.full(len(l2), np.nan))
     while True:
-        solution = minimize(solver, solution, l2, progress, start)
-        params = columns_lib.to_params(solver.columns, lanes.present, solution.A)
+        position = minimize(solver, position, l2, progress, start)
+        params = columns_lib.to_params(solver.columns, lanes.present, position.A)
         params = _returned(lanes.present, params, dtype=solver.dtype)
         if init is not None:
-            moved = jnp.asarray(progress.steps > 0)
-            params = compaction.select(moved, params, given)
+            params = compaction.select(jnp.asarray(~kept), params, given)
         if not certified:
-            return solution, params, status.without_proof(solution.objective, progress)
+            return position, params, status.without_proof(position.objective, progress)
         proof = _proof(solver, params, l2)
         if not status.reopen(proof, progress, solver.tol):
-            return solution, params, status.info(proof, progress)
-        start = Start(solution.A)
+            return position, params, status.info(proof, progress)
+        start = Start(position.A)
+
+
+def _is_valid(solver: Solver, init: Params | None) -> np.ndarray:
+    """Returns which lanes have no NaN in their weights, or in their start."""
+    means = np.asarray(solver.problem.lanes.target_means)
+    unknown = np.isnan(means).any(axis=1)
+    if init is not None:
+        of_start = np.isnan(init.b) | np.isnan(init.W).any(axis=2)
+        unknown |= (of_start & np.asarray(solver.problem.lanes.present)).any(axis=1)
+    return ~unknown
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
@@ -205,18 +231,18 @@ def _proof(solver: Solver, params: Params, l2: np.ndarray) -> Certificate:
 
 def minimize(
     solver: Solver,
-    solution: Solution,
+    position: Position,
     l2: np.ndarray,
     progress: Progress,
     start: Start,
-) -> Solution:
+) -> Position:
     """Makes Newton steps until every lane is done, and counts them in ``progress``."""
-    A, objective = solution
+    A, objective = position
     for wide in (False, True):
         lanes = np.flatnonzero((progress.status == "") & (progress.wide == wide))
         if not lanes.size:
             continue
-        system = solver.system(lanes, l2[lanes], wide=wide)
+        system = solver.system(lanes, l2, wide=wide)
         if wide or start.evaluated is None or len(lanes) < len(A):
             own, keep = compaction.take(A, lanes), solver.problem.layout.keep
             state = passes.evaluate(system, own, keep=keep)
@@ -226,7 +252,7 @@ def minimize(
         A = compaction.put(A, lanes, iterate.A)
         objective = objective.copy()
         objective[lanes] = np.asarray(iterate.objective)
-    return Solution(A, objective)
+    return Position(A, objective)
 
 
 def _descend(
@@ -241,11 +267,13 @@ def _descend(
     iterate, probs = state
     wide = bool(progress.wide[lanes[0]])
     inverse = conjugate.make_preconditioner(system, probs)
+    running = np.arange(len(lanes))
     while True:
         left = conjugate.distance(system.l2, system.column, inverse, iterate.gradient)
         left = np.asarray(left)
         measured = _measured(system, iterate, left, l2[lanes])
-        status.update(lanes, measured, progress, solver.tol, solver.max_newton)
+        measured = status.Measured(*(array[running] for array in measured))
+        status.update(lanes[running], measured, progress, solver.tol, solver.max_newton)
         goes_on = (progress.status[lanes] == "") & (progress.wide[lanes] == wide)
         running = np.flatnonzero(goes_on)
         if not running.size:
@@ -275,7 +303,8 @@ def _measured(
     separated = flat = np.zeros(len(l2), bool)
     if (l2 == 0).any():
         margins = passes.smallest_margins(system, iterate.A)
-        separated = (l2 == 0) & (margins > status.MARGIN)
+        several = np.sum(np.asarray(system.present), axis=1) > 1
+        separated = (l2 == 0) & (margins > status.MARGIN) & several
         flat = (l2 == 0) & (left <= FLAT**2)
     return status.Measured(np.asarray(iterate.objective), left, l2, flat, separated)
 

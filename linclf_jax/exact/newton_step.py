@@ -45,7 +45,8 @@ def step(
 ) -> Step:
     """Makes a step of some lanes, whose distances are to come from ``left`` to goal."""
     objective = np.asarray(iterate.objective)
-    loose = np.minimum(LOOSEST, left / objective) * left
+    with np.errstate(invalid="ignore", divide="ignore"):
+        loose = np.fmin(LOOSEST, left / objective) * left
     with_penalty = np.maximum(MODEL_SHARE * goal, loose)
     target = np.where(system.l2 > 0.0, with_penalty, WITHOUT_PENALTY * left)
     state = conjugate.begin(

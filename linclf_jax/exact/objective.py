@@ -70,7 +70,8 @@ def evaluate(
 
 @jax.jit
 def _summed(W: jax.Array, l2: jax.Array, given: DataTerm, best: DataTerm) -> Primal:
-    penalty = 0.5 * l2 * jnp.sum(W**2, axis=(1, 2))
+    # Squares may leave the range, and are none without a penalty.
+    penalty = jnp.where(l2 == 0.0, 0.0, 0.5 * l2 * jnp.sum(W**2, axis=(1, 2)))
     # A step that is too long would give q negative entries: then q is p.
     small = jnp.isfinite(best.decrement)[:, None]
     return Primal(

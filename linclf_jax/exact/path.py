@@ -39,7 +39,7 @@ class Solution(NamedTuple):
     """The optimum of all lanes at one penalty, as the solver holds it."""
 
     l2: float
-    A: jax.Array  # (L, C, P) float64, in the columns of the table
+    A: jax.Array  # (L, C, P) float64, in the columns of the passes
 
 
 class PathState(NamedTuple):

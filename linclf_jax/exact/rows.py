@@ -89,7 +89,7 @@ def _block(data: Data, count: int, size: int) -> Block:
 
 
 def _on_device(x: np.ndarray) -> np.ndarray:
-    """Returns features in a dtype that the device has, with the same values."""
+    """Returns features in a dtype that the device has."""
     if x.dtype.kind in "iu" and x.dtype.itemsize > 1:
         return x.astype(np.float64)
     return x.astype(np.float64) if x.dtype.itemsize > 8 else x

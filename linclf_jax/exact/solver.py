@@ -24,7 +24,7 @@ from linclf_jax.params import Params
 SAVED_PRODUCTS = 10
 ONE_FIT = 4
 EIGENVECTORS = 40
-SMALLEST_LARGEST = 1e-290, 1e290  # penalty of a column, beside that of the others
+PENALTY_RANGE = 1e-290, 1e290  # penalty of a column, beside that of the others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +39,13 @@ class Solver:
     bias_accuracy: float = certificate.BIAS_ACCURACY  # in certificates
 
     def system(self, lanes: np.ndarray, l2: np.ndarray, *, wide: bool) -> System:
-        """Returns the objective of some lanes, for passes in float64 or float32."""
+        """Returns the objective of some lanes, for passes in float64 or float32.
+
+        ``l2 (L,)`` is that of all lanes.
+        """
         present = self.problem.lanes.present
         with np.errstate(over="ignore", under="ignore"):
-            column = np.clip(self.columns.scale**-2.0, *SMALLEST_LARGEST)
+            column = np.clip(self.columns.scale**-2.0, *PENALTY_RANGE)
         column = np.where(np.isfinite(self.columns.scale), column, 0.0)
         # One row of parameters for two classes has half of the penalty.
         own = l2 / 2.0 if present.shape[1] == 2 else l2
@@ -93,8 +96,8 @@ def prepare(
 
 def _axes_pay(problem: Problem, num_penalties: int) -> bool:
     """Returns whether principal axes save more operations than they cost."""
-    if problem.layout.chunks is not None:
-        return False  # they would cost that in every pass
+    if problem.layout.is_bounded:
+        return False  # read again, the rows would be rotated in every pass
     lanes, rows, features, classes = problem.shape
     rank = min(rows, features)
     axes = 4 * rows * features * rank + EIGENVECTORS * rank**3

@@ -171,9 +171,9 @@ def reopen(proof: Certificate, progress: Progress, tol: float) -> bool:
 
 def _count(own: Progress, objective: np.ndarray, left: np.ndarray, tol: float) -> None:
     """Counts slow steps and those in vain, and remembers where the lanes are."""
-    decrease = own.objective - objective
     stays = left > SLOW_GAP * own.lowest
     with np.errstate(invalid="ignore"):
+        decrease = own.objective - objective
         slow = (stays | ~own.solved) & (decrease < SLOW_DECREASE * objective)
         vain = stays & (decrease < max(VAIN_DECREASE * tol, ROUNDING) * objective)
     for counts, holds in ((own.slow, slow), (own.vain, vain)):
@@ -198,10 +198,10 @@ def info(proof: Certificate, progress: Progress) -> Info:
 def without_proof(objective: np.ndarray, progress: Progress) -> Info:
     """Returns the results of lanes of which nothing is proved: the gap is infinite.
 
-    A lane that has no optimum, is invalid or out of steps is so without a proof.
+    A lane that has no optimum, has stalled, is invalid or out of steps is so without.
     """
     ends = progress.status
-    unproved = np.isin(ends, (CONVERGED, WITHOUT_BOUND, STALLED))
+    unproved = np.isin(ends, (CONVERGED, WITHOUT_BOUND))
     unknown = np.full(len(objective), np.inf)
     return Info(
         objective=objective,

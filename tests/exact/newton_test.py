@@ -359,3 +359,74 @@ def test_a_row_without_weight_is_not_there(fill):
     both = np.stack([weights, np.ones(75)])
     with pytest.raises(ValueError, match=r"x\[0, 0\]|labels\[0\] = -1"):
         newton.solve(x, labels, l2, weights=both)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e5])
+def test_a_lane_among_others_ends_as_it_does_alone(scale):
+    # Beside a lane that is invalid, one without penalty and one that needs float64.
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(60, 4)) * [scale, 1, 1, 1], rng.integers(0, 3, 60)
+    l2, weights = np.array([0.1, 0.0, 1.0, 1e-3]), np.ones((4, 60))
+    weights[0] = np.nan
+    _, info = newton.solve(x, labels, l2, weights=weights, tol=1e-9)
+    assert info.status[0] == status.INVALID
+    for lane in (1, 2, 3):
+        _, alone = newton.solve(x, labels, l2[lane : lane + 1], tol=1e-9)
+        assert info.status[lane] == alone.status[0] != status.STALLED
+        objectives = info.objective[lane], alone.objective[0]
+        np.testing.assert_allclose(*objectives, rtol=1e-8)
+
+
+def test_a_start_out_of_range_takes_steps_beside_a_lane_that_goes_on():
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
+    far = np.full((4, 3), 1e39) * np.array([1.0, -1.0, 0.0])
+    init = Params(np.stack([far, np.zeros((4, 3))]), np.zeros((2, 3)))
+    _, info = newton.solve(x, labels, [0.1, 1e-4], init=init)
+    assert (info.status == status.CONVERGED).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda W, b: (W + 1.0, b),  # a shift of all classes
+        lambda W, b: (W, b + 30.0 * np.sign(np.arange(b.size) - 0.5)),
+        lambda W, b: (100.0 * np.random.default_rng(1).normal(size=W.shape), b),
+        lambda W, b: (1000.0 * np.random.default_rng(2).normal(size=W.shape), b),
+    ],
+    ids=["shifted", "confident bias", "confident", "more confident"],
+)
+def test_a_start_that_is_no_help_does_no_harm(classes, change):
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(60, 4)), rng.integers(0, classes, 60)
+    params, expected = newton.solve(x, labels, [0.1])
+    W, b = change(*(np.array(leaf[0], np.float64) for leaf in params))
+    _, info = newton.solve(x, labels, [0.1], init=Params(W[None], b[None]))
+    assert info.status[0] == status.CONVERGED
+    np.testing.assert_allclose(info.objective, expected.objective, rtol=2e-6)
+
+
+def test_what_is_in_an_absent_class_of_a_start_is_not_returned():
+    x, labels = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
+    init = Params(np.full((1, 2, 3), [0.0, 0.0, np.nan]), np.zeros((1, 3)))
+    params, info = newton.solve(x, labels, [0.1], init=init, num_classes=3)
+    assert info.status[0] == status.CONVERGED
+    assert np.isfinite(params.W).all()
+
+
+@pytest.mark.parametrize("size", [1e-11, 1e-12, 1e-13])
+def test_nearly_equal_columns_that_separate_the_classes_are_no_optimum(size):
+    rng = np.random.default_rng(0)
+    z, labels = rng.normal(size=2000), rng.integers(0, 2, 2000)
+    signs = 2 * labels - 1 + 0.1 * rng.normal(size=2000)
+    _, info = newton.solve(np.stack([z, z + size * signs], axis=1), labels, [0.0])
+    assert info.status[0] != status.WITHOUT_BOUND or info.objective[0] < 0.05
+
+
+def test_a_column_of_another_size_is_not_lost():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    x = np.stack([rng.normal(size=200), 1e-170 * (labels - 0.5)], axis=1)
+    _, info = newton.solve(x, labels, [0.0])
+    assert info.status[0] == status.NO_FINITE_OPTIMUM
