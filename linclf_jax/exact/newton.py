@@ -178,16 +178,18 @@ def finish(
     """
     lanes = solver.problem.lanes
     progress = status.begin(l2, _is_valid(solver, init))
+    given, kept = None, np.zeros(len(l2), bool)
     if init is not None:
-        given: Params = _returned(lanes.present, init, dtype=solver.dtype)
-        status.accept(_proof(solver, given, l2), progress, solver.tol)
+        rounded: Params = _returned(lanes.present, init, dtype=solver.dtype)
+        status.accept(_proof(solver, rounded, l2), progress, solver.tol)
+        given = rounded
         kept = (progress.status == status.CONVERGED) | (solver.max_newton == 0)
     position = Position(start.A, np.full(len(l2), np.nan))
     while True:
         position = minimize(solver, position, l2, progress, start)
         params = columns_lib.to_params(solver.columns, lanes.present, position.A)
         params = _returned(lanes.present, params, dtype=solver.dtype)
-        if init is not None:
+        if given is not None:
             params = compaction.select(jnp.asarray(~kept), params, given)
         if not certified:
             return position, params, status.without_proof(position.objective, progress)
@@ -204,7 +206,7 @@ def _is_valid(solver: Solver, init: Params | None) -> np.ndarray:
     if init is not None:
         of_start = np.isnan(init.b) | np.isnan(init.W).any(axis=2)
         unknown |= (of_start & np.asarray(solver.problem.lanes.present)).any(axis=1)
-    return ~unknown
+    return np.logical_not(unknown)
 
 
 @functools.partial(jax.jit, static_argnames="dtype")

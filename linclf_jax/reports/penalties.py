@@ -219,7 +219,8 @@ def _table(record: Record, entry: Entry, path: Path, chosen: float) -> Section:
         )
     words, marked = ("status", "chosen by"), path.l2s.tolist().index(chosen)
     table = tables.table(lines, words, marked)
-    left_out = (record.selected or {})["certificates"]["penalties_left_out"]
+    certificates = (record.selected or {}).get("certificates") or {}
+    left_out = certificates.get("penalties_left_out", 0)
     return sections.make("path", penalties=len(lines), left_out=left_out, table=table)
 
 
