@@ -2,51 +2,25 @@
 
 Newton's method, whose passes over the rows are float32, or float64 in lanes for which
 that is too coarse. What is returned is proved in float64 by its certificate, and a lane
-whose proof falls short goes on. Lanes that are done leave the program: the others go on
-in a narrower one.
+whose proof falls short goes on.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from linclf_jax.exact import (
-    certificate,
-    compaction,
-    conjugate,
-    newton_step,
-    passes,
-    status,
-)
+from linclf_jax.exact import certificate, compaction, descent, passes, status
 from linclf_jax.exact import columns as columns_lib
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.exact import solver as solver_lib
 from linclf_jax.exact.certificate import Certificate
-from linclf_jax.exact.passes import Iterate, Probs, System
 from linclf_jax.exact.solver import Solver
-from linclf_jax.exact.status import Info, Progress
+from linclf_jax.exact.status import Info
 from linclf_jax.params import Params
-
-# Norm of a gradient that is rounding, of columns whose entries are about 1.
-FLAT = 1e-10
-
-
-class Position(NamedTuple):
-    """Where all lanes are, in the columns of the passes."""
-
-    A: jax.Array  # (L, C, P) float64
-    objective: np.ndarray  # (L,) float64, by the last pass
-
-
-class Start(NamedTuple):
-    """Where a fit starts, and what a float32 pass says of it, if there was one."""
-
-    A: jax.Array  # (L, C, P) float64
-    evaluated: tuple[Iterate, Probs] | None = None
 
 
 def solve(
@@ -119,14 +93,16 @@ def solve_from(
 ) -> tuple[Params, Info]:
     """Solves all lanes; see ``solve``. ``init`` is as ``checked_params`` returns it."""
     with jax.enable_x64(True):
-        start = Start(solver_lib.origin(solver))
+        start = descent.Start(solver_lib.origin(solver))
         if init is not None:
             start = _better(solver, start.A, init, l2)
         _, params, info = finish(solver, start, l2, init)
     return params, info
 
 
-def _better(solver: Solver, origin: jax.Array, init: Params, l2: np.ndarray) -> Start:
+def _better(
+    solver: Solver, origin: jax.Array, init: Params, l2: np.ndarray
+) -> descent.Start:
     """Returns the start that is given, or W = 0 in lanes where that is better.
 
     Where confident rows are wrong Newton's model sees no curvature to go by.
@@ -139,8 +115,8 @@ def _better(solver: Solver, origin: jax.Array, init: Params, l2: np.ndarray) -> 
     entropy = -np.sum(means * np.log(np.where(means > 0.0, means, 1.0)), axis=1)
     better = np.asarray(evaluated[0].objective) <= entropy
     if better.all():
-        return Start(A, evaluated)
-    return Start(jnp.where(better[:, None, None], A, origin))
+        return descent.Start(A, evaluated)
+    return descent.Start(jnp.where(better[:, None, None], A, origin))
 
 
 def check_limits(tol: float, max_newton: int) -> None:
@@ -157,12 +133,12 @@ def check_limits(tol: float, max_newton: int) -> None:
 
 def finish(
     solver: Solver,
-    start: Start,
+    start: descent.Start,
     l2: np.ndarray,
     init: Params | None = None,
     *,
     certified: bool = True,
-) -> tuple[Position, Params, Info]:
+) -> tuple[descent.Position, Params, Info]:
     """Solves all lanes from some parameters, and proves it.
 
     Args:
@@ -184,9 +160,9 @@ def finish(
         status.accept(_proof(solver, rounded, l2), progress, solver.tol)
         given = rounded
         kept = (progress.status == status.CONVERGED) | (solver.max_newton == 0)
-    position = Position(start.A, np.full(len(l2), np.nan))
+    position = descent.Position(start.A, np.full(len(l2), np.nan))
     while True:
-        position = minimize(solver, position, l2, progress, start)
+        position = descent.minimize(solver, position, l2, progress, start)
         params = columns_lib.to_params(solver.columns, lanes.present, position.A)
         params = _returned(lanes.present, params, dtype=solver.dtype)
         if given is not None:
@@ -196,7 +172,7 @@ def finish(
         proof = _proof(solver, params, l2)
         if not status.reopen(proof, progress, solver.tol):
             return position, params, status.info(proof, progress)
-        start = Start(position.A)
+        start = descent.Start(position.A)
 
 
 def _is_valid(solver: Solver, init: Params | None) -> np.ndarray:
@@ -229,91 +205,3 @@ def _proof(solver: Solver, params: Params, l2: np.ndarray) -> Certificate:
         solver.problem, _exactly(params), jnp.asarray(l2), solver.bias_accuracy
     )
     return certificate.summary(iterate)
-
-
-def minimize(
-    solver: Solver,
-    position: Position,
-    l2: np.ndarray,
-    progress: Progress,
-    start: Start,
-) -> Position:
-    """Makes Newton steps until every lane is done, and counts them in ``progress``."""
-    A, objective = position
-    for wide in (False, True):
-        lanes = np.flatnonzero((progress.status == "") & (progress.wide == wide))
-        if not lanes.size:
-            continue
-        system = solver.system(lanes, l2, wide=wide)
-        if wide or start.evaluated is None or len(lanes) < len(A):
-            own, keep = compaction.take(A, lanes), solver.problem.layout.keep
-            state = passes.evaluate(system, own, keep=keep)
-        else:
-            state = start.evaluated
-        iterate = _descend(solver, system, state, lanes, l2, progress)
-        A = compaction.put(A, lanes, iterate.A)
-        objective = objective.copy()
-        objective[lanes] = np.asarray(iterate.objective)
-    return Position(A, objective)
-
-
-def _descend(
-    solver: Solver,
-    system: System,
-    state: tuple[Iterate, Probs],
-    lanes: np.ndarray,
-    l2: np.ndarray,
-    progress: Progress,
-) -> Iterate:
-    """Makes steps of some lanes in one precision, as long as that serves them."""
-    iterate, probs = state
-    wide = bool(progress.wide[lanes[0]])
-    inverse = conjugate.make_preconditioner(system, probs)
-    running = np.arange(len(lanes))
-    while True:
-        left = conjugate.distance(system.l2, system.column, inverse, iterate.gradient)
-        left = np.asarray(left)
-        measured = _measured(system, iterate, left, l2[lanes])
-        measured = status.Measured(*(array[running] for array in measured))
-        status.update(lanes[running], measured, progress, solver.tol, solver.max_newton)
-        goes_on = (progress.status[lanes] == "") & (progress.wide[lanes] == wide)
-        running = np.flatnonzero(goes_on)
-        if not running.size:
-            return iterate
-        width = compaction.narrowest(len(lanes), len(running))
-        own = compaction.padded(running, width)
-        objective = np.asarray(iterate.objective)
-        step = newton_step.step(
-            system.take(own),
-            compaction.take(iterate, own),
-            probs.take(own),
-            compaction.take(inverse, own),
-            left[own],
-            (progress.aim[lanes] * solver.tol * objective)[own],
-        )
-        again = conjugate.make_preconditioner(system.take(own), step.probs)
-        inverse = compaction.put(inverse, own, again)
-        iterate = compaction.put(iterate, own, step.iterate)
-        probs = probs.put(own, step.probs)
-        _record(progress, lanes[running], step)
-
-
-def _measured(
-    system: System, iterate: Iterate, left: np.ndarray, l2: np.ndarray
-) -> status.Measured:
-    """Returns what the status of lanes depends on."""
-    separated = flat = np.zeros(len(l2), bool)
-    if (l2 == 0).any():
-        margins = passes.smallest_margins(system, iterate.A)
-        several = np.sum(np.asarray(system.present), axis=1) > 1
-        separated = (l2 == 0) & (margins > status.MARGIN) & several
-        flat = (l2 == 0) & (left <= FLAT**2)
-    return status.Measured(np.asarray(iterate.objective), left, l2, flat, separated)
-
-
-def _record(progress: Progress, lanes: np.ndarray, step: newton_step.Step) -> None:
-    count = len(lanes)
-    progress.steps[lanes] += 1
-    progress.products[lanes] += step.products[:count]
-    progress.predicted[lanes] = step.predicted[:count]
-    progress.solved[lanes] = step.solved[:count]

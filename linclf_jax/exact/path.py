@@ -18,7 +18,7 @@ from linclf_jax.exact import columns as columns_lib
 from linclf_jax.exact import newton, passes
 from linclf_jax.exact import problem as problem_lib
 from linclf_jax.exact import solver as solver_lib
-from linclf_jax.exact.newton import Start
+from linclf_jax.exact.descent import Start
 from linclf_jax.exact.solver import Solver
 from linclf_jax.exact.status import Info
 from linclf_jax.params import Params

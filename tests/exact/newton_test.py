@@ -391,11 +391,18 @@ def test_a_start_out_of_range_takes_steps_beside_a_lane_that_goes_on():
     "change",
     [
         lambda W, b: (W + 1.0, b),  # a shift of all classes
+        lambda W, b: (W + 0.05, b),
         lambda W, b: (W, b + 30.0 * np.sign(np.arange(b.size) - 0.5)),
         lambda W, b: (100.0 * np.random.default_rng(1).normal(size=W.shape), b),
         lambda W, b: (1000.0 * np.random.default_rng(2).normal(size=W.shape), b),
     ],
-    ids=["shifted", "confident bias", "confident", "more confident"],
+    ids=[
+        "shifted",
+        "a little shifted",
+        "confident bias",
+        "confident",
+        "more confident",
+    ],
 )
 def test_a_start_that_is_no_help_does_no_harm(classes, change):
     rng = np.random.default_rng(0)
