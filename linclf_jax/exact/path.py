@@ -249,8 +249,8 @@ def points(
     for l2 in map(float, l2s):
         # Entered anew for each point: between two of them the caller's code runs.
         with jax.enable_x64(True):
-            of_lanes = np.full(solver.problem.shape[0], l2)
-            start = _start(solver, state, of_lanes)
+            of_lanes = l2 * solver.penalty_factors
+            start = _start(solver, state, l2)
             last, params, info = newton.finish(
                 solver, start, of_lanes, certified=certified
             )
@@ -262,19 +262,20 @@ def points(
         yield Point(l2, params, info, state)
 
 
-def _start(solver: Solver, state: PathState | None, l2: np.ndarray) -> Start:
+def _start(solver: Solver, state: PathState | None, l2: float) -> Start:
     """Returns the extrapolation, or the last solution in lanes where that is better."""
     if state is None:
         return Start(solver_lib.origin(solver))
-    system = solver.system(np.arange(len(l2)), l2, wide=False)
-    factors = _lagrange(state.solutions, l2[0])
+    of_lanes = l2 * solver.penalty_factors
+    system = solver.system(np.arange(len(of_lanes)), of_lanes, wide=False)
+    factors = _lagrange(state.solutions, l2)
     A = jnp.stack([each.A for each in state.solutions])
     keep = solver.problem.layout.keep
     guess, probs = passes.evaluate(
         system, jnp.einsum("k...,k->...", A, factors), keep=keep
     )
     last = state.solutions[-1]
-    rise = system.penalty * (1.0 - last.l2 / l2[0]) if l2[0] else 0.0
+    rise = system.penalty * (1.0 - last.l2 / l2) if l2 else 0.0
     squares = np.asarray(jnp.sum(rise * last.A**2, axis=(1, 2)))
     better = np.asarray(guess.objective) <= state.objective + 0.5 * squares
     if better.all():

@@ -81,6 +81,21 @@ def prepare(
     if x.ndim != 2 or not x.size:
         validation.validate_features(x)
     targets = targets_lib.prepare(labels, used, num_classes)
+    return lay_out(x, targets, used, weights, num_lanes, memory_budget)
+
+
+def lay_out(
+    x: Any,
+    targets: Targets,
+    used: np.ndarray,
+    weights: ArrayLike | None,
+    num_lanes: int,
+    memory_budget: int | None,
+) -> Problem:
+    """Returns the problem of the rows that are used, boolean ``(N,)``; see ``prepare``.
+
+    The targets are of these rows, the weights of all.
+    """
     layout = memory.plan(x, num_lanes, targets.num_classes, memory_budget)
     validation.validate_features(x if used.all() else Used(x, used))
     sample_weights = _normalised(weights, num_lanes, used)
@@ -119,8 +134,8 @@ def _filled(data: Data, used: np.ndarray) -> Data:
         whole[(slice(None),) * axis + (used,)] = array
         return whole
 
-    targets = None if data.targets is None else fill(data.targets, 0)
-    return Data(data.x, fill(data.labels, 0), targets, fill(data.sample_weights, 1))
+    targets = None if data.targets is None else fill(data.targets, 1)
+    return Data(data.x, fill(data.labels, 1), targets, fill(data.sample_weights, 1))
 
 
 def prepare_with(
@@ -151,7 +166,7 @@ def _lanes(
     blocks: Sequence[Block], targets: Targets, sample_weights: np.ndarray
 ) -> Lanes:
     unknown = np.isnan(sample_weights).any(axis=1, keepdims=True)
-    means = np.stack([targets.mean(weights) for weights in sample_weights])
+    means = targets.means(sample_weights)
     means = np.where(unknown, np.nan, means)
     sizes, norms = np.zeros((len(sample_weights), 1)), []
     for x, weights in rows_lib.slabs(blocks):

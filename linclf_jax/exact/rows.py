@@ -47,19 +47,20 @@ class Data(NamedTuple):
     """Rows and what belongs to them, NumPy arrays but for the features."""
 
     x: Any  # (N, D), of which slices are arrays
-    labels: np.ndarray  # (N,)
-    targets: np.ndarray | None  # (N, C)
+    labels: np.ndarray  # (1 or L, N)
+    targets: np.ndarray | None  # (1 or L, N, C)
     sample_weights: np.ndarray  # (L, N), normalised
 
 
 def in_memory(data: Data) -> tuple[Block]:
     """Returns all rows as one block."""
-    return (_block(data, *shape(len(data.labels))),)
+    return (_block(data, *shape(data.labels.shape[1])),)
 
 
 def streamed(data: Data, chunks: int) -> Sequence[Block]:
     """Returns blocks of some chunks, whose features are read each time."""
-    num_rows, size = len(data.labels), shape(len(data.labels))[1]
+    num_rows = data.labels.shape[1]
+    size = shape(num_rows)[1]
     step = chunks * size
 
     def make(index: int) -> Block:
@@ -67,8 +68,8 @@ def streamed(data: Data, chunks: int) -> Sequence[Block]:
         weights = data.sample_weights[:, rows]
         x = np.array(data.x[rows])
         x[~(weights != 0.0).any(axis=0)] = 0  # whatever they hold, they take no part
-        targets = None if data.targets is None else data.targets[rows]
-        return _block(Data(x, data.labels[rows], targets, weights), chunks, size)
+        targets = None if data.targets is None else data.targets[:, rows]
+        return _block(Data(x, data.labels[:, rows], targets, weights), chunks, size)
 
     return Lazy(-(-num_rows // step), make)
 
@@ -77,14 +78,14 @@ def _block(data: Data, count: int, size: int) -> Block:
     """Returns rows in so many chunks of a size."""
     targets = None
     if data.targets is not None:
-        chunks = _chunks(data.targets[None], 1, count, size)
+        chunks = _chunks(data.targets, 1, count, size)
         targets = jnp.asarray(np.swapaxes(chunks, 2, 3))
     return Block(
         x=jnp.asarray(_chunks(_on_device(data.x), 0, count, size)),
-        labels=jnp.asarray(_chunks(data.labels[None], 1, count, size)),
+        labels=jnp.asarray(_chunks(data.labels, 1, count, size)),
         targets=targets,
         sample_weights=jnp.asarray(_chunks(data.sample_weights, 1, count, size)),
-        num_rows=jnp.asarray(len(data.labels), jnp.int32),
+        num_rows=jnp.asarray(data.labels.shape[1], jnp.int32),
     )
 
 

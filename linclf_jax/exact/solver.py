@@ -36,6 +36,8 @@ class Solver:
     dtype: np.dtype  # of the result's parameters
     tol: float  # relative gap that the lanes are to reach
     max_newton: int  # steps of a lane
+    # (L,) of the penalties: a lane whose rows weigh less has a larger one.
+    penalty_factors: np.ndarray
     bias_accuracy: float = certificate.BIAS_ACCURACY  # in certificates
 
     def system(self, lanes: np.ndarray, l2: np.ndarray, *, wide: bool) -> System:
@@ -91,7 +93,8 @@ def prepare(
         if rotated is None:
             rotated = _axes_pay(problem, num_penalties)
         columns = columns_lib.measure(problem.blocks, rotated=rotated)
-    return Solver(problem, columns, dtype, tol, max_newton)
+    factors = np.ones(problem.shape[0])
+    return Solver(problem, columns, dtype, tol, max_newton, factors)
 
 
 def _axes_pay(problem: Problem, num_penalties: int) -> bool:

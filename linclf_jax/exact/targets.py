@@ -13,19 +13,24 @@ NUMBERED = "names, labels = numpy.unique(labels, return_inverse=True)"
 class Targets(NamedTuple):
     """Of each row a class, or where that is not all, a distribution."""
 
-    labels: np.ndarray  # (M,) int32, the first class of the largest target
-    soft: np.ndarray | None  # (M, C) float64, rows sum to 1
+    labels: np.ndarray  # (1 or L, M) int32, the first class of the largest target
+    soft: np.ndarray | None  # (1 or L, M, C) float64, rows sum to 1
     num_classes: int
 
     def dense(self) -> np.ndarray:
-        """Returns the distributions ``(M, C)``."""
+        """Returns the distributions ``(1 or L, M, C)``."""
         return np.eye(self.num_classes)[self.labels] if self.soft is None else self.soft
 
-    def mean(self, weights: np.ndarray) -> np.ndarray:
-        """Returns the mean target ``(C,)`` by normalised weights ``(M,)``."""
+    def means(self, weights: np.ndarray) -> np.ndarray:
+        """Returns the mean targets ``(L, C)`` by normalised weights ``(L, M)``."""
+        own = self.labels if self.soft is None else self.soft
+        lanes = zip(
+            weights, np.broadcast_to(own, (len(weights), *own.shape[1:])), strict=True
+        )
         if self.soft is not None:
-            return weights @ self.soft
-        return np.bincount(self.labels, weights, minlength=self.num_classes)
+            return np.stack([w @ soft for w, soft in lanes])
+        count = self.num_classes
+        return np.stack([np.bincount(rows, w, minlength=count) for w, rows in lanes])
 
 
 def prepare(labels: ArrayLike, used: np.ndarray, num_classes: int | None) -> Targets:
@@ -79,7 +84,7 @@ def _hard(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> Targe
     top = int(array.max()) + 1 if array.size and array.dtype.kind in "iu" else 1
     count = max(top, 1) if num_classes is None else num_classes
     validation.validate_labels(array, count)
-    return Targets(array[rows].astype(np.int32), None, count)
+    return Targets(array[rows].astype(np.int32)[None], None, count)
 
 
 def _soft(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> Targets:
@@ -96,10 +101,10 @@ def _soft(array: np.ndarray, rows: np.ndarray, num_classes: int | None) -> Targe
             f"{rows[bad[0]]} with sum {sums[bad[0]]}; expected entries at least 0 that "
             "sum to 1"
         )
-    labels = targets.argmax(axis=1).astype(np.int32)
+    labels = targets.argmax(axis=1).astype(np.int32)[None]
     if ((targets == 0.0) | (targets == 1.0)).all():
         return Targets(labels, None, targets.shape[1])
-    return Targets(labels, targets / sums[:, None], targets.shape[1])
+    return Targets(labels, (targets / sums[:, None])[None], targets.shape[1])
 
 
 def _distributions(targets: np.ndarray) -> np.ndarray:

@@ -138,7 +138,8 @@ def test_chunks_hold_each_row_once(num_rows):
     x, weights = rng.normal(size=(num_rows, 2)), rng.random((3, num_rows)) + 0.1
     labels = np.arange(num_rows, dtype=np.int32)
     with jax.enable_x64(True):
-        data = rows.Data(x, labels, np.stack([labels] * 4, axis=1) * 1.0, weights)
+        soft = np.stack([labels] * 4, axis=1) * 1.0
+        data = rows.Data(x, labels[None], soft[None], weights)
         (block,) = rows.in_memory(data)
         read = list(rows.slabs([block]))
         np.testing.assert_array_equal(np.concatenate([r for r, _ in read]), x)
