@@ -54,7 +54,7 @@ def solve(
 ) -> tuple[Params, Info]:
     """Minimises the sigmoid cross-entropy of every label, each with its own penalty.
 
-    ``sum_i w_i ce_ik / sum_i w_i + (l2_k / 2) ||w_k||^2``, equation (35) of
+    ``sum_i w_i ce_ik / sum_i w_i + (l2_k / 2) ||w_k||^2``, equation (36) of
     ``docs/derivation.md`` for one label; the sum over rows is of those whose label is
     known, and the weight that it is divided by is that of all rows.
 
