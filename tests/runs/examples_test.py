@@ -175,7 +175,9 @@ class TestOfAStudy:
         scaling = preprocessing.fit("standardize", x[:30])
         params = Params(generator.normal(size=(4, 3)), generator.normal(size=3))
         dataset = types.SimpleNamespace(image_shape=(2, 2))
-        inputs = types.SimpleNamespace(features="raw", scaling=scaling, dataset=dataset)
+        inputs = types.SimpleNamespace(
+            features="raw", x=x, scaling=scaling, dataset=dataset
+        )
         return types.SimpleNamespace(params=params, precision="highest"), inputs, split
 
     @pytest.mark.parametrize("loss", losses.LOSSES)

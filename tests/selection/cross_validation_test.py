@@ -262,7 +262,7 @@ def test_bad_input_is_refused_before_anything_is_compiled(
 
 
 def test_a_leave_one_out_too_large_is_refused_before_the_first_fit(monkeypatch):
-    monkeypatch.setattr(path.newton, "minimize", None)
+    monkeypatch.setattr(path.newton.descent, "minimize", None)
     x = np.random.default_rng(0).normal(size=(210, 220))
     with pytest.raises(ValueError, match=r"20790 unknowns.* 9\.7 GiB.* 8\.0 GiB"):
         cross_validation.leave_one_out(x, np.arange(210) % 100, [0.1])
