@@ -273,3 +273,23 @@ def test_a_row_of_another_lane_takes_no_part(size):
     np.testing.assert_allclose(both.gap[0], alone.gap[0], rtol=1e-6)
     two = leave_one_out.approximate(twice, x, labels, [0.1, 0.1], weights)
     np.testing.assert_allclose(two.loss[0], estimate.loss[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_scores_of_targets_are_measured_against_their_mean(soft):
+    rng = np.random.default_rng(0)
+    x, labels, weights = (
+        rng.normal(size=(30, 2)) + 5.0,
+        np.arange(30) % 3,
+        rng.random(30),
+    )
+    targets = rng.dirichlet(np.ones(3), 30) if soft else np.eye(3)[labels]
+    W, b = rng.normal(size=(1, 3, 2)), rng.normal(size=(1, 3))
+    share = weights / weights.sum()
+    with jax.enable_x64(True):
+        problem = problem_lib.prepare(
+            x, targets if soft else labels, num_lanes=1, weights=weights
+        )
+        alignment = sums.at(problem, jnp.asarray(W), jnp.asarray(b)).alignment
+    expected = share @ np.sum((targets - share @ targets) * (x @ W[0].T), axis=1)
+    np.testing.assert_allclose(alignment, [expected], rtol=1e-12)
