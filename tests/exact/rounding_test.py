@@ -278,11 +278,8 @@ def test_a_row_of_another_lane_takes_no_part(size):
 @pytest.mark.parametrize("soft", [False, True])
 def test_the_scores_of_targets_are_measured_against_their_mean(soft):
     rng = np.random.default_rng(0)
-    x, labels, weights = (
-        rng.normal(size=(30, 2)) + 5.0,
-        np.arange(30) % 3,
-        rng.random(30),
-    )
+    x, labels = rng.normal(size=(30, 2)) + 5.0, np.arange(30) % 3
+    weights = rng.random(30)
     targets = rng.dirichlet(np.ones(3), 30) if soft else np.eye(3)[labels]
     W, b = rng.normal(size=(1, 3, 2)), rng.normal(size=(1, 3))
     share = weights / weights.sum()
