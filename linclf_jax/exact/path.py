@@ -56,7 +56,7 @@ class Point(NamedTuple):
     l2: float
     params: Params  # W (L, D, C), b (L, C), in the dtype of x
     info: Info
-    state: PathState | None  # None where a path does not go on from it
+    state: PathState | None  # what a path goes on from; None where it was dropped
 
 
 class Path(NamedTuple):

@@ -84,9 +84,14 @@ def prepare(
     num_penalties: int = ONE_FIT,
     rotated: bool | None = None,
 ) -> Solver:
-    """Lays out the rows, once for any number of solutions.
+    """Chooses the columns of the passes, once for any number of solutions.
 
     The parameters have the dtype of ``x``, by the process's setting of 64-bit types.
+
+    Args:
+        num_penalties: That all lanes are solved at: the more, the sooner principal axes
+            pay.
+        rotated: Whether columns are principal axes; where that pays if None.
     """
     dtype = problem_lib.result_type(x)
     with jax.enable_x64(True):
