@@ -54,5 +54,7 @@ def test_a_sweep_takes_less_memory_than_its_features(tmp_path):
     assert child.returncode == 0, child.stderr
     prepared, peak, accuracy = map(float, child.stdout.split())
     assert prepared < 550 * 2**20  # Python and JAX, and blocks of float64
-    assert peak < 800 * 2**20
+    # Compilers and allocators take 200 MiB more at times; one table in float32 beside
+    # what was prepared would be 1.1 GiB.
+    assert peak < 1000 * 2**20
     assert accuracy > 0.5
