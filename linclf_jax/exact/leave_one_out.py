@@ -59,14 +59,12 @@ def approximate(
 
     A row of weight 0 is out of sample as it is: its loss is the plain one, and no part
     of the mean. Where its features are not finite, or its label is no class, the loss
-    is NaN, and the row not right. The only row of its class has an infinite loss:
-    without it nothing holds the bias of the class, so that the refitted probability is
-    0. A lane is NaN where its Hessian is singular in float64, which takes l2 = 0, or
-    its parameters are not finite.
+    is NaN, and the row not right. The only row of its class has an infinite loss: by
+    the fit without it its class is absent. A lane is NaN where its Hessian is singular
+    in float64, which takes l2 = 0, or its parameters are not finite.
 
     Args:
-        params: ``W (L, D, C)`` and ``b (L, C)``, at their optimum: their distance from
-            it enters as the square root of the gap.
+        params: ``W (L, D, C)`` and ``b (L, C)``: the root of their gap enters.
         x: Features ``(N, D)``.
         labels: ``(N,)`` integers, or soft targets ``(N, C)``, of which the largest is
             the class that counts as right.

@@ -46,26 +46,23 @@ def solve(
             no more than ``tol``. Where hyperplanes separate some classes and not all,
             the minimum is approached and W grows.
         weights: Sample weights ``(N,)`` or ``(L, N)``; None weighs all alike. A row of
-            weight 0 in a lane takes no part in its objective, gradient and certificate.
-            If it has weight in another lane, it does take part in the scaling of the
-            columns that all lanes share: far larger than the others, it may keep this
-            lane from ``tol``, which the status says.
+            weight 0 in a lane takes no part in its objective, gradient and certificate,
+            but in the scaling of columns if it has weight in another: far larger than
+            the others, it may keep the lane from ``tol``, which the status says.
         init: Where to start, ``W (L, D, C)`` and ``b (L, C)``; W = 0 if None. A lane
             that is good enough there keeps it.
         num_classes: C; the largest label plus one if None.
         tol: Relative gap to reach.
         max_newton: Steps of a lane.
-        memory_budget: Bytes that the fit may take beside what is in use. To stay below
-            it rows are read, and probabilities computed, again in every pass. Without
-            it columns may be principal axes; all budgets give the same bits, where all
-            rows have weight.
+        memory_budget: Bytes beside what is in use. To stay below it, rows are read and
+            probabilities computed again in every pass. All budgets give the same bits
+            where all rows have weight; without one, columns may be principal axes.
 
     Returns:
         Parameters ``W (L, D, C)``, ``b (L, C)`` in the dtype of ``x``, at least
         float32, and what is known of them: ``converged`` says that ``relative_gap`` is
         at most ``tol``, ``stalled_at_precision`` that no step makes progress in this
-        arithmetic, with the gap as all that is known. A class without weight in a lane
-        has a bias of minus infinity there: it keeps no probability.
+        arithmetic. A class without weight in a lane has a bias of minus infinity.
 
     Raises:
         ValueError: An argument is out of range or does not fit the others; nothing has

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -62,17 +62,18 @@ class Solver:
 
     @functools.cached_property
     def _narrow(self) -> Sequence[Block]:
-        return self._blocks(np.float32)
+        return rows_lib.mapped(self.problem.blocks, self._columns_of(np.float32))
 
     @functools.cached_property
     def _wide(self) -> Sequence[Block]:
-        return self._blocks(np.float64)
+        columns_of = self._columns_of(np.float64)
+        if self.problem.layout.is_bounded:
+            # No budget has room for these, which few fits need.
+            return rows_lib.lazily(self.problem.blocks, columns_of)
+        return rows_lib.mapped(self.problem.blocks, columns_of)
 
-    def _blocks(self, dtype: type[np.floating]) -> Sequence[Block]:
-        return rows_lib.mapped(
-            self.problem.blocks,
-            lambda block: columns_lib.of_block(block, self.columns, dtype),
-        )
+    def _columns_of(self, dtype: type[np.floating]) -> Callable[[Block], Block]:
+        return lambda block: columns_lib.of_block(block, self.columns, dtype)
 
 
 def prepare(

@@ -82,13 +82,11 @@ def cross_validate(
         num_classes: C; the largest label plus one if None.
         tol: Relative gap of every solution that is certified.
         max_newton: Steps of a fit at one penalty.
-        certify: ``selection``, the fits that ``choose`` rests on by any metric: the
-            others are near enough to be compared, and their gap is infinite; or
-            ``all``.
+        certify: ``selection``, the fits that ``choose`` rests on, or ``all``.
 
     Returns:
         Scores, and the fits to all rows. A curve is the mean over folds with its
-        standard error, ``sd / sqrt(F)`` with the sample standard deviation.
+        standard error, the sample standard deviation over ``sqrt(F)``.
 
     Raises:
         ValueError: An argument is out of range; nothing has been compiled.

@@ -67,6 +67,17 @@ def test_blocks_and_budgets_change_no_bit(monkeypatch, stored):
     assert bits(newton.solve(x, labels, L2)) == expected
 
 
+def test_budgets_change_no_bit_of_fits_in_float64(monkeypatch, stored):
+    x, labels = open_map(stored)
+    budget, _ = least(monkeypatch, x)
+    monkeypatch.setattr(solver_lib, "_axes_pay", lambda *_: False)
+    expected = bits(newton.solve(np.array(x), labels, [0.0, 0.0]))
+    for own in (x, np.array(x)):
+        for bound in (budget, 2**30):
+            again = newton.solve(own, labels, [0.0, 0.0], memory_budget=bound)
+            assert bits(again) == expected
+
+
 def test_a_path_over_a_map_is_the_path_in_memory(monkeypatch, stored):
     x, labels = open_map(stored)
     monkeypatch.setattr(solver_lib, "_axes_pay", lambda *_: False)
